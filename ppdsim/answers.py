@@ -1,0 +1,205 @@
+"""The nouns of the answer: intervals, crossings, curves per arm, break-even maps. What analysis fills and the report draws.
+
+Everything is plain data: numpy-free tuples of floats in SI units, so that one ``json.dumps(dataclasses.asdict(x))``
+writes it and a test can compare it. A missing crossing is an ordinary value (`CrossingKind`), never an exception.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class CrossingKind(str, Enum):
+    """What a search for a crossing found."""
+
+    VALUE = "value"
+    ALWAYS_D = "always D"
+    ALWAYS_P = "always P"
+    SEVERAL = "several"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A central value and its 90 % interval; infinities are allowed (N* of an append that never stalls)."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmChoice:
+    """An arm over a transport, as the results name it: ``p-full over tcp``."""
+
+    arm: str
+    transport: str
+
+    @property
+    def label(self) -> str:
+        """Return the name that tables and legends print."""
+        return self.arm if self.transport == "none" else f"{self.arm} over {self.transport}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crossing:
+    """Where D and P cost the same along one axis, for one P arm and one price.
+
+    `axis` is ``r`` (cache rate at fixed `total_tokens`) or ``new_tokens`` (at fixed `cached_tokens`). `values` lists all
+    crossings of the central curves in rising order; `interval` is that of the crossing nearest the middle of the draws'
+    crossings and None when the kind is not VALUE or SEVERAL. `share_without` is the share of draws with no crossing.
+    """
+
+    against: ArmChoice
+    axis: str
+    fixed_tokens: int
+    previous_output_tokens: int
+    prefill_cache: str
+    gamma: float
+    residents: int
+    handoff_stall_s: float
+    kind: CrossingKind
+    values: tuple[float, ...]
+    interval: Interval | None
+    share_without: float
+    extrapolated: bool
+    source: str = "analytical"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmCurve:
+    """One arm at one total prompt length, over the cache rate. All tuples have one entry a cache rate.
+
+    ``*_low_s`` and ``*_high_s`` bound the 90 % interval for another run (drift included). The simulated fields are
+    empty when nothing was simulated. `j_s` is at the scenario's own gamma and residents.
+    """
+
+    arm: ArmChoice
+    total_tokens: int
+    previous_output_tokens: int
+    prefill_cache: str
+    cache_rate: tuple[float, ...]
+    cached_tokens: tuple[int, ...]
+    new_tokens: tuple[int, ...]
+    extrapolated: tuple[bool, ...]
+    ttft_s: tuple[float, ...]
+    ttft_low_s: tuple[float, ...]
+    ttft_high_s: tuple[float, ...]
+    stall_s: tuple[float, ...]
+    stall_low_s: tuple[float, ...]
+    stall_high_s: tuple[float, ...]
+    wait_s: tuple[float, ...]
+    j_s: tuple[float, ...]
+    simulated_ttft_s: tuple[float, ...] = ()
+    simulated_tpot_s: tuple[float, ...] = ()
+    simulated_e2e_s: tuple[float, ...] = ()
+    simulated_kv_transfer_s: tuple[float, ...] = ()
+    simulated_lost_s: tuple[float, ...] = ()
+    simulated_j_s: tuple[float, ...] = ()
+    simulated_j_low_s: tuple[float, ...] = ()
+    simulated_j_high_s: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakevenMap:
+    """N* over (cached_tokens, new_tokens) against one P arm; matrices are [row of cached][column of new]."""
+
+    against: ArmChoice
+    previous_output_tokens: int
+    prefill_cache: str
+    cached_tokens: tuple[int, ...]
+    new_tokens: tuple[int, ...]
+    n_star: tuple[tuple[float, ...], ...]
+    n_star_low: tuple[tuple[float, ...], ...]
+    n_star_high: tuple[tuple[float, ...], ...]
+    extrapolated: tuple[tuple[bool, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliderTable:
+    """r* for every (gamma, residents) of the report's sliders: Python computes, the page looks up.
+
+    ``r_star[g][n]`` belongs to ``gammas[g]`` and ``residents[n]``; None where there is no single crossing, and
+    ``kind[g][n]`` then says which case holds.
+    """
+
+    against: ArmChoice
+    total_tokens: int
+    previous_output_tokens: int
+    gammas: tuple[float, ...]
+    residents: tuple[int, ...]
+    r_star: tuple[tuple[float | None, ...], ...]
+    r_star_low: tuple[tuple[float | None, ...], ...]
+    r_star_high: tuple[tuple[float | None, ...], ...]
+    kind: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurveCard:
+    """How one kind of measurement is reproduced: leave-one-out error beside the repeat noise, shares not per cent."""
+
+    kind: str
+    cells: int
+    in_sample_median: float
+    in_sample_p90: float
+    left_out_median: float
+    left_out_p90: float
+    repeat_noise_median: float
+    coverage_within_run: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParameterCard:
+    """One fitted number in words."""
+
+    curve: str
+    name: str
+    value: float
+    low: float
+    high: float
+    unit: str
+    tag: str
+    meaning: str
+    at_bound: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileCard:
+    """A profile as the report and ``ppdsim show`` print it."""
+
+    id: str
+    machine: str
+    model: str
+    engine: str
+    link: str
+    date: str
+    cards: tuple[CurveCard, ...]
+    parameters: tuple[ParameterCard, ...]
+    notes: tuple[str, ...]
+    left_out_rows: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossoverAnswer:
+    """Everything ``ppdsim crossover`` found; the report draws this and nothing else.
+
+    `headline` is the answer in one sentence. `settings` are printable key-value pairs of the run. `differences` says, a
+    sentence each, by how much the simulated and the analytical answers differ and why. `caveats` lists what is assumed,
+    extrapolated or an unmeasured mechanism.
+    """
+
+    headline: str
+    scenario: str
+    question: str
+    gamma: float
+    residents: int
+    resident_context_tokens: int
+    settings: tuple[tuple[str, str], ...]
+    profile: ProfileCard
+    curves: tuple[ArmCurve, ...]
+    crossings: tuple[Crossing, ...]
+    maps: tuple[BreakevenMap, ...]
+    sliders: tuple[SliderTable, ...]
+    differences: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
+    provenance: tuple[tuple[str, str], ...] = field(default=())

@@ -1,0 +1,1 @@
+"""From raw measurements to a profile: import, fit, cross-validate, anchor."""

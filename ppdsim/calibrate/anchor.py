@@ -1,0 +1,130 @@
+"""``ppdsim fit --anchor``: re-fit the launch floor alone from a few probes of another run.
+
+The floor is what moves between runs (model.md section 6); compute and the link stay. A handful of small appends at an
+idle server pins it down, and the profile then carries the floor of that run with the probes' own spread in place of the
+prior's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import brentq
+
+from ppdsim import compose
+from ppdsim.calibrate.cells import relative_spread
+from ppdsim.cost.base import Array
+from ppdsim.errors import InputError
+from ppdsim.points import number, read_records
+from ppdsim.profile import Drift, Profile
+from ppdsim.types import Arm, Tag, Transport
+
+FLOOR_RANGE_S = (2e-3, 60e-3)
+"""Believable launch floors [s]; outside it the probes measured something else."""
+LEAST_SENSITIVITY = 0.2
+"""A probe counts if at least this share of a change of the floor reaches its TTFT [1]; long prefills do not show it."""
+ANCHOR_SPREAD = 0.03
+"""Relative half-width of the floor's 90 % interval that an anchor leaves at best [1]: the repeat noise of a cell."""
+
+
+def read_probes(path: Path) -> tuple[Array, Array, Array]:
+    """Read probes: cached_tokens, new_tokens, ttft_s of appends at an idle server.
+
+    Raises
+    ------
+    InputError
+        Naming file and line; also if a probe is not of arm append-d.
+    """
+    rows: list[tuple[float, float, float]] = []
+    for where, record in read_records(path):
+        arm = str(record.get("arm") or Arm.APPEND_D.value)
+        if str(record.get("kind") or "prefill") != "prefill" or arm != Arm.APPEND_D.value:
+            continue
+        values = tuple(number(record, name, where, required=True) for name in ("cached_tokens", "new_tokens", "ttft_s"))
+        if values[1] < 1 or values[2] <= 0:
+            raise InputError(f"{where}: new_tokens={values[1]:g}, ttft_s={values[2]:g}; expected both above 0")
+        rows.append((values[0], values[1], values[2]))
+    if not rows:
+        raise InputError(
+            f"{path}: no probes; expected rows with cached_tokens, new_tokens and ttft_s of arm append-d (kind prefill)"
+        )
+    table = np.array(rows)
+    return table[:, 0], table[:, 1], table[:, 2]
+
+
+def anchor(profile: Profile, path: Path) -> Profile:
+    """Return the profile with the launch floor of the run that the probes in `path` come from.
+
+    Raises
+    ------
+    InputError
+        If no probe is short enough to show the floor, or no believable floor explains them.
+    """
+    cached, new, ttft = read_probes(path)
+    model = compose.central(profile)
+
+    def predicted(floor_s: float) -> Array:
+        trial = compose.with_floor(model, floor_s)
+        return np.asarray(trial.ttft_s(Arm.APPEND_D, Transport.NONE, cached, new))
+
+    before = float(model.prefill.floor_s)
+    sensitivity = (predicted(before * 1.05) - predicted(before)) / (0.05 * before)
+    use = sensitivity >= LEAST_SENSITIVITY
+    if not use.any():
+        raise InputError(f"{path}: no probe shows the launch floor; expected appends of a few hundred tokens or fewer")
+
+    def excess(floor_s: float) -> float:
+        return float(np.median((predicted(floor_s) / ttft - 1.0)[use]))
+
+    low, high = FLOOR_RANGE_S
+    if excess(low) > 0 or excess(high) < 0:
+        raise InputError(
+            f"{path}: no launch floor between {low * 1e3:g} and {high * 1e3:g} ms explains the probes' TTFT "
+            f"(median {float(np.median(ttft[use])) * 1e3:.1f} ms): are they idle appends on this profile's machine?"
+        )
+    floor = float(brentq(excess, low, high, xtol=1e-7))
+    spread = max(ANCHOR_SPREAD, np.nan_to_num(relative_spread((ttft / predicted(floor))[use].tolist())) / use.sum() ** 0.5)
+    return _replace_floor(profile, floor, float(spread), f"{int(use.sum())} probes of {path.name}")
+
+
+def _replace_floor(profile: Profile, floor_s: float, spread: float, source: str) -> Profile:
+    ratio = floor_s / float(compose.central(profile).prefill.floor_s)
+    curves = []
+    for record in profile.curves:
+        scaled = {"prefill": "floor_s", "stall": "launch_s"}.get(record.kind)
+        if scaled is None:
+            curves.append(record)
+            continue
+        column = record.draw_names.index(scaled)
+        curves.append(
+            record.model_copy(
+                update={
+                    "parameters": tuple(
+                        p.model_copy(update={k: getattr(p, k) * ratio for k in ("value", "low", "high")})
+                        if p.name == scaled
+                        else p
+                        for p in record.parameters
+                    ),
+                    "draws": tuple(
+                        tuple(x * ratio if i == column else x for i, x in enumerate(row)) for row in record.draws
+                    ),
+                }
+            )
+        )
+    drift = Drift(
+        quantity="floor_s",
+        scale="absolute",
+        low=floor_s * (1 - spread),
+        high=floor_s * (1 + spread),
+        tag=Tag.MEASURED,
+        source=f"anchored: {source}",
+    )
+    others = tuple(d for d in profile.drift if d.quantity != "floor_s")
+    return profile.model_copy(
+        update={
+            "curves": tuple(curves),
+            "drift": (drift, *others),
+            "provenance": {**profile.provenance, "anchored": source},
+        }
+    )

@@ -1,0 +1,200 @@
+"""Rows to cells: one cell is one point of the grid, its value the median over repeats.
+
+Of two repeats that differ by more than a quarter the smaller one counts, because the larger is an accident (a compile, a
+collection, a neighbour); the rule and both values stay visible in the repeat noise. Everything after this module works
+on cells, so a bootstrap or a split can never separate repeats of one cell.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+
+from ppdsim.cost.base import Array
+from ppdsim.measurements import DecodeRow, InterferenceRow, Measurements, PrefillRow
+from ppdsim.types import Arm, Transport
+
+ACCIDENT_RATIO = 1.25
+"""Ratio of two repeats above which the larger is an accident [1]; source: the measurement protocol of the grid."""
+
+R = TypeVar("R")
+
+
+def cell_value(values: Iterable[float]) -> float:
+    """Return the median, or the smaller of two values that differ by more than a quarter.
+
+    >>> cell_value([1.0, 3.0]), cell_value([1.0, 1.2]), cell_value([3.0, 1.0, 2.0])
+    (1.0, 1.1, 2.0)
+    """
+    found = sorted(values)
+    if len(found) == 2 and found[1] > ACCIDENT_RATIO * found[0]:
+        return found[0]
+    return float(np.median(found))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cells:
+    """Cells of one kind (and arm) as columns of equal length; a column that does not apply is 0."""
+
+    kind: str
+    arm: Arm
+    transport: Transport
+    cached_tokens: Array
+    new_tokens: Array
+    prefill_cached_tokens: Array
+    batch: Array
+    context_tokens: Array
+    seconds: Array
+    noise: Array
+    outside_s: Array
+    join_s: Array
+    short_itl_s: Array
+
+    def __len__(self) -> int:
+        return len(self.seconds)
+
+    def pick(self, index: Array) -> Cells:
+        """Return the cells at `index` (a mask, or positions with repetition)."""
+        columns = {
+            name: getattr(self, name)[index]
+            for name in self.__slots__
+            if name not in ("kind", "arm", "transport")
+        }
+        return replace(self, **columns)
+
+
+def relative_spread(values: Iterable[float]) -> float:
+    """Return (largest - smallest) / 2 over the median: the half-range of a cell's repeats; nan for one repeat."""
+    found = list(values)
+    if len(found) < 2:
+        return float("nan")
+    return 0.5 * (max(found) - min(found)) / float(np.median(found))
+
+
+def _group(rows: Iterable[R], key: Callable[[R], tuple[float, ...]]) -> list[tuple[tuple[float, ...], list[R]]]:
+    groups: dict[tuple[float, ...], list[R]] = defaultdict(list)
+    for row in rows:
+        groups[key(row)].append(row)
+    return sorted(groups.items(), key=lambda item: item[0])
+
+
+def _columns(records: list[dict[str, float]]) -> dict[str, Array]:
+    names = (
+        "cached_tokens", "new_tokens", "prefill_cached_tokens", "batch", "context_tokens",
+        "seconds", "noise", "outside_s", "join_s", "short_itl_s",
+    )  # fmt: skip
+    return {name: np.array([record.get(name, 0.0) for record in records], dtype=np.float64) for name in names}
+
+
+def _outside(row: PrefillRow) -> float:
+    """Return what the client waited outside the engine's forward [s]: TTFT less the server's own span."""
+    if row.arm is Arm.APPEND_D:
+        end = row.server_prefill_finished_s
+        start = row.server_forward_entry_s
+        return float("nan") if end is None or start is None else row.ttft_s - (end - start)
+    entry = row.server_forward_entry_s
+    return float("nan") if entry is None else row.ttft_s - entry
+
+
+def _after(row: PrefillRow) -> float:
+    """Return the seconds from the engine's last own timestamp to its first response."""
+    sent = row.server_first_response_s
+    done = row.server_prefill_finished_s if row.arm is Arm.APPEND_D else row.server_forward_entry_s
+    return float("nan") if sent is None or done is None else sent - done
+
+
+def prefill_cells(measured: Measurements, arm: Arm, transport: Transport) -> Cells:
+    """Return the idle-TTFT cells of one arm and transport."""
+    rows = [row for row in measured.prefill if row.arm is arm and row.transport is transport]
+
+    def key(row: PrefillRow) -> tuple[float, ...]:
+        on_p = row.cached_tokens if row.prefill_cached_tokens is None else row.prefill_cached_tokens
+        return (row.cached_tokens, row.new_tokens, on_p)
+
+    records = []
+    for (cached, new, on_p), group in _group(rows, key):
+        records.append(
+            {
+                "cached_tokens": cached,
+                "new_tokens": new,
+                "prefill_cached_tokens": on_p,
+                "seconds": cell_value(row.ttft_s for row in group),
+                "noise": relative_spread(row.ttft_s for row in group),
+                "outside_s": float(np.median([_outside(row) for row in group])),
+                "join_s": float(np.median([_after(row) for row in group])),
+                "short_itl_s": float(np.median([np.nan if row.itl_s is None else row.itl_s for row in group])),
+            }
+        )
+    return Cells(kind="prefill", arm=arm, transport=transport, **_columns(records))
+
+
+def decode_cells(measured: Measurements) -> Cells:
+    """Return the inter-token cells; `context_tokens` is per stream, prompt and generated."""
+
+    def key(row: DecodeRow) -> tuple[float, ...]:
+        return (row.batch, row.prompt_tokens + row.generated_tokens)
+
+    records = [
+        {
+            "batch": batch,
+            "context_tokens": context,
+            "seconds": cell_value(row.itl_median_s for row in group),
+            "noise": relative_spread(row.itl_median_s for row in group),
+        }
+        for (batch, context), group in _group(measured.decode, key)
+    ]
+    return Cells(kind="decode", arm=Arm.APPEND_D, transport=Transport.NONE, **_columns(records))
+
+
+def stall_cells(measured: Measurements) -> Cells:
+    """Return the stall-gap cells: the largest gap that an append opens in resident streams."""
+
+    def key(row: InterferenceRow) -> tuple[float, ...]:
+        return (row.batch, row.prompt_tokens + row.generated_tokens, row.cached_tokens, row.new_tokens)
+
+    records = []
+    for (batch, context, cached, new), group in _group(measured.interference, key):
+        gaps = [gap for row in group for gap in row.stall_gap_s]
+        records.append(
+            {
+                "batch": batch,
+                "context_tokens": context,
+                "cached_tokens": cached,
+                "new_tokens": new,
+                "seconds": cell_value(gaps),
+                "noise": relative_spread(gaps),
+            }
+        )
+    return Cells(kind="stall", arm=Arm.APPEND_D, transport=Transport.NONE, **_columns(records))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """All cells of one run, by kind; `handoffs` has one entry an arm and transport that was measured."""
+
+    append: Cells
+    decode: Cells
+    stall: Cells
+    handoffs: tuple[Cells, ...]
+
+    def all(self) -> tuple[Cells, ...]:
+        """Return every group of cells, appends first."""
+        return (self.append, *self.handoffs, self.decode, self.stall)
+
+
+def grid(measured: Measurements) -> Grid:
+    """Return the cells of a run."""
+    pairs = sorted(
+        {(row.arm, row.transport) for row in measured.prefill if row.arm is not Arm.APPEND_D},
+        key=lambda pair: (pair[0].value, pair[1].value),
+    )
+    return Grid(
+        append=prefill_cells(measured, Arm.APPEND_D, Transport.NONE),
+        decode=decode_cells(measured),
+        stall=stall_cells(measured),
+        handoffs=tuple(prefill_cells(measured, arm, transport) for arm, transport in pairs),
+    )

@@ -1,0 +1,85 @@
+"""``ppdsim``: the table of commands, and how errors become one line and an exit code.
+
+Exit codes: 0 done; 1 done, but a gate failed; 2 bad input; 3 the machine lacks something; 130 interrupted.
+
+A command is a module of this package with a function of its own name. Importing it must stay cheap, because
+``ppdsim --help`` imports all of them: whatever is heavy is imported inside the function.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Annotated, NoReturn
+
+import typer
+
+from ppdsim import __version__
+from ppdsim.errors import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_OK, PpdsimError
+
+COMMANDS = ("predict", "fit", "show", "profiles", "scenarios", "simulate", "import_", "schema")
+"""Modules of ppdsim.cli, each with a function of its own name; a trailing underscore is not part of the command."""
+
+# typer brings its own copy of click or depends on click, according to its version; this is the class in both.
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+app = typer.Typer(
+    name="ppdsim",
+    help="Where should the next turn be prefilled: on the prefill machine or on the decode machine?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ppdsim {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options that come before a command; --version acts in its callback."""
+
+
+for _name in COMMANDS:
+    app.command(_name.rstrip("_"))(getattr(import_module(f"ppdsim.cli.{_name}"), _name))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run one command line and return its exit code; every foreseen problem ends as one line on stderr."""
+    try:
+        code = typer.main.get_command(app).main(arguments, prog_name="ppdsim", standalone_mode=False)
+    except PpdsimError as problem:
+        return _fail(str(problem), problem.exit_code)
+    except UsageError as problem:
+        return _fail(_usage(problem), EXIT_INPUT)
+    except (KeyboardInterrupt, typer.Abort):
+        code = EXIT_INTERRUPTED
+    except OSError as problem:
+        return _fail(f"{problem.filename or 'input or output'}: {problem.strerror or problem}", EXIT_INPUT)
+    # Newer versions of typer turn Ctrl-C into this exit code themselves.
+    if code == EXIT_INTERRUPTED:
+        return _fail("interrupted", EXIT_INTERRUPTED)
+    return code if isinstance(code, int) else EXIT_OK
+
+
+def main() -> NoReturn:
+    """Entry point of the ``ppdsim`` script."""
+    sys.exit(run())
+
+
+def _usage(problem: Exception) -> str:
+    text = " ".join(str(getattr(problem, "format_message", problem.__str__)()).split())
+    context = getattr(problem, "ctx", None)
+    command = context.command_path if context else "ppdsim"
+    return f"{text or 'no command given'} (see '{command} --help')"
+
+
+def _fail(text: str, code: int) -> int:
+    typer.echo("error: " + " ".join(text.split()), err=True)
+    return code

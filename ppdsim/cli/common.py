@@ -1,0 +1,106 @@
+"""What commands share: options under one name, one JSON document on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from ppdsim.errors import InputError
+
+ScenarioArgument = Annotated[
+    str, typer.Argument(help="Name of an installed scenario ('ppdsim scenarios' lists them) or path of a YAML file.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
+SeedOption = Annotated[int | None, typer.Option(help="Seed of every random draw; by default the scenario's.", min=0)]
+OutOption = Annotated[Path, typer.Option("--out", "-o", help="Folder to write to; made if it is missing.")]
+ProfileOption = Annotated[
+    str | None, typer.Option(help="Calibration profile, by name ('ppdsim profiles' lists them) or path.")
+]
+PolicyOption = Annotated[str | None, typer.Option(help="Routing policy in place of the scenario's.")]
+TraceOption = Annotated[
+    Path | None,
+    typer.Option(help="Workload in place of the scenario's: conversation JSONL, Mooncake JSONL, Azure CSV."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a key of the scenario, such as transport=tcp. Repeatable."
+    ),
+]
+
+
+def overrides(settings: list[str] | None, *, profile: str | None = None, policy: str | None = None) -> list[str]:
+    """Return the ``--set`` texts of a command; ``--profile`` and ``--policy`` are short for two of them."""
+    named = {"profile": profile, "routing.policy": policy}
+    return [*(settings or []), *(f"{key}={value}" for key, value in named.items() if value is not None)]
+
+
+def out_folder(path: Path) -> Path:
+    """Make the folder that a command writes to.
+
+    Raises
+    ------
+    InputError
+        If the path is a file.
+    """
+    if path.exists() and not path.is_dir():
+        raise InputError(f"-o {path}: is a file, expected a folder")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document on stdout; numpy values are allowed, NaN becomes null."""
+    options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
+    sys.stdout.buffer.write(orjson.dumps(document, option=options, default=str))
+    sys.stdout.flush()
+
+
+def say(text: str, *, quiet: bool = False) -> None:
+    """Print a line for people on stderr."""
+    if not quiet:
+        typer.echo(text, err=True)
+
+
+def wrote(paths: Iterable[Path], *, quiet: bool = False) -> None:
+    """End a command: list the files that it wrote."""
+    for path in paths:
+        say(f"wrote {path}", quiet=quiet)
+
+
+def table(columns: list[str], rows: Iterable[Iterable[str]]) -> None:
+    """Print a table on stdout; the first column is kept whole, the others wrap."""
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(box=None, pad_edge=False)
+    for index, column in enumerate(columns):
+        drawn.add_column(column, no_wrap=index == 0, overflow="fold")
+    for row in rows:
+        drawn.add_row(*row)
+    Console().print(drawn)
+
+
+@contextmanager
+def progress(label: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on stderr while the block runs; the block calls ``advance(done, total)``.
+
+    Nothing is shown where stderr is not a terminal.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True, disable=quiet or not sys.stderr.isatty()) as bar:
+        task = bar.add_task(label, total=None)
+
+        def advance(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield advance

@@ -1,0 +1,48 @@
+"""``ppdsim fit``: raw measurements to a profile, or a profile to the launch floor of another run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ppdsim.cli.common import QuietOption, say, wrote
+
+
+def fit(
+    source: Annotated[
+        Path, typer.Argument(help="Folder of raw measurements; with --anchor also a profile to re-anchor.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Profile to write (JSON).")],
+    anchor: Annotated[
+        Path | None,
+        typer.Option(help="Probe rows of another run (cached_tokens, new_tokens, ttft_s): re-fits the launch floor."),
+    ] = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Fit the cost curves to measurements and write a profile.
+
+    Example: ppdsim fit calibration/measurements/my-machine -o my-machine.json
+    """
+    from ppdsim import library, measurements, profile
+    from ppdsim.calibrate.anchor import anchor as anchored
+    from ppdsim.calibrate.fit import fit_profile
+    from ppdsim.card import card_of, to_text
+    from ppdsim.errors import InputError
+
+    if source.is_dir():
+        measured = measurements.read(source)
+        say(measured.describe(), quiet=quiet)
+        for refused in measured.refused:
+            say(f"refused row {refused.row} ({refused.kind}): {refused.reason}", quiet=quiet)
+        fitted = fit_profile(measured, progress=lambda text: say(text + " ...", quiet=quiet))
+    elif anchor is not None:
+        fitted = profile.load(library.find("profile", str(source)))
+    else:
+        raise InputError(f"{source}: is not a folder of raw measurements (calibration/measurements/<id>)")
+    if anchor is not None:
+        fitted = anchored(fitted, anchor)
+    profile.save(fitted, out)
+    say(to_text(card_of(fitted)), quiet=quiet)
+    wrote([out], quiet=quiet)

@@ -1,0 +1,45 @@
+"""``ppdsim profiles``: which measured machines are installed, and how well each is fitted."""
+
+from __future__ import annotations
+
+from ppdsim.cli.common import JsonOption, print_json, say, table
+from ppdsim.errors import PpdsimError
+
+
+def profiles(json: JsonOption = False) -> None:
+    """List the installed calibration profiles.
+
+    Example: ppdsim profiles --json
+    """
+    from ppdsim import library, profile
+
+    found: list[dict[str, object]] = []
+    rows: list[list[str]] = []
+    for path in library.installed("profile").values():
+        try:
+            loaded = profile.load(path)
+        except PpdsimError as problem:
+            say(f"left out: {problem}")
+            continue
+        errors = {curve.name: curve.left_out for curve in loaded.curves if curve.left_out}
+        what = {
+            "machine": loaded.machine,
+            "model": loaded.model.name,
+            "engine": f"{loaded.engine} {loaded.engine_version}",
+            "link": loaded.link,
+        }
+        found.append(
+            {
+                "id": loaded.id,
+                **what,
+                "date": loaded.date,
+                "errors": {name: {"median": error.median, "p90": error.p90} for name, error in errors.items()},
+                "path": str(path),
+            }
+        )
+        shown = ", ".join(f"{name} {error.median:.1%} / {error.p90:.1%}" for name, error in errors.items())
+        rows.append([loaded.id, ", ".join(what.values()), loaded.date, shown])
+    if json:
+        print_json(found)
+    else:
+        table(["id", "what", "date", "error of left-out cells, median / 90th percentile"], rows)

@@ -1,0 +1,200 @@
+"""From a profile to a :class:`~ppdsim.turn.TurnModel`: the central values, or the whole cloud of draws.
+
+Two clouds answer two questions. *Within run*: what does this run's misfit and noise leave open? *Another run*: what if
+the machine drifts between runs (model.md section 6)? The second replaces the launch floor and scales the link and the
+compute rate of every draw by the profile's drift. Each cloud is reproducible: the profile's draws carry no random
+numbers, and the drift takes its quantiles from a generator seeded with `DRIFT_SEED`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+
+import numpy as np
+
+from ppdsim.cost.base import Array, Quantity
+from ppdsim.cost.decode import DecodeCurve
+from ppdsim.cost.frontend import FrontendCurve
+from ppdsim.cost.prefill import PrefillCurve
+from ppdsim.cost.stall import StallCurve
+from ppdsim.errors import ProfileError
+from ppdsim.profile import CurveRecord, Drift, Profile
+from ppdsim.transport.handoff import HandoffCurve
+from ppdsim.turn import TurnModel
+from ppdsim.types import Arm, Transport
+
+DRIFT_SEED = 20260823
+"""Seed of the drift's quantiles: a profile gives the same intervals everywhere."""
+HALF_NORMAL_90 = 1.6448536269514722
+"""Standard normal quantile at 95 %, half of a two-sided 90 % interval [sigma]."""
+
+
+def _values(record: CurveRecord) -> dict[str, Quantity]:
+    return {parameter.name: parameter.value for parameter in record.parameters}
+
+
+def _cloud(record: CurveRecord, draws: int) -> dict[str, Quantity]:
+    values = _values(record)
+    if record.draws:
+        table = np.asarray(record.draws, dtype=np.float64)
+        if len(table) != draws:
+            raise ProfileError(f"curve '{record.name}' has {len(table)} draws, others have {draws}")
+        values.update({name: table[:, [i]] for i, name in enumerate(record.draw_names)})
+    return values
+
+
+def _compose(profile: Profile, values: Mapping[str, dict[str, Quantity]]) -> TurnModel:
+    """Build the model from parameters by curve name."""
+    handoffs = {
+        (record.arm, record.transport): HandoffCurve.from_values(values[record.name])
+        for record in profile.curves
+        if record.arm is not None and record.transport is not None
+    }
+    for kind in ("prefill", "decode", "stall", "frontend"):
+        profile.curve(kind)
+    return TurnModel(
+        prefill=PrefillCurve.from_values(values["prefill"]),
+        decode=DecodeCurve.from_values(values["decode"]),
+        stall=StallCurve.from_values(values["stall"]),
+        frontend=FrontendCurve.from_values(values["frontend"]),
+        handoffs=handoffs,
+        chunked_prefill_size=profile.chunked_prefill_size,
+        page_size_tokens=profile.page_size_tokens,
+        kv_bytes_per_token=profile.model.kv_bytes_per_token,
+    )
+
+
+def central(profile: Profile) -> TurnModel:
+    """Return the model at the fitted values: every parameter a float."""
+    return _compose(profile, {record.name: _values(record) for record in profile.curves})
+
+
+def cloud(profile: Profile, *, another_run: bool) -> TurnModel:
+    """Return the model whose parameters are columns of draws, shape (draws, 1).
+
+    Raises
+    ------
+    ProfileError
+        If curves differ in their number of draws.
+    """
+    draws = max(len(record.draws) for record in profile.curves)
+    model = _compose(profile, {record.name: _cloud(record, draws) for record in profile.curves})
+    return _drifted(model, profile, draws) if another_run else model
+
+
+def draw(profile: Profile, number: int, *, another_run: bool) -> TurnModel:
+    """Return one draw of the cloud as a model of floats, for a simulation.
+
+    Raises
+    ------
+    ProfileError
+        If the profile has no such draw.
+    """
+    count = max(len(record.draws) for record in profile.curves)
+    if not 0 <= number < count:
+        raise ProfileError(f"profile '{profile.id}' has {count} draws, draw {number} was asked for")
+    return scalar(cloud(profile, another_run=another_run), number)
+
+
+def with_floor(model: TurnModel, floor_s: Quantity) -> TurnModel:
+    """Return the model with another launch floor; the launch that hides behind a step is the same host work and moves
+    with it."""
+    return replace(
+        model,
+        stall=replace(model.stall, launch_s=model.stall.launch_s * floor_s / model.prefill.floor_s),
+        prefill=replace(model.prefill, floor_s=floor_s),
+    )
+
+
+def scalar(model: TurnModel, number: int) -> TurnModel:
+    """Return row `number` of a model of draws, as floats."""
+
+    def pick(values: Mapping[str, Quantity]) -> dict[str, Quantity]:
+        return {k: v if isinstance(v, (int, float)) else float(v[number, 0]) for k, v in values.items()}
+
+    return replace(
+        model,
+        prefill=PrefillCurve.from_values(pick(model.prefill.parameter_values())),
+        decode=DecodeCurve.from_values(pick(model.decode.parameter_values())),
+        stall=StallCurve.from_values(pick(model.stall.parameter_values())),
+        frontend=FrontendCurve.from_values(pick(model.frontend.parameter_values())),
+        handoffs={
+            key: HandoffCurve.from_values(pick(curve.parameter_values())) for key, curve in model.handoffs.items()
+        },
+    )
+
+
+def _spread(drift: Drift, quantiles: Array) -> Array:
+    """Return one value a draw, log-uniform over an absolute range, log-normal for a factor."""
+    if drift.scale == "absolute":
+        return np.asarray(drift.low * (drift.high / drift.low) ** quantiles)
+    z = np.array([NormalDist().inv_cdf(float(q)) for q in quantiles[:, 0]])[:, None]
+    middle, half = 0.5 * np.log(drift.high * drift.low), 0.5 * np.log(drift.high / drift.low)
+    return np.asarray(np.exp(middle + half / HALF_NORMAL_90 * z))
+
+
+def _drifted(model: TurnModel, profile: Profile, draws: int) -> TurnModel:
+    rng = np.random.default_rng(DRIFT_SEED)
+    # One stratified quantile a draw and quantity: 200 draws then cover each range evenly.
+    columns = {q: ((rng.permutation(draws) + 0.5) / draws)[:, None] for q in ("floor_s", "wire_s_per_token", "compute")}
+    floor = profile.drift_of("floor_s")
+    if floor is not None:
+        model = with_floor(model, _spread(floor, columns["floor_s"]))
+    prefill, decode, handoffs = model.prefill, model.decode, dict(model.handoffs)
+    compute = profile.drift_of("compute")
+    if compute is not None:
+        factor = _spread(compute, columns["compute"])
+        prefill = replace(
+            prefill,
+            token_s=prefill.token_s * factor,
+            attention_s_per_token2=prefill.attention_s_per_token2 * factor,
+        )
+        decode = replace(
+            decode,
+            floor_s=decode.floor_s * factor,
+            row_s=decode.row_s * factor,
+            context_s_per_token=decode.context_s_per_token * factor,
+        )
+    wire = profile.drift_of("wire_s_per_token")
+    if wire is not None:
+        factor = _spread(wire, columns["wire_s_per_token"])
+        handoffs = {
+            key: replace(
+                curve,
+                wire_s_per_token=curve.wire_s_per_token * factor,
+                fresh_wire_s_per_token=curve.fresh_wire_s_per_token * factor,
+            )
+            for key, curve in handoffs.items()
+        }
+    return replace(model, prefill=prefill, decode=decode, handoffs=handoffs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Band:
+    """The 90 % interval of a quantity, elementwise."""
+
+    low: Array
+    high: Array
+
+
+def band(samples: Array, misfit: float) -> Band:
+    """Return the 90 % interval of `samples` (draws on axis 0), widened by a relative misfit of one sigma `misfit`.
+
+    The misfit is log-normal and independent of the draws; its nine equally likely quantiles are crossed with them.
+    """
+    nodes = np.array([NormalDist().inv_cdf((i + 0.5) / 9) for i in range(9)])
+    nodes *= 1.0 / np.sqrt(np.mean(nodes**2))
+    factors = np.exp(misfit * nodes)[:, None]
+    crossed = (samples[None, :, :] * factors[:, :, None]).reshape(-1, samples.shape[-1])
+    return Band(low=np.quantile(crossed, 0.05, axis=0), high=np.quantile(crossed, 0.95, axis=0))
+
+
+def misfit_of(profile: Profile, kind: str, arm: Arm, transport: Transport) -> float:
+    """Return the relative misfit (one sigma) of a prediction: its hand-off's for a P arm, else its own curve's."""
+    if kind != "prefill":
+        return profile.curve(kind).misfit
+    if arm is Arm.APPEND_D:
+        return profile.curve("prefill").misfit
+    return profile.curve("handoff", arm, transport).misfit

@@ -1,0 +1,1 @@
+"""Cost curves: seconds of engine work as a function of token counts."""

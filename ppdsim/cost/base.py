@@ -1,0 +1,103 @@
+"""What every cost curve is: named parameters with a unit and a bound, and seconds as a function of token counts.
+
+A parameter is a float, or an array of shape ``(draws, 1)``: the formulas use arithmetic that means the same for both, so
+one evaluation gives the central value or the whole bootstrap cloud. Scalars in give a float out, which keeps the
+simulator's per-turn path free of numpy.
+"""
+
+from __future__ import annotations
+
+import abc
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppdsim.errors import ProfileError, nearest
+from ppdsim.types import Tag
+
+Array: TypeAlias = NDArray[np.float64]
+Quantity: TypeAlias = float | Array
+"""A number, or an array of them; two arrays broadcast."""
+
+C = TypeVar("C", bound="AbstractCurve")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """A fitted or assumed number of a curve: its unit, its bounds, what it is, and where its value comes from."""
+
+    name: str
+    unit: str
+    low: float
+    high: float
+    meaning: str
+    tag: Tag = Tag.MEASURED
+
+
+class AbstractCurve(abc.ABC):
+    """A final subclass is a frozen dataclass whose fields are exactly the names in `PARAMETERS`."""
+
+    kind: ClassVar[str]
+    PARAMETERS: ClassVar[tuple[Parameter, ...]]
+
+    @abc.abstractmethod
+    def parameter_values(self) -> dict[str, Quantity]:
+        """Return the parameters by name."""
+
+    @classmethod
+    def from_values(cls: type[C], values: Mapping[str, Quantity]) -> C:
+        """Build the curve from named parameters.
+
+        Raises
+        ------
+        ProfileError
+            If a parameter is missing or unknown.
+        """
+        names = [p.name for p in cls.PARAMETERS]
+        for name in values:
+            if name not in names:
+                raise ProfileError(f"curve '{cls.kind}': unknown parameter '{name}'{nearest(name, names)}")
+        missing = [name for name in names if name not in values]
+        if missing:
+            raise ProfileError(f"curve '{cls.kind}': missing parameter '{missing[0]}'")
+        return cls(**values)
+
+
+class FittedCurve(AbstractCurve):
+    """Shared plumbing of the dataclass curves; holds no formula of its own."""
+
+    def parameter_values(self) -> dict[str, Quantity]:
+        return {p.name: getattr(self, p.name) for p in self.PARAMETERS}
+
+
+def maximum(a: Quantity, b: Quantity) -> Quantity:
+    """Elementwise maximum; a float when both are floats."""
+    if isinstance(a, (int, float)) and isinstance(b, (int, float)):
+        return a if a >= b else b
+    return np.maximum(a, b)
+
+
+def minimum(a: Quantity, b: Quantity) -> Quantity:
+    """Elementwise minimum; a float when both are floats."""
+    if isinstance(a, (int, float)) and isinstance(b, (int, float)):
+        return a if a <= b else b
+    return np.minimum(a, b)
+
+
+def pad_up(count: Quantity, sizes: tuple[int, ...]) -> Quantity:
+    """Round up to the next captured size; beyond the largest one the count stays as it is (the engine runs eager).
+
+    >>> pad_up(5.0, (4, 8, 16)), pad_up(8.0, (4, 8, 16)), pad_up(20.0, (4, 8, 16)), pad_up(0.0, (4, 8))
+    (8.0, 8.0, 20.0, 0.0)
+    """
+    if isinstance(count, (int, float)):
+        if count <= 0 or count > sizes[-1]:
+            return float(count)
+        return float(sizes[bisect_left(sizes, count)])
+    table = np.asarray((*sizes, np.inf), dtype=np.float64)
+    padded = table[np.searchsorted(table[:-1], count)]
+    return np.where((count <= 0) | (count > sizes[-1]), count, padded)

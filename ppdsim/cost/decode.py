@@ -1,0 +1,52 @@
+"""T_step(B, context): seconds of one decode step of B streams that together hold `context_tokens` of KV.
+
+::
+
+    T_step = floor_s + row_s * pad(B) + context_s_per_token * C
+
+The floor is weight read and launch, a row is the matrix work and sampling of one stream, and the last part reads the
+KV. ``pad`` is the next captured CUDA-graph size, so the cost is a staircase in B. After n steps the context has grown by
+n B, which gives the closed form of :meth:`DecodeCurve.steps_s`. A decode-mode server also polls its transfer queues each
+step, which adds `disaggregated_s` (measured at one stream). What it does not know: speculative decoding, sampling cost by
+vocabulary, eager execution above the largest captured size. Forms that were tried: docs/design/curve-forms.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ppdsim.cost.base import FittedCurve, Parameter, Quantity, pad_up
+
+DECODE_GRAPH_SIZES: tuple[int, ...] = (1, 2, 4, 8, 12, *range(16, 257, 8))
+"""Captured decode batch sizes [streams] on cards of 60 to 160 GB at TP1; SGLang 0.5.17, server_args.py."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeCurve(FittedCurve):
+    """Seconds of a decode step; linear in the total context for a fixed batch."""
+
+    kind: ClassVar[str] = "decode"
+    PARAMETERS: ClassVar[tuple[Parameter, ...]] = (
+        Parameter(name="floor_s", unit="s", low=1e-3, high=20e-3, meaning="weight read and launch of a step"),
+        Parameter(name="row_s", unit="s/stream", low=0.0, high=1e-3, meaning="matrix work and sampling of one stream"),
+        Parameter(name="context_s_per_token", unit="s/token", low=1e-9, high=1e-6, meaning="reading one token of KV"),
+        Parameter(name="disaggregated_s", unit="s", low=0.0, high=5e-3, meaning="a decode-mode server's own extra"),
+    )
+    floor_s: Quantity
+    row_s: Quantity
+    context_s_per_token: Quantity
+    disaggregated_s: Quantity
+
+    def batch_s(self, batch: Quantity) -> Quantity:
+        """Return the part of a step that depends on the batch alone [s]."""
+        return self.floor_s + self.row_s * pad_up(batch, DECODE_GRAPH_SIZES)
+
+    def step_s(self, batch: Quantity, context_tokens: Quantity) -> Quantity:
+        """Return T_step [s] of `batch` streams that hold `context_tokens` together."""
+        return self.batch_s(batch) + self.context_s_per_token * context_tokens
+
+    def steps_s(self, batch: Quantity, context_tokens: Quantity, steps: Quantity) -> Quantity:
+        """Return the time of `steps` successive steps [s]; the context grows by `batch` tokens at each."""
+        mean_context_tokens = context_tokens + 0.5 * batch * (steps - 1)
+        return steps * self.step_s(batch, mean_context_tokens)

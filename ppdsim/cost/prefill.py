@@ -1,0 +1,96 @@
+"""T_ext(m | c): seconds of a forward over m new tokens on top of c cached ones, in chunks.
+
+One forward costs the smooth maximum of the host's launch floor and the GPU's work::
+
+    gpu  = token_s * pad(m) + attention_s_per_token2 * m (c + m/2) + kv_read_s_per_token * c
+    T    = (floor_s**k + gpu**k) ** (1/k),  k = overlap_sharpness
+
+The floor is the host launching some hundred kernels; the GPU hides behind it while it is shorter, so small appends cost
+the floor. ``pad`` rounds m up to the engine's captured prefill graph sizes. Several requests in one forward add their
+work. What it does not know: clock throttling inside a long forward, tensor-parallel all-reduces, mixture-of-experts.
+Source: model.md section 2 (copied into docs/explanation); SGLang 0.5.17 server_args.py for the sizes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+from ppdsim.cost.base import FittedCurve, Parameter, Quantity, maximum, minimum, pad_up
+
+PREFILL_GRAPH_SIZES_TOKENS: tuple[int, ...] = (
+    *range(4, 33, 4),
+    *range(48, 257, 16),
+    *range(288, 513, 32),
+    *range(576, 1025, 64),
+    *range(1280, 4097, 256),
+    *range(4608, 8193, 512),
+)
+"""Captured prefill graph sizes [tokens]; SGLang 0.5.17, server_args.py."""
+
+
+class PrefillWork(NamedTuple):
+    """What a forward has to do; the work of several requests in one forward adds up field by field."""
+
+    tokens: Quantity
+    attention_tokens2: Quantity
+    cached_tokens: Quantity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrefillCurve(FittedCurve):
+    """Seconds of append-prefill; `seconds` is the whole prompt in chunks, `forward_s` one forward."""
+
+    kind: ClassVar[str] = "prefill"
+    PARAMETERS: ClassVar[tuple[Parameter, ...]] = (
+        Parameter(name="floor_s", unit="s", low=1e-3, high=30e-3, meaning="host launch of one forward"),
+        Parameter(name="token_s", unit="s/token", low=1e-6, high=1e-3, meaning="matrix work of one new token"),
+        Parameter(name="attention_s_per_token2", unit="s/token^2", low=0.0, high=1e-7, meaning="attention, one pair"),
+        Parameter(name="kv_read_s_per_token", unit="s/token", low=0.0, high=1e-6, meaning="reading one cached token"),
+        Parameter(name="overlap_sharpness", unit="1", low=1.0, high=20.0, meaning="how well launch hides GPU work"),
+    )
+    floor_s: Quantity
+    token_s: Quantity
+    attention_s_per_token2: Quantity
+    kv_read_s_per_token: Quantity
+    overlap_sharpness: Quantity
+
+    @staticmethod
+    def work(new_tokens: Quantity, cached_tokens: Quantity) -> PrefillWork:
+        """Return the work of one request's chunk of `new_tokens` on `cached_tokens`."""
+        return PrefillWork(new_tokens, new_tokens * (cached_tokens + 0.5 * new_tokens), cached_tokens)
+
+    def forward_s(self, work: PrefillWork) -> Quantity:
+        """Return the seconds of one forward that does `work` (sum over its requests)."""
+        gpu_s = (
+            self.token_s * pad_up(work.tokens, PREFILL_GRAPH_SIZES_TOKENS)
+            + self.attention_s_per_token2 * work.attention_tokens2
+            + self.kv_read_s_per_token * work.cached_tokens
+        )
+        k = self.overlap_sharpness
+        return (self.floor_s**k + gpu_s**k) ** (1.0 / k)
+
+    def seconds(self, new_tokens: Quantity, cached_tokens: Quantity, chunk_tokens: int) -> Quantity:
+        """Return T_ext(m | c) [s]: the sum of its forwards of at most `chunk_tokens` new tokens.
+
+        `new_tokens` is at least 1: the engine always computes the last prompt token.
+        """
+        total: Quantity = 0.0
+        for start, size in chunks(new_tokens, chunk_tokens):
+            cost = self.forward_s(self.work(size, cached_tokens + start))
+            total = total + cost * (size > 0)
+        return total
+
+
+def chunks(new_tokens: Quantity, chunk_tokens: int) -> list[tuple[float, Quantity]]:
+    """Split into chunks: a list of (tokens before it, its size); for arrays a size is 0 where the prompt has ended.
+
+    >>> chunks(20000, 8192)
+    [(0.0, 8192), (8192.0, 8192), (16384.0, 3616)]
+    """
+    largest = float(new_tokens) if isinstance(new_tokens, (int, float)) else float(new_tokens.max(initial=1.0))
+    count = max(1, -int(-largest // chunk_tokens))
+    return [
+        (float(i * chunk_tokens), minimum(maximum(new_tokens - i * chunk_tokens, 0), chunk_tokens))
+        for i in range(count)
+    ]

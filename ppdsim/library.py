@@ -1,0 +1,77 @@
+"""Find a profile or a scenario by name or by path.
+
+A name is looked up in this order; the first hit wins:
+
+1. ``$PPDSIM_LIBRARY`` if it is set, otherwise the user's data folder (``platformdirs``);
+2. the data packaged with a wheel, ``ppdsim/_data``;
+3. where there is no ``_data``, the checkout that an editable install runs from (``calibration/`` and ``scenarios/``
+   beside the package).
+
+Folders 1 and 2 hold ``profiles/`` and ``scenarios/``. Anything with a folder in it, or with the ending of
+its kind, is a path and is not looked up.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import platformdirs
+
+from ppdsim.errors import UnknownNameError, unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kind:
+    """Where files of one kind lie and how they end."""
+
+    folder: str
+    checkout_folder: str
+    ending: str
+    listing: str
+
+
+KINDS = {
+    "profile": _Kind(
+        folder="profiles", checkout_folder="calibration/profiles", ending=".json", listing="ppdsim profiles"
+    ),
+    "scenario": _Kind(folder="scenarios", checkout_folder="scenarios", ending=".yaml", listing="ppdsim scenarios"),
+}
+
+
+def user_folder() -> Path:
+    """Return the folder that the user's own files go to: ``$PPDSIM_LIBRARY`` or the platform's data folder."""
+    return Path(os.environ.get("PPDSIM_LIBRARY") or platformdirs.user_data_dir("ppdsim", appauthor=False))
+
+
+def installed(kind: str) -> dict[str, Path]:
+    """Return every installed file of a kind (``profile`` or ``scenario``) by its name, sorted by name."""
+    entry = KINDS[kind]
+    package = Path(str(resources.files("ppdsim")))
+    packaged = package / "_data"
+    shipped = packaged / entry.folder if packaged.is_dir() else package.parent / entry.checkout_folder
+    folders = (shipped, user_folder() / entry.folder)
+    found = {path.stem: path for folder in folders for path in folder.glob(f"*{entry.ending}")}
+    return dict(sorted(found.items()))
+
+
+def find(kind: str, name: str) -> Path:
+    """Return the file of a kind that `name` names.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such file; the message lists the installed names and the nearest one.
+    """
+    entry = KINDS[kind]
+    path = Path(name)
+    if path.name != name or name.endswith(entry.ending):
+        if path.is_file():
+            return path
+        raise UnknownNameError(f"{kind} file '{name}' does not exist; run '{entry.listing}' to list the installed ones")
+    names = installed(kind)
+    if name not in names:
+        raise unknown(kind, name, names, hint=f"(list them with '{entry.listing}')")
+    return names[name]

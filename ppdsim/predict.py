@@ -1,0 +1,113 @@
+"""``ppdsim predict``: seconds with a 90 % interval for points, from a profile.
+
+For `prefill` the idle TTFT at the client, for `decode` the inter-token latency of `batch` streams of `context_tokens`
+each, for `stall` the stall gap that one append opens in them. The interval is for another run (drift included) unless
+it is asked for within the run. A point outside the measured domain, or on a hand-off nobody measured, is extrapolated;
+`mechanisms` names what a value rests on that the grid could not see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ppdsim import compose
+from ppdsim.cost.base import Array, Quantity
+from ppdsim.cost.decode import DECODE_GRAPH_SIZES
+from ppdsim.cost.prefill import PREFILL_GRAPH_SIZES_TOKENS
+from ppdsim.points import Point
+from ppdsim.profile import Profile
+from ppdsim.turn import TurnModel
+from ppdsim.types import Arm, Tag, Transport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """A point's seconds, their 90 % interval, and what they rest on."""
+
+    predicted_s: float
+    low_s: float
+    high_s: float
+    extrapolated: bool
+    mechanisms: tuple[str, ...]
+
+
+def predict(profile: Profile, points: Sequence[Point], *, within_run: bool = False) -> list[Prediction]:
+    """Predict every point.
+
+    Raises
+    ------
+    ProfileError
+        If the profile has no curve for a point's arm and transport.
+    """
+    middle = compose.central(profile)
+    samples = compose.cloud(profile, another_run=not within_run)
+    out: list[Prediction | None] = [None] * len(points)
+    groups: dict[tuple[str, Arm, Transport], list[int]] = {}
+    for index, point in enumerate(points):
+        groups.setdefault((point.kind, point.arm, point.transport), []).append(index)
+    for (kind, arm, transport), indices in groups.items():
+        group = [points[i] for i in indices]
+        value = np.broadcast_to(np.asarray(_seconds(middle, kind, arm, transport, group)), len(group))
+        cloud = np.asarray(_seconds(samples, kind, arm, transport, group))
+        interval = compose.band(
+            np.broadcast_to(cloud, (cloud.shape[0], len(group))), compose.misfit_of(profile, kind, arm, transport)
+        )
+        for place, index in enumerate(indices):
+            point = points[index]
+            out[index] = Prediction(
+                predicted_s=float(value[place]),
+                low_s=float(min(interval.low[place], value[place])),
+                high_s=float(max(interval.high[place], value[place])),
+                extrapolated=extrapolated(profile, point),
+                mechanisms=mechanisms(profile, point),
+            )
+    return [found for found in out if found is not None]
+
+
+def _seconds(model: TurnModel, kind: str, arm: Arm, transport: Transport, points: Sequence[Point]) -> Quantity:
+    def column(name: str) -> Array:
+        return np.array([getattr(point, name) for point in points], dtype=np.float64)
+
+    if kind == "decode":
+        return model.decode.step_s(column("batch"), column("batch") * column("context_tokens"))
+    cached, new = column("cached_tokens"), column("new_tokens")
+    if kind == "stall":
+        return model.stall_gap_s(cached, new, column("batch"), column("context_tokens"))
+    on_p = np.array(
+        [p.cached_tokens if p.prefill_cached_tokens is None else p.prefill_cached_tokens for p in points]
+    )
+    return model.ttft_s(arm, transport, cached, new, on_p)
+
+
+def extrapolated(profile: Profile, point: Point) -> bool:
+    """Return whether a point lies outside the measured domain, or on a hand-off that nobody measured."""
+    records = [profile.curve(point.kind)]
+    if point.arm is not Arm.APPEND_D:
+        records.append(profile.curve("handoff", point.arm, point.transport))
+    if any(record.tag is Tag.MECHANISM for record in records):
+        return True
+    return any(
+        not low <= getattr(point, name) <= high for record in records for name, (low, high) in record.domain.items()
+    )
+
+
+def mechanisms(profile: Profile, point: Point) -> tuple[str, ...]:
+    """Return what a prediction uses that the grid could not identify."""
+    found: list[str] = []
+    if point.kind != "decode":
+        on_p = point.cached_tokens if point.prefill_cached_tokens is None else point.prefill_cached_tokens
+        computed = point.cached_tokens + point.new_tokens - (on_p if point.arm is not Arm.APPEND_D else point.cached_tokens)
+        if computed > profile.chunked_prefill_size:
+            found.append("chunked prefill")
+        elif computed not in PREFILL_GRAPH_SIZES_TOKENS:
+            found.append("prefill graph sizes")
+        if point.arm is not Arm.APPEND_D and on_p != point.cached_tokens:
+            found.append("P without the whole prefix")
+    if point.kind != "prefill" and point.batch not in DECODE_GRAPH_SIZES:
+        found.append("decode graph sizes")
+    if point.arm is not Arm.APPEND_D and profile.curve("handoff", point.arm, point.transport).tag is Tag.MECHANISM:
+        found.append(f"{point.arm.value} over {point.transport.value}")
+    return tuple(found)

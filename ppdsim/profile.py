@@ -1,0 +1,198 @@
+"""A calibration profile: the fitted curves of one machine pair, model and engine, as one JSON file under 100 KB.
+
+Curves carry parameters with unit, bounds and origin, bootstrap draws (one row a draw, the same row of every curve
+belongs together), the measured domain, and errors in sample, left out and between repeats. Draws rather than a
+covariance: they survive bounds and correlations. Drift between runs is a list of named spreads (`Drift`).
+
+What it does not hold: the measured cells themselves (calibration/measurements, found by the hash in `provenance`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ppdsim.errors import ProfileError, nearest
+from ppdsim.types import Arm, Tag, Transport
+
+SCHEMA = "ppdsim/profile/1"
+DRIFT_QUANTITIES = ("floor_s", "wire_s_per_token", "compute")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class ParameterRecord(_Strict):
+    """One number of a curve; `low` and `high` bound its 90 % interval over the draws."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    unit: str
+    meaning: str
+    tag: Tag
+    at_bound: bool
+
+
+class ErrorRecord(_Strict):
+    """Absolute relative error over cells (shares, not per cent), and its signed median."""
+
+    median: float
+    p90: float
+    maximum: float
+    bias: float
+
+
+class CurveRecord(_Strict):
+    """One fitted curve. `misfit` is the relative spread (one sigma) of left-out cells beyond the draws.
+
+    `draws` has one row a bootstrap draw and one column a name in `draw_names`; the other parameters are the same in
+    every draw. `tag` is `mechanism, unmeasured` where no cell of the grid shows the curve.
+    """
+
+    kind: str
+    arm: Arm | None = None
+    transport: Transport | None = None
+    tag: Tag
+    parameters: tuple[ParameterRecord, ...]
+    draw_names: tuple[str, ...]
+    draws: tuple[tuple[float, ...], ...]
+    domain: dict[str, tuple[float, float]]
+    cells: int
+    in_sample: ErrorRecord | None
+    left_out: ErrorRecord | None
+    repeat_noise: ErrorRecord | None
+    misfit: float
+    coverage_within_run: float | None
+
+    @property
+    def name(self) -> str:
+        """Return ``kind`` or ``arm:transport`` for a hand-off."""
+        if self.arm is None or self.transport is None:
+            return self.kind
+        return f"{self.arm.value}:{self.transport.value}"
+
+
+class Drift(_Strict):
+    """How far a quantity moves between runs: a 90 % interval, absolute (seconds) or as a factor, and where it is from."""
+
+    quantity: Literal["floor_s", "wire_s_per_token", "compute"]
+    scale: Literal["absolute", "factor"]
+    low: float
+    high: float
+    tag: Tag
+    source: str
+
+
+class ModelRecord(_Strict):
+    """Shape of the model that was measured."""
+
+    name: str
+    layers: int
+    kv_heads: int
+    query_heads: int
+    head_dim: int
+    dtype: str
+    kv_bytes_per_token: int
+
+
+class Profile(_Strict):
+    """One calibrated machine pair."""
+
+    schema_: Literal["ppdsim/profile/1"] = Field(default="ppdsim/profile/1", alias="schema")
+    id: str
+    date: str
+    machine: str
+    gpu: str
+    link: str
+    engine: str
+    engine_version: str
+    model: ModelRecord
+    page_size_tokens: int = Field(gt=0)
+    chunked_prefill_size: int = Field(gt=0)
+    kv_pool_tokens: int = Field(gt=0)
+    provenance: dict[str, str]
+    curves: tuple[CurveRecord, ...]
+    drift: tuple[Drift, ...]
+    left_out_rows: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def curve(self, kind: str, arm: Arm | None = None, transport: Transport | None = None) -> CurveRecord:
+        """Return a curve's record.
+
+        Raises
+        ------
+        ProfileError
+            If the profile has none of that kind, arm and transport.
+        """
+        for record in self.curves:
+            if record.kind == kind and record.arm == arm and record.transport == transport:
+                return record
+        have = [record.name for record in self.curves]
+        wanted = kind if arm is None or transport is None else f"{arm.value}:{transport.value}"
+        raise ProfileError(f"profile '{self.id}' has no curve '{wanted}' (it has: {', '.join(have)})")
+
+    def drift_of(self, quantity: str) -> Drift | None:
+        """Return the drift of a quantity between runs, or None if it is anchored."""
+        return next((drift for drift in self.drift if drift.quantity == quantity), None)
+
+
+def load(path: Path) -> Profile:
+    """Read a profile file.
+
+    Raises
+    ------
+    ProfileError
+        Naming the file, the key, what was given and what was expected.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except OSError as error:
+        raise ProfileError(f"{path}: cannot be read ({error.strerror})") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ProfileError(f"{path}: malformed JSON ({error})") from None
+    try:
+        return Profile.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            detail = f"unknown key '{key}'{nearest(str(first['loc'][-1]), Profile.model_fields)}"
+        elif first["type"] == "missing":
+            detail = f"missing key '{key}'"
+        else:
+            detail = f"'{key}' = {first.get('input')!r}: {first['msg'].lower()}"
+        raise ProfileError(f"{path}: {detail}; expected a profile of schema {SCHEMA}") from None
+
+
+def to_json(profile: Profile) -> str:
+    """Return the file's text: one parameter and one draw a line, so that a diff can be read."""
+    content: dict[str, Any] = profile.model_dump(mode="json", by_alias=True)
+    lines: list[str] = []
+    for curve in content["curves"]:
+        for key in ("parameters", "draws"):
+            lines.extend(json.dumps(item) for item in curve[key])
+            curve[key] = [f"@{len(lines) - len(curve[key]) + i}" for i in range(len(curve[key]))]
+    text = json.dumps(content, indent=1)
+    for index, line in reversed(list(enumerate(lines))):
+        text = text.replace(f'"@{index}"', line, 1)
+    return text + "\n"
+
+
+def save(profile: Profile, path: Path) -> None:
+    """Write the profile; the file appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(to_json(profile))
+    os.replace(temporary, path)
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a profile file."""
+    return Profile.model_json_schema(by_alias=True)

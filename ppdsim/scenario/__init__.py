@@ -1,0 +1,19 @@
+"""Scenarios: one YAML file that says everything a run needs (see :mod:`ppdsim.scenario.schema`)."""
+
+from ppdsim.scenario.load import json_schema, load, with_trace
+from ppdsim.scenario.schema import ArmChoice, CrossoverGrid, NodeGroup, Routing, Scenario, Slo
+from ppdsim.scenario.workloads import GeneratedSpec, TraceSpec
+
+__all__ = [
+    "ArmChoice",
+    "CrossoverGrid",
+    "GeneratedSpec",
+    "NodeGroup",
+    "Routing",
+    "Scenario",
+    "Slo",
+    "TraceSpec",
+    "json_schema",
+    "load",
+    "with_trace",
+]

@@ -1,0 +1,130 @@
+"""Distributions as a scenario writes them; the unit stands in the key names.
+
+Tokens: ``constant`` {value_tokens}, ``uniform`` {min_tokens, max_tokens}, ``lognormal`` {median_tokens, sigma,
+min_tokens, max_tokens}, ``empirical`` {values_tokens}. Times: ``constant`` {value_s}, ``exponential`` {mean_s},
+``lognormal`` {median_s, sigma, max_s}, ``empirical`` {values_s}. What they mean: :mod:`ppdsim.workload.lengths`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from ppdsim.scenario.strict import Strict
+from ppdsim.workload import lengths
+
+NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+
+
+class TokensConstant(Strict):
+    """Always the same count."""
+
+    kind: Literal["constant"]
+    value_tokens: PositiveInt
+
+    def build(self) -> lengths.AbstractLength:
+        """Return the distribution [tokens]."""
+        return lengths.Constant(value=self.value_tokens)
+
+
+class TokensUniform(Strict):
+    """Equal density between two counts."""
+
+    kind: Literal["uniform"]
+    min_tokens: PositiveInt
+    max_tokens: PositiveInt
+
+    @model_validator(mode="after")
+    def _ordered(self) -> TokensUniform:
+        if self.min_tokens > self.max_tokens:
+            raise ValueError(f"min_tokens {self.min_tokens} is above max_tokens {self.max_tokens}")
+        return self
+
+    def build(self) -> lengths.AbstractLength:
+        """Return the distribution [tokens]."""
+        return lengths.Uniform(low=self.min_tokens, high=self.max_tokens)
+
+
+class TokensLognormal(Strict):
+    """Right-skewed counts, clipped to a range."""
+
+    kind: Literal["lognormal"]
+    median_tokens: PositiveInt
+    sigma: NonNegative
+    min_tokens: PositiveInt = 1
+    max_tokens: PositiveInt = 131_072
+
+    @model_validator(mode="after")
+    def _ordered(self) -> TokensLognormal:
+        if self.min_tokens > self.max_tokens:
+            raise ValueError(f"min_tokens {self.min_tokens} is above max_tokens {self.max_tokens}")
+        return self
+
+    def build(self) -> lengths.AbstractLength:
+        """Return the distribution [tokens]."""
+        return lengths.Lognormal(median=self.median_tokens, sigma=self.sigma, low=self.min_tokens, high=self.max_tokens)
+
+
+class TokensEmpirical(Strict):
+    """Counts that were seen."""
+
+    kind: Literal["empirical"]
+    values_tokens: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+
+    def build(self) -> lengths.AbstractLength:
+        """Return the distribution [tokens]."""
+        return lengths.Empirical(values=tuple(float(value) for value in self.values_tokens))
+
+
+class SecondsConstant(Strict):
+    """Always the same time."""
+
+    kind: Literal["constant"]
+    value_s: NonNegative
+
+    def build(self) -> lengths.AbstractLength:
+        """Return the distribution [s]."""
+        return lengths.Constant(value=self.value_s)
+
+
+class SecondsExponential(Strict):
+    """Memoryless times."""
+
+    kind: Literal["exponential"]
+    mean_s: NonNegative
+
+    def build(self) -> lengths.AbstractLength:
+        """Return the distribution [s]."""
+        return lengths.Exponential(mean=self.mean_s)
+
+
+class SecondsLognormal(Strict):
+    """Right-skewed times, clipped from above."""
+
+    kind: Literal["lognormal"]
+    median_s: Positive
+    sigma: NonNegative
+    max_s: Positive = 3_600.0
+
+    def build(self) -> lengths.AbstractLength:
+        """Return the distribution [s]."""
+        return lengths.Lognormal(median=self.median_s, sigma=self.sigma, low=0.0, high=self.max_s)
+
+
+class SecondsEmpirical(Strict):
+    """Times that were seen."""
+
+    kind: Literal["empirical"]
+    values_s: Annotated[tuple[NonNegative, ...], Field(min_length=1)]
+
+    def build(self) -> lengths.AbstractLength:
+        """Return the distribution [s]."""
+        return lengths.Empirical(values=self.values_s)
+
+
+Tokens = Annotated[TokensConstant | TokensUniform | TokensLognormal | TokensEmpirical, Field(discriminator="kind")]
+Seconds = Annotated[
+    SecondsConstant | SecondsExponential | SecondsLognormal | SecondsEmpirical, Field(discriminator="kind")
+]

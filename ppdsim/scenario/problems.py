@@ -1,0 +1,111 @@
+"""From a pydantic report to one line: where, key, what was given, what was expected, the nearest key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from ppdsim.errors import ScenarioError, nearest
+from ppdsim.scenario.yaml_file import KeyPath
+
+Schema = Mapping[str, Any]
+
+
+def key_path_text(path: Sequence[str | int]) -> str:
+    """Print a path as ``fleet[0].role``."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def schema_of(root: Schema, path: Sequence[str | int]) -> Schema:
+    """Return the JSON Schema that governs the value at `path`; empty where the schema knows no such key.
+
+    The path may hold the tags by which pydantic names the chosen branch of a union.
+    """
+    node = _followed(root, root)
+    for part in path:
+        mapping = node.get("discriminator", {}).get("mapping", {})
+        if part in mapping:
+            node = {"$ref": mapping[part]}
+        elif isinstance(part, int):
+            node = node.get("items", {})
+        else:
+            node = node.get("properties", {}).get(part, {})
+        node = _followed(root, node)
+    return node
+
+
+def _followed(root: Schema, node: Schema) -> Schema:
+    while "$ref" in node:
+        node = root["$defs"][node["$ref"].rsplit("/", 1)[1]]
+    choices = [choice for choice in node.get("anyOf", ()) if choice.get("type") != "null"]
+    return _followed(root, choices[0]) if choices and len(choices) < len(node["anyOf"]) else node
+
+
+def scenario_error(
+    problem: ValidationError, root: Schema, data: Mapping[str, Any], where: Callable[[KeyPath], str]
+) -> ScenarioError:
+    """Describe the first problem of a report; `where` prints the place of a key."""
+    errors = problem.errors(include_url=False)
+    first = next((error for error in errors if _is_a_slip(error, root)), errors[0])
+    path, given = _in_data(first["loc"], data)
+    key = key_path_text(path)
+    if first["type"] == "extra_forbidden":
+        valid = _keys_at(root, first["loc"][:-1])
+        text = f"unknown key '{key}' (valid: {', '.join(valid)}){nearest(str(path[-1]), valid)}"
+    elif first["type"] == "missing":
+        text = f"key '{key}' is missing"
+    elif first["type"].startswith("union_tag"):
+        valid = sorted(schema_of(root, first["loc"]).get("discriminator", {}).get("mapping", {}))
+        tag = given.get("kind") if isinstance(given, Mapping) else given
+        path = (*path, "kind")
+        text = f"{key}.kind: given {_shown(tag)}, expected one of {', '.join(valid)}{nearest(str(tag), valid)}"
+    elif first["type"] == "too_short":
+        text = f"{key}: given {_shown(given)}, expected at least {first['ctx']['min_length']} in the list"
+    else:
+        text = f"{key}: {_expectation(first['msg'], given)}" if key else first["msg"].removeprefix("Value error, ")
+        choices = [str(choice) for choice in schema_of(root, first["loc"]).get("enum", ())]
+        text += nearest(str(given), choices)
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return ScenarioError(f"{where(path)}: {text}{more}")
+
+
+def _keys_at(root: Schema, path: Sequence[str | int]) -> list[str]:
+    return sorted(schema_of(root, path).get("properties", {}))
+
+
+def _is_a_slip(error: ErrorDetails, root: Schema) -> bool:
+    """Tell a misspelt key; it explains better than the missing key that it causes."""
+    loc = error["loc"]
+    return error["type"] == "extra_forbidden" and nearest(str(loc[-1]), _keys_at(root, loc[:-1])) != ""
+
+
+def _expectation(message: str, given: Any) -> str:
+    if message.startswith("Value error, "):
+        return message.removeprefix("Value error, ")
+    return f"given {_shown(given)}, expected {message.removeprefix('Input should be ').removeprefix('a valid ')}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _in_data(loc: Sequence[str | int], data: Any) -> tuple[KeyPath, Any]:
+    """Walk `loc` through the data without the union tags: the path, and the value there."""
+    path: list[str | int] = []
+    node: Any = data
+    for position, part in enumerate(loc):
+        inside = part in node if isinstance(node, Mapping) else isinstance(node, list) and part in range(len(node))
+        if inside:
+            path.append(part)
+            node = node[part]
+        elif position == len(loc) - 1 and isinstance(node, Mapping) and node.get("kind") != part:
+            path.append(part)
+            node = None
+    return tuple(path), node

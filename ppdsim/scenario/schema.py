@@ -1,0 +1,158 @@
+"""What a scenario file may say: the fleet, the link, the routing, the workload and the question's grid.
+
+Units stand in the key names; keys that end in ``_ms`` are milliseconds (only here: everything inside is in seconds).
+Engine knobs have the engine's own names. A value left out comes from the profile.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt, PrivateAttr, field_validator, model_validator
+
+from ppdsim.errors import ScenarioError
+from ppdsim.scenario.lengths import NonNegative, Positive
+from ppdsim.scenario.strict import Strict
+from ppdsim.scenario.workloads import WorkloadSpec
+from ppdsim.types import Arm, NodeRole, Transport
+from ppdsim.units import MS_PER_S
+from ppdsim.workload import AbstractWorkload
+
+CacheRate = Annotated[float, Field(ge=0.0, lt=1.0, allow_inf_nan=False)]
+
+
+class NodeGroup(Strict):
+    """`count` equal nodes of one role."""
+
+    role: NodeRole
+    count: PositiveInt
+    kv_pool_tokens: PositiveInt | None = None
+    profile: str | None = None
+
+
+class Routing(Strict):
+    """Who prefills a turn: a policy by name, its parameters, and the price of a stalled stream-second (gamma)."""
+
+    policy: str
+    parameters: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    gamma: NonNegative = 1.0
+
+
+class Slo(Strict):
+    """Limits a turn must keep to count as good; a limit left out is not applied."""
+
+    ttft_ms: Positive | None = None
+    tpot_ms: Positive | None = None
+    itl_max_ms: Positive | None = None
+
+    @property
+    def ttft_s(self) -> float | None:
+        """Longest TTFT that counts as good [s]."""
+        return None if self.ttft_ms is None else self.ttft_ms / MS_PER_S
+
+    @property
+    def tpot_s(self) -> float | None:
+        """Longest TPOT that counts as good [s]."""
+        return None if self.tpot_ms is None else self.tpot_ms / MS_PER_S
+
+    @property
+    def itl_max_s(self) -> float | None:
+        """Longest inter-token gap that counts as good [s]."""
+        return None if self.itl_max_ms is None else self.itl_max_ms / MS_PER_S
+
+
+class ArmChoice(Strict):
+    """One arm over one transport; an append on D moves nothing, so its transport is ``none``."""
+
+    arm: Arm
+    transport: Transport
+
+    @model_validator(mode="after")
+    def _moves_what_it_must(self) -> ArmChoice:
+        if (self.arm is Arm.APPEND_D) != (self.transport is Transport.NONE):
+            raise ValueError(
+                f"arm {self.arm.value} over transport {self.transport.value}; only append-d goes over none"
+            )
+        return self
+
+
+class CrossoverGrid(Strict):
+    """The grid of ``ppdsim crossover``: fixed prompt lengths S, cache rates r, and N residents on D."""
+
+    total_tokens: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (2_048, 8_192, 32_768)
+    cache_rates: Annotated[tuple[CacheRate, ...], Field(min_length=1)] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    residents: NonNegativeInt = 4
+    resident_context_tokens: PositiveInt = 2_048
+    gamma: NonNegative = 1.0
+    turn_rate_per_s: Positive = 1.0
+    turns: PositiveInt = 200
+    previous_output_tokens: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0, 350)
+    arms: Annotated[tuple[ArmChoice, ...], Field(min_length=2)]
+    prefill_cache: Literal["warm", "cold"] = "warm"
+    draws: PositiveInt = 20
+    handoff_stall_ms: Annotated[tuple[NonNegative, ...], Field(min_length=1)] = (0.0, 2.0)
+
+
+class Scenario(Strict):
+    """One complete, runnable description. Load it with :func:`ppdsim.scenario.load`."""
+
+    schema_version: Literal["ppdsim/scenario/1"] = Field(alias="schema")
+    question: str
+    run_time: str
+    profile: str
+    fleet: Annotated[tuple[NodeGroup, ...], Field(min_length=1)]
+    transport: Transport = Transport.NONE
+    decode_radix: bool = False
+    page_size_tokens: PositiveInt | None = None
+    chunked_prefill_size: PositiveInt | None = None
+    max_prefill_tokens: PositiveInt | None = None
+    max_running_requests: PositiveInt | None = None
+    routing: Routing
+    workload: WorkloadSpec | None = None
+    slo: Slo = Slo()
+    per_step: bool = False
+    seed: NonNegativeInt = 0
+    crossover: CrossoverGrid | None = None
+
+    _directory: Path = PrivateAttr(default_factory=Path)
+    _name: str = PrivateAttr(default="")
+
+    @property
+    def name(self) -> str:
+        """Name of the file without its ending."""
+        return self._name
+
+    @field_validator("fleet")
+    @classmethod
+    def _someone_decodes(cls, fleet: tuple[NodeGroup, ...]) -> tuple[NodeGroup, ...]:
+        roles = {group.role for group in fleet}
+        if NodeRole.P in roles and not roles & {NodeRole.D, NodeRole.PD}:
+            raise ValueError("P nodes without a D or pD node to hand over to")
+        if NodeRole.P not in roles and roles & {NodeRole.D, NodeRole.PD}:
+            raise ValueError("D or pD nodes without a P node, which prefills every first turn")
+        return fleet
+
+    @model_validator(mode="after")
+    def _handoffs_have_a_link(self) -> Scenario:
+        if self.transport is Transport.NONE and any(group.role is NodeRole.P for group in self.fleet):
+            raise ValueError("transport: given none, expected nvlink, tcp or rdma, because P nodes hand over their KV")
+        return self
+
+    def located(self, path: Path) -> Scenario:
+        """Return a copy that knows the file it came from, so that relative trace files are found."""
+        copy = self.model_copy()
+        copy._directory, copy._name = path.parent, path.stem
+        return copy
+
+    def build_workload(self) -> AbstractWorkload:
+        """Return the source of conversations that the ``workload`` block describes.
+
+        Raises
+        ------
+        ScenarioError
+            If the scenario has no such block.
+        """
+        if self.workload is None:
+            raise ScenarioError(f"scenario '{self._name}' has no workload; add a workload block or give --trace FILE")
+        return self.workload.build(self._directory)

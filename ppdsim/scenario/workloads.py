@@ -1,0 +1,88 @@
+"""The ``workload`` block of a scenario: generated chat, or a trace file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt
+
+from ppdsim.scenario.lengths import Positive, Seconds, Tokens
+from ppdsim.scenario.strict import Strict
+from ppdsim.workload import TRACES, AbstractWorkload, arrivals
+from ppdsim.workload.conversations import GeneratedWorkload
+
+
+class PoissonArrivals(Strict):
+    """Independent users."""
+
+    kind: Literal["poisson"]
+    rate_per_s: Positive
+
+    def build(self) -> arrivals.AbstractArrivals:
+        """Return the arrival process."""
+        return arrivals.Poisson(rate_per_s=self.rate_per_s)
+
+
+class GammaArrivals(Strict):
+    """Bursty users; `cv` is the coefficient of variation of the gaps."""
+
+    kind: Literal["gamma"]
+    rate_per_s: Positive
+    cv: Positive
+
+    def build(self) -> arrivals.AbstractArrivals:
+        """Return the arrival process."""
+        return arrivals.Gamma(rate_per_s=self.rate_per_s, cv=self.cv)
+
+
+class FixedArrivals(Strict):
+    """Equal gaps."""
+
+    kind: Literal["fixed"]
+    rate_per_s: Positive
+
+    def build(self) -> arrivals.AbstractArrivals:
+        """Return the arrival process."""
+        return arrivals.Fixed(rate_per_s=self.rate_per_s)
+
+
+class GeneratedSpec(Strict):
+    """Multi-turn chat drawn from distributions (:mod:`ppdsim.workload.conversations`)."""
+
+    kind: Literal["generated"]
+    conversations: PositiveInt
+    arrivals: Annotated[PoissonArrivals | GammaArrivals | FixedArrivals, Field(discriminator="kind")]
+    turns_mean: Annotated[float, Field(ge=1.0, allow_inf_nan=False)]
+    first_turn_new_tokens: Tokens
+    later_turn_new_tokens: Tokens
+    output_tokens: Tokens
+    think_time: Seconds
+
+    def build(self, directory: Path) -> AbstractWorkload:
+        """Return the workload; `directory` is not used."""
+        return GeneratedWorkload(
+            count=self.conversations,
+            arrivals=self.arrivals.build(),
+            turns_mean=self.turns_mean,
+            first_turn_new_tokens=self.first_turn_new_tokens.build(),
+            later_turn_new_tokens=self.later_turn_new_tokens.build(),
+            output_tokens=self.output_tokens.build(),
+            think_time=self.think_time.build(),
+        )
+
+
+class TraceSpec(Strict):
+    """Conversations from a file; a relative `file` counts from the scenario's folder."""
+
+    kind: Literal["mooncake", "azure", "conversations"]
+    file: str
+    rate_scale: Positive = 1.0
+    limit: PositiveInt | None = None
+
+    def build(self, directory: Path) -> AbstractWorkload:
+        """Return the workload; the file is read when its conversations are asked for."""
+        return TRACES[self.kind](path=directory / self.file, rate_scale=self.rate_scale, limit=self.limit)
+
+
+WorkloadSpec = Annotated[GeneratedSpec | TraceSpec, Field(discriminator="kind")]

@@ -1,0 +1,1 @@
+"""What a hand-off from P to D costs, per arm and transport."""

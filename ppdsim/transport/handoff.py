@@ -1,0 +1,62 @@
+"""A hand-off P -> D: handshake, wire, join. One set of parameters per arm and transport.
+
+::
+
+    before = handshake_s + prefix_s * c / (c + PREFIX_HALF_TOKENS)                              (until P may start)
+    wire   = tokens * (wire_s_per_token + fresh_wire_s_per_token * F / (F + held))              (FIFO on the link)
+    after  = join_s                                                      (metadata, polling, D's prebuilt batch)
+
+with c tokens cached on P, `held` tokens that D already has, F = FRESH_HALF_TOKENS. A share `early_share` of the prefix
+that P has cached and D lacks is sent when P's forward starts (SGLang >= 0.5.15); the rest, and each chunk's KV, when the
+chunk ends. Over TCP the early send overlaps the forward; over in-node NVLink it does not, as if its copies queued behind
+the forward on the GPU. What it does not know: why a prefix costs what it costs, and whether `fresh_wire` is a mechanism
+or the drift of one block of time (the first grid cannot tell); several P on one NIC; fragmentation of D's pages; RDMA.
+Forms that were tried: docs/design/curve-forms.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ppdsim.cost.base import FittedCurve, Parameter, Quantity
+
+PREFIX_HALF_TOKENS = 256.0
+"""Cached prefix at which half of `prefix_s` is paid [tokens]; chosen by cross-validation (docs/design/curve-forms.md)."""
+FRESH_HALF_TOKENS = 2048.0
+"""Tokens held by D that halve `fresh_wire_s_per_token` [tokens]; chosen likewise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandoffCurve(FittedCurve):
+    """Seconds of one hand-off, in the parts that the simulator plays one by one."""
+
+    kind: ClassVar[str] = "handoff"
+    PARAMETERS: ClassVar[tuple[Parameter, ...]] = (
+        Parameter(name="handshake_s", unit="s", low=0.0, high=0.2, meaning="bootstrap and pre-allocation"),
+        Parameter(name="prefix_s", unit="s", low=0.0, high=0.2, meaning="extra when P has a long cached prefix"),
+        Parameter(name="wire_s_per_token", unit="s/token", low=0.0, high=1e-3, meaning="KV of one token on the link"),
+        Parameter(name="fresh_wire_s_per_token", unit="s/token", low=0.0, high=1e-3, meaning="extra if D holds none"),
+        Parameter(name="early_share", unit="1", low=0.0, high=1.0, meaning="prefix share sent beside the forward"),
+        Parameter(name="join_s", unit="s", low=0.0, high=0.2, meaning="last KV byte to D's first token"),
+    )
+    handshake_s: Quantity
+    prefix_s: Quantity
+    wire_s_per_token: Quantity
+    fresh_wire_s_per_token: Quantity
+    early_share: Quantity
+    join_s: Quantity
+
+    def before_s(self, prefill_cached_tokens: Quantity) -> Quantity:
+        """Return the seconds between D's pre-allocation and P's readiness to run the forward."""
+        prefix = prefill_cached_tokens / (prefill_cached_tokens + PREFIX_HALF_TOKENS)
+        return self.handshake_s + self.prefix_s * prefix
+
+    def wire_s(self, tokens: Quantity, held_tokens: Quantity) -> Quantity:
+        """Return the seconds that the KV of `tokens` occupies the link when D already holds `held_tokens`."""
+        fresh = FRESH_HALF_TOKENS / (FRESH_HALF_TOKENS + held_tokens)
+        return tokens * (self.wire_s_per_token + self.fresh_wire_s_per_token * fresh)
+
+    def after_s(self) -> Quantity:
+        """Return the seconds from the last KV byte on D to D's first token."""
+        return self.join_s

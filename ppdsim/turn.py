@@ -1,0 +1,129 @@
+"""One turn: TTFT, stall gap, stall and J of each arm, from the curves. The only place that composes them.
+
+::
+
+    TTFT(append-d) = in(S) + W + T_ext(m | L) + out
+    TTFT(p-*)      = in(S) + W + before + [forward on P, KV on the link] + after + out
+    S_D            = T_ext(m | L) - h(T_step),   stall_gap = S_D + T_step
+    J              = TTFT + gamma N S
+
+The link is FIFO and starts with the early share of the cached prefix that D lacks when the forward starts, then takes
+each chunk's KV when it ends (the rest of the prefix with the first): ``link_free = max(link_free, chunk_end) + wire``. The simulator plays the same parts as events, so its idle
+request and this module agree to rounding. Source: docs/explanation/model.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ppdsim.cost.base import Quantity, maximum, minimum
+from ppdsim.cost.decode import DecodeCurve
+from ppdsim.cost.frontend import FrontendCurve
+from ppdsim.cost.prefill import PrefillCurve, chunks
+from ppdsim.cost.stall import StallCurve
+from ppdsim.errors import ProfileError
+from ppdsim.transport.handoff import HandoffCurve
+from ppdsim.types import Arm, Transport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnModel:
+    """The curves of one profile, composed. Parameters may be floats or arrays of draws (see `cost.base`)."""
+
+    prefill: PrefillCurve
+    decode: DecodeCurve
+    stall: StallCurve
+    frontend: FrontendCurve
+    handoffs: Mapping[tuple[Arm, Transport], HandoffCurve]
+    chunked_prefill_size: int
+    page_size_tokens: int
+    kv_bytes_per_token: int
+
+    def handoff(self, arm: Arm, transport: Transport) -> HandoffCurve:
+        """Return the hand-off curve of an arm and transport.
+
+        Raises
+        ------
+        ProfileError
+            If the profile has none.
+        """
+        try:
+            return self.handoffs[arm, transport]
+        except KeyError:
+            have = ", ".join(sorted(f"{a.value}:{t.value}" for a, t in self.handoffs))
+            raise ProfileError(
+                f"the profile has no hand-off curve for {arm.value} over {transport.value} (it has: {have})"
+            ) from None
+
+    def with_handoff(self, arm: Arm, transport: Transport, curve: HandoffCurve) -> TurnModel:
+        """Return a copy in which one arm's hand-off is `curve`."""
+        return replace(self, handoffs={**self.handoffs, (arm, transport): curve})
+
+    def append_ttft_s(self, cached_tokens: Quantity, new_tokens: Quantity) -> Quantity:
+        """Return the idle TTFT [s] of an append on D."""
+        return (
+            self.frontend.before_s(cached_tokens + new_tokens)
+            + self.prefill.seconds(new_tokens, cached_tokens, self.chunked_prefill_size)
+            + self.frontend.after_s()
+        )
+
+    def handoff_ttft_s(
+        self,
+        arm: Arm,
+        transport: Transport,
+        cached_tokens: Quantity,
+        new_tokens: Quantity,
+        prefill_cached_tokens: Quantity | None = None,
+    ) -> Quantity:
+        """Return the idle TTFT [s] of a turn prefilled on P.
+
+        `prefill_cached_tokens` is what P has cached: by default the same as D, 0 = P cold.
+        """
+        curve = self.handoff(arm, transport)
+        held = cached_tokens if arm is Arm.P_DELTA else cached_tokens * 0
+        on_p = cached_tokens if prefill_cached_tokens is None else prefill_cached_tokens
+        prompt = cached_tokens + new_tokens
+        ready_s = self.frontend.before_s(prompt) + curve.before_s(on_p)
+        prefix = maximum(on_p - held, 0)
+        link_free_s = ready_s + curve.wire_s(curve.early_share * prefix, held)
+        late = (1.0 - curve.early_share) * prefix
+        end_s = ready_s
+        for start, size in chunks(prompt - on_p, self.chunked_prefill_size):
+            end_s = end_s + self.prefill.forward_s(self.prefill.work(size, on_p + start)) * (size > 0)
+            sent = maximum(minimum(on_p + start + size - held, size), 0) + late
+            link_free_s = maximum(link_free_s, end_s) + curve.wire_s(sent, held)
+            late = late * 0
+        return link_free_s + curve.after_s() + self.frontend.after_s()
+
+    def ttft_s(
+        self,
+        arm: Arm,
+        transport: Transport,
+        cached_tokens: Quantity,
+        new_tokens: Quantity,
+        prefill_cached_tokens: Quantity | None = None,
+    ) -> Quantity:
+        """Return the idle TTFT [s] of a turn on any arm."""
+        if arm is Arm.APPEND_D:
+            return self.append_ttft_s(cached_tokens, new_tokens)
+        return self.handoff_ttft_s(arm, transport, cached_tokens, new_tokens, prefill_cached_tokens)
+
+    def stall_s(
+        self, arm: Arm, cached_tokens: Quantity, new_tokens: Quantity, batch: Quantity, context_tokens: Quantity
+    ) -> Quantity:
+        """Return what one turn takes from each of `batch` streams of `context_tokens` each [s].
+
+        S_D of an append, S_P of a hand-off (independent of the streams).
+        """
+        if arm is not Arm.APPEND_D:
+            return self.stall.handoff_s
+        forward_s = self.prefill.seconds(new_tokens, cached_tokens, self.chunked_prefill_size)
+        return self.stall.append_s(forward_s, self.decode.step_s(batch, batch * context_tokens))
+
+    def stall_gap_s(
+        self, cached_tokens: Quantity, new_tokens: Quantity, batch: Quantity, context_tokens: Quantity
+    ) -> Quantity:
+        """Return the largest gap [s] that an append opens in `batch` streams of `context_tokens` each."""
+        step_s = self.decode.step_s(batch, batch * context_tokens)
+        return step_s + self.stall_s(Arm.APPEND_D, cached_tokens, new_tokens, batch, context_tokens)

@@ -1,0 +1,163 @@
+"""What every trace reader shares: its attributes, numbered lines of a plain or gzipped file, and checked fields.
+
+A trace is read whole before its first conversation is handed out, so a bad line is found before anything is
+simulated. Every problem is a :class:`~ppdsim.errors.WorkloadError` that starts with ``file:line:``.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from ppdsim.errors import WorkloadError, nearest
+from ppdsim.workload.base import AbstractWorkload
+
+GZIP_MAGIC = b"\x1f\x8b"
+MAX_TOKENS = 2**31 - 1
+"""Largest token count that is believed [tokens]; no context is a thousandth as long."""
+MAX_S = 1e9
+"""Largest time that is believed, about 32 years [s]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AbstractTrace(AbstractWorkload):
+    """A workload that is read from a file.
+
+    Attributes
+    ----------
+    path : Path
+        The file, plain or gzipped.
+    rate_scale : float
+        Conversations start this many times as often as in the file; think times stay as they are.
+    limit : int or None
+        Only the first `limit` conversations of the file.
+    """
+
+    path: Path
+    rate_scale: float = 1.0
+    limit: int | None = None
+
+    @staticmethod
+    @abstractmethod
+    def recognises(first_line: str) -> bool:
+        """Tell from the first line of a file that is not blank whether this format can hold it."""
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield ``(line number, text)`` of each line that is not blank; gzip is recognised by its first two bytes.
+
+    Raises
+    ------
+    WorkloadError
+        If the file is missing, unreadable, not UTF-8, a broken gzip, or holds nothing.
+    """
+    try:
+        data = path.read_bytes()
+        if data.startswith(GZIP_MAGIC):
+            data = gzip.decompress(data)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as problem:
+        raise WorkloadError(f"{path}: broken gzip file ({problem})") from None
+    except (OSError, ValueError) as problem:
+        reason = getattr(problem, "strerror", None) or problem
+        raise WorkloadError(f"{path}: cannot be read ({reason})") from None
+    if not data.strip():
+        raise WorkloadError(f"{path}: empty; expected at least one conversation")
+    for number, raw in enumerate(data.split(b"\n"), start=1):
+        if raw.strip():
+            try:
+                yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+            except UnicodeDecodeError:
+                raise WorkloadError(f"{path}:{number}: not UTF-8 text") from None
+
+
+def json_object(text: str, where: str) -> dict[str, object]:
+    """Parse one line as a JSON object.
+
+    Raises
+    ------
+    WorkloadError
+        If it is not JSON, or not an object.
+    """
+    try:
+        row = orjson.loads(text)
+    except orjson.JSONDecodeError as problem:
+        raise WorkloadError(f"{where}: not JSON ({problem.msg}); expected one JSON object a line") from None
+    if not isinstance(row, dict):
+        raise WorkloadError(f"{where}: given {shown(row)}, expected a JSON object")
+    return row
+
+
+def only_keys(row: Mapping[str, object], valid: Iterable[str], where: str) -> None:
+    """Refuse a key that is not in `valid`, naming the nearest one.
+
+    Raises
+    ------
+    WorkloadError
+        For the first unknown key.
+    """
+    names = list(valid)
+    for key in row:
+        if key not in names:
+            raise WorkloadError(f"{where}: unknown key '{key}' (valid: {', '.join(names)}){nearest(key, names)}")
+
+
+def shown(value: object) -> str:
+    """Print a value in an error, cut to 40 characters."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def required(row: Mapping[str, object], key: str, where: str) -> object:
+    """Return ``row[key]``.
+
+    Raises
+    ------
+    WorkloadError
+        If the key is missing; the nearest key of the row is named.
+    """
+    if key not in row:
+        raise WorkloadError(f"{where}: key '{key}' is missing{nearest(key, row)}")
+    return row[key]
+
+
+def tokens(row: Mapping[str, object], key: str, where: str, *, at_least: int = 1) -> int:
+    """Return a whole number of tokens between `at_least` and ``MAX_TOKENS``.
+
+    Raises
+    ------
+    WorkloadError
+        If the key is missing, or its value is anything else.
+    """
+    value = required(row, key, where)
+    if type(value) is not int or not at_least <= value <= MAX_TOKENS:
+        raise WorkloadError(f"{where}: {key}: given {shown(value)}, expected a whole number from {at_least} tokens")
+    return value
+
+
+def time_in(row: Mapping[str, object], key: str, where: str, unit: str) -> float:
+    """Return a time from 0 to ``MAX_S`` in the row's own unit, which `unit` names.
+
+    Raises
+    ------
+    WorkloadError
+        If the key is missing, or its value is not such a number.
+    """
+    value = required(row, key, where)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value <= MAX_S:
+        raise WorkloadError(f"{where}: {key}: given {shown(value)}, expected a time of at least 0 {unit}")
+    return float(value)
+
+
+def names_of(text: str) -> set[str]:
+    """Return the keys of a line that holds a JSON object, and nothing for any other line."""
+    try:
+        row = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return set()
+    return set(row) if isinstance(row, dict) else set()

@@ -1,0 +1,115 @@
+"""The frame of the command line: help, errors in one line, exit codes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import typer
+
+from ppdsim import __version__
+from ppdsim.cli import app as app_module
+from ppdsim.cli.app import COMMANDS, run
+from ppdsim.errors import EnvironmentProblem, GateError, InputError
+
+
+@pytest.fixture
+def planted(monkeypatch: pytest.MonkeyPatch):
+    """Put a command that raises into an app of its own, in the place of the real one."""
+
+    def plant(problem: BaseException) -> None:
+        application = typer.Typer()
+
+        @application.command()
+        def fails() -> None:
+            raise problem
+
+        monkeypatch.setattr(app_module, "app", application)
+
+    return plant
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name.rstrip("_") in printed for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = name.rstrip("_")
+    assert run([command, "--help"]) == 0
+    assert f"Example: ppdsim {command}" in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"ppdsim {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["scenario"], "error: No such command 'scenario'. Did you mean 'scenarios'? (see 'ppdsim --help')\n"),
+        (["scenarios", "--jso"], "--json"),
+        (["simulate"], "error: Missing argument"),
+        (["simulate", "one-pair", "--seed", "x"], "--seed"),
+        (["simulate", "one-pear"], "did you mean 'one-pair'"),
+        (["simulate", "one-pair", "--set", "trnsport=tcp"], "did you mean 'transport'"),
+        (["simulate", "one-pair", "--trace", "absent.jsonl"], "error: absent.jsonl: cannot be read"),
+    ],
+)
+def test_wrong_input_is_one_line_and_2(
+    arguments, message, capsys: pytest.CaptureFixture[str], tmp_path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.err.startswith("error: ")
+    assert printed.err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_command_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 2
+    assert "Usage" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("problem", "code", "message"),
+    [
+        (InputError("a:1: wrong"), 2, "error: a:1: wrong\n"),
+        (InputError("two\nlines"), 2, "error: two lines\n"),
+        (GateError("too slow"), 1, "error: too slow\n"),
+        (EnvironmentProblem("no GPU"), 3, "error: no GPU\n"),
+        (KeyboardInterrupt(), 130, "error: interrupted\n"),
+        (PermissionError(13, "Permission denied", "/x"), 2, "error: /x: Permission denied\n"),
+    ],
+)
+def test_exit_codes(planted, problem, code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    planted(problem)
+    assert run([]) == code
+    assert capsys.readouterr().err.lstrip("\n") == message
+
+
+def test_a_bug_is_not_hidden(planted) -> None:
+    planted(ZeroDivisionError("a bug"))
+    with pytest.raises(ZeroDivisionError):
+        run([])
+
+
+def test_python_m_ppdsim_and_its_exit_code() -> None:
+    command = [sys.executable, "-m", "ppdsim", "nonsense"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "NO_COLOR": "1"})
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: No such command 'nonsense'")
+    assert "Traceback" not in result.stderr
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    command = f"{sys.executable} -m ppdsim scenarios --json | head -c 1"
+    result = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
+    assert result.stderr == ""

@@ -1,0 +1,66 @@
+"""import-linter holds the layers, and each of its contracts does catch the import that it forbids."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+# (module that gets the wrong import, the import, words of the contract that must break)
+PLANTED = [
+    ("units", "import ppdsim.workload", "Higher layers import lower ones only"),
+    ("workload/lengths", "def f() -> None:\n    import ppdsim.scenario", "Higher layers import lower ones only"),
+    ("workload/lengths", "import ppdsim.transport", "Higher layers import lower ones only"),
+    ("library", "import simpy", "simpy only in des"),
+    ("workload/base", "import plotly.graph_objects", "plotly and jinja2 only in report"),
+    ("scenario/load", "def f() -> None:\n    import jinja2", "plotly and jinja2 only in report"),
+    ("scenario/load", "import typer", "typer and rich only in cli"),
+    ("library", "import rich.console", "typer and rich only in cli"),
+    ("workload/lengths", "from pydantic import BaseModel", "pydantic and ruamel.yaml only where a file enters"),
+    ("workload/lengths", "from scipy.optimize import brentq", "scipy only in calibrate and analytical"),
+    ("workload/lengths", "import torch", "Engine and network libraries only in calibrate"),
+]
+
+
+@pytest.fixture(scope="module")
+def lint(require: Callable[..., str]) -> Callable[[Path], subprocess.CompletedProcess[str]]:
+    program = require("lint-imports")
+
+    def run(folder: Path) -> subprocess.CompletedProcess[str]:
+        command = [program, "--no-cache", "--config", str(folder / "pyproject.toml")]
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+    return run
+
+
+@pytest.fixture
+def copied(tmp_path: Path, repository: Path) -> Path:
+    shutil.copytree(repository / "ppdsim", tmp_path / "ppdsim", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(repository / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def test_the_package_keeps_its_contracts(lint, repository: Path) -> None:
+    result = lint(repository)
+    assert result.returncode == 0, result.stdout
+    assert "0 broken" in result.stdout
+
+
+@pytest.mark.parametrize(("module", "line", "contract"), PLANTED)
+def test_a_planted_import_breaks_its_contract(lint, copied: Path, module: str, line: str, contract: str) -> None:
+    path = copied / "ppdsim" / f"{module}.py"
+    path.write_text(f"{path.read_text()}\n{line}\n")
+    result = lint(copied)
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert f"{contract} BROKEN" in " ".join(result.stdout.split())
+    assert f"ppdsim.{module.replace('/', '.')}" in result.stdout
+
+
+def test_a_new_module_must_take_its_place_in_the_layers(lint, copied: Path) -> None:
+    (copied / "ppdsim" / "somewhere.py").write_text('"""A module that no layer names."""\n')
+    result = lint(copied)
+    assert result.returncode == 1
+    assert "somewhere" in result.stdout

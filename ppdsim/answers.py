@@ -1,4 +1,4 @@
-"""The nouns of the answer: intervals, crossings, curves per arm, break-even maps. What analysis fills and the report draws.
+"""The nouns of the answer: intervals, crossings, curves per arm, break-even maps. Filled by analysis, drawn.
 
 Everything is plain data: numpy-free tuples of floats in SI units, so that one ``json.dumps(dataclasses.asdict(x))``
 writes it and a test can compare it. A missing crossing is an ordinary value (`CrossingKind`), never an exception.
@@ -45,9 +45,10 @@ class ArmChoice:
 class Crossing:
     """Where D and P cost the same along one axis, for one P arm and one price.
 
-    `axis` is ``r`` (cache rate at fixed `total_tokens`) or ``new_tokens`` (at fixed `cached_tokens`). `values` lists all
-    crossings of the central curves in rising order; `interval` is that of the crossing nearest the middle of the draws'
-    crossings and None when the kind is not VALUE or SEVERAL. `share_without` is the share of draws with no crossing.
+    `axis` is ``r`` (cache rate at fixed `total_tokens`) or ``new_tokens`` (at fixed `cached_tokens`). `values` lists
+    all crossings of the central curves in rising order; `interval` is that of the crossing nearest the middle of the
+    draws' crossings and None when the kind is not VALUE or SEVERAL. `share_without` is the share of draws with no
+    crossing.
     """
 
     against: ArmChoice

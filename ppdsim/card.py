@@ -39,9 +39,7 @@ def card_of(profile: Profile) -> ProfileCard:
         + f" (90 %, {d.tag.value}: {d.source})"
         for d in profile.drift
     )
-    guesses = tuple(
-        f"{record.name}: {record.tag.value}" for record in profile.curves if record.tag is Tag.MECHANISM
-    )
+    guesses = tuple(f"{record.name}: {record.tag.value}" for record in profile.curves if record.tag is Tag.MECHANISM)
     return ProfileCard(
         id=profile.id,
         machine=profile.machine,

@@ -19,6 +19,7 @@ from ppdsim.cost.decode import DecodeCurve
 from ppdsim.cost.frontend import FrontendCurve
 from ppdsim.cost.prefill import PrefillCurve
 from ppdsim.cost.stall import StallCurve
+from ppdsim.curves import CURVES
 from ppdsim.errors import ProfileError
 from ppdsim.profile import CurveRecord, Drift, Profile
 from ppdsim.transport.handoff import HandoffCurve
@@ -47,6 +48,8 @@ def _cloud(record: CurveRecord, draws: int) -> dict[str, Quantity]:
 
 def _compose(profile: Profile, values: Mapping[str, dict[str, Quantity]]) -> TurnModel:
     """Build the model from parameters by curve name."""
+    for record in profile.curves:
+        CURVES[record.kind]
     handoffs = {
         (record.arm, record.transport): HandoffCurve.from_values(values[record.name])
         for record in profile.curves
@@ -99,8 +102,10 @@ def draw(profile: Profile, number: int, *, another_run: bool) -> TurnModel:
 
 
 def with_floor(model: TurnModel, floor_s: Quantity) -> TurnModel:
-    """Return the model with another launch floor; the launch that hides behind a step is the same host work and moves
-    with it."""
+    """Return the model with another launch floor.
+
+    The launch that hides behind a step is the same host work and moves with it.
+    """
     return replace(
         model,
         stall=replace(model.stall, launch_s=model.stall.launch_s * floor_s / model.prefill.floor_s),

@@ -357,14 +357,18 @@ def parse_row(record: Any, *, where: str) -> Any:
         raise MeasurementError(f"{where}: expected an object with a 'kind', got {type(record).__name__}")
     kind = record.get("kind")
     if kind not in KINDS:
-        raise MeasurementError(
-            f"{where}: kind={kind!r} is not one of {', '.join(KINDS)}{nearest(str(kind), KINDS)}"
-        )
+        raise MeasurementError(f"{where}: kind={kind!r} is not one of {', '.join(KINDS)}{nearest(str(kind), KINDS)}")
     try:
         return _ROW.validate_python(record, strict=False)
     except ValidationError as error:
-        models = {"prefill": PrefillRow, "decode": DecodeRow, "interference": InterferenceRow}
-        model = models.get(kind, LoadRow if kind == "load" else TransferRow)
+        models: dict[str, type[BaseModel]] = {
+            "prefill": PrefillRow,
+            "decode": DecodeRow,
+            "interference": InterferenceRow,
+            "load": LoadRow,
+            "transfer": TransferRow,
+        }
+        model = models[kind]
         raise MeasurementError(f"{where}: {explain(error, tuple(model.model_fields))}") from None
 
 
@@ -410,4 +414,6 @@ def _records(path: Path) -> Iterator[tuple[int, Any]]:
             try:
                 yield number, json.loads(line)
             except json.JSONDecodeError as error:
-                raise MeasurementError(f"{path}:{number}: malformed JSON ({error.msg} at column {error.colno})") from None
+                raise MeasurementError(
+                    f"{path}:{number}: malformed JSON ({error.msg} at column {error.colno})"
+                ) from None

@@ -1,8 +1,8 @@
 """Points to predict: rows of kind, arm, transport and token counts, from CSV or JSON lines.
 
-Columns: ``kind`` = prefill | decode | stall, ``arm`` = append-d | p-full | p-delta, ``transport`` = none | nvlink | tcp |
-rdma, ``cached_tokens``, ``new_tokens``, ``batch``, ``context_tokens`` and optionally ``prefill_cached_tokens`` (what P has
-cached: by default cached_tokens; 0 = cold). The same reader serves anchor probes, which add ``ttft_s``.
+Columns: ``kind`` = prefill | decode | stall, ``arm`` = append-d | p-full | p-delta, ``transport`` = none | nvlink |
+tcp | rdma, ``cached_tokens``, ``new_tokens``, ``batch``, ``context_tokens`` and optionally ``prefill_cached_tokens``
+(what P has cached: by default cached_tokens; 0 = cold). The same reader serves anchor probes, which add ``ttft_s``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,16 @@ REQUIRED = {
     "decode": ("batch", "context_tokens"),
     "stall": ("cached_tokens", "new_tokens", "batch", "context_tokens"),
 }
-COLUMNS = ("kind", "arm", "transport", "cached_tokens", "new_tokens", "batch", "context_tokens", "prefill_cached_tokens")
+COLUMNS = (
+    "kind",
+    "arm",
+    "transport",
+    "cached_tokens",
+    "new_tokens",
+    "batch",
+    "context_tokens",
+    "prefill_cached_tokens",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +150,7 @@ def number(record: dict[str, Any], name: str, where: str, *, required: bool) -> 
             raise InputError(f"{where}: column '{name}' is missing or empty{nearest(name, record)}")
         return 0.0
     try:
-        value = float(given)  # type: ignore[arg-type]
+        value = float(given)
     except (TypeError, ValueError):
         raise InputError(f"{where}: {name}={given!r} is not a number") from None
     if not math.isfinite(value) or value < 0:

@@ -76,9 +76,7 @@ def _seconds(model: TurnModel, kind: str, arm: Arm, transport: Transport, points
     cached, new = column("cached_tokens"), column("new_tokens")
     if kind == "stall":
         return model.stall_gap_s(cached, new, column("batch"), column("context_tokens"))
-    on_p = np.array(
-        [p.cached_tokens if p.prefill_cached_tokens is None else p.prefill_cached_tokens for p in points]
-    )
+    on_p = np.array([p.cached_tokens if p.prefill_cached_tokens is None else p.prefill_cached_tokens for p in points])
     return model.ttft_s(arm, transport, cached, new, on_p)
 
 
@@ -99,7 +97,8 @@ def mechanisms(profile: Profile, point: Point) -> tuple[str, ...]:
     found: list[str] = []
     if point.kind != "decode":
         on_p = point.cached_tokens if point.prefill_cached_tokens is None else point.prefill_cached_tokens
-        computed = point.cached_tokens + point.new_tokens - (on_p if point.arm is not Arm.APPEND_D else point.cached_tokens)
+        reused = point.cached_tokens if point.arm is Arm.APPEND_D else on_p
+        computed = point.cached_tokens + point.new_tokens - reused
         if computed > profile.chunked_prefill_size:
             found.append("chunked prefill")
         elif computed not in PREFILL_GRAPH_SIZES_TOKENS:

@@ -80,7 +80,7 @@ class CurveRecord(_Strict):
 
 
 class Drift(_Strict):
-    """How far a quantity moves between runs: a 90 % interval, absolute (seconds) or as a factor, and where it is from."""
+    """How far a quantity moves between runs: a 90 % interval in seconds or as a factor, and where it is from."""
 
     quantity: Literal["floor_s", "wire_s_per_token", "compute"]
     scale: Literal["absolute", "factor"]

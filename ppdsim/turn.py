@@ -8,8 +8,9 @@
     J              = TTFT + gamma N S
 
 The link is FIFO and starts with the early share of the cached prefix that D lacks when the forward starts, then takes
-each chunk's KV when it ends (the rest of the prefix with the first): ``link_free = max(link_free, chunk_end) + wire``. The simulator plays the same parts as events, so its idle
-request and this module agree to rounding. Source: docs/explanation/model.md.
+each chunk's KV when it ends (the rest of the prefix with the first): ``link_free = max(link_free, chunk_end) + wire``.
+The simulator plays the same parts as events, so its idle request and this module agree to rounding. Source:
+docs/explanation/model.md.
 """
 
 from __future__ import annotations

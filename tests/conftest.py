@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,14 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 def repository() -> Path:
     """Root of the checkout that the tests belong to."""
     return REPOSITORY
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_library_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the profiles and scenarios of whoever runs the tests out of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PPDSIM_LIBRARY", str(tmp_path_factory.mktemp("library")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -22,9 +22,7 @@ MAIN_COMMAND = ["profiles", "--json"]
 
 
 def run(command: list[str | Path], **options) -> str:
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PPDSIM", "COV"))
-    }
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "COV"))}
     result = subprocess.run(
         [str(part) for part in command], capture_output=True, text=True, check=False, env=environment, **options
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -57,6 +58,16 @@ def test_a_planted_import_breaks_its_contract(lint, copied: Path, module: str, l
     assert result.returncode == 1, result.stdout + result.stderr
     assert f"{contract} BROKEN" in " ".join(result.stdout.split())
     assert f"ppdsim.{module.replace('/', '.')}" in result.stdout
+
+
+def test_the_design_page_shows_the_layers_that_are_checked(repository: Path) -> None:
+    checked = re.search(
+        r"^layers = \[\n(.*?)^\]", (repository / "pyproject.toml").read_text(), re.MULTILINE | re.DOTALL
+    )
+    page = (repository / "docs" / "design" / "0001-layout.md").read_text()
+    assert checked is not None
+    rows = [re.sub(r'[",()]', "", line).strip() for line in checked[1].splitlines()]
+    assert page.split("```text\n")[1].split("```")[0].splitlines() == rows
 
 
 def test_a_new_module_must_take_its_place_in_the_layers(lint, copied: Path) -> None:

@@ -84,7 +84,9 @@ def anchor(profile: Profile, path: Path) -> Profile:
             f"(median {float(np.median(ttft[use])) * 1e3:.1f} ms): are they idle appends on this profile's machine?"
         )
     floor = float(brentq(excess, low, high, xtol=1e-7))
-    spread = max(ANCHOR_SPREAD, np.nan_to_num(relative_spread((ttft / predicted(floor))[use].tolist())) / use.sum() ** 0.5)
+    spread = max(
+        ANCHOR_SPREAD, np.nan_to_num(relative_spread((ttft / predicted(floor))[use].tolist())) / use.sum() ** 0.5
+    )
     return _replace_floor(profile, floor, float(spread), f"{int(use.sum())} probes of {path.name}")
 
 

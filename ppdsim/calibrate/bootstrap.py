@@ -28,8 +28,6 @@ def resample(cells: Grid, rng: np.random.Generator) -> Grid:
     )
 
 
-def bootstrap(
-    cells: Grid, fit: Callable[[Grid], TurnModel], draws: int, rng: np.random.Generator
-) -> list[TurnModel]:
+def bootstrap(cells: Grid, fit: Callable[[Grid], TurnModel], draws: int, rng: np.random.Generator) -> list[TurnModel]:
     """Return `draws` models, each fitted to a resampled grid."""
     return [fit(resample(cells, rng)) for _ in range(draws)]

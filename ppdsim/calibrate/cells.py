@@ -1,8 +1,8 @@
 """Rows to cells: one cell is one point of the grid, its value the median over repeats.
 
-Of two repeats that differ by more than a quarter the smaller one counts, because the larger is an accident (a compile, a
-collection, a neighbour); the rule and both values stay visible in the repeat noise. Everything after this module works
-on cells, so a bootstrap or a split can never separate repeats of one cell.
+Of two repeats that differ by more than a quarter the smaller one counts, because the larger is an accident (a
+compile, a collection, a neighbour); the rule and both values stay visible in the repeat noise. Everything after this
+module works on cells, so a bootstrap or a split can never separate repeats of one cell.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ppdsim.cost.base import Array
 from ppdsim.measurements import DecodeRow, InterferenceRow, Measurements, PrefillRow
@@ -57,12 +58,10 @@ class Cells:
     def __len__(self) -> int:
         return len(self.seconds)
 
-    def pick(self, index: Array) -> Cells:
+    def pick(self, index: NDArray[Any]) -> Cells:
         """Return the cells at `index` (a mask, or positions with repetition)."""
         columns = {
-            name: getattr(self, name)[index]
-            for name in self.__slots__
-            if name not in ("kind", "arm", "transport")
+            name: getattr(self, name)[index] for name in self.__slots__ if name not in ("kind", "arm", "transport")
         }
         return replace(self, **columns)
 

@@ -1,7 +1,7 @@
 """Leave-one-out errors: how well the curves predict cells they have not seen.
 
-A left-out L (or m) leaves every kind and arm at once, because the P arms contain the append curve; decode leaves out one
-batch, then one context. Errors of both splits are pooled.
+A left-out L (or m) leaves every kind and arm at once, because the P arms contain the append curve; decode leaves out
+one batch, then one context. Errors of both splits are pooled.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Fit = Callable[[Grid], TurnModel]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOut:
-    """Cells of one kind and arm, each with what was predicted when it was left out; the same cell stands once a split."""
+    """Cells of one kind and arm, with what was predicted when each was left out; one entry a cell and split."""
 
     cells: Cells
     predicted_s: Array

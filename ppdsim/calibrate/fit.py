@@ -35,7 +35,7 @@ SIGNIFICANT_DIGITS = 5
 """Digits kept of a draw: below the misfit by four orders, and the file stays small."""
 
 CHOSEN_WHEN_FIXED = ("prefix_s", "wire_s_per_token", "fresh_wire_s_per_token", "early_share")
-"""Hand-off terms that are not fitted where cross-validation drops them; the other fixed numbers come from timestamps."""
+"""Hand-off terms that are fixed where cross-validation drops them; other fixed numbers come from timestamps."""
 
 PRIORS: tuple[Drift, ...] = (
     Drift(
@@ -137,10 +137,10 @@ def _record(
     transport: Transport | None = None,
     misfit: float = 0.0,
 ) -> CurveRecord:
-    table = np.array([[float(d.parameter_values()[name]) for name in free] for d in draws])  # type: ignore[arg-type]
+    table = np.array([[float(d.parameter_values()[name]) for name in free] for d in draws])
     parameters = []
     for p in curve.PARAMETERS:
-        value = float(curve.parameter_values()[p.name])  # type: ignore[arg-type]
+        value = float(curve.parameter_values()[p.name])
         column = table[:, free.index(p.name)] if p.name in free and len(table) else np.array([value])
         origin = p.tag if p.name in free or p.name not in CHOSEN_WHEN_FIXED else Tag.CHOSEN
         parameters.append(

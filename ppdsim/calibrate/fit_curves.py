@@ -1,8 +1,8 @@
 """Bounded, robust fits of the cost curves to cells, on relative residuals.
 
-The order follows the composition: append cells give the prefill and front-end curves together (only their sum is seen at
-the client; the server's own span tells them apart), decode and stall cells give theirs, and each hand-off is what its
-arm's TTFT holds beyond them. A term that the cells at hand cannot tell from zero is left at zero by a weak pull
+The order follows the composition: append cells give the prefill and front-end curves together (only their sum is seen
+at the client; the server's own span tells them apart), decode and stall cells give theirs, and each hand-off is what
+its arm's TTFT holds beyond them. A term that the cells at hand cannot tell from zero is left at zero by a weak pull
 (`PULL`), so that leaving out all cells without a prefix does not leave the split of a sum to chance.
 """
 
@@ -14,9 +14,8 @@ import numpy as np
 from scipy.optimize import least_squares, lsq_linear
 
 from ppdsim.calibrate.cells import Cells, Grid
-from ppdsim.cost.base import Array, Parameter, Quantity
+from ppdsim.cost.base import Array, Parameter, Quantity, pad_up
 from ppdsim.cost.decode import DECODE_GRAPH_SIZES, DecodeCurve
-from ppdsim.cost.base import pad_up
 from ppdsim.cost.frontend import FrontendCurve
 from ppdsim.cost.prefill import PrefillCurve
 from ppdsim.cost.stall import StallCurve
@@ -183,9 +182,7 @@ def fit_handoff(cells: Cells, model: TurnModel) -> HandoffCurve:
         curve = HandoffCurve.from_values({**fixed, **values})
         trial = model.with_handoff(cells.arm, cells.transport, curve)
         return np.asarray(
-            trial.ttft_s(
-                cells.arm, cells.transport, cells.cached_tokens, cells.new_tokens, cells.prefill_cached_tokens
-            )
+            trial.ttft_s(cells.arm, cells.transport, cells.cached_tokens, cells.new_tokens, cells.prefill_cached_tokens)
         )
 
     values: dict[str, Quantity] = dict(solve(_subset(HandoffCurve, *free), start, predict, cells.seconds))

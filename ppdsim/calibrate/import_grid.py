@@ -50,16 +50,17 @@ def convert(record: Mapping[str, Any], repeat: int, *, where: str) -> dict[str, 
     if record.get("arm") not in ARMS:
         raise MeasurementError(f"{where}: arm={record.get('arm')!r} is unknown{nearest(str(record.get('arm')), ARMS)}")
     try:
-        return converters[kind](record, repeat)
+        row = converters[kind](record)
     except KeyError as error:
         raise MeasurementError(f"{where}: a {kind} record lacks the field {error.args[0]!r}") from None
+    return {**row, "repeat": repeat} if kind == "prefill" else row
 
 
 def _finish(record: Mapping[str, Any]) -> str:
     return "length" if record["ok"] else "abort"
 
 
-def _prefill(record: Mapping[str, Any], repeat: int) -> dict[str, Any]:
+def _prefill(record: Mapping[str, Any]) -> dict[str, Any]:
     arm, transport = ARMS[record["arm"]]
     server = record["srv"]
     received = server["request_received_ts"]
@@ -72,7 +73,6 @@ def _prefill(record: Mapping[str, Any], repeat: int) -> dict[str, Any]:
         "new_tokens": record["m"],
         "prefill_cached_tokens": None if one_machine else record["L"],
         "found_cached_tokens": record["cached"],
-        "repeat": repeat,
         "elapsed_s": record["t"],
         "ttft_s": record["ttft"],
         "itl_s": record["itl"],
@@ -91,7 +91,7 @@ def _prefill(record: Mapping[str, Any], repeat: int) -> dict[str, Any]:
     }
 
 
-def _decode(record: Mapping[str, Any], repeat: int) -> dict[str, Any]:
+def _decode(record: Mapping[str, Any]) -> dict[str, Any]:
     batch = record["B"]
     return {
         "kind": "decode",
@@ -107,7 +107,7 @@ def _decode(record: Mapping[str, Any], repeat: int) -> dict[str, Any]:
     }
 
 
-def _interference(record: Mapping[str, Any], repeat: int) -> dict[str, Any]:
+def _interference(record: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "kind": "interference",
         "batch": record["B"],

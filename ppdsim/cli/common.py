@@ -13,15 +13,35 @@ import typer
 
 from ppdsim.errors import InputError
 
+
+def _completes(kind: str) -> Callable[[str], list[str]]:
+    """Return what completes the names of installed files of a kind in a shell."""
+
+    def names(incomplete: str) -> list[str]:
+        from ppdsim.library import installed
+
+        return [name for name in installed(kind) if name.startswith(incomplete)]
+
+    return names
+
+
 ScenarioArgument = Annotated[
-    str, typer.Argument(help="Name of an installed scenario ('ppdsim scenarios' lists them) or path of a YAML file.")
+    str,
+    typer.Argument(
+        help="Name of an installed scenario ('ppdsim scenarios' lists them) or path of a YAML file.",
+        autocompletion=_completes("scenario"),
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
 SeedOption = Annotated[int | None, typer.Option(help="Seed of every random draw; by default the scenario's.", min=0)]
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="Folder to write to; made if it is missing.")]
 ProfileOption = Annotated[
-    str | None, typer.Option(help="Calibration profile, by name ('ppdsim profiles' lists them) or path.")
+    str | None,
+    typer.Option(
+        help="Calibration profile, by name ('ppdsim profiles' lists them) or path.",
+        autocompletion=_completes("profile"),
+    ),
 ]
 PolicyOption = Annotated[str | None, typer.Option(help="Routing policy in place of the scenario's.")]
 TraceOption = Annotated[
@@ -42,18 +62,17 @@ def overrides(settings: list[str] | None, *, profile: str | None = None, policy:
     return [*(settings or []), *(f"{key}={value}" for key, value in named.items() if value is not None)]
 
 
-def out_folder(path: Path) -> Path:
-    """Make the folder that a command writes to.
+def check_folder(path: Path) -> None:
+    """Refuse, before any work is done, a folder to write to that cannot be one.
 
     Raises
     ------
     InputError
-        If the path is a file.
+        If the path, or one above it, is a file.
     """
-    if path.exists() and not path.is_dir():
-        raise InputError(f"-o {path}: is a file, expected a folder")
-    path.mkdir(parents=True, exist_ok=True)
-    return path
+    for place in (path, *path.parents):
+        if place.exists() and not place.is_dir():
+            raise InputError(f"-o {path}: {place} is a file, expected a folder")
 
 
 def print_json(document: Any) -> None:
@@ -75,17 +94,9 @@ def wrote(paths: Iterable[Path], *, quiet: bool = False) -> None:
         say(f"wrote {path}", quiet=quiet)
 
 
-def table(columns: list[str], rows: Iterable[Iterable[str]]) -> None:
-    """Print a table on stdout; the first column is kept whole, the others wrap."""
-    from rich.console import Console
-    from rich.table import Table
-
-    drawn = Table(box=None, pad_edge=False)
-    for index, column in enumerate(columns):
-        drawn.add_column(column, no_wrap=index == 0, overflow="fold")
-    for row in rows:
-        drawn.add_row(*row)
-    Console().print(drawn)
+def entry(name: str, facts: Iterable[str]) -> None:
+    """Print one item of a listing on stdout: its name, and facts about it below."""
+    typer.echo("\n  ".join([name, *facts]))
 
 
 @contextmanager

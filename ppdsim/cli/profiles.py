@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ppdsim.cli.common import JsonOption, print_json, say, table
+from ppdsim.cli.common import JsonOption, entry, print_json, say
 from ppdsim.errors import PpdsimError
 
 
@@ -14,7 +14,6 @@ def profiles(json: JsonOption = False) -> None:
     from ppdsim import library, profile
 
     found: list[dict[str, object]] = []
-    rows: list[list[str]] = []
     for path in library.installed("profile").values():
         try:
             loaded = profile.load(path)
@@ -37,9 +36,8 @@ def profiles(json: JsonOption = False) -> None:
                 "path": str(path),
             }
         )
-        shown = ", ".join(f"{name} {error.median:.1%} / {error.p90:.1%}" for name, error in errors.items())
-        rows.append([loaded.id, ", ".join(what.values()), loaded.date, shown])
+        if not json:
+            shown = ", ".join(f"{name} {error.median:.1%} / {error.p90:.1%}" for name, error in errors.items())
+            entry(loaded.id, [*what.values(), loaded.date, f"error of left-out cells (median / 90 %): {shown}"])
     if json:
         print_json(found)
-    else:
-        table(["id", "what", "date", "error of left-out cells, median / 90th percentile"], rows)

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
-from ppdsim.cli.common import JsonOption, print_json, say, table
+from ppdsim.cli.common import JsonOption, entry, print_json, say
 from ppdsim.errors import PpdsimError
 
 
-def scenarios(
-    json: JsonOption = False,
-    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a scenario file instead.")] = False,
-) -> None:
+def scenarios(json: JsonOption = False) -> None:
     """List the installed scenarios with their questions and run times.
 
     Example: ppdsim scenarios
     """
     from ppdsim import library, scenario
 
-    if schema:
-        print_json(scenario.json_schema())
-        return
     found = []
     for name, path in library.installed("scenario").items():
         try:
@@ -39,7 +29,7 @@ def scenarios(
                 "path": str(path),
             }
         )
+        if not json:
+            entry(name, [loaded.question, f"run time: {loaded.run_time}"])
     if json:
         print_json(found)
-    else:
-        table(["name", "question", "run time"], ([r["name"], r["question"], r["run_time"]] for r in found))

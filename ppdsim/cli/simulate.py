@@ -14,7 +14,7 @@ from ppdsim.cli.common import (
     SeedOption,
     SetOption,
     TraceOption,
-    out_folder,
+    check_folder,
     overrides,
     print_json,
     say,
@@ -39,6 +39,7 @@ def simulate(
     """
     from ppdsim.scenario import load, with_trace
 
+    check_folder(out)
     chosen = load(scenario, overrides(settings, profile=profile, policy=policy))
     if trace is not None:
         chosen = with_trace(chosen, trace)
@@ -46,7 +47,7 @@ def simulate(
     from ppdsim.des.run import simulate as run
 
     results = run(chosen, seed=chosen.seed if seed is None else seed)
-    paths = results.save(out_folder(out))
+    paths = results.save(out)
     if json:
         print_json(results.summary)
     else:

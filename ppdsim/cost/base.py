@@ -1,7 +1,7 @@
 """What every cost curve is: named parameters with a unit and a bound, and seconds as a function of token counts.
 
-A parameter is a float, or an array of shape ``(draws, 1)``: the formulas use arithmetic that means the same for both, so
-one evaluation gives the central value or the whole bootstrap cloud. Scalars in give a float out, which keeps the
+A parameter is a float, or an array of shape ``(draws, 1)``: the formulas use arithmetic that means the same for both,
+so one evaluation gives the central value or the whole bootstrap cloud. Scalars in give a float out, which keeps the
 simulator's per-turn path free of numpy.
 """
 
@@ -11,7 +11,7 @@ import abc
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias, TypeVar
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ppdsim.errors import ProfileError, nearest
 from ppdsim.types import Tag
 
-Array: TypeAlias = NDArray[np.float64]
+Array: TypeAlias = NDArray[np.floating[Any]]
 Quantity: TypeAlias = float | Array
 """A number, or an array of them; two arrays broadcast."""
 
@@ -71,6 +71,7 @@ class FittedCurve(AbstractCurve):
     """Shared plumbing of the dataclass curves; holds no formula of its own."""
 
     def parameter_values(self) -> dict[str, Quantity]:
+        """Return the parameters by name."""
         return {p.name: getattr(self, p.name) for p in self.PARAMETERS}
 
 

@@ -5,10 +5,11 @@
     T_step = floor_s + row_s * pad(B) + context_s_per_token * C
 
 The floor is weight read and launch, a row is the matrix work and sampling of one stream, and the last part reads the
-KV. ``pad`` is the next captured CUDA-graph size, so the cost is a staircase in B. After n steps the context has grown by
-n B, which gives the closed form of :meth:`DecodeCurve.steps_s`. A decode-mode server also polls its transfer queues each
-step, which adds `disaggregated_s` (measured at one stream). What it does not know: speculative decoding, sampling cost by
-vocabulary, eager execution above the largest captured size. Forms that were tried: docs/design/curve-forms.md.
+KV. ``pad`` is the next captured CUDA-graph size, so the cost is a staircase in B. After n steps the context has grown
+by n B, which gives the closed form of :meth:`DecodeCurve.steps_s`. A decode-mode server also polls its transfer
+queues each step, which adds `disaggregated_s` (measured at one stream). What it does not know: speculative decoding,
+sampling cost by vocabulary, eager execution above the largest captured size. Forms that were tried:
+docs/design/curve-forms.md.
 """
 
 from __future__ import annotations

@@ -6,12 +6,12 @@
     wire   = tokens * (wire_s_per_token + fresh_wire_s_per_token * F / (F + held))              (FIFO on the link)
     after  = join_s                                                      (metadata, polling, D's prebuilt batch)
 
-with c tokens cached on P, `held` tokens that D already has, F = FRESH_HALF_TOKENS. A share `early_share` of the prefix
-that P has cached and D lacks is sent when P's forward starts (SGLang >= 0.5.15); the rest, and each chunk's KV, when the
-chunk ends. Over TCP the early send overlaps the forward; over in-node NVLink it does not, as if its copies queued behind
-the forward on the GPU. What it does not know: why a prefix costs what it costs, and whether `fresh_wire` is a mechanism
-or the drift of one block of time (the first grid cannot tell); several P on one NIC; fragmentation of D's pages; RDMA.
-Forms that were tried: docs/design/curve-forms.md.
+with c tokens cached on P, `held` tokens that D already has, F = FRESH_HALF_TOKENS. A share `early_share` of the
+prefix that P has cached and D lacks is sent when P's forward starts (SGLang >= 0.5.15); the rest, and each chunk's
+KV, when the chunk ends. Over TCP the early send overlaps the forward; over in-node NVLink it does not, as if its
+copies queued behind the forward on the GPU. What it does not know: why a prefix costs what it costs, and whether
+`fresh_wire` is a mechanism or the drift of one block of time (the first grid cannot tell); several P on one NIC;
+fragmentation of D's pages; RDMA. Forms that were tried: docs/design/curve-forms.md.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from typing import ClassVar
 from ppdsim.cost.base import FittedCurve, Parameter, Quantity
 
 PREFIX_HALF_TOKENS = 256.0
-"""Cached prefix at which half of `prefix_s` is paid [tokens]; chosen by cross-validation (docs/design/curve-forms.md)."""
-FRESH_HALF_TOKENS = 2048.0
+"""Cached prefix at which half of `prefix_s` is paid [tokens]; chosen by cross-validation."""
+FRESH_HALF_TOKENS = 1024.0
 """Tokens held by D that halve `fresh_wire_s_per_token` [tokens]; chosen likewise."""
 
 

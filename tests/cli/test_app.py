@@ -73,6 +73,14 @@ def test_wrong_input_is_one_line_and_2(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("out", ["file", "file/below"])
+def test_a_file_in_the_place_of_the_folder_is_refused(out, capsys: pytest.CaptureFixture[str], tmp_path) -> None:
+    (tmp_path / "file").write_text("kept")
+    assert run(["simulate", "one-pair", "-o", str(tmp_path / out)]) == 2
+    assert "file is a file, expected a folder" in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "kept"
+
+
 def test_no_command_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert run([]) == 2
     assert "Usage" in capsys.readouterr().out

@@ -28,12 +28,7 @@ def test_scenarios_for_people(own: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert run(["scenarios"]) == 0
     printed = capsys.readouterr().out
     assert "one-pair" in printed
-    assert "run time" in printed
-
-
-def test_the_schema_of_a_scenario(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["scenarios", "--schema"]) == 0
-    assert json.loads(capsys.readouterr().out)["properties"]["schema"]["const"] == "ppdsim/scenario/1"
+    assert "run time: about" in printed
 
 
 def test_profiles_as_json(own: Path, capsys: pytest.CaptureFixture[str]) -> None:

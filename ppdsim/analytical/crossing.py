@@ -1,0 +1,97 @@
+"""Level lines of the decision: r*(S), the cache rate above which D wins, and m*(L), the largest append D wins.
+
+A scan finds every change of sign of ``J_P - J_D`` along the axis, ``brentq`` refines each. Captured graph sizes and
+chunks make steps, so several crossings near the line are an ordinary answer; the interval is that of the last one
+(beyond it D, or P, wins for good), from the draws, each scanned the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import brentq
+
+from ppdsim.analytical.question import Question, j_gain_s
+from ppdsim.answers import CrossingKind, Interval
+from ppdsim.cost.base import Array
+from ppdsim.turn import TurnModel
+
+SCAN_POINTS = 600
+"""Points of a scan along an axis; finer than the captured sizes where turns lie."""
+LARGEST_NEW_TOKENS = 32_768
+"""End of the scan for m* [tokens]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """All crossings along an axis, the interval of the last one, and the share of draws without any."""
+
+    kind: CrossingKind
+    values: tuple[float, ...]
+    interval: Interval | None
+    share_without: float
+
+
+def cache_rate_crossing(
+    middle: TurnModel, cloud: TurnModel, question: Question, total_tokens: int, *, rates: Array | None = None
+) -> Found:
+    """Return r* at a fixed prompt of `total_tokens`: where along the cache rate the cheaper arm changes."""
+    scan = np.linspace(0.0, 1.0 - 1.0 / total_tokens, SCAN_POINTS) if rates is None else rates
+
+    def gain(model: TurnModel, rate: Array) -> Array:
+        cached = np.round(rate * total_tokens)
+        return np.asarray(j_gain_s(model, question, cached, np.maximum(total_tokens - cached, 1.0)))
+
+    return _search(lambda x: gain(middle, x), lambda x: gain(cloud, x), scan)
+
+
+def new_tokens_crossing(middle: TurnModel, cloud: TurnModel, question: Question, cached_tokens: int) -> Found:
+    """Return m* at a fixed cached prefix: the largest append for which D is the cheaper arm."""
+    scan = np.unique(np.round(np.geomspace(1.0, LARGEST_NEW_TOKENS, SCAN_POINTS)))
+
+    def gain(model: TurnModel, new: Array) -> Array:
+        return np.asarray(j_gain_s(model, question, np.full_like(new, float(cached_tokens)), np.round(new)))
+
+    return _search(lambda x: gain(middle, x), lambda x: gain(cloud, x), scan)
+
+
+def _search(gain: Callable[[Array], Array], cloud: Callable[[Array], Array], scan: Array) -> Found:
+    central = gain(scan)
+    values = tuple(_refine(gain, scan[i], scan[i + 1]) for i in np.flatnonzero(np.diff(np.sign(central)) != 0))
+    samples = cloud(scan)
+    last = _last_crossings(samples, scan)
+    without = float(np.mean(np.isnan(last)))
+    if not values:
+        kind = CrossingKind.ALWAYS_D if central[-1] > 0 else CrossingKind.ALWAYS_P
+        return Found(kind=kind, values=(), interval=None, share_without=without)
+    crossed = last[np.isfinite(last)]
+    low, high = (np.quantile(crossed, q) if len(crossed) else values[-1] for q in (0.05, 0.95))
+    return Found(
+        kind=CrossingKind.VALUE if len(values) == 1 else CrossingKind.SEVERAL,
+        values=values,
+        interval=Interval(value=values[-1], low=float(min(low, values[-1])), high=float(max(high, values[-1]))),
+        share_without=without,
+    )
+
+
+def _refine(gain: Callable[[Array], Array], low: float, high: float) -> float:
+    def at(x: float) -> float:
+        return float(gain(np.array([x]))[0])
+
+    if at(low) == 0.0:
+        return float(low)
+    return float(brentq(at, low, high, xtol=1e-9 * max(1.0, high)))
+
+
+def _last_crossings(samples: Array, scan: Array) -> Array:
+    """Return each draw's last crossing by linear interpolation; nan where it has none."""
+    changes = np.diff(np.sign(samples), axis=1) != 0
+    last = changes.shape[1] - 1 - np.argmax(changes[:, ::-1], axis=1)
+    rows = np.arange(len(samples))
+    before, after = samples[rows, last], samples[rows, last + 1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(before == after, 0.5, before / (before - after))
+    found = scan[last] + share * (scan[last + 1] - scan[last])
+    return np.where(changes.any(axis=1), found, np.nan)

@@ -1,0 +1,1 @@
+"""The discrete-event simulator: one turn after another through prefill nodes, links and decode nodes."""

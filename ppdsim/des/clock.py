@@ -1,0 +1,109 @@
+"""SimPy as the clock: handlers called at planned times, in a fixed order, with a limit on events per instant.
+
+A tick is what SimPy needs of an event and no more (simulator-speed: C2), made anew for every use because SimPy empties
+its callbacks. It carries its planned time, because the queue's own may lie one rounding error beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import simpy
+from simpy.core import EmptySchedule
+
+BOUNDARY = 2**60
+"""Priority of step boundaries and ends of forwards, plus the node's number. What concerns a turn has the turn's number
+as its priority: at one instant it comes first, so it belongs to that boundary, and turns come in their order."""
+
+
+class Tick:
+    """One planned call of a handler."""
+
+    __slots__ = ("arg", "callbacks", "time")
+    _ok = True
+
+    callbacks: tuple[Callable[[Tick], None], ...]
+    time: float
+    arg: Any
+
+
+Handler: TypeAlias = Callable[[Tick], None]
+
+
+class TooManyEventsError(RuntimeError):
+    """Time stands still: a defect of the model, never of its input."""
+
+
+class _Stop(Exception):  # noqa: N818  (it ends the run, it is no error)
+    pass
+
+
+class Clock:
+    """Time, and what happens next."""
+
+    __slots__ = ("_environment", "_schedule", "_stopped", "events", "limit_per_instant")
+
+    def __init__(self, limit_per_instant: int) -> None:
+        self._environment = simpy.Environment()
+        self._schedule = self._environment.schedule
+        self._stopped = False
+        self.events = 0
+        self.limit_per_instant = limit_per_instant
+
+    def at(self, time: float, handler: Handler, arg: Any, priority: int) -> Tick:
+        """Call `handler` at `time`; of equal times lower priority first, then first planned first.
+
+        Raises
+        ------
+        ValueError
+            If `time` lies before the present by more than rounding.
+        """
+        tick = Tick()
+        tick.callbacks = (handler,)
+        tick.time = time
+        tick.arg = arg
+        delay = time - self._environment.now
+        if delay < 0.0:
+            if delay < -1e-9 * (1.0 + abs(time)):
+                raise ValueError(f"planned at {time}, in the past of {self._environment.now}")
+            delay = 0.0
+        self._schedule(tick, priority, delay)
+        return tick
+
+    def stop(self) -> None:
+        """End the run after the event that is being handled."""
+        self._stopped = True
+
+    def run(self, until_s: float) -> None:
+        """Run until nothing is planned, or until `until_s`.
+
+        Raises
+        ------
+        TooManyEventsError
+            If more than `limit_per_instant` events fall on one instant.
+        """
+        environment = self._environment
+        step = environment.step
+        if not math.isinf(until_s):
+            self.at(until_s, _stop, None, -1)
+        now, here, limit, events = -1.0, 0, self.limit_per_instant, 0
+        try:
+            while not self._stopped:
+                step()
+                events += 1
+                if environment.now != now:
+                    now, here = environment.now, 0
+                else:
+                    here += 1
+                    if here > limit:
+                        raise TooManyEventsError(f"more than {limit} events at {now} s")
+        except (EmptySchedule, _Stop):
+            pass
+        finally:
+            self.events += events
+
+
+def _stop(_: Tick) -> None:
+    raise _Stop

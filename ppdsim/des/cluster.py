@@ -1,0 +1,189 @@
+"""A fleet at work: wires nodes, links and router, and carries each turn from arrival to last token.
+
+A turn arrives at t0; the policy decides at once. The request reaches its nodes `frontend.before_s` later, and the client
+sees each token `frontend.after_s` after the engine emits it. A hand-off: D pre-allocates (FIFO), `handoff.before_s`
+later the turn is in P's queue, its KV crosses the link, `handoff.after_s` after the last byte it may join D's batch. The
+next turn of a conversation arrives its think time after the client has the last token. Turns that no pool can ever hold
+are rejected on arrival, and their conversation ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from ppdsim.des.clock import Clock, Tick
+from ppdsim.des.closed_form_node import ClosedFormNode
+from ppdsim.des.decode_node import AbstractDecodeNode
+from ppdsim.des.prefill_node import PrefillNode
+from ppdsim.des.recorder import Labels, to_results
+from ppdsim.des.router import Router
+from ppdsim.des.spec import ClusterSpec, Preload
+from ppdsim.des.stepped_node import SteppedNode
+from ppdsim.des.turns import OK, REJECTED, Turns
+from ppdsim.results import Results
+from ppdsim.routing.base import AbstractPolicy
+from ppdsim.types import Arm, NodeRole
+from ppdsim.workload.base import Conversation
+
+
+class Cluster:
+    """One run. `decode` and `prefill` map node numbers (positions in `spec.nodes`) to nodes."""
+
+    __slots__ = (
+        "_after_s",
+        "_next_start",
+        "_open",
+        "clock",
+        "decode",
+        "missed_preloads",
+        "prefill",
+        "router",
+        "spec",
+        "turns",
+    )
+
+    def __init__(self, spec: ClusterSpec, turns: Turns, policy: AbstractPolicy) -> None:
+        self.spec, self.turns = spec, turns
+        # Every turn may cause some ten events, and all turns may come at once.
+        self.clock = Clock(limit_per_instant=1_000 + 20 * turns.count)
+        final = SteppedNode if spec.per_step else ClosedFormNode
+        self.prefill = {
+            i: PrefillNode(turns, self.clock, spec, i, self._kv_arrived)
+            for i, node in enumerate(spec.nodes)
+            if node.role is NodeRole.P
+        }
+        self.decode: dict[int, AbstractDecodeNode] = {
+            i: final(turns, self.clock, spec, i, self._allocated, self._finished)
+            for i, node in enumerate(spec.nodes)
+            if node.role is not NodeRole.P
+        }
+        self._after_s = [float(node.model.frontend.after_s()) for node in spec.nodes]
+        self.router = Router(turns, spec, policy, self.prefill, self.decode)
+        self.missed_preloads = 0
+        self._next_start = 0  # conversations start one after the other: each start plans the next
+        self._open = turns.count  # turns without an end
+
+    def run(self) -> None:
+        """Run to the last token, or to `until_s`."""
+        self._plan_start()
+        if self._open:
+            self.clock.run(self.spec.until_s)
+
+    def check_integrity(self) -> None:
+        """Check the books of every KV pool."""
+        for node in (*self.prefill.values(), *self.decode.values()):
+            node.check_integrity()
+
+    def _plan_start(self) -> None:
+        starts = self.turns.starts
+        if self._next_start < len(starts):
+            time, turn = starts[self._next_start]
+            self._next_start += 1
+            self.clock.at(time, self._start, turn, turn)
+
+    def _start(self, tick: Tick) -> None:
+        self._plan_start()
+        self._arrive(tick)
+
+    def _arrive(self, tick: Tick) -> None:
+        turns, turn, time = self.turns, tick.arg, tick.time
+        turns.t_arrival[turn] = time
+        if turn in turns.preloads:
+            self._preload(turn, turns.preloads[turn], time)
+        decision = self.router.decide(turn, time)
+        node = decision.decode_node
+        if not self._can_hold(turn, node, decision.prefill_node):
+            self._reject(turn)
+            return
+        self.router.book(turn, decision)
+        reach_s = time + float(self.spec.nodes[node].model.frontend.before_s(turns.prompt[turn]))
+        target = self.decode[node]
+        self.clock.at(reach_s, target.append if decision.arm is Arm.APPEND_D else target.request, turn, turn)
+
+    def _preload(self, turn: int, preload: Preload, time: float) -> None:
+        decode = self.router.least_loaded()
+        node = self.decode[decode]
+        placed = True
+        if node.keeps_prefixes:
+            node.sync(time)
+            placed = node.pool.preload(turn, preload.cached_tokens)
+            self.router.home[self.turns.conversation[turn]] = decode
+        for prefill, machine in self.prefill.items():
+            placed &= machine.pool.preload(turn, preload.prefill_cached_tokens)
+            self.router.last_prefill[self.turns.conversation[turn]] = prefill
+        self.missed_preloads += not placed
+
+    def _can_hold(self, turn: int, node: int, prefill: int) -> bool:
+        prompt = self.turns.prompt[turn]
+        pool = self.decode[node].pool
+        most = prompt + max(self.turns.output[turn] - 1, self.spec.num_reserved_decode_tokens)
+        if pool.pages(prompt) + pool.pages(most - prompt) > pool.capacity:
+            return False
+        return prefill == node or self.prefill[prefill].pool.pages(prompt) <= self.prefill[prefill].pool.capacity
+
+    def _reject(self, turn: int) -> None:
+        turns = self.turns
+        while True:
+            turns.status[turn] = REJECTED
+            self._close()
+            if turns.last[turn]:
+                return
+            turn += 1
+
+    def _close(self) -> None:
+        self._open -= 1
+        if not self._open:
+            # Residents decode for ever, so the run ends with the last turn.
+            self.clock.stop()
+
+    def _allocated(self, turn: int, time: float) -> None:
+        self.turns.t_admitted[turn] = time
+        prefill = self.prefill[self.turns.prefill_node[turn]]
+        cached = prefill.pool.cached_tokens(turn)
+        self.clock.at(time + prefill.links.handshake_s(cached), prefill.ready, turn, turn)
+
+    def _kv_arrived(self, tick: Tick) -> None:
+        turn: int = tick.arg
+        turns = self.turns
+        self.prefill[turns.prefill_node[turn]].transferred(turn, tick.time)
+        self.router.transferred(turn)
+        self.decode[turns.decode_node[turn]].arrive(turn, tick.time)
+
+    def _finished(self, turn: int, time: float) -> None:
+        turns = self.turns
+        turns.t_last[turn] = time
+        turns.status[turn] = OK
+        self.router.finished(turn)
+        self._close()
+        if not turns.last[turn]:
+            done_s = time + self._after_s[turns.decode_node[turn]]
+            self.clock.at(done_s + turns.think[turn + 1], self._arrive, turn + 1, turn + 1)
+
+
+def run_cluster(
+    spec: ClusterSpec,
+    conversations: Iterable[Conversation],
+    policy: AbstractPolicy,
+    *,
+    preloads: Mapping[int | str, Preload] | Preload | None = None,
+    labels: Labels | None = None,
+) -> Results:
+    """Run conversations through a fleet.
+
+    Parameters
+    ----------
+    preloads : mapping or Preload or None
+        KV that first turns find in place, by conversation id, or the same for all.
+    labels : Labels or None
+        Names and limits that go into the results: run id, seed, SLO, provenance.
+
+    Raises
+    ------
+    ScenarioError
+        If the fleet cannot hold its residents, or the workload does not suit it.
+    """
+    turns = Turns(conversations, preloads)
+    cluster = Cluster(spec, turns, policy)
+    cluster.run()
+    cluster.check_integrity()
+    return to_results(cluster.spec, turns, cluster.decode, labels or Labels(), missed_preloads=cluster.missed_preloads)

@@ -1,0 +1,81 @@
+"""Gaps between tokens, rebuilt after the run from each node's step log. No event per token was needed for them.
+
+A turn's tokens are its first one and the ends of the steps in which it decoded, so its gaps are differences of step
+ends, but for the first gap of each spell (after the first token, after a retraction), which starts elsewhere.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppdsim.des.step_log import StepLog
+from ppdsim.des.turns import OK, Turns
+
+Array = NDArray[np.float64]
+P99 = 0.99
+
+
+class Itl(NamedTuple):
+    """Per-turn percentiles [s], and all gaps of the run with how many streams felt each."""
+
+    p99_s: Array
+    max_s: Array
+    gaps_s: Array
+    counts: Array
+
+
+def rebuild(turns: Turns, logs: dict[int, StepLog]) -> Itl:
+    """Return the gaps of all finished turns; NaN for answers of one token."""
+    p99, largest = np.full(turns.count, np.nan), np.full(turns.count, np.nan)
+    gaps: list[Array] = []
+    counts: list[Array] = []
+    by_node: dict[int, list[int]] = {node: [] for node in logs}
+    for turn in range(turns.count):
+        if turns.status[turn] == OK and turns.output[turn] > 1:
+            by_node[turns.decode_node[turn]].append(turn)
+    for node, log in logs.items():
+        ends = log.ends_s()
+        steps = np.diff(ends, prepend=np.nan)  # entry s: gap between the ends of steps s - 1 and s
+        felt = np.zeros(len(ends) + 1)
+        own: list[float] = []
+        for turn in by_node[node]:
+            mine = _gaps_of(turns, turn, ends, steps, felt, own)
+            mine.sort()
+            largest[turn] = mine[-1]
+            at = P99 * (len(mine) - 1)
+            low = int(at)
+            high = low + 1 if low + 1 < len(mine) else low
+            p99[turn] = mine[low] + (at - low) * (mine[high] - mine[low])
+        gaps += [steps, np.array(own)]
+        counts += [np.cumsum(felt)[:-1], np.ones(len(own))]
+    return Itl(p99, largest, _joined(gaps), _joined(counts))
+
+
+def _gaps_of(turns: Turns, turn: int, ends: Array, steps: Array, felt: Array, own: list[float]) -> Array:
+    """Return a turn's gaps, and book them: whole steps in `felt` (as differences), gaps of its own in `own`."""
+    first, last = turns.start_step[turn], turns.finish_step[turn]
+    pauses = turns.pauses.get(turn)
+    if pauses is None:
+        mine = steps[first + 1 : last + 1].copy()
+        mine[0] = ends[first + 1] - turns.t_first[turn]
+        own.append(float(mine[0]))
+        felt[first + 2] += 1.0
+        felt[last + 1] -= 1.0
+        return mine
+    borders = [first, *(border for pause in pauses for border in pause), last]
+    spells = [(a, b) for a, b in zip(borders[::2], borders[1::2], strict=True) if b > a]
+    times = np.concatenate([[turns.t_first[turn]], *(ends[a + 1 : b + 1] for a, b in spells)])
+    for a, b in spells:
+        felt[a + 2] += 1.0
+        felt[b + 1] -= 1.0
+    mine = np.diff(times)
+    heads = np.cumsum([0, *(b - a for a, b in spells)])[:-1]
+    own.extend(mine[heads].tolist())
+    return mine
+
+
+def _joined(parts: list[Array]) -> Array:
+    return np.concatenate(parts) if parts else np.zeros(0)

@@ -1,0 +1,261 @@
+"""KV pages of one node: what running turns hold, what is kept for later, and what goes when room is needed.
+
+::
+
+    capacity = free + used (running and admitted turns) + kept (prefixes nobody uses now, evictable) + locked (shared)
+
+Two ways to know a prefix. By conversation: its latest KV, floored to pages. By block (traces with block ids): a leading
+run of ids that are all present. Whole entries are evicted, least recently used first. A hit is at most the prompt less
+one token, which the engine always computes. What it does not know: host memory tiers, sharing between conversations
+without block ids, eviction of a part of an entry.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections import OrderedDict
+
+from ppdsim.des.turns import Turns
+from ppdsim.errors import ScenarioError
+from ppdsim.workload.base import BLOCK_TOKENS
+
+
+class AbstractKvPool(abc.ABC):
+    """Page accounting; a final subclass knows the prefixes."""
+
+    __slots__ = ("_turns", "capacity", "free", "kept", "page", "used")
+
+    def __init__(self, turns: Turns, capacity_tokens: int, page_tokens: int) -> None:
+        self._turns = turns
+        self.page = page_tokens
+        self.capacity = self.free = capacity_tokens // page_tokens
+        self.used = 0
+        self.kept = 0
+
+    def pages(self, tokens: int) -> int:
+        """Return the pages that `tokens` take."""
+        return -(-tokens // self.page)
+
+    @property
+    def available(self) -> int:
+        """Pages that are free or can be made free."""
+        return self.free + self.kept
+
+    def take(self, pages: int) -> None:
+        """Move `pages` (at most `available`) to the running turns, evicting what was used least recently."""
+        while self.free < pages:
+            self._evict_one()
+        self.free -= pages
+        self.used += pages
+
+    def give_back(self, pages: int) -> None:
+        """Free pages of running turns."""
+        self.used -= pages
+        self.free += pages
+
+    @abc.abstractmethod
+    def cached_tokens(self, turn: int) -> int:
+        """Return how many tokens of the turn's prompt are here [tokens]; changes nothing."""
+
+    @abc.abstractmethod
+    def fits(self, turn: int, reserve_pages: int, *, reuse: bool) -> bool:
+        """Return whether the whole prompt fits and leaves `reserve_pages`; `reuse`: on top of the cached prefix."""
+
+    @abc.abstractmethod
+    def acquire(self, turn: int, *, reuse: bool) -> int:
+        """Take the prompt's pages and return the cached tokens among them; the caller has asked `fits`."""
+
+    @abc.abstractmethod
+    def release(self, turn: int, kv_tokens: int, keep_tokens: int) -> None:
+        """End a turn that holds `kv_tokens`: keep a prefix of at most `keep_tokens`, free the rest."""
+
+    @abc.abstractmethod
+    def preload(self, turn: int, tokens: int) -> bool:
+        """Put a prefix of the turn in place; False if it does not fit."""
+
+    @abc.abstractmethod
+    def _evict_one(self) -> None:
+        """Evict the entry used least recently."""
+
+    @abc.abstractmethod
+    def _kept_pages(self) -> tuple[int, int]:
+        """Return the pages of the evictable entries and of the shared ones in use, counted anew."""
+
+    def check_integrity(self, running_pages: int) -> None:
+        """Check that no page is lost or held twice; `running_pages` is what the node's turns should hold.
+
+        Raises
+        ------
+        RuntimeError
+            If the books do not balance: a defect of the simulator.
+        """
+        kept, locked = self._kept_pages()
+        books = {
+            "free": (self.free >= 0, self.free),
+            "kept": (self.kept == kept, self.kept, kept),
+            "used": (self.used == running_pages, self.used, running_pages),
+            "capacity": (self.free + self.used + kept + locked == self.capacity, self.capacity),
+        }
+        wrong = {name: values for name, values in books.items() if not values[0]}
+        if wrong:
+            raise RuntimeError(f"KV pages do not balance: {wrong}; free {self.free}, locked {locked}")
+
+
+class ConversationKvPool(AbstractKvPool):
+    """Prefixes by conversation: one entry each, (tokens, pages)."""
+
+    __slots__ = ("_entries",)
+
+    def __init__(self, turns: Turns, capacity_tokens: int, page_tokens: int) -> None:
+        super().__init__(turns, capacity_tokens, page_tokens)
+        self._entries: OrderedDict[int, tuple[int, int]] = OrderedDict()
+
+    def cached_tokens(self, turn: int) -> int:
+        entry = self._entries.get(self._turns.conversation[turn])
+        if entry is None:
+            return 0
+        tokens, limit = entry[0], self._turns.prompt[turn] - 1
+        return tokens if tokens <= limit else limit // self.page * self.page
+
+    def fits(self, turn: int, reserve_pages: int, *, reuse: bool) -> bool:
+        # The own entry counts as available and as needed, so it drops out.
+        del reuse
+        return -(-self._turns.prompt[turn] // self.page) + reserve_pages <= self.free + self.kept
+
+    def acquire(self, turn: int, *, reuse: bool) -> int:
+        hit = 0
+        pages = -(-self._turns.prompt[turn] // self.page)
+        if reuse:
+            hit = self.cached_tokens(turn)
+            if hit:
+                _, own = self._entries.pop(self._turns.conversation[turn])
+                self.kept -= own
+                self.used += own
+                pages -= own
+        if pages > self.free:
+            self.take(pages)
+        else:
+            self.free -= pages
+            self.used += pages
+        return hit
+
+    def release(self, turn: int, kv_tokens: int, keep_tokens: int) -> None:
+        page = self.page
+        pages = -(-kv_tokens // page)
+        self.used -= pages
+        kept = keep_tokens // page
+        if kept:
+            conversation = self._turns.conversation[turn]
+            old = self._entries.pop(conversation, None)
+            if old is not None:
+                self.kept -= old[1]
+                self.free += old[1]
+            self._entries[conversation] = (kept * page, kept)
+            self.kept += kept
+        self.free += pages - kept
+
+    def preload(self, turn: int, tokens: int) -> bool:
+        pages = self.pages(tokens)
+        if not tokens or pages > self.available:
+            return not tokens
+        self.take(pages)
+        self.used -= pages
+        self.kept += pages
+        self._entries[self._turns.conversation[turn]] = (tokens, pages)
+        return True
+
+    def _evict_one(self) -> None:
+        _, (_, pages) = self._entries.popitem(last=False)
+        self.kept -= pages
+        self.free += pages
+
+    def _kept_pages(self) -> tuple[int, int]:
+        return sum(pages for _, pages in self._entries.values()), 0
+
+
+class BlockKvPool(AbstractKvPool):
+    """Prefixes by block of `BLOCK_TOKENS` tokens; only whole blocks of prompts are kept, never answers."""
+
+    __slots__ = ("_block_pages", "_held", "_locked", "_unlocked")
+
+    def __init__(self, turns: Turns, capacity_tokens: int, page_tokens: int) -> None:
+        super().__init__(turns, capacity_tokens, page_tokens)
+        if BLOCK_TOKENS % page_tokens:
+            raise ScenarioError(f"page_size_tokens {page_tokens} does not divide the trace's blocks of {BLOCK_TOKENS}")
+        self._block_pages = BLOCK_TOKENS // page_tokens
+        self._unlocked: OrderedDict[int, None] = OrderedDict()
+        self._locked: dict[int, int] = {}  # block: turns that use it
+        self._held: dict[int, int] = {}  # turn: blocks it has locked
+
+    def _ids(self, turn: int) -> tuple[int, ...]:
+        blocks = self._turns.blocks
+        return blocks[turn] if blocks is not None else ()
+
+    def _match(self, turn: int) -> int:
+        unlocked, locked, count = self._unlocked, self._locked, 0
+        for block in self._ids(turn):
+            if block not in unlocked and block not in locked:
+                break
+            count += 1
+        # Whole blocks below the last prompt token, which is always computed.
+        return min(count, (self._turns.prompt[turn] - 1) // BLOCK_TOKENS)
+
+    def cached_tokens(self, turn: int) -> int:
+        return self._match(turn) * BLOCK_TOKENS
+
+    def fits(self, turn: int, reserve_pages: int, *, reuse: bool) -> bool:
+        matched = self._match(turn) if reuse else 0
+        own = sum(block in self._unlocked for block in self._ids(turn)[:matched])
+        need = self.pages(self._turns.prompt[turn]) - matched * self._block_pages
+        return need + reserve_pages <= self.available - own * self._block_pages
+
+    def acquire(self, turn: int, *, reuse: bool) -> int:
+        matched = self._match(turn) if reuse else 0
+        for block in self._ids(turn)[:matched]:
+            if block in self._unlocked:
+                del self._unlocked[block]
+                self.kept -= self._block_pages
+            self._locked[block] = self._locked.get(block, 0) + 1
+        self._held[turn] = matched
+        self.take(self.pages(self._turns.prompt[turn]) - matched * self._block_pages)
+        return matched * BLOCK_TOKENS
+
+    def release(self, turn: int, kv_tokens: int, keep_tokens: int) -> None:
+        ids, matched = self._ids(turn), self._held.pop(turn)
+        private = self.pages(kv_tokens) - matched * self._block_pages
+        self.used -= private
+        full = min(len(ids), min(keep_tokens, self._turns.prompt[turn]) // BLOCK_TOKENS)
+        # Deepest first, so that tails are evicted before heads.
+        for index in range(max(full, matched) - 1, -1, -1):
+            block = ids[index]
+            if index < matched:
+                self._locked[block] -= 1
+                if self._locked[block]:
+                    continue
+                del self._locked[block]
+                self._unlocked[block] = None
+                self.kept += self._block_pages
+            elif block in self._unlocked:
+                self._unlocked.move_to_end(block)
+            elif block not in self._locked:
+                self._unlocked[block] = None
+                self.kept += self._block_pages
+                private -= self._block_pages
+        self.free += private
+
+    def preload(self, turn: int, tokens: int) -> bool:
+        raise ScenarioError("a preloaded prefix cannot be combined with a workload whose prefixes are blocks")
+
+    def _evict_one(self) -> None:
+        self._unlocked.popitem(last=False)
+        self.kept -= self._block_pages
+        self.free += self._block_pages
+
+    def _kept_pages(self) -> tuple[int, int]:
+        return len(self._unlocked) * self._block_pages, len(self._locked) * self._block_pages
+
+
+def make_pool(turns: Turns, capacity_tokens: int, page_tokens: int) -> AbstractKvPool:
+    """Return a pool that knows prefixes the way the workload does."""
+    final = ConversationKvPool if turns.blocks is None else BlockKvPool
+    return final(turns, capacity_tokens, page_tokens)

@@ -1,0 +1,64 @@
+"""KV on its way from a P to a D: one FIFO per pair, so one number says when it is free.
+
+::
+
+    link_free = max(link_free, t) + wire(tokens)
+
+The early share of the prefix that P has cached and D lacks enters when the turn's first forward starts; the rest of it
+with the first chunk's KV, and each chunk's KV when the chunk ends. A P works in sequence, so entries come in order.
+"""
+
+from __future__ import annotations
+
+from ppdsim.cost.base import Quantity
+from ppdsim.des.batching import Piece
+from ppdsim.des.turns import Turns
+from ppdsim.transport.handoff import HandoffCurve
+from ppdsim.types import Arm
+
+
+class Links:
+    """The links of one prefill node to all decode nodes."""
+
+    __slots__ = ("_curve", "_delta", "_early", "_free_s", "_turns")
+
+    def __init__(self, turns: Turns, curve: HandoffCurve, arm: Arm, nodes: int) -> None:
+        self._turns = turns
+        self._curve = curve
+        self._early = float(curve.early_share)
+        self._delta = arm is Arm.P_DELTA
+        self._free_s = [0.0] * nodes
+
+    def handshake_s(self, prefill_cached_tokens: int) -> float:
+        """Return the time from D's pre-allocation to P's readiness [s]."""
+        return float(self._curve.before_s(prefill_cached_tokens))
+
+    def start(self, piece: Piece, time: float) -> None:
+        """Send the early share of the cached prefix: the turn's first forward starts."""
+        held = self._held(piece.turn)
+        if self._early > 0.0 and piece.before > held:
+            self._send(piece.turn, time, self._early * (piece.before - held), held)
+
+    def end(self, piece: Piece, time: float) -> float:
+        """Send a chunk's KV at its end, and return when all that was sent will have arrived [s]."""
+        held = self._held(piece.turn)
+        tokens: float = max(min(piece.before + piece.tokens - held, piece.tokens), 0)
+        if piece.first:
+            tokens += (1.0 - self._early) * max(piece.before - held, 0)
+        return self._send(piece.turn, time, tokens, held)
+
+    def join_s(self) -> float:
+        """Return the time from the last KV byte to D's first token [s]."""
+        return float(self._curve.after_s())
+
+    def _held(self, turn: int) -> int:
+        return self._turns.cached[turn] if self._delta else 0
+
+    def _send(self, turn: int, time: float, tokens: Quantity, held: int) -> float:
+        node = self._turns.decode_node[turn]
+        wire = float(self._curve.wire_s(tokens, held))
+        self._turns.wire[turn] += wire
+        free = self._free_s[node]
+        free = (free if free > time else time) + wire
+        self._free_s[node] = free
+        return free

@@ -1,0 +1,127 @@
+"""A prefill node: FCFS forwards, chunk by chunk; each turn's KV leaves on its link to D.
+
+P keeps prompts, never answers. A turn's KV stays locked on P until it has arrived on D; when memory does not admit the
+head of the queue, it waits for that. The cached prefix is looked up twice: when D has pre-allocated, for the handshake,
+and again when the forward starts, for what is computed, because it may be evicted in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ppdsim.des.batching import Piece, PrefillQueue, forward_s
+from ppdsim.des.clock import BOUNDARY, Clock, Tick
+from ppdsim.des.kv_cache import make_pool
+from ppdsim.des.link import Links
+from ppdsim.des.spec import ClusterSpec
+from ppdsim.des.turns import Turns
+
+
+class PrefillNode:
+    """One P machine: node `number` of the fleet.
+
+    Parameters
+    ----------
+    arrived : callable
+        Called when a turn's KV is on D and the turn may join its batch.
+    """
+
+    __slots__ = (
+        "_arrived",
+        "_busy",
+        "_busy_until_s",
+        "_clock",
+        "_curve",
+        "_estimates_s",
+        "_holding",
+        "_priority",
+        "_queue",
+        "_queued_s",
+        "_turns",
+        "links",
+        "pool",
+        "spec",
+    )
+
+    def __init__(
+        self, turns: Turns, clock: Clock, spec: ClusterSpec, number: int, arrived: Callable[[Tick], None]
+    ) -> None:
+        self.spec = node = spec.nodes[number]
+        self._priority = BOUNDARY + number
+        self._turns, self._clock, self._arrived = turns, clock, arrived
+        self._curve = node.model.prefill
+        self.pool = make_pool(turns, node.kv_pool_tokens, spec.page_of(node))
+        self._queue = PrefillQueue(turns, spec.chunk_of(node), spec.page_of(node), spec.max_prefill_tokens)
+        curve = node.model.handoff(spec.handoff_arm, spec.transport)
+        self.links = Links(turns, curve, spec.handoff_arm, len(spec.nodes))
+        self._busy = False
+        self._busy_until_s = 0.0
+        self._estimates_s: dict[int, float] = {}
+        self._queued_s = 0.0
+        self._holding: set[int] = set()
+
+    def promise(self, turn: int) -> None:
+        """Count a turn that the router has sent here into the estimated queue."""
+        cached = self.pool.cached_tokens(turn)
+        estimate = self._curve.seconds(self._turns.prompt[turn] - cached, cached, self.spec.model.chunked_prefill_size)
+        self._estimates_s[turn] = float(estimate)
+        self._queued_s += float(estimate)
+
+    def wait_s(self, now: float) -> float:
+        """Return an estimate of the wait of a turn that came now: the forward that runs and all turns promised [s]."""
+        return max(self._busy_until_s - now, 0.0) + max(self._queued_s, 0.0)
+
+    def ready(self, tick: Tick) -> None:
+        """Queue a turn whose handshake is done."""
+        turn: int = tick.arg
+        self._turns.t_ready[turn] = tick.time
+        self._queue.waiting.append(turn)
+        if not self._busy:
+            self._start(tick.time)
+
+    def transferred(self, turn: int, time: float) -> None:
+        """Unlock a turn's KV: it has arrived on D."""
+        prompt = self._turns.prompt[turn]
+        self._holding.discard(turn)
+        self.pool.release(turn, prompt, prompt)
+        if not self._busy and self._queue.waiting:
+            self._start(time)
+
+    def check_integrity(self) -> None:
+        """Check the books of the KV pool."""
+        pool, prompt, cached = self.pool, self._turns.prompt, self._turns.prefill_cached
+        shared = self._turns.blocks is not None
+        pool.check_integrity(sum(pool.pages(prompt[t]) - shared * (cached[t] // pool.page) for t in self._holding))
+
+    def _admit(self, turn: int) -> int:
+        if not self.pool.fits(turn, 0, reuse=True):
+            return -1
+        cached = self.pool.acquire(turn, reuse=True)
+        self._holding.add(turn)
+        self._turns.prefill_cached[turn] = cached
+        self._queued_s -= self._estimates_s.pop(turn)
+        return cached
+
+    def _start(self, time: float) -> None:
+        pieces = self._queue.form(self._admit)
+        if not pieces:
+            self._busy = False
+            return
+        self._busy = True
+        for piece in pieces:
+            if piece.first:
+                self._turns.t_prefill_start[piece.turn] = time
+                self.links.start(piece, time)
+        self._busy_until_s = time + forward_s(self._curve, pieces)
+        self._clock.at(self._busy_until_s, self._done, pieces, self._priority)
+
+    def _done(self, tick: Tick) -> None:
+        pieces: list[Piece] = tick.arg
+        turns, time = self._turns, tick.time
+        for piece in pieces:
+            kv_done = self.links.end(piece, time)
+            if piece.last:
+                turns.t_prefill_end[piece.turn] = time
+                turns.kv_done[piece.turn] = kv_done
+                self._clock.at(kv_done + self.links.join_s(), self._arrived, piece.turn, piece.turn)
+        self._start(time)

@@ -1,0 +1,132 @@
+"""From the columns of a run to :class:`~ppdsim.results.Results`."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppdsim import metrics
+from ppdsim.des import itl
+from ppdsim.des.decode_node import AbstractDecodeNode
+from ppdsim.des.spec import ClusterSpec
+from ppdsim.des.turns import OK, REJECTED, Turns
+from ppdsim.results import TURN_COLUMNS, Results
+from ppdsim.types import Arm, NodeRole, Transport
+
+PD_NOTE = "pD nodes (hand-offs and appends on one machine) are not in SGLang up to 0.5.23"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labels:
+    """What results say beside the numbers."""
+
+    run_id: str = "run"
+    seed: int = 0
+    slo_class: str = "default"
+    limits: metrics.SloLimits = metrics.SloLimits()
+    notes: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+def to_results(
+    spec: ClusterSpec,
+    turns: Turns,
+    decode: Mapping[int, AbstractDecodeNode],
+    labels: Labels,
+    *,
+    missed_preloads: int = 0,
+) -> Results:
+    """Return the results of a run that has ended."""
+    status = np.frombuffer(bytes(turns.status), dtype=np.uint8)
+    ok = status == OK
+    nan = np.where(ok, 0.0, np.nan)  # added to a column, it empties the rows of turns without an answer
+    node = _ints(turns.decode_node)
+    after = np.array([*(float(n.model.frontend.after_s()) for n in spec.nodes), np.nan])[node]
+    before_fixed = np.array([*(float(n.model.frontend.before_s(0)) for n in spec.nodes), np.nan])[node]
+    before_token = np.array([*(float(n.model.frontend.before_s(1)) for n in spec.nodes), np.nan])[node] - before_fixed
+    prompt, output = _ints(turns.prompt), _ints(turns.output)
+    arrival = _floats(turns.t_arrival)
+    first, last = _floats(turns.t_first) + after + nan, _floats(turns.t_last) + after
+    start, end = _floats(turns.t_prefill_start), _floats(turns.t_prefill_end)
+    handed = np.frombuffer(bytes(turns.handed), dtype=np.uint8) == 1
+    reached = arrival + (before_fixed + before_token * prompt)
+    pages_wait = np.where(handed, _floats(turns.t_admitted) - reached, 0.0)
+    queue = pages_wait + (start - _floats(turns.t_ready))
+    cached, on_prefill = _ints(turns.cached), _ints(turns.prefill_cached)
+    if not spec.decode_radix:
+        cached = np.where(handed, on_prefill, cached)
+    gaps = itl.rebuild(turns, {i: machine.log for i, machine in decode.items()})
+    timings = {
+        "t_arrival_s": arrival,
+        "t_prefill_start_s": start,
+        "t_first_token_s": first,
+        "t_last_token_s": last,
+        "queue_s": queue + nan,
+        "prefill_s": end - start,
+        "kv_transfer_s": np.where(handed, _floats(turns.wire), 0.0) + nan,
+        "kv_transfer_exposed_s": np.where(handed, _floats(turns.kv_done) - end, 0.0) + nan,
+        "ttft_s": metrics.ttft_s(arrival, first),
+        "tpot_s": metrics.tpot_s(first, last, output),
+        "itl_p99_s": gaps.p99_s,
+        "itl_max_s": gaps.max_s,
+        "e2e_s": metrics.e2e_s(arrival, last),
+        "resident_stall_s": _floats(turns.stall),
+    }
+    conversation = _ints(turns.conversation)
+    ids = np.array(turns.ids, dtype=None if all(isinstance(i, int) for i in turns.ids) else np.str_)
+    columns: dict[str, NDArray[Any]] = {
+        **timings,
+        "run_id": np.full(turns.count, labels.run_id),
+        "seed": np.full(turns.count, labels.seed),
+        "conversation_id": ids[conversation],
+        "turn": _ints(turns.number),
+        "request_id": np.array(
+            [f"{turns.ids[c]}:{n}" for c, n in zip(turns.conversation, turns.number, strict=True)], dtype=np.str_
+        ),
+        "slo_class": np.full(turns.count, labels.slo_class),
+        "arm": np.where(node < 0, "", np.where(handed, spec.handoff_arm.value, Arm.APPEND_D.value)),
+        "transport": np.where(node < 0, "", np.where(handed, spec.transport.value, Transport.NONE.value)),
+        "prefill_node": _ints(turns.prefill_node),
+        "decode_node": node,
+        "input_tokens": prompt,
+        "cached_tokens": cached,
+        "prefill_cached_tokens": on_prefill,
+        "new_tokens": prompt - cached,
+        "output_tokens": output,
+        "slo_met": metrics.slo_met(timings, ok, labels.limits),
+        "status": np.where(ok, "ok", np.where(status == REJECTED, "rejected", "unfinished")),
+        "extrapolated": np.zeros(turns.count, dtype=bool),
+    }
+    return Results(
+        turns={name: columns[name] for name in TURN_COLUMNS},
+        itl_gaps_s=gaps.gaps_s,
+        itl_counts=gaps.counts,
+        limits=labels.limits,
+        notes=(*labels.notes, *_notes(spec, decode, missed_preloads)),
+        provenance=labels.provenance,
+    )
+
+
+def _notes(spec: ClusterSpec, decode: Mapping[int, AbstractDecodeNode], missed_preloads: int) -> list[str]:
+    notes = []
+    if any(node.role is NodeRole.PD for node in spec.nodes):
+        notes.append(PD_NOTE)
+    retractions = sum(node.retractions for node in decode.values())
+    if retractions:
+        notes.append(f"{retractions} retractions: a KV pool ran out of pages while decoding")
+    if missed_preloads:
+        notes.append(f"{missed_preloads} turns did not find their preloaded prefix, because the KV pool was full")
+    return notes
+
+
+def _floats(column: array[float]) -> NDArray[np.float64]:
+    return np.array(column, dtype=np.float64)
+
+
+def _ints(column: array[int]) -> NDArray[np.int64]:
+    return np.array(column, dtype=np.int64)

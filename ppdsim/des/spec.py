@@ -1,0 +1,107 @@
+"""What the simulator runs on: nodes, link and engine knobs, resolved to numbers. No names, no files.
+
+Engine knobs have SGLang's own names and its defaults at 0.5.17 (server_args.py). What they do here, and where the
+simulator is simpler than the engine: docs/design/simulator.md.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ppdsim.errors import ScenarioError
+from ppdsim.turn import TurnModel
+from ppdsim.types import Arm, NodeRole, Transport
+
+DECODE_ROLES = (NodeRole.D, NodeRole.PD, NodeRole.U)
+APPEND_ROLES = (NodeRole.PD, NodeRole.U)
+HANDOFF_ROLES = (NodeRole.D, NodeRole.PD)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSpec:
+    """One machine: what it does, what its work costs, how much KV it holds [tokens]."""
+
+    role: NodeRole
+    model: TurnModel
+    kv_pool_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preload:
+    """KV that a conversation's first turn finds in place: `cached_tokens` on D, `prefill_cached_tokens` on every P.
+
+    Taken as given, not floored to pages. The turn's prompt is ``cached_tokens`` plus its new tokens, and it may be
+    appended on D like any later turn.
+    """
+
+    cached_tokens: int
+    prefill_cached_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterSpec:
+    """A fleet and its knobs.
+
+    Attributes
+    ----------
+    transport : Transport
+        What the KV of a hand-off travels over; every pair of a P and a D has a FIFO link of its own.
+    decode_radix : bool
+        Decode machines keep prompts and answers, and a hand-off sends what they lack (arm p-delta).
+    num_reserved_decode_tokens : int
+        Room that admission keeps free for each admitted turn [tokens].
+    overlap_schedule : bool
+        The scheduler launches one step ahead: an append that meets a running batch waits for one more step.
+    residents, resident_context_tokens : int
+        Streams that decode for ever on every decode node, and the constant KV of each [tokens].
+    per_step : bool
+        One event per engine step: slower, the same times; the oracle of the closed form.
+    until_s : float
+        End of the run; turns that are not done by then are unfinished [s].
+    """
+
+    nodes: tuple[NodeSpec, ...]
+    transport: Transport = Transport.NONE
+    decode_radix: bool = False
+    page_size_tokens: int | None = None
+    chunked_prefill_size: int | None = None
+    max_prefill_tokens: int = 16_384
+    max_running_requests: int = 2_048
+    num_reserved_decode_tokens: int = 512
+    overlap_schedule: bool = True
+    residents: int = 0
+    resident_context_tokens: int = 0
+    per_step: bool = False
+    until_s: float = math.inf
+
+    def __post_init__(self) -> None:
+        roles = {node.role for node in self.nodes}
+        if not roles & set(DECODE_ROLES):
+            raise ScenarioError("fleet: no D, pD or U node, so nothing decodes")
+        if (NodeRole.P in roles) != bool(roles & set(HANDOFF_ROLES)):
+            raise ScenarioError("fleet: P nodes need a D or pD node to hand over to, and D and pD nodes need a P node")
+        if NodeRole.P in roles and self.transport is Transport.NONE:
+            raise ScenarioError("transport: given none, expected nvlink, tcp or rdma, because P nodes hand over KV")
+        for node in self.nodes:
+            if self.chunk_of(node) % self.page_of(node):
+                raise ScenarioError(
+                    f"chunked_prefill_size {self.chunk_of(node)} is no multiple of page_size_tokens {self.page_of(node)}"
+                )
+
+    @property
+    def handoff_arm(self) -> Arm:
+        """Return the arm of a turn that P prefills."""
+        return Arm.P_DELTA if self.decode_radix else Arm.P_FULL
+
+    def page_of(self, node: NodeSpec) -> int:
+        """Return the node's KV page size [tokens]."""
+        return self.page_size_tokens or node.model.page_size_tokens
+
+    def chunk_of(self, node: NodeSpec) -> int:
+        """Return the node's prefill budget of one forward [tokens]."""
+        return self.chunked_prefill_size or node.model.chunked_prefill_size
+
+    def keeps_prefixes(self, node: NodeSpec) -> bool:
+        """Return whether a decode node keeps the KV of a turn that has ended."""
+        return node.role in APPEND_ROLES or self.decode_radix

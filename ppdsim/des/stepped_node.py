@@ -1,0 +1,70 @@
+"""A decode node with one event per engine step: the oracle of :mod:`ppdsim.des.closed_form_node`.
+
+Every quantity is counted stream by stream and step by step, in the plainest way; times differ from the closed form's by
+rounding only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ppdsim.des.clock import Tick
+from ppdsim.des.decode_node import AbstractDecodeNode
+
+
+class SteppedNode(AbstractDecodeNode):
+    """A decode node that handles every step boundary."""
+
+    __slots__ = ("_batch", "_resident_context")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        spec = args[2]
+        self._batch: dict[int, list[int]] = {}  # turn: [KV tokens, steps left]
+        self._resident_context = spec.residents * spec.resident_context_tokens
+        if self.streams:
+            self._decode_on(None)
+
+    def _coming_boundary(self, time: float) -> int:
+        del time
+        return self.unit + 1
+
+    def _enter(self, turn: int, kv_tokens: int, steps: int) -> None:
+        self._batch[turn] = [kv_tokens, steps]
+
+    def _leave(self, turn: int) -> tuple[int, int]:
+        kv_tokens, steps = self._batch.pop(turn)
+        return kv_tokens, steps
+
+    def _done_streams(self) -> list[int]:
+        return sorted(turn for turn, (_, steps) in self._batch.items() if steps == 0)
+
+    def _running(self) -> list[tuple[int, int]]:
+        return sorted((turn, kv_tokens) for turn, (kv_tokens, _) in self._batch.items())
+
+    def _next_step_pages(self) -> int:
+        return sum(kv_tokens % self.pool.page == 0 for kv_tokens, _ in self._batch.values())
+
+    def sync(self, now: float) -> None:
+        """Do nothing: the pages of a running step are taken when it starts."""
+
+    def _attend(self, unit: int) -> None:
+        """Do nothing: every boundary is handled."""
+
+    def _decode_on(self, attend_unit: int | None) -> None:
+        del attend_unit
+        self.pool.take(self._next_step_pages())
+        context = self._resident_context + sum(kv_tokens for kv_tokens, _ in self._batch.values())
+        self.last_step_s = float(self._model.decode.step_s(self.streams, context)) + self._step_extra_s
+        self._clock.at(self.start + self.last_step_s, self._step_done, None, self._priority)
+
+    def _step_done(self, tick: Tick) -> None:
+        self.log.add(self.start, 1, tick.time - self.start, 0.0)
+        for stream in self._batch.values():
+            stream[0] += 1
+            stream[1] -= 1
+        self.time = self.start = tick.time
+        self.steps += 1
+        self.unit += 1
+        self._after_step = True
+        self._boundary()

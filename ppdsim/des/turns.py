@@ -1,0 +1,83 @@
+"""The turns of a run as columns: what they ask for, and what happened to them.
+
+A turn is a row number everywhere in the simulator; rows follow conversations in order of arrival, then turns. Columns
+are `array`, whose elements read as plain floats and ints (numpy scalars would leak into all arithmetic). Times are the
+engine's; the client sees them `frontend.after_s` later.
+
+Prompt of a turn: all earlier prompts and answers of its conversation plus its new tokens. A turn with block ids is its
+whole prompt.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterable, Mapping
+
+from ppdsim.des.spec import Preload
+from ppdsim.workload.base import Conversation
+
+OK, UNFINISHED, REJECTED = 0, 1, 2
+
+
+class Turns:
+    """Columns of a run; see the module for what they hold."""
+
+    __slots__ = (
+        "blocks", "cached", "conversation", "count", "decode_node", "finish_step", "handed", "ids",
+        "kv_done", "last", "new", "number", "output", "pauses", "prefill_cached", "prefill_node", "preloads",
+        "prompt", "stall", "start_step", "starts", "status", "t_admitted", "t_arrival", "t_first", "t_last",
+        "t_prefill_end", "t_prefill_start", "t_ready", "think", "wire",
+    )  # fmt: skip
+
+    def __init__(
+        self, conversations: Iterable[Conversation], preloads: Mapping[int | str, Preload] | Preload | None = None
+    ) -> None:
+        # what is asked for
+        self.ids: list[int | str] = []  # of conversations
+        self.starts: list[tuple[float, int]] = []  # (arrival, first row) of each conversation
+        self.conversation, self.number, self.last = array("l"), array("l"), bytearray()
+        self.prompt, self.new, self.output, self.think = array("l"), array("l"), array("l"), array("d")
+        self.blocks: list[tuple[int, ...]] | None = None
+        self.preloads: dict[int, Preload] = {}
+        for conversation in conversations:
+            self._add(conversation, preloads)
+        n = self.count = len(self.prompt)
+        nan = array("d", [math.nan])
+        # what happened
+        self.status = bytearray([UNFINISHED]) * n
+        self.handed = bytearray(n)  # 1: prefilled on P
+        self.prefill_node, self.decode_node = array("l", [-1]) * n, array("l", [-1]) * n
+        self.cached, self.prefill_cached = array("l", [0]) * n, array("l", [0]) * n
+        self.t_arrival, self.t_ready, self.t_admitted = nan * n, nan * n, nan * n
+        self.t_prefill_start, self.t_prefill_end, self.kv_done = nan * n, nan * n, nan * n
+        self.t_first, self.t_last = nan * n, nan * n
+        self.wire, self.stall = array("d", [0.0]) * n, array("d", [0.0]) * n
+        self.start_step, self.finish_step = array("l", [0]) * n, array("l", [0]) * n
+        self.pauses: dict[int, list[tuple[int, int]]] = {}  # retracted turns: steps decoded before each retraction
+
+    def _add(self, conversation: Conversation, preloads: Mapping[int | str, Preload] | Preload | None) -> None:
+        index, row = len(self.ids), len(self.prompt)
+        self.ids.append(conversation.conversation_id)
+        self.starts.append((conversation.arrival_s, row))
+        preload = preloads.get(conversation.conversation_id) if isinstance(preloads, Mapping) else preloads
+        context = 0
+        if preload is not None:
+            self.preloads[row] = preload
+            context = preload.cached_tokens
+        for number, turn in enumerate(conversation.turns):
+            if turn.block_ids is not None:
+                if self.blocks is None:
+                    self.blocks = [()] * len(self.prompt)
+                context = 0
+            prompt = context + turn.new_tokens
+            context = prompt + turn.output_tokens
+            self.conversation.append(index)
+            self.number.append(number)
+            self.last.append(number == len(conversation.turns) - 1)
+            self.prompt.append(prompt)
+            self.new.append(turn.new_tokens)
+            self.output.append(turn.output_tokens)
+            self.think.append(turn.think_s)
+            if self.blocks is not None:
+                self.blocks.append(turn.block_ids or ())

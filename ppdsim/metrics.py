@@ -1,0 +1,128 @@
+"""The definitions of what a user of a served model feels. Everything that reports one of these calls this module.
+
+==================  ==================================================================================================
+TTFT ``ttft_s``     from the send of a request to its first output token at the client, queues and KV transfer included
+TPOT ``tpot_s``     (E2E - TTFT) / (OSL - 1), one number a request, undefined (NaN) where OSL < 2
+ITL ``itl_s``       each gap between consecutive tokens; percentiles are over gaps, not over requests
+E2E ``e2e_s``       from the send to the last token at the client
+SLO attainment      share of the *offered* requests that meet every limit; rejected and unfinished ones miss
+goodput             requests per second that meet every limit
+==================  ==================================================================================================
+
+Names that mean something else elsewhere: docs/glossary.md. NaN stands for "undefined" in every column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Column = NDArray[np.float64]
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SloLimits:
+    """Limits that a request must keep to count as good [s]; None is not applied."""
+
+    ttft_s: float | None = None
+    tpot_s: float | None = None
+    itl_max_s: float | None = None
+
+
+def ttft_s(t_arrival_s: ArrayLike, t_first_token_s: ArrayLike) -> Column:
+    """Return TTFT [s] from client times."""
+    return np.subtract(t_first_token_s, t_arrival_s, dtype=np.float64)
+
+
+def e2e_s(t_arrival_s: ArrayLike, t_last_token_s: ArrayLike) -> Column:
+    """Return E2E [s] from client times."""
+    return np.subtract(t_last_token_s, t_arrival_s, dtype=np.float64)
+
+
+def tpot_s(t_first_token_s: ArrayLike, t_last_token_s: ArrayLike, output_tokens: ArrayLike) -> Column:
+    """Return TPOT [s]; NaN for answers of one token.
+
+    >>> tpot_s([1.0, 1.0], [2.0, 1.0], [11, 1])
+    array([0.1, nan])
+    """
+    gaps = np.asarray(output_tokens, dtype=np.float64) - 1.0
+    return np.subtract(t_last_token_s, t_first_token_s, dtype=np.float64) / np.where(gaps > 0, gaps, np.nan)
+
+
+def describe(values: ArrayLike, weights: ArrayLike | None = None) -> dict[str, float | None]:
+    """Return mean, p50, p90, p99 and max of the defined values; None where there are none.
+
+    Without weights percentiles are interpolated linearly. With weights (how often each value occurs) a percentile is the
+    smallest value that the given share of the occurrences does not exceed.
+    """
+    data = np.asarray(values, dtype=np.float64)
+    if weights is None:
+        data = data[~np.isnan(data)]
+        if not len(data):
+            return dict.fromkeys(("mean", *QUANTILES, "max"))
+        points = np.quantile(data, list(QUANTILES.values()))
+        mean = data.mean()
+    else:
+        count = np.asarray(weights, dtype=np.float64)
+        here = (count > 0) & ~np.isnan(data)
+        data, count = data[here], count[here]
+        if not len(data):
+            return dict.fromkeys(("mean", *QUANTILES, "max"))
+        order = np.argsort(data, kind="stable")
+        below = np.cumsum(count[order])
+        # A rounding error in q * total must not push a percentile past its step.
+        at = np.searchsorted(below, np.array(list(QUANTILES.values())) * below[-1] * (1.0 - 1e-12))
+        points = data[order][np.minimum(at, len(data) - 1)]
+        mean = np.average(data, weights=count)
+    named = {name: float(value) for name, value in zip(QUANTILES, points, strict=True)}
+    return {"mean": float(mean), **named, "max": float(data.max())}
+
+
+def slo_met(columns: Mapping[str, Column], ok: NDArray[np.bool_], limits: SloLimits) -> NDArray[np.bool_]:
+    """Return which requests meet every limit; an undefined TPOT or ITL (one token) breaks none, no answer breaks all."""
+    good = ok.copy()
+    for name in ("ttft_s", "tpot_s", "itl_max_s"):
+        limit = getattr(limits, name)
+        if limit is not None:
+            good &= ~(columns[name] > limit)
+    return good
+
+
+def attainment(met: NDArray[np.bool_], offered: NDArray[np.bool_]) -> float | None:
+    """Return the share of offered requests that meet the SLO, or None if none was offered."""
+    return float(met[offered].mean()) if offered.any() else None
+
+
+def goodput_per_s(met: NDArray[np.bool_], span_s: float) -> float | None:
+    """Return requests a second that meet the SLO over `span_s`, or None where the span is empty."""
+    return float(met.sum()) / span_s if span_s > 0 else None
+
+
+STABLE, BACKLOGGED, OVERLOADED = "STABLE", "BACKLOGGED", "OVERLOADED"
+GROWTH = 1.5
+"""Rise of the mean wait from one third of the arrivals to the next that counts as growth."""
+
+
+def load_label(t_arrival_s: Column, queue_s: Column, service_s: Column, unfinished: int) -> str:
+    """Say whether the fleet kept up with what was offered.
+
+    The turns are parted into thirds by arrival; W1, W2, W3 are the mean waits of the thirds and S the mean TTFT without
+    waits. OVERLOADED: turns are unfinished, or W3 > S and the wait grew in both steps by half or more (W2 > 1.5 W1,
+    W3 > 1.5 W2). BACKLOGGED: W3 > S without such growth, so turns wait longer than they are served. STABLE: all else.
+    A run that is short against its own transients can be told no better than this.
+    """
+    if unfinished:
+        return OVERLOADED
+    done = ~np.isnan(queue_s)
+    order = np.argsort(t_arrival_s[done], kind="stable")
+    waits = queue_s[done][order]
+    if len(waits) < 3:
+        return STABLE
+    first, middle, last = (float(part.mean()) for part in np.array_split(waits, 3))
+    if last <= float(service_s[done].mean()):
+        return STABLE
+    return OVERLOADED if middle > GROWTH * first and last > GROWTH * middle else BACKLOGGED

@@ -1,0 +1,192 @@
+"""The results of a run: one row a turn, a summary, and where they come from.
+
+Columns (seconds and tokens; NaN or an empty cell is "undefined"; times count from the start of the run, at the client
+unless said otherwise):
+
+=========================  ===========================================================================================
+``cached_tokens``          prompt tokens that the turn reuses: on the decode machine for append-d and p-delta (what is
+                           not computed, or not sent), on P for p-full
+``prefill_cached_tokens``  prompt tokens cached on the node that prefills
+``new_tokens``             ``input_tokens - cached_tokens``
+``queue_s``                waits: for pages on D, and for the first forward
+``t_prefill_start_s``      start of the first forward, at the engine
+``prefill_s``              from there to the end of the last one
+``kv_transfer_s``          time of the turn's KV on the wire; ``kv_transfer_exposed_s``: after the prefill's end
+``resident_stall_s``       stream-seconds that other streams on the decode machine lost to this turn
+=========================  ===========================================================================================
+
+The other names are in docs/glossary.md, the definitions in :mod:`ppdsim.metrics`.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ppdsim import metrics
+from ppdsim.errors import EnvironmentProblem
+from ppdsim.units import format_s
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TURN_COLUMNS = (
+    "run_id", "seed", "conversation_id", "turn", "request_id", "slo_class", "arm", "transport", "prefill_node",
+    "decode_node", "input_tokens", "cached_tokens", "prefill_cached_tokens", "new_tokens", "output_tokens", "t_arrival_s",
+    "t_prefill_start_s", "t_first_token_s", "t_last_token_s", "queue_s", "prefill_s", "kv_transfer_s",
+    "kv_transfer_exposed_s", "ttft_s", "tpot_s", "itl_p99_s", "itl_max_s", "e2e_s", "slo_met", "status", "extrapolated",
+    "resident_stall_s",
+)  # fmt: skip
+STATUSES = ("ok", "rejected", "timed_out", "unfinished")
+SCHEMA = "ppdsim/summary/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """One run.
+
+    Attributes
+    ----------
+    turns : mapping of str to array
+        One array of equal length a column, in the order of `TURN_COLUMNS`.
+    itl_gaps_s, itl_counts : arrays
+        All gaps between tokens of the run, and how many streams felt each.
+    limits : SloLimits
+        What `slo_met` was judged by.
+    """
+
+    turns: Mapping[str, np.ndarray[Any, Any]]
+    itl_gaps_s: metrics.Column
+    itl_counts: metrics.Column
+    limits: metrics.SloLimits
+    notes: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.turns["turn"])
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the turns as a pandas frame."""
+        import pandas as pd
+
+        return pd.DataFrame(dict(self.turns))
+
+    def summary(self) -> dict[str, Any]:
+        """Return the run in numbers, ready for JSON (undefined values are None)."""
+        turns = self.turns
+        status = turns["status"]
+        ok = status == "ok"
+        arrived = ~np.isnan(turns["t_arrival_s"])
+        offered = arrived | (status == "rejected")
+        span_s = float(np.max(turns["t_last_token_s"][ok]) - np.min(turns["t_arrival_s"][arrived])) if ok.any() else 0.0
+        met = turns["slo_met"].astype(bool)
+        answers = float(turns["output_tokens"][ok].sum())
+        known = ok & (turns["arm"] != "")
+        moved = known & (turns["arm"] != "append-d")
+        arms = {arm: float(np.mean(turns["arm"][known] == arm)) for arm in sorted(set(turns["arm"][known].tolist()))}
+        unfinished = int(np.sum((status == "unfinished") | (status == "timed_out")))
+        return {
+            "schema": SCHEMA,
+            "turns": len(self),
+            "status": {name: int(np.sum(status == name)) for name in STATUSES},
+            "label": metrics.load_label(
+                turns["t_arrival_s"], turns["queue_s"], turns["ttft_s"] - turns["queue_s"], unfinished
+            ),
+            "ttft_s": metrics.describe(turns["ttft_s"]),
+            "tpot_s": metrics.describe(turns["tpot_s"]),
+            "itl_s": metrics.describe(self.itl_gaps_s, self.itl_counts),
+            "e2e_s": metrics.describe(turns["e2e_s"]),
+            "kv_transfer_s": metrics.describe(turns["kv_transfer_s"][moved]),
+            "kv_transfer_exposed_s": metrics.describe(turns["kv_transfer_exposed_s"][moved]),
+            "queue_s": metrics.describe(turns["queue_s"]),
+            "resident_stall_s": {"sum": float(np.nansum(turns["resident_stall_s"]))},
+            "span_s": span_s,
+            "throughput": {
+                "turns_per_s": float(ok.sum()) / span_s if span_s > 0 else None,
+                "output_tokens_per_s": answers / span_s if span_s > 0 else None,
+            },
+            "goodput": {
+                "limits": {
+                    "ttft_s": self.limits.ttft_s,
+                    "tpot_s": self.limits.tpot_s,
+                    "itl_max_s": self.limits.itl_max_s,
+                },
+                "turns_per_s": metrics.goodput_per_s(met, span_s),
+                "attainment": metrics.attainment(met, offered),
+            },
+            "arms": arms,
+            "extrapolated": float(np.mean(turns["extrapolated"].astype(bool)[known])) if known.any() else None,
+            "notes": list(self.notes),
+            "provenance": dict(self.provenance),
+        }
+
+    def save(self, directory: Path, turns_format: Literal["csv", "parquet"] = "csv") -> tuple[Path, ...]:
+        """Write the turns and summary.json into `directory`; each file appears whole or not at all.
+
+        Raises
+        ------
+        EnvironmentProblem
+            If parquet is asked for and pyarrow is not installed.
+        """
+        directory.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=".ppdsim-", dir=directory))
+        try:
+            names = (f"turns.{turns_format}", "summary.json")
+            if turns_format == "csv":
+                self._write_csv(scratch / names[0])
+            else:
+                self._write_parquet(scratch / names[0])
+            (scratch / names[1]).write_text(json.dumps(self.summary(), indent=1, allow_nan=False) + "\n")
+            for name in names:
+                os.replace(scratch / name, directory / name)
+        finally:
+            shutil.rmtree(scratch)
+        return tuple(directory / name for name in names)
+
+    def _write_csv(self, path: Path) -> None:
+        columns = [_cells(self.turns[name]) for name in TURN_COLUMNS]
+        with path.open("w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(TURN_COLUMNS)
+            writer.writerows(zip(*columns, strict=True))
+
+    def _write_parquet(self, path: Path) -> None:
+        try:
+            self.to_frame().to_parquet(path, index=False)
+        except ImportError:
+            raise EnvironmentProblem("parquet: pyarrow is not installed; pip install 'ppdsim[parquet]'") from None
+
+    def __str__(self) -> str:
+        summary = self.summary()
+        arms = ", ".join(f"{share:.0%} {arm}" for arm, share in summary["arms"].items()) or "no turn finished"
+        counts = ", ".join(f"{count} {name}" for name, count in summary["status"].items() if count)
+        lines = [f"{summary['label']}: {summary['turns']} turns ({counts}); {arms}"]
+        for name in ("ttft_s", "tpot_s", "itl_s", "e2e_s", "kv_transfer_s"):
+            values = summary[name]
+            if values["mean"] is not None:
+                shown = ", ".join(f"{key} {format_s(values[key])}" for key in ("mean", "p50", "p90", "p99", "max"))
+                lines.append(f"{name.removesuffix('_s').upper().replace('_', ' '):12} {shown}")
+        attained, rate = summary["goodput"]["attainment"], summary["throughput"]["turns_per_s"]
+        if rate is not None and attained is not None:
+            lines.append(f"{rate:.2f} turns/s; {attained:.1%} of the offered turns meet the SLO")
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+
+def _cells(column: np.ndarray[Any, Any]) -> list[Any]:
+    """Return what CSV shows: empty for undefined, true and false in lower case."""
+    values = column.tolist()
+    if column.dtype.kind == "f":
+        return ["" if math.isnan(value) else value for value in values]
+    if column.dtype.kind == "b":
+        return ["true" if value else "false" for value in values]
+    return values

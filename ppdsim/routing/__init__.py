@@ -1,0 +1,13 @@
+"""Routing policies: who prefills a turn, and where it decodes."""
+
+from ppdsim.routing.always import AlwaysD, AlwaysP
+from ppdsim.routing.base import AbstractPolicy, Decision
+from ppdsim.routing.cost_aware import CostAware
+from ppdsim.routing.registry import POLICIES, PolicyContext, build_policy
+from ppdsim.routing.threshold import Threshold
+from ppdsim.routing.view import NOWHERE, AbstractClusterView, Request
+
+__all__ = [
+    "NOWHERE", "POLICIES", "AbstractClusterView", "AbstractPolicy", "AlwaysD", "AlwaysP", "CostAware", "Decision",
+    "PolicyContext", "Request", "Threshold", "build_policy",
+]  # fmt: skip

@@ -1,0 +1,44 @@
+"""A routing policy: a pure function from a request and a view to a decision."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+
+from ppdsim.routing.view import NOWHERE, AbstractClusterView, Request
+from ppdsim.types import Arm, NodeRole
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Where a turn is prefilled and where it decodes; `prefill_node` is `decode_node` for an append."""
+
+    arm: Arm
+    prefill_node: int
+    decode_node: int
+
+
+class AbstractPolicy(abc.ABC):
+    """A final subclass is a frozen dataclass and keeps no state: equal views get equal decisions."""
+
+    __slots__ = ()
+
+    def decide(self, request: Request, view: AbstractClusterView) -> Decision:
+        """Return where the turn goes.
+
+        The decode node is the conversation's home, else the least loaded one. A unified node prefills what it decodes
+        and a D never does; only on a pD, and from the second turn on, is there a choice.
+        """
+        home = view.home()
+        node = home if home != NOWHERE else view.least_loaded_decode()
+        role = view.role(node)
+        if role is NodeRole.U:
+            return Decision(arm=Arm.APPEND_D, prefill_node=node, decode_node=node)
+        prefill = view.best_prefill()
+        if role is NodeRole.PD and request.may_append and self.appends(request, view, node, prefill):
+            return Decision(arm=Arm.APPEND_D, prefill_node=node, decode_node=node)
+        return Decision(arm=view.handoff_arm, prefill_node=prefill, decode_node=node)
+
+    @abc.abstractmethod
+    def appends(self, request: Request, view: AbstractClusterView, node: int, prefill: int) -> bool:
+        """Return whether `node` (a pD) prefills the turn itself rather than the P `prefill`."""

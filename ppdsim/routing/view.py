@@ -1,0 +1,69 @@
+"""What a routing policy may see: the request without its answer, and the fleet as a router knows it.
+
+Nothing here tells how many tokens a turn will generate. Loads are the router's own books and the nodes' present state;
+`wait_s` is an estimate that counts the forward in progress and the turns already promised to a node.
+"""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+
+from ppdsim.types import Arm, NodeRole
+
+NOWHERE = -1
+"""Stands for "no node"."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A turn as it arrives: who sends it, which turn it is (from 0), how long its prompt is [tokens]."""
+
+    conversation_id: int | str
+    turn: int
+    prompt_tokens: int
+    may_append: bool
+    """Whether a pD may prefill it; a first turn may not (model.md section 1)."""
+
+
+class AbstractClusterView(abc.ABC):
+    """The fleet at the moment of a decision, read only."""
+
+    __slots__ = ()
+
+    @property
+    @abc.abstractmethod
+    def handoff_arm(self) -> Arm:
+        """Arm of a turn that P prefills."""
+
+    @abc.abstractmethod
+    def role(self, node: int) -> NodeRole:
+        """Return a node's role."""
+
+    @abc.abstractmethod
+    def home(self) -> int:
+        """Return the decode node that keeps this conversation's KV, or NOWHERE."""
+
+    @abc.abstractmethod
+    def least_loaded_decode(self) -> int:
+        """Return the decode node with the fewest turns on it or on their way to it."""
+
+    @abc.abstractmethod
+    def best_prefill(self) -> int:
+        """Return the P with the longest cached prefix of this prompt, else the one with the fewest turns; or NOWHERE."""
+
+    @abc.abstractmethod
+    def cached_tokens(self, node: int) -> int:
+        """Return the tokens of this prompt that are cached on a node."""
+
+    @abc.abstractmethod
+    def streams(self, node: int) -> int:
+        """Return the streams that decode on a node now."""
+
+    @abc.abstractmethod
+    def context_tokens(self, node: int) -> int:
+        """Return an estimate of the KV that a decode step reads there: prompts on the node and residents [tokens]."""
+
+    @abc.abstractmethod
+    def wait_s(self, node: int) -> float:
+        """Return an estimate of the wait before a forward of this turn would start there [s]."""

@@ -1,0 +1,106 @@
+"""N* and gamma* against the closed forms of model.md section 3, their cases, and the limits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from analytical.closed_forms import A, ALPHA, WIRE, constants
+from curve_cases import turn_model
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ppdsim.analytical.breakeven import Case, break_even, break_even_price, break_even_streams
+from ppdsim.analytical.question import Question, cached_on_p, j_gain_s
+from ppdsim.errors import InputError
+from ppdsim.types import Arm, Transport
+
+FULL = Question(arm=Arm.P_FULL, transport=Transport.TCP)
+DELTA = Question(arm=Arm.P_DELTA, transport=Transport.TCP)
+
+
+@pytest.mark.parametrize(("cached", "new"), [(0.0, 10_240.0), (4096.0, 9216.0), (32_768.0, 16_384.0)])
+def test_break_even_streams_is_the_quotient_of_the_closed_form(cached, new):
+    # Both machines compute the same m, so TTFT_P - TTFT_D is alpha and the wire, and S_D = a m.
+    found = break_even(constants(), FULL, cached, new)
+    assert found.case is Case.BELOW
+    assert found.streams == pytest.approx((ALPHA + WIRE * (cached + new)) / (A * new), rel=1e-9)
+
+
+def test_a_price_divides_the_streams():
+    one = break_even(constants(), FULL, 4096.0, 9216.0).streams
+    assert break_even(constants(), FULL.at(gamma=4.0), 4096.0, 9216.0).streams == pytest.approx(one / 4, rel=1e-9)
+
+
+def test_break_even_price_is_streams_over_batch():
+    streams = break_even(constants(), FULL, 4096.0, 9216.0).streams
+    price = break_even_price(constants(), FULL.at(residents=10), 4096.0, 9216.0)
+    assert float(price) == pytest.approx(streams / 10, rel=1e-9)
+
+
+def test_vectorised_is_scalar_also_over_draws():
+    model = turn_model()
+    cached, new = np.array([0.0, 4096.0, 16_384.0]), np.array([64.0, 256.0, 8192.0])
+    many = break_even_streams(model, FULL, cached, new)
+    for i in range(3):
+        assert break_even(model, FULL, cached[i], new[i]).streams == pytest.approx(many[i], rel=1e-6)
+    draws = replace(model, prefill=replace(model.prefill, floor_s=np.array([[8e-3], [16e-3]])))
+    cloud = break_even_streams(draws, FULL, cached, new)
+    assert cloud.shape == (2, 3)
+    np.testing.assert_allclose(cloud[0], many, rtol=1e-9)
+
+
+@given(residents=st.integers(1, 200), cached=st.integers(0, 30_000), new=st.integers(1, 16_000))
+def test_d_wins_exactly_below_the_break_even(residents, cached, new):
+    model = turn_model()
+    question = FULL.at(residents=residents)
+    streams = break_even(model, question, float(cached), float(new)).streams
+    gain = float(j_gain_s(model, question, float(cached), float(new)))
+    if abs(residents - streams) > 0.01 * streams:
+        assert (gain > 0) == (residents < streams)
+
+
+def test_no_price_on_equal_idle_machines_means_d_always_wins():
+    found = break_even(turn_model(), FULL.at(gamma=0.0), 4096.0, 1024.0)
+    assert found.case is Case.ALWAYS_D
+    assert found.streams == float("inf")
+
+
+def test_a_link_without_bandwidth_means_d_wins():
+    slow = constants(wire_s_per_token=1e6)
+    assert break_even(slow, FULL, 4096.0, 256.0).case is Case.ALWAYS_D
+
+
+def test_with_ever_more_streams_p_wins():
+    gain = j_gain_s(constants(), FULL.at(residents=10**7), 4096.0, 256.0)
+    assert float(gain) < 0.0
+
+
+def test_a_busy_d_and_an_idle_p_means_p_always_wins():
+    waiting = replace(FULL, wait_d_s=10.0)
+    found = break_even(constants(), waiting, 0.0, 1024.0)
+    assert (found.case, found.streams) == (Case.ALWAYS_P, 0.0)
+
+
+def test_where_a_hand_off_stalls_more_the_inequality_turns_round():
+    # The append gains nothing in TTFT (D waits 10 s) but spares each resident 1 s a hand-off would take.
+    turned = replace(FULL, wait_d_s=10.0, handoff_stall_s=1.0)
+    found = break_even(constants(), turned, 0.0, 10_240.0)
+    gain = ALPHA + WIRE * 10_240 - 10.0
+    assert found.case is Case.ABOVE
+    assert found.streams == pytest.approx(gain / (A * 10_240 - 1.0), rel=1e-9)
+    above = float(j_gain_s(constants(), replace(turned, residents=round(found.streams) + 2), 0.0, 10_240.0))
+    assert above > 0.0
+
+
+def test_what_p_has_cached_follows_the_previous_answer_and_the_pages():
+    assert cached_on_p(FULL, 4096.0, 64) == 4096.0
+    assert cached_on_p(replace(FULL, previous_output_tokens=350), 4096.0, 64) == 3712.0
+    assert cached_on_p(replace(FULL, previous_output_tokens=350), 100.0, 64) == 0.0
+    assert cached_on_p(replace(FULL, cold=True), 4096.0, 64) == 0.0
+
+
+def test_an_append_is_no_p_arm():
+    with pytest.raises(InputError, match="compares a P arm"):
+        Question(arm=Arm.APPEND_D, transport=Transport.NONE)

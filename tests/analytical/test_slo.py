@@ -1,0 +1,42 @@
+"""The SLO form: the budget bounds the gap, TTFT decides the rest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from curve_cases import turn_model
+
+from ppdsim.analytical.question import Question
+from ppdsim.analytical.slo import largest_append_tokens, slo_arm
+from ppdsim.types import Arm, Transport
+
+QUESTION = Question(arm=Arm.P_FULL, transport=Transport.TCP, residents=8)
+
+
+def test_a_generous_budget_takes_the_faster_arm():
+    assert slo_arm(turn_model(), QUESTION, 4096.0, 1024.0, 1.0) is Arm.APPEND_D
+
+
+def test_a_tight_budget_sends_the_turn_to_p():
+    assert slo_arm(turn_model(), QUESTION, 4096.0, 1024.0, 10e-3) is Arm.P_FULL
+
+
+def test_a_faster_p_wins_whatever_the_budget():
+    busy = replace(QUESTION, wait_d_s=10.0)
+    assert slo_arm(turn_model(), busy, 4096.0, 1024.0, 1.0) is Arm.P_FULL
+
+
+def test_the_largest_append_fits_and_the_next_does_not():
+    model = turn_model()
+    budget_s = 40e-3
+    largest = largest_append_tokens(model, QUESTION, 4096.0, budget_s)
+    assert model.stall_gap_s(4096.0, float(largest), 8.0, 2048.0) <= budget_s
+    assert model.stall_gap_s(4096.0, float(largest + 1), 8.0, 2048.0) > budget_s
+
+
+def test_without_residents_nothing_is_stalled():
+    assert largest_append_tokens(turn_model(), replace(QUESTION, residents=0), 0.0, 1e-6) == 32_768
+
+
+def test_a_budget_below_a_step_fits_no_append():
+    assert largest_append_tokens(turn_model(), QUESTION, 4096.0, 1e-3) == 0

@@ -1,0 +1,63 @@
+"""One entry a registered curve: parameters that a test can use, and its seconds as a function of token counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ppdsim.cost.base import AbstractCurve, Quantity
+from ppdsim.cost.decode import DecodeCurve
+from ppdsim.cost.frontend import FrontendCurve
+from ppdsim.cost.prefill import PrefillCurve
+from ppdsim.cost.stall import StallCurve
+from ppdsim.transport.handoff import HandoffCurve
+from ppdsim.turn import TurnModel
+from ppdsim.types import Arm, Transport
+
+PREFILL = PrefillCurve(
+    floor_s=8e-3, token_s=20e-6, attention_s_per_token2=1e-9, kv_read_s_per_token=30e-9, overlap_sharpness=3.0
+)
+DECODE = DecodeCurve(floor_s=5e-3, row_s=12e-6, context_s_per_token=30e-9, disaggregated_s=0.5e-3)
+STALL = StallCurve(launch_s=10e-3, handoff_s=0.0)
+FRONTEND = FrontendCurve(in_s=3e-3, in_s_per_token=0.2e-6, out_s=1e-3)
+HANDOFF = HandoffCurve(
+    handshake_s=8e-3,
+    prefix_s=6e-3,
+    wire_s_per_token=70e-6,
+    fresh_wire_s_per_token=20e-6,
+    early_share=1.0,
+    join_s=1e-3,
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A curve and its seconds for (new tokens or streams, context tokens)."""
+
+    curve: AbstractCurve
+    seconds: Callable[[Quantity, Quantity], Quantity]
+
+
+CASES: dict[str, Case] = {
+    "prefill": Case(PREFILL, lambda m, c: PREFILL.seconds(m, c, 8192)),
+    "decode": Case(DECODE, DECODE.step_s),
+    "stall": Case(STALL, lambda m, c: STALL.append_s(PREFILL.seconds(m, c, 8192), 6e-3)),
+    "frontend": Case(FRONTEND, lambda m, c: FRONTEND.before_s(m + c) + FRONTEND.after_s()),
+    "handoff": Case(HANDOFF, lambda m, c: HANDOFF.before_s(c) + HANDOFF.wire_s(m, 0.0) + HANDOFF.after_s()),
+}
+
+
+def turn_model(**changes: object) -> TurnModel:
+    """Return a model of the curves above, with one hand-off an arm and transport."""
+    parts: dict[str, object] = {
+        "prefill": PREFILL,
+        "decode": DECODE,
+        "stall": STALL,
+        "frontend": FRONTEND,
+        "handoffs": {(Arm.P_FULL, Transport.TCP): HANDOFF, (Arm.P_DELTA, Transport.TCP): HANDOFF},
+        "chunked_prefill_size": 8192,
+        "page_size_tokens": 64,
+        "kv_bytes_per_token": 131072,
+        **changes,
+    }
+    return TurnModel(**parts)  # type: ignore[arg-type]

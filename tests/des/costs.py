@@ -1,0 +1,86 @@
+"""A small cost model with round numbers, and fleets made of it, for tests of the simulator.
+
+One forward costs 8 ms plus 1 ms a 128 new tokens or so (no smooth maximum: the floor is added by `overlap_sharpness` 1);
+a decode step 4 ms plus 1/8 ms a stream; a token of KV 1/1024 ms on the wire. Numbers are sums of powers of two where a
+test works out times by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ppdsim.cost.decode import DecodeCurve
+from ppdsim.cost.frontend import FrontendCurve
+from ppdsim.cost.prefill import PrefillCurve
+from ppdsim.cost.stall import StallCurve
+from ppdsim.des.spec import ClusterSpec, NodeSpec
+from ppdsim.transport.handoff import HandoffCurve
+from ppdsim.turn import TurnModel
+from ppdsim.types import Arm, NodeRole, Transport
+from ppdsim.workload.base import Conversation, TurnSpec
+
+
+def handoff(**changes: float) -> HandoffCurve:
+    values = {
+        "handshake_s": 0.004,
+        "prefix_s": 0.002,
+        "wire_s_per_token": 2.0**-20,
+        "fresh_wire_s_per_token": 2.0**-22,
+        "early_share": 0.75,
+        "join_s": 0.001,
+    }
+    return HandoffCurve.from_values({**values, **changes})
+
+
+def cost_model(
+    *,
+    prefill: dict[str, float] | None = None,
+    decode: dict[str, float] | None = None,
+    stall: dict[str, float] | None = None,
+    frontend: dict[str, float] | None = None,
+    link: dict[str, float] | None = None,
+    chunk: int = 512,
+    page: int = 16,
+) -> TurnModel:
+    """Return a cost model; each argument overrides parameters of one curve."""
+    prefill_values = {
+        "floor_s": 2.0**-7,
+        "token_s": 2.0**-14,
+        "attention_s_per_token2": 2.0**-27,
+        "kv_read_s_per_token": 2.0**-23,
+        "overlap_sharpness": 1.0,
+    }
+    decode_values = {
+        "floor_s": 2.0**-8,
+        "row_s": 2.0**-13,
+        "context_s_per_token": 2.0**-23,
+        "disaggregated_s": 2.0**-11,
+    }
+    curve = handoff(**(link or {}))
+    return TurnModel(
+        prefill=PrefillCurve.from_values({**prefill_values, **(prefill or {})}),
+        decode=DecodeCurve.from_values({**decode_values, **(decode or {})}),
+        stall=StallCurve.from_values({"launch_s": 2.0**-7, "handoff_s": 0.0, **(stall or {})}),
+        frontend=FrontendCurve.from_values({"in_s": 0.002, "in_s_per_token": 1e-7, "out_s": 0.001, **(frontend or {})}),
+        handoffs={(arm, Transport.TCP): curve for arm in (Arm.P_FULL, Arm.P_DELTA)},
+        chunked_prefill_size=chunk,
+        page_size_tokens=page,
+        kv_bytes_per_token=131_072,
+    )
+
+
+def fleet(roles: str, model: TurnModel, *, pool: int = 100_000, **knobs: Any) -> ClusterSpec:
+    """Return the fleet of space-separated `roles`, such as ``"P pD"``; over TCP where there is a P."""
+    nodes = tuple(NodeSpec(role=NodeRole(role), model=model, kv_pool_tokens=pool) for role in roles.split())
+    transport = Transport.TCP if "P" in roles.split() else Transport.NONE
+    return ClusterSpec(nodes=nodes, **{"transport": transport, **knobs})
+
+
+def talk(identity: int | str, arrival_s: float, *turns: Sequence[float]) -> Conversation:
+    """Return a conversation of (new tokens, output tokens[, think time]) turns."""
+    specs = tuple(
+        TurnSpec(new_tokens=int(new), output_tokens=int(output), think_s=rest[0] if rest else 0.0)
+        for new, output, *rest in turns
+    )
+    return Conversation(conversation_id=identity, arrival_s=arrival_s, turns=specs)

@@ -1,0 +1,111 @@
+"""The measurement format: what is refused as impossible, what is an error, and by which line it is named."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+
+import pytest
+from calibrate.grids import TRUTH, rows, write
+
+from ppdsim import measurements
+from ppdsim.errors import MeasurementError
+
+GOOD = rows(TRUTH, repeats=1)
+PREFILL = next(r for r in GOOD if r["kind"] == "prefill" and r["cached_tokens"] == 1024)
+DECODE = next(r for r in GOOD if r["kind"] == "decode")
+INTERFERENCE = next(r for r in GOOD if r["kind"] == "interference")
+
+
+@pytest.mark.parametrize(
+    ("row", "changes", "reason"),
+    [
+        (PREFILL, {"ttft_s": -0.1}, "negative time ttft_s"),
+        (PREFILL, {"found_cached_tokens": 9999}, "above the prompt of 1088 tokens"),
+        (PREFILL, {"found_cached_tokens": 960}, "intended 1024"),
+        (PREFILL, {"finish_reason": "abort"}, "expected 'length'"),
+        (PREFILL, {"ttft_s": 0.001}, "below the hardware's floor of 0.003127 s"),
+        (PREFILL, {"new_tokens": 8192, "ttft_s": 0.1}, "below the hardware's floor of 0.115632 s"),
+        (DECODE, {"itl_median_s": 0.001}, "below the weight-read floor"),
+        (DECODE, {"window_s": -1.0}, "negative time window_s"),
+        (INTERFERENCE, {"stall_gap_s": [0.1, -0.1, 0.1]}, "negative time stall_gap_s"),
+        (INTERFERENCE, {"all_running": False}, "not all streams were running"),
+        (INTERFERENCE, {"found_cached_tokens": [10**6] * 3}, "above the prompt"),
+    ],
+)
+def test_an_impossible_row_is_refused_by_number_and_reason(tmp_path, row, changes, reason):
+    measured = measurements.read(write(tmp_path / "m", [GOOD[0], {**row, **changes}]))
+    assert len(measured.refused) == 1
+    assert measured.refused[0].row == 2
+    assert reason in measured.refused[0].reason
+    assert "1 refused" in measured.describe()
+
+
+def test_the_floor_is_the_weight_read_or_the_flops(tmp_path):
+    manifest = measurements.read(write(tmp_path / "m", GOOD[:1])).manifest
+    assert manifest.weight_read_floor_s == pytest.approx(2 * (6.98e9 + 5.25e8) / 4.8e12)
+    assert manifest.first_token_floor_s(8192) == pytest.approx(2 * 6.98e9 * 8192 / 9.89e14)
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        ({**PREFILL, "kind": "prefil"}, "kind='prefil' is not one of prefill, .*; did you mean 'prefill'"),
+        ({**PREFILL, "ttft": 0.1}, "unknown key 'ttft'; did you mean 'ttft_s'"),
+        ({k: v for k, v in PREFILL.items() if k != "ttft_s"}, "missing key 'ttft_s'"),
+        ({**PREFILL, "ttft_s": "soon"}, "'ttft_s' = 'soon'"),
+        ([1, 2], "expected an object with a 'kind', got list"),
+    ],
+)
+def test_a_malformed_line_is_an_error_with_its_number(tmp_path, record, words):
+    folder = write(tmp_path / "m", [GOOD[0], record])
+    with pytest.raises(MeasurementError, match=f"points.jsonl:2: {words}"):
+        measurements.read(folder)
+
+
+def test_broken_json_is_an_error_with_its_number(tmp_path):
+    folder = write(tmp_path / "m", [GOOD[0]])
+    text = (folder / "points.jsonl").read_text() + "{nonsense\n"
+    (folder / "points.jsonl").write_text(text)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["points_sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(MeasurementError, match=r"points.jsonl:2: malformed JSON"):
+        measurements.read(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"gpus": 2}, "unknown key 'gpus'; did you mean 'gpu'"), ({"date": None}, "'date' = None"), ({}, "no manifest")],
+)
+def test_a_wrong_manifest_names_its_key(tmp_path, changes, words):
+    folder = write(tmp_path / "m", GOOD[:1], **changes)
+    if not changes:
+        (folder / "manifest.json").unlink()
+    with pytest.raises(MeasurementError, match=words):
+        measurements.read(folder)
+
+
+def test_csv_and_gz_read_as_jsonl_does(tmp_path):
+    plain = measurements.read(write(tmp_path / "plain", [DECODE, INTERFERENCE]))
+    fields = list({**DECODE, **INTERFERENCE})
+
+    def cell(value):
+        return ";".join(map(str, value)) if isinstance(value, list) else str(value)
+
+    lines = [",".join(fields)]
+    lines += [",".join(cell(row[f]) if f in row else "" for f in fields) for row in (DECODE, INTERFERENCE)]
+    packed = gzip.compress("\n".join(lines).encode())
+    folder = tmp_path / "csv"
+    write(folder, [], points_file="points.csv.gz", points_sha256=hashlib.sha256(packed).hexdigest())
+    (folder / "points.csv.gz").write_bytes(packed)
+    found = measurements.read(folder)
+    assert found.decode == plain.decode
+    assert found.interference == plain.interference
+
+
+def test_the_json_schema_knows_every_kind():
+    text = json.dumps(measurements.json_schema())
+    for kind in measurements.KINDS:
+        assert f'"{kind}"' in text

@@ -1,0 +1,126 @@
+"""Predictions are the turn model's, their intervals widen with drift, and what they rest on is said."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+
+from ppdsim import compose, profile
+from ppdsim.errors import InputError, ProfileError
+from ppdsim.points import parse_point, read_points
+from ppdsim.predict import predict
+from ppdsim.types import Arm, Transport
+
+SHIPPED = "h200x2_llama-3.1-8b_sglang-0.5.17"
+
+
+@pytest.fixture(scope="module")
+def shipped(repository):
+    return profile.load(repository / "calibration/profiles" / f"{SHIPPED}.json")
+
+
+def point(**columns):
+    given = {"kind": "prefill", "arm": "append-d", "transport": "none", "cached_tokens": 4096, "new_tokens": 256}
+    return parse_point({**given, **columns}, "points.csv:2")
+
+
+def test_values_are_the_turn_models(shipped):
+    model = compose.central(shipped)
+    found = predict(
+        shipped,
+        [
+            point(),
+            point(arm="p-full", transport="tcp", prefill_cached_tokens=0),
+            point(kind="decode", batch=8, context_tokens=2048),
+            point(kind="stall", batch=8, context_tokens=2048),
+        ],
+    )
+    expected = [
+        model.append_ttft_s(4096.0, 256.0),
+        model.handoff_ttft_s(Arm.P_FULL, Transport.TCP, 4096.0, 256.0, 0.0),
+        model.decode.step_s(8.0, 8 * 2048.0),
+        model.stall_gap_s(4096.0, 256.0, 8.0, 2048.0),
+    ]
+    np.testing.assert_allclose([f.predicted_s for f in found], expected, rtol=1e-12)
+    assert all(f.low_s <= f.predicted_s <= f.high_s for f in found)
+
+
+def test_drift_widens_the_interval_where_the_floor_decides(shipped):
+    small = point(new_tokens=64)
+    (within,) = predict(shipped, [small], within_run=True)
+    (another,) = predict(shipped, [small])
+    assert within.predicted_s == another.predicted_s
+    assert another.high_s - another.low_s > 3 * (within.high_s - within.low_s)
+    assert another.high_s > 1.4 * another.predicted_s
+    # The wide interval is the prior's: 8 to 17 ms of launch floor, plus what is outside the forward.
+    assert 0.017 < another.high_s < 0.026
+
+
+@pytest.mark.parametrize(
+    ("columns", "mechanisms", "outside"),
+    [
+        ({}, (), False),
+        ({"new_tokens": 600}, ("prefill graph sizes",), False),
+        ({"new_tokens": 16_384}, ("chunked prefill",), True),
+        ({"cached_tokens": 65_536}, (), True),
+        ({"arm": "p-delta", "transport": "nvlink"}, ("p-delta over nvlink",), True),
+        ({"arm": "p-full", "transport": "rdma"}, ("p-full over rdma",), True),
+        ({"kind": "decode", "batch": 20, "context_tokens": 2048}, ("decode graph sizes",), False),
+        ({"kind": "decode", "batch": 256, "context_tokens": 2048}, (), True),
+    ],
+)
+def test_what_a_value_rests_on_is_said(shipped, columns, mechanisms, outside):
+    (found,) = predict(shipped, [point(**columns)])
+    assert found.mechanisms == mechanisms
+    assert found.extrapolated is outside
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"kind": "prefil"}, "points.csv:2: kind='prefil' .* did you mean 'prefill'"),
+        ({"arm": "p-ful", "transport": "tcp"}, "unknown arm 'p-ful' .* did you mean 'p-full'"),
+        ({"arm": "p-full"}, "transport='none' with arm='p-full'; expected nvlink, tcp or rdma"),
+        ({"transport": "tcp"}, "expected none"),
+        ({"cached_tokens": -1}, "cached_tokens=-1, expected a finite number"),
+        ({"cached_tokens": "many"}, "cached_tokens='many' is not a number"),
+        ({"cached_tokens": "nan"}, "finite"),
+        ({"new_tokens": 0}, "new_tokens=0, expected at least 1"),
+        ({"kind": "decode", "batch": 4}, "column 'context_tokens' is missing"),
+        ({"kind": "stall", "batch": 0, "context_tokens": 1}, "batch=0, expected at least 1"),
+        ({"prefill_cached_tokens": 4352, "arm": "p-full", "transport": "tcp"}, "covers the whole prompt of 4352"),
+    ],
+)
+def test_a_wrong_point_is_named_by_its_line(columns, words):
+    with pytest.raises(InputError, match=words):
+        point(**columns)
+
+
+def test_csv_and_jsonl_give_the_same_points(tmp_path):
+    records = [
+        {"kind": "prefill", "arm": "append-d", "transport": "none", "cached_tokens": "0", "new_tokens": "64"},
+        {"kind": "prefill", "arm": "p-full", "transport": "tcp", "cached_tokens": "64", "new_tokens": "64"},
+    ]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(records[0]))
+    writer.writeheader()
+    writer.writerows(records)
+    (tmp_path / "p.csv").write_text(text.getvalue())
+    (tmp_path / "p.jsonl").write_text("\n".join(json.dumps(r) for r in records))
+    assert read_points(tmp_path / "p.csv") == read_points(tmp_path / "p.jsonl")
+
+
+def test_an_empty_file_is_an_error(tmp_path):
+    (tmp_path / "p.csv").write_text("kind,arm\n")
+    with pytest.raises(InputError, match="no points"):
+        read_points(tmp_path / "p.csv")
+
+
+def test_a_hand_off_that_the_profile_lacks_is_named(shipped):
+    thin = shipped.model_copy(update={"curves": tuple(c for c in shipped.curves if c.transport is not Transport.RDMA)})
+    with pytest.raises(ProfileError, match="rdma"):
+        predict(thin, [point(arm="p-full", transport="rdma")])

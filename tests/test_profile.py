@@ -1,0 +1,116 @@
+"""The profile file: errors name the key, the clouds are reproducible, the card says it in words."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from ppdsim import compose, profile
+from ppdsim.card import card_of, to_text
+from ppdsim.errors import ProfileError, UnknownNameError
+from ppdsim.types import Arm, Transport
+
+SHIPPED = "h200x2_llama-3.1-8b_sglang-0.5.17"
+
+
+@pytest.fixture(scope="module")
+def path(repository):
+    return repository / "calibration/profiles" / f"{SHIPPED}.json"
+
+
+@pytest.fixture(scope="module")
+def shipped(path):
+    return profile.load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d.pop("machine"), "missing key 'machine'"),
+        (lambda d: d.update(machin="x"), "unknown key 'machin'; did you mean 'machine'"),
+        (lambda d: d.update(schema="ppdsim/profile/9"), "'schema' = 'ppdsim/profile/9'"),
+        (lambda d: d["curves"][0].update(cells="many"), "'curves.0.cells' = 'many'"),
+        (lambda d: d.update(page_size_tokens=0), "'page_size_tokens' = 0"),
+    ],
+)
+def test_a_wrong_key_is_named(path, tmp_path, change, words):
+    content = json.loads(path.read_text())
+    change(content)
+    wrong = tmp_path / "p.json"
+    wrong.write_text(json.dumps(content))
+    with pytest.raises(ProfileError, match=words):
+        profile.load(wrong)
+
+
+def test_broken_json_is_named(tmp_path):
+    (tmp_path / "p.json").write_text("{")
+    with pytest.raises(ProfileError, match="malformed JSON"):
+        profile.load(tmp_path / "p.json")
+
+
+def test_a_curve_of_unknown_kind_is_named(shipped):
+    odd = shipped.curves[0].model_copy(update={"kind": "prefil"})
+    with pytest.raises(UnknownNameError, match="unknown curve 'prefil' .* did you mean 'prefill'"):
+        compose.central(shipped.model_copy(update={"curves": (odd, *shipped.curves)}))
+
+
+def test_the_cloud_is_the_draws_and_the_same_every_time(shipped):
+    one, two = compose.cloud(shipped, another_run=True), compose.cloud(shipped, another_run=True)
+    np.testing.assert_array_equal(one.prefill.floor_s, two.prefill.floor_s)
+    within = compose.cloud(shipped, another_run=False)
+    column = shipped.curve("prefill").draw_names.index("floor_s")
+    np.testing.assert_array_equal(within.prefill.floor_s[:, 0], [d[column] for d in shipped.curve("prefill").draws])
+
+
+def test_another_run_moves_floor_link_and_compute_by_the_stated_spread(shipped):
+    within, another = (compose.cloud(shipped, another_run=flag) for flag in (False, True))
+    floors = np.quantile(another.prefill.floor_s, [0.0, 1.0])
+    assert floors[0] == pytest.approx(8e-3, rel=0.01)
+    assert floors[1] == pytest.approx(17e-3, rel=0.01)
+    ratio = np.asarray(another.handoff(Arm.P_FULL, Transport.TCP).wire_s_per_token) / np.asarray(
+        within.handoff(Arm.P_FULL, Transport.TCP).wire_s_per_token
+    )
+    np.testing.assert_allclose(np.quantile(ratio, [0.05, 0.95]), [1 / 1.12, 1.12], rtol=0.02)
+    compute = np.asarray(another.prefill.token_s) / np.asarray(within.prefill.token_s)
+    np.testing.assert_allclose(np.quantile(compute, [0.05, 0.95]), [0.99, 1.01], rtol=2e-3)
+
+
+def test_a_draw_as_floats_is_its_row_of_the_cloud(shipped):
+    cloud = compose.cloud(shipped, another_run=True)
+    model = compose.draw(shipped, 7, another_run=True)
+    assert isinstance(model.prefill.token_s, float)
+    expected = cloud.append_ttft_s(np.array([4096.0]), np.array([256.0]))[7, 0]
+    assert model.append_ttft_s(4096.0, 256.0) == pytest.approx(expected, rel=1e-12)
+    with pytest.raises(ProfileError, match="has 200 draws, draw 200 was asked for"):
+        compose.draw(shipped, 200, another_run=True)
+
+
+def test_a_band_widens_with_the_misfit_and_holds_nine_in_ten():
+    rng = np.random.default_rng(0)
+    samples = np.exp(0.05 * rng.standard_normal((4000, 1)))
+    narrow, wide = compose.band(samples, 0.0), compose.band(samples, 0.1)
+    np.testing.assert_allclose(np.log([narrow.low[0], narrow.high[0]]), [-0.0822, 0.0822], atol=0.006)
+    expected = 1.645 * np.hypot(0.05, 0.1)
+    np.testing.assert_allclose(np.log([wide.low[0], wide.high[0]]), [-expected, expected], rtol=0.06)
+
+
+def test_the_card_says_every_number_and_what_was_not_measured(shipped):
+    text = to_text(card_of(shipped))
+    for record in shipped.curves:
+        for p in record.parameters:
+            assert p.name in text
+    assert "rows left out as impossible: 0" in text
+    assert "no fitted parameter sits at a bound" in text
+    assert "p-full:rdma: mechanism, unmeasured" in text
+    assert "named prior" in text
+
+
+def test_the_card_warns_of_a_parameter_at_its_bound(shipped):
+    record = shipped.curves[0]
+    stuck = record.parameters[0].model_copy(update={"at_bound": True})
+    changed = record.model_copy(update={"parameters": (stuck, *record.parameters[1:])})
+    text = to_text(card_of(shipped.model_copy(update={"curves": (changed, *shipped.curves[1:])})))
+    assert "AT ITS BOUND" in text
+    assert "parameters at a bound: prefill.floor_s" in text

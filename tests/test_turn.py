@@ -1,0 +1,101 @@
+"""One turn's TTFT per arm, worked out by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from curve_cases import DECODE, FRONTEND, HANDOFF, PREFILL, STALL, turn_model
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ppdsim.errors import ProfileError
+from ppdsim.types import Arm, Transport
+
+FLAT = replace(PREFILL, attention_s_per_token2=0.0, kv_read_s_per_token=0.0, overlap_sharpness=20.0)
+
+
+def test_append_ttft_by_hand():
+    expected = 3e-3 + 0.2e-6 * 5120 + PREFILL.seconds(1024.0, 4096.0, 8192) + 1e-3
+    assert turn_model().append_ttft_s(4096.0, 1024.0) == pytest.approx(expected, rel=1e-12)
+
+
+def test_full_hand_off_with_the_prefix_sent_beside_the_forward():
+    # before: 8 + 6 x 4096/4352 ms; early wire 4096 x 90 us outlasts the forward; then 1024 x 90 us; join 1 ms.
+    before = 8e-3 + 6e-3 * 4096 / (4096 + 256)
+    expected = 3e-3 + 0.2e-6 * 5120 + before + 4096 * 90e-6 + 1024 * 90e-6 + 1e-3 + 1e-3
+    assert turn_model().handoff_ttft_s(Arm.P_FULL, Transport.TCP, 4096.0, 1024.0) == pytest.approx(expected, rel=1e-12)
+
+
+def test_delta_hand_off_sends_only_what_d_lacks():
+    # D holds 4096, so a token costs 70 + 20 x 1024/(1024 + 4096) us.
+    wire = 1024 * (70e-6 + 20e-6 * 1024 / 5120)
+    before = 8e-3 + 6e-3 * 4096 / (4096 + 256)
+    forward = PREFILL.seconds(1024.0, 4096.0, 8192)
+    expected = 3e-3 + 0.2e-6 * 5120 + before + forward + wire + 2e-3
+    found = turn_model().handoff_ttft_s(Arm.P_DELTA, Transport.TCP, 4096.0, 1024.0)
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_without_early_send_the_prefix_travels_with_the_first_chunk():
+    late = turn_model(handoffs={(Arm.P_FULL, Transport.TCP): replace(HANDOFF, early_share=0.0)})
+    before = 8e-3 + 6e-3 * 4096 / (4096 + 256)
+    forward = PREFILL.seconds(1024.0, 4096.0, 8192)
+    expected = 3e-3 + 0.2e-6 * 5120 + before + forward + 5120 * 90e-6 + 2e-3
+    assert late.handoff_ttft_s(Arm.P_FULL, Transport.TCP, 4096.0, 1024.0) == pytest.approx(expected, rel=1e-12)
+
+
+def test_chunks_overlap_their_transfer_with_the_next_forward():
+    # Two chunks of 8192 and 1808 tokens; the first chunk's KV (737 ms) outlasts the second forward.
+    first = FLAT.forward_s(FLAT.work(8192.0, 0.0))
+    expected = 3e-3 + 0.2e-6 * 10_000 + 8e-3 + first + 8192 * 90e-6 + 1808 * 90e-6 + 2e-3
+    model = turn_model(prefill=FLAT)
+    assert model.handoff_ttft_s(Arm.P_FULL, Transport.TCP, 0.0, 10_000.0) == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_cold_p_computes_the_whole_prompt():
+    cold = turn_model().handoff_ttft_s(Arm.P_DELTA, Transport.TCP, 4096.0, 1024.0, 0.0)
+    wire = 1024 * (70e-6 + 20e-6 * 1024 / 5120)
+    expected = 3e-3 + 0.2e-6 * 5120 + 8e-3 + PREFILL.seconds(5120.0, 0.0, 8192) + wire + 2e-3
+    assert cold == pytest.approx(expected, rel=1e-12)
+
+
+def test_p_that_lacks_the_previous_answer_computes_it_but_a_delta_does_not_send_it():
+    model = turn_model()
+    without = model.handoff_ttft_s(Arm.P_DELTA, Transport.TCP, 4096.0, 1024.0, 4096.0 - 320.0)
+    wire = 1024 * (70e-6 + 20e-6 * 1024 / 5120)
+    before = 8e-3 + 6e-3 * 3776 / (3776 + 256)
+    expected = 3e-3 + 0.2e-6 * 5120 + before + PREFILL.seconds(1344.0, 3776.0, 8192) + wire + 2e-3
+    assert without == pytest.approx(expected, rel=1e-12)
+
+
+@given(
+    cached=st.integers(0, 32_768),
+    new=st.integers(1, 20_000),
+    arm=st.sampled_from([Arm.APPEND_D, Arm.P_FULL, Arm.P_DELTA]),
+)
+def test_vectorised_is_scalar(cached, new, arm):
+    model = turn_model()
+    transport = Transport.NONE if arm is Arm.APPEND_D else Transport.TCP
+    one = model.ttft_s(arm, transport, float(cached), float(new))
+    many = model.ttft_s(arm, transport, np.array([float(cached), 5.0]), np.array([float(new), 7.0]))
+    assert many[0] == pytest.approx(one, rel=1e-12)
+
+
+@given(cached=st.integers(0, 32_768), new=st.integers(1, 20_000))
+def test_a_delta_is_never_slower_than_a_full_transfer_of_the_same_link(cached, new):
+    model = turn_model()
+    full = model.handoff_ttft_s(Arm.P_FULL, Transport.TCP, float(cached), float(new))
+    delta = model.handoff_ttft_s(Arm.P_DELTA, Transport.TCP, float(cached), float(new))
+    assert delta <= full + 1e-12
+
+
+def test_an_arm_that_the_profile_lacks_is_named():
+    with pytest.raises(ProfileError, match="no hand-off curve for p-full over rdma .it has: p-delta:tcp, p-full:tcp"):
+        turn_model().ttft_s(Arm.P_FULL, Transport.RDMA, 0.0, 1.0)
+
+
+def test_parts_are_the_curves_that_were_given():
+    model = turn_model()
+    assert (model.decode, model.stall, model.frontend) == (DECODE, STALL, FRONTEND)

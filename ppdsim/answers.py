@@ -68,6 +68,28 @@ class Crossing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BreakEvenPoint:
+    """N* and gamma* of one turn against one P arm: the headline's numbers, analytical and simulated.
+
+    `case` says how to read N* (below, above, always D, always P). gamma* is at the answer's residents. The simulated
+    values are None where nothing was simulated.
+    """
+
+    against: ArmChoice
+    cached_tokens: int
+    new_tokens: int
+    previous_output_tokens: int
+    prefill_cache: str
+    handoff_stall_s: float
+    case: str
+    n_star: Interval
+    gamma_star: Interval
+    simulated_n_star: Interval | None
+    simulated_gamma_star: Interval | None
+    extrapolated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ArmCurve:
     """One arm at one total prompt length, over the cache rate. All tuples have one entry a cache rate.
 
@@ -201,6 +223,7 @@ class CrossoverAnswer:
     crossings: tuple[Crossing, ...]
     maps: tuple[BreakevenMap, ...]
     sliders: tuple[SliderTable, ...]
+    points: tuple[BreakEvenPoint, ...] = ()
     differences: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
     provenance: tuple[tuple[str, str], ...] = field(default=())

@@ -56,8 +56,8 @@ def tpot_s(t_first_token_s: ArrayLike, t_last_token_s: ArrayLike, output_tokens:
 def describe(values: ArrayLike, weights: ArrayLike | None = None) -> dict[str, float | None]:
     """Return mean, p50, p90, p99 and max of the defined values; None where there are none.
 
-    Without weights percentiles are interpolated linearly. With weights (how often each value occurs) a percentile is the
-    smallest value that the given share of the occurrences does not exceed.
+    Without weights percentiles are interpolated linearly. With weights (how often each value occurs) a percentile is
+    the smallest value that the given share of the occurrences does not exceed.
     """
     data = np.asarray(values, dtype=np.float64)
     if weights is None:
@@ -83,7 +83,7 @@ def describe(values: ArrayLike, weights: ArrayLike | None = None) -> dict[str, f
 
 
 def slo_met(columns: Mapping[str, Column], ok: NDArray[np.bool_], limits: SloLimits) -> NDArray[np.bool_]:
-    """Return which requests meet every limit; an undefined TPOT or ITL (one token) breaks none, no answer breaks all."""
+    """Return which requests meet every limit; an undefined TPOT or ITL (one token) breaks none, no answer all."""
     good = ok.copy()
     for name in ("ttft_s", "tpot_s", "itl_max_s"):
         limit = getattr(limits, name)
@@ -103,26 +103,32 @@ def goodput_per_s(met: NDArray[np.bool_], span_s: float) -> float | None:
 
 
 STABLE, BACKLOGGED, OVERLOADED = "STABLE", "BACKLOGGED", "OVERLOADED"
-GROWTH = 1.5
+GROWTH = 1.2
 """Rise of the mean wait from one third of the arrivals to the next that counts as growth."""
+LONG_WAIT = 5.0
+"""Mean wait, in mean service times, from which growth means overload."""
 
 
-def load_label(t_arrival_s: Column, queue_s: Column, service_s: Column, unfinished: int) -> str:
+def load_label(t_arrival_s: Column, wait_s: Column, service_s: Column, *, last_start_s: float, unfinished: int) -> str:
     """Say whether the fleet kept up with what was offered.
 
-    The turns are parted into thirds by arrival; W1, W2, W3 are the mean waits of the thirds and S the mean TTFT without
-    waits. OVERLOADED: turns are unfinished, or W3 > S and the wait grew in both steps by half or more (W2 > 1.5 W1,
-    W3 > 1.5 W2). BACKLOGGED: W3 > S without such growth, so turns wait longer than they are served. STABLE: all else.
-    A run that is short against its own transients can be told no better than this.
+    Looks at the turns that arrive while conversations still start (until `last_start_s`; at all turns if these are
+    fewer than three), parted into thirds by arrival; W1, W2, W3 are their mean waits and S the mean TTFT without waits.
+    OVERLOADED: turns are unfinished, or W3 > 5 S and the wait grew in both steps (W2 > 1.2 W1 and W3 > 1.2 W2).
+    BACKLOGGED: W3 > S without that, so turns wait longer than they are served. STABLE: all else. A run that is short
+    against its own transients can be told no better than this.
     """
     if unfinished:
         return OVERLOADED
-    done = ~np.isnan(queue_s)
-    order = np.argsort(t_arrival_s[done], kind="stable")
-    waits = queue_s[done][order]
+    done = ~np.isnan(wait_s)
+    early = done & (t_arrival_s <= last_start_s)
+    counted = early if early.sum() >= 3 else done
+    waits = wait_s[counted][np.argsort(t_arrival_s[counted], kind="stable")]
     if len(waits) < 3:
         return STABLE
     first, middle, last = (float(part.mean()) for part in np.array_split(waits, 3))
-    if last <= float(service_s[done].mean()):
+    service = float(service_s[counted].mean())
+    if last <= service:
         return STABLE
-    return OVERLOADED if middle > GROWTH * first and last > GROWTH * middle else BACKLOGGED
+    grows = middle > GROWTH * first and last > GROWTH * middle
+    return OVERLOADED if grows and last > LONG_WAIT * service else BACKLOGGED

@@ -42,10 +42,10 @@ if TYPE_CHECKING:
 
 TURN_COLUMNS = (
     "run_id", "seed", "conversation_id", "turn", "request_id", "slo_class", "arm", "transport", "prefill_node",
-    "decode_node", "input_tokens", "cached_tokens", "prefill_cached_tokens", "new_tokens", "output_tokens", "t_arrival_s",
-    "t_prefill_start_s", "t_first_token_s", "t_last_token_s", "queue_s", "prefill_s", "kv_transfer_s",
-    "kv_transfer_exposed_s", "ttft_s", "tpot_s", "itl_p99_s", "itl_max_s", "e2e_s", "slo_met", "status", "extrapolated",
-    "resident_stall_s",
+    "decode_node", "input_tokens", "cached_tokens", "prefill_cached_tokens", "new_tokens", "output_tokens",
+    "t_arrival_s", "t_prefill_start_s", "t_first_token_s", "t_last_token_s", "queue_s", "prefill_s", "kv_transfer_s",
+    "kv_transfer_exposed_s", "ttft_s", "tpot_s", "itl_p99_s", "itl_max_s", "e2e_s", "slo_met", "status",
+    "extrapolated", "resident_stall_s",
 )  # fmt: skip
 STATUSES = ("ok", "rejected", "timed_out", "unfinished")
 SCHEMA = "ppdsim/summary/1"
@@ -94,13 +94,19 @@ class Results:
         known = ok & (turns["arm"] != "")
         moved = known & (turns["arm"] != "append-d")
         arms = {arm: float(np.mean(turns["arm"][known] == arm)) for arm in sorted(set(turns["arm"][known].tolist()))}
+        # Beside the queues, a turn waits where its KV takes longer than its own time on the wire.
+        wait = turns["queue_s"] + np.maximum(turns["kv_transfer_exposed_s"] - turns["kv_transfer_s"], 0.0)
         unfinished = int(np.sum((status == "unfinished") | (status == "timed_out")))
         return {
             "schema": SCHEMA,
             "turns": len(self),
             "status": {name: int(np.sum(status == name)) for name in STATUSES},
             "label": metrics.load_label(
-                turns["t_arrival_s"], turns["queue_s"], turns["ttft_s"] - turns["queue_s"], unfinished
+                turns["t_arrival_s"],
+                wait,
+                turns["ttft_s"] - wait,
+                last_start_s=float(np.max(turns["t_arrival_s"], where=arrived & (turns["turn"] == 0), initial=0.0)),
+                unfinished=unfinished,
             ),
             "ttft_s": metrics.describe(turns["ttft_s"]),
             "tpot_s": metrics.describe(turns["tpot_s"]),
@@ -184,7 +190,7 @@ class Results:
 
 def _cells(column: np.ndarray[Any, Any]) -> list[Any]:
     """Return what CSV shows: empty for undefined, true and false in lower case."""
-    values = column.tolist()
+    values: list[Any] = column.tolist()
     if column.dtype.kind == "f":
         return ["" if math.isnan(value) else value for value in values]
     if column.dtype.kind == "b":

@@ -7,18 +7,18 @@ chunks make steps, so several crossings near the line are an ordinary answer; th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import brentq
 
-from ppdsim.analytical.question import Question, j_gain_s
+from ppdsim.analytical.question import Question, j_gain_s, stall_excess_s, ttft_gain_s
 from ppdsim.answers import CrossingKind, Interval
 from ppdsim.cost.base import Array
 from ppdsim.turn import TurnModel
 
-SCAN_POINTS = 600
+SCAN_POINTS = 400
 """Points of a scan along an axis; finer than the captured sizes where turns lie."""
 LARGEST_NEW_TOKENS = 32_768
 """End of the scan for m* [tokens]."""
@@ -34,17 +34,52 @@ class Found:
     share_without: float
 
 
+def _rate_scan(total_tokens: int) -> Array:
+    return np.linspace(0.0, 1.0 - 1.0 / total_tokens, SCAN_POINTS)
+
+
+def _split(rate: Array, total_tokens: int) -> tuple[Array, Array]:
+    cached = np.round(rate * total_tokens)
+    return cached, np.maximum(total_tokens - cached, 1.0)
+
+
 def cache_rate_crossing(
     middle: TurnModel, cloud: TurnModel, question: Question, total_tokens: int, *, rates: Array | None = None
 ) -> Found:
     """Return r* at a fixed prompt of `total_tokens`: where along the cache rate the cheaper arm changes."""
-    scan = np.linspace(0.0, 1.0 - 1.0 / total_tokens, SCAN_POINTS) if rates is None else rates
+    scan = _rate_scan(total_tokens) if rates is None else rates
 
     def gain(model: TurnModel, rate: Array) -> Array:
-        cached = np.round(rate * total_tokens)
-        return np.asarray(j_gain_s(model, question, cached, np.maximum(total_tokens - cached, 1.0)))
+        return np.asarray(j_gain_s(model, question, *_split(rate, total_tokens)))
 
-    return _search(lambda x: gain(middle, x), lambda x: gain(cloud, x), scan)
+    return _search(lambda x: gain(middle, x), gain(cloud, scan), scan)
+
+
+def cache_rate_table(
+    middle: TurnModel,
+    cloud: TurnModel,
+    question: Question,
+    total_tokens: int,
+    gammas: Sequence[float],
+    residents: Sequence[int],
+) -> tuple[tuple[Found, ...], ...]:
+    """Return r* for every price and batch: ``table[g][n]`` is what `cache_rate_crossing` gives there.
+
+    TTFT does not depend on either and the stall only on the batch, so the draws are composed once a batch.
+    """
+    scan = _rate_scan(total_tokens)
+    tokens = _split(scan, total_tokens)
+    faster = np.asarray(ttft_gain_s(cloud, question, *tokens))
+    losses = [np.asarray(stall_excess_s(cloud, question, *tokens, float(n))) for n in residents]
+
+    def search(gamma: float, streams: int, loss: Array) -> Found:
+        def gain(rate: Array) -> Array:
+            at = question.at(gamma=gamma, residents=streams)
+            return np.asarray(j_gain_s(middle, at, *_split(rate, total_tokens)))
+
+        return _search(gain, faster - gamma * streams * loss, scan)
+
+    return tuple(tuple(search(g, n, loss) for n, loss in zip(residents, losses, strict=True)) for g in gammas)
 
 
 def new_tokens_crossing(middle: TurnModel, cloud: TurnModel, question: Question, cached_tokens: int) -> Found:
@@ -54,24 +89,36 @@ def new_tokens_crossing(middle: TurnModel, cloud: TurnModel, question: Question,
     def gain(model: TurnModel, new: Array) -> Array:
         return np.asarray(j_gain_s(model, question, np.full_like(new, float(cached_tokens)), np.round(new)))
 
-    return _search(lambda x: gain(middle, x), lambda x: gain(cloud, x), scan)
+    return _search(lambda x: gain(middle, x), gain(cloud, scan), scan)
 
 
-def _search(gain: Callable[[Array], Array], cloud: Callable[[Array], Array], scan: Array) -> Found:
+def sampled_crossing(axis: Array, middle: Array, draws: Array) -> Found:
+    """Return the crossings of a gain that is known at the points of `axis` only (a simulated one), by interpolation.
+
+    Parameters
+    ----------
+    axis, middle
+        Points and the central gain there, shape (points,).
+    draws
+        The gain of every draw, shape (draws, points).
+    """
+    return _search(lambda x: np.interp(x, axis, middle), draws, axis)
+
+
+def _search(gain: Callable[[Array], Array], samples: Array, scan: Array) -> Found:
     central = gain(scan)
     values = tuple(_refine(gain, scan[i], scan[i + 1]) for i in np.flatnonzero(np.diff(np.sign(central)) != 0))
-    samples = cloud(scan)
     last = _last_crossings(samples, scan)
     without = float(np.mean(np.isnan(last)))
     if not values:
         kind = CrossingKind.ALWAYS_D if central[-1] > 0 else CrossingKind.ALWAYS_P
         return Found(kind=kind, values=(), interval=None, share_without=without)
     crossed = last[np.isfinite(last)]
-    low, high = (np.quantile(crossed, q) if len(crossed) else values[-1] for q in (0.05, 0.95))
+    low, high = (float(np.quantile(crossed, q)) if len(crossed) else values[-1] for q in (0.05, 0.95))
     return Found(
         kind=CrossingKind.VALUE if len(values) == 1 else CrossingKind.SEVERAL,
         values=values,
-        interval=Interval(value=values[-1], low=float(min(low, values[-1])), high=float(max(high, values[-1]))),
+        interval=Interval(value=values[-1], low=min(low, values[-1]), high=max(high, values[-1])),
         share_without=without,
     )
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from ppdsim.cli.common import (
     JsonOption,
@@ -17,7 +20,6 @@ from ppdsim.cli.common import (
     check_folder,
     overrides,
     print_json,
-    say,
     wrote,
 )
 
@@ -30,6 +32,7 @@ def simulate(
     seed: SeedOption = None,
     trace: TraceOption = None,
     settings: SetOption = None,
+    parquet: Annotated[bool, typer.Option("--parquet", help="Write turns.parquet in place of turns.csv.")] = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -47,9 +50,9 @@ def simulate(
     from ppdsim.des.run import simulate as run
 
     results = run(chosen, seed=chosen.seed if seed is None else seed)
-    paths = results.save(out)
+    paths = results.save(out, "parquet" if parquet else "csv")
     if json:
-        print_json(results.summary)
-    else:
-        say(str(results), quiet=quiet)
+        print_json(results.summary())
+    elif not quiet:
+        typer.echo(str(results))
     wrote(paths, quiet=quiet)

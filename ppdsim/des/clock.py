@@ -36,8 +36,8 @@ class TooManyEventsError(RuntimeError):
     """Time stands still: a defect of the model, never of its input."""
 
 
-class _Stop(Exception):  # noqa: N818  (it ends the run, it is no error)
-    pass
+class _Stop(Exception):
+    """Ends the run; no error."""
 
 
 class Clock:
@@ -47,7 +47,8 @@ class Clock:
 
     def __init__(self, limit_per_instant: int) -> None:
         self._environment = simpy.Environment()
-        self._schedule = self._environment.schedule
+        # A tick is no simpy Event, and a priority need not be one of simpy's two.
+        self._schedule: Any = self._environment.schedule
         self._stopped = False
         self.events = 0
         self.limit_per_instant = limit_per_instant

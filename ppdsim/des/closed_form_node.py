@@ -126,6 +126,7 @@ class ClosedFormNode(AbstractDecodeNode):
             self._paged_steps = self.steps + steps
 
     def sync(self, now: float) -> None:
+        """Take the pages of all steps up to the one that runs at `now`."""
         if self._state == DECODING:
             self._take_pages(self._steps_to(now))
 
@@ -197,5 +198,3 @@ class ClosedFormNode(AbstractDecodeNode):
         self.unit += steps
         self._context += steps * len(self._offset)
         self._after_step = True
-
-

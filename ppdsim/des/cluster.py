@@ -1,10 +1,10 @@
 """A fleet at work: wires nodes, links and router, and carries each turn from arrival to last token.
 
-A turn arrives at t0; the policy decides at once. The request reaches its nodes `frontend.before_s` later, and the client
-sees each token `frontend.after_s` after the engine emits it. A hand-off: D pre-allocates (FIFO), `handoff.before_s`
-later the turn is in P's queue, its KV crosses the link, `handoff.after_s` after the last byte it may join D's batch. The
-next turn of a conversation arrives its think time after the client has the last token. Turns that no pool can ever hold
-are rejected on arrival, and their conversation ends.
+A turn arrives at t0; the policy decides at once. The request reaches its nodes `frontend.before_s` later, and the
+client sees each token `frontend.after_s` after the engine emits it. A hand-off: D pre-allocates (FIFO),
+`handoff.before_s` later the turn is in P's queue, its KV crosses the link, `handoff.after_s` after the last byte it may
+join the batch. The next turn of a conversation arrives its think time after the client has the last token. Turns that
+no pool can ever hold are rejected on arrival, and their conversation ends.
 """
 
 from __future__ import annotations
@@ -71,8 +71,10 @@ class Cluster:
 
     def check_integrity(self) -> None:
         """Check the books of every KV pool."""
-        for node in (*self.prefill.values(), *self.decode.values()):
-            node.check_integrity()
+        for prefill in self.prefill.values():
+            prefill.check_integrity()
+        for decode in self.decode.values():
+            decode.check_integrity()
 
     def _plan_start(self) -> None:
         starts = self.turns.starts

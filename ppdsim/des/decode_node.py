@@ -14,9 +14,10 @@ import abc
 from collections import deque
 from collections.abc import Callable
 
+from ppdsim.des.backlog import Backlog
 from ppdsim.des.batching import Piece, PrefillQueue, forward_s
 from ppdsim.des.clock import BOUNDARY, Clock, Tick
-from ppdsim.des.kv_cache import make_pool
+from ppdsim.des.kv_blocks import make_pool
 from ppdsim.des.spec import HANDOFF_ROLES, ClusterSpec
 from ppdsim.des.step_log import StepLog
 from ppdsim.des.turns import Turns
@@ -45,15 +46,12 @@ class AbstractDecodeNode(abc.ABC):
         "_arrived",
         "_clock",
         "_delta",
-        "_estimates_s",
         "_finished",
-        "_forward_end_s",
         "_local",
         "_max_running",
         "_model",
         "_overlap",
         "_priority",
-        "_queued_s",
         "_requests",
         "_reserve_pages",
         "_residents",
@@ -63,6 +61,7 @@ class AbstractDecodeNode(abc.ABC):
         "_step_extra_s",
         "_turns",
         "active",
+        "backlog",
         "holding",
         "keeps_prefixes",
         "last_step_s",
@@ -101,8 +100,8 @@ class AbstractDecodeNode(abc.ABC):
         room = node.kv_pool_tokens // page - resident_pages
         if room <= 0:
             raise ScenarioError(
-                f"residents: {spec.residents} streams of {spec.resident_context_tokens} tokens do not fit into a KV pool"
-                f" of {node.kv_pool_tokens} tokens"
+                f"residents: {spec.residents} streams of {spec.resident_context_tokens} tokens do not fit"
+                f" into a KV pool of {node.kv_pool_tokens} tokens"
             )
         self.pool = make_pool(turns, room * page, page)
         self._reserve_pages = -(-spec.num_reserved_decode_tokens // page)
@@ -111,8 +110,7 @@ class AbstractDecodeNode(abc.ABC):
         self._arrived: list[int] = []  # turns whose KV has arrived and that wait for a boundary
         self._retracted: deque[tuple[int, int, int]] = deque()  # (turn, KV tokens, steps left)
         self._seen_unit: dict[int, int] = {}  # waiting append: the boundary that saw it first
-        self._estimates_s: dict[int, float] = {}
-        self._queued_s, self._forward_end_s = 0.0, 0.0
+        self.backlog = Backlog(node.model.prefill, spec.chunk_of(node))
         self._state = DECODING if spec.residents else IDLE
         self._after_step = False
         self.active = 0  # admitted turns: in transfer, in prefill, decoding
@@ -192,19 +190,6 @@ class AbstractDecodeNode(abc.ABC):
         self._seen_unit[turn] = self.unit
         if self._state == IDLE:
             self._wake(tick.time)
-
-    def promise(self, turn: int) -> None:
-        """Count a turn that the router has sent here to be prefilled into the estimated queue."""
-        cached = self.pool.cached_tokens(turn)
-        new = self._turns.prompt[turn] - cached
-        estimate = float(self._model.prefill.seconds(new, cached, self._model.chunked_prefill_size))
-        self._estimates_s[turn] = estimate
-        self._queued_s += estimate
-
-    def wait_s(self, now: float) -> float:
-        """Return an estimate of an append's wait: the forward that runs and all turns promised [s]."""
-        running = self._forward_end_s - now if self._state == FORWARD else 0.0
-        return max(running, 0.0) + max(self._queued_s, 0.0)
 
     # One boundary
 
@@ -300,7 +285,7 @@ class AbstractDecodeNode(abc.ABC):
             turns.cached[turn] = turns.prefill_cached[turn] = cached
             turns.t_admitted[turn] = turns.t_prefill_start[turn] = self.start
             del self._seen_unit[turn]
-            self._queued_s -= self._estimates_s.pop(turn)
+            self.backlog.started(turn)
         return cached
 
     def _form(self) -> tuple[list[Piece], int | None]:
@@ -323,8 +308,8 @@ class AbstractDecodeNode(abc.ABC):
         self._state = FORWARD
         self._after_step = False
         self.unit += 1
-        self._forward_end_s = self.start + seconds
-        self._clock.at(self._forward_end_s, self._forward_done, pieces, self._priority)
+        end_s = self.backlog.busy_until_s = self.start + seconds
+        self._clock.at(end_s, self._forward_done, pieces, self._priority)
 
     def _forward_done(self, tick: Tick) -> None:
         pieces: list[Piece] = tick.arg
@@ -359,7 +344,7 @@ class AbstractDecodeNode(abc.ABC):
         )
         _, steps = self._leave(turn)
         self.streams -= 1
-        self.pool.give_back(self.pool.pages(kv_tokens))
+        self.pool.drop(turn, kv_tokens)
         self.active -= 1
         self.retractions += 1
         turns.pauses.setdefault(turn, []).append((self.steps, -1))
@@ -368,8 +353,5 @@ class AbstractDecodeNode(abc.ABC):
     def check_integrity(self) -> None:
         """Check the books of the KV pool."""
         pool, turns = self.pool, self._turns
-        # A turn that shares blocks holds its own pages only.
-        shared = turns.blocks is not None
         held = [(turn, turns.prompt[turn]) for turn in self.holding] + self._running()
-        pages = sum(pool.pages(kv) - shared * (turns.cached[turn] // pool.page) for turn, kv in held)
-        pool.check_integrity(pages)
+        pool.check_integrity(sum(pool.pages(kv_tokens) - pool.shared_pages(turn) for turn, kv_tokens in held))

@@ -4,8 +4,8 @@
 
     capacity = free + used (running and admitted turns) + kept (prefixes nobody uses now, evictable) + locked (shared)
 
-Two ways to know a prefix. By conversation: its latest KV, floored to pages. By block (traces with block ids): a leading
-run of ids that are all present. Whole entries are evicted, least recently used first. A hit is at most the prompt less
+Two ways to know a prefix: here by conversation, its latest KV, floored to pages; by block in
+:mod:`ppdsim.des.kv_blocks`. Whole entries are evicted, least recently used first. A hit is at most the prompt less
 one token, which the engine always computes. What it does not know: host memory tiers, sharing between conversations
 without block ids, eviction of a part of an entry.
 """
@@ -16,8 +16,6 @@ import abc
 from collections import OrderedDict
 
 from ppdsim.des.turns import Turns
-from ppdsim.errors import ScenarioError
-from ppdsim.workload.base import BLOCK_TOKENS
 
 
 class AbstractKvPool(abc.ABC):
@@ -48,10 +46,10 @@ class AbstractKvPool(abc.ABC):
         self.free -= pages
         self.used += pages
 
-    def give_back(self, pages: int) -> None:
-        """Free pages of running turns."""
-        self.used -= pages
-        self.free += pages
+    def shared_pages(self, turn: int) -> int:
+        """Return the pages of a running turn's KV that it holds together with others."""
+        del turn
+        return 0
 
     @abc.abstractmethod
     def cached_tokens(self, turn: int) -> int:
@@ -68,6 +66,10 @@ class AbstractKvPool(abc.ABC):
     @abc.abstractmethod
     def release(self, turn: int, kv_tokens: int, keep_tokens: int) -> None:
         """End a turn that holds `kv_tokens`: keep a prefix of at most `keep_tokens`, free the rest."""
+
+    @abc.abstractmethod
+    def drop(self, turn: int, kv_tokens: int) -> None:
+        """Free all that a running turn of `kv_tokens` holds; it may come back with `take`."""
 
     @abc.abstractmethod
     def preload(self, turn: int, tokens: int) -> bool:
@@ -111,6 +113,7 @@ class ConversationKvPool(AbstractKvPool):
         self._entries: OrderedDict[int, tuple[int, int]] = OrderedDict()
 
     def cached_tokens(self, turn: int) -> int:
+        """Return how many tokens of the prompt are here [tokens]."""
         entry = self._entries.get(self._turns.conversation[turn])
         if entry is None:
             return 0
@@ -118,11 +121,13 @@ class ConversationKvPool(AbstractKvPool):
         return tokens if tokens <= limit else limit // self.page * self.page
 
     def fits(self, turn: int, reserve_pages: int, *, reuse: bool) -> bool:
+        """Return whether the prompt fits beside the reserve."""
         # The own entry counts as available and as needed, so it drops out.
         del reuse
         return -(-self._turns.prompt[turn] // self.page) + reserve_pages <= self.free + self.kept
 
     def acquire(self, turn: int, *, reuse: bool) -> int:
+        """Take the prompt's pages and return the cached tokens among them [tokens]."""
         hit = 0
         pages = -(-self._turns.prompt[turn] // self.page)
         if reuse:
@@ -140,6 +145,7 @@ class ConversationKvPool(AbstractKvPool):
         return hit
 
     def release(self, turn: int, kv_tokens: int, keep_tokens: int) -> None:
+        """End a turn and keep a prefix of it."""
         page = self.page
         pages = -(-kv_tokens // page)
         self.used -= pages
@@ -154,7 +160,15 @@ class ConversationKvPool(AbstractKvPool):
             self.kept += kept
         self.free += pages - kept
 
+    def drop(self, turn: int, kv_tokens: int) -> None:
+        """Free all that a running turn holds."""
+        del turn
+        pages = self.pages(kv_tokens)
+        self.used -= pages
+        self.free += pages
+
     def preload(self, turn: int, tokens: int) -> bool:
+        """Put a prefix in place; False if it does not fit."""
         pages = self.pages(tokens)
         if not tokens or pages > self.available:
             return not tokens
@@ -171,91 +185,3 @@ class ConversationKvPool(AbstractKvPool):
 
     def _kept_pages(self) -> tuple[int, int]:
         return sum(pages for _, pages in self._entries.values()), 0
-
-
-class BlockKvPool(AbstractKvPool):
-    """Prefixes by block of `BLOCK_TOKENS` tokens; only whole blocks of prompts are kept, never answers."""
-
-    __slots__ = ("_block_pages", "_held", "_locked", "_unlocked")
-
-    def __init__(self, turns: Turns, capacity_tokens: int, page_tokens: int) -> None:
-        super().__init__(turns, capacity_tokens, page_tokens)
-        if BLOCK_TOKENS % page_tokens:
-            raise ScenarioError(f"page_size_tokens {page_tokens} does not divide the trace's blocks of {BLOCK_TOKENS}")
-        self._block_pages = BLOCK_TOKENS // page_tokens
-        self._unlocked: OrderedDict[int, None] = OrderedDict()
-        self._locked: dict[int, int] = {}  # block: turns that use it
-        self._held: dict[int, int] = {}  # turn: blocks it has locked
-
-    def _ids(self, turn: int) -> tuple[int, ...]:
-        blocks = self._turns.blocks
-        return blocks[turn] if blocks is not None else ()
-
-    def _match(self, turn: int) -> int:
-        unlocked, locked, count = self._unlocked, self._locked, 0
-        for block in self._ids(turn):
-            if block not in unlocked and block not in locked:
-                break
-            count += 1
-        # Whole blocks below the last prompt token, which is always computed.
-        return min(count, (self._turns.prompt[turn] - 1) // BLOCK_TOKENS)
-
-    def cached_tokens(self, turn: int) -> int:
-        return self._match(turn) * BLOCK_TOKENS
-
-    def fits(self, turn: int, reserve_pages: int, *, reuse: bool) -> bool:
-        matched = self._match(turn) if reuse else 0
-        own = sum(block in self._unlocked for block in self._ids(turn)[:matched])
-        need = self.pages(self._turns.prompt[turn]) - matched * self._block_pages
-        return need + reserve_pages <= self.available - own * self._block_pages
-
-    def acquire(self, turn: int, *, reuse: bool) -> int:
-        matched = self._match(turn) if reuse else 0
-        for block in self._ids(turn)[:matched]:
-            if block in self._unlocked:
-                del self._unlocked[block]
-                self.kept -= self._block_pages
-            self._locked[block] = self._locked.get(block, 0) + 1
-        self._held[turn] = matched
-        self.take(self.pages(self._turns.prompt[turn]) - matched * self._block_pages)
-        return matched * BLOCK_TOKENS
-
-    def release(self, turn: int, kv_tokens: int, keep_tokens: int) -> None:
-        ids, matched = self._ids(turn), self._held.pop(turn)
-        private = self.pages(kv_tokens) - matched * self._block_pages
-        self.used -= private
-        full = min(len(ids), min(keep_tokens, self._turns.prompt[turn]) // BLOCK_TOKENS)
-        # Deepest first, so that tails are evicted before heads.
-        for index in range(max(full, matched) - 1, -1, -1):
-            block = ids[index]
-            if index < matched:
-                self._locked[block] -= 1
-                if self._locked[block]:
-                    continue
-                del self._locked[block]
-                self._unlocked[block] = None
-                self.kept += self._block_pages
-            elif block in self._unlocked:
-                self._unlocked.move_to_end(block)
-            elif block not in self._locked:
-                self._unlocked[block] = None
-                self.kept += self._block_pages
-                private -= self._block_pages
-        self.free += private
-
-    def preload(self, turn: int, tokens: int) -> bool:
-        raise ScenarioError("a preloaded prefix cannot be combined with a workload whose prefixes are blocks")
-
-    def _evict_one(self) -> None:
-        self._unlocked.popitem(last=False)
-        self.kept -= self._block_pages
-        self.free += self._block_pages
-
-    def _kept_pages(self) -> tuple[int, int]:
-        return len(self._unlocked) * self._block_pages, len(self._locked) * self._block_pages
-
-
-def make_pool(turns: Turns, capacity_tokens: int, page_tokens: int) -> AbstractKvPool:
-    """Return a pool that knows prefixes the way the workload does."""
-    final = ConversationKvPool if turns.blocks is None else BlockKvPool
-    return final(turns, capacity_tokens, page_tokens)

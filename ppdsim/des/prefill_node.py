@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ppdsim.des.backlog import Backlog
 from ppdsim.des.batching import Piece, PrefillQueue, forward_s
 from ppdsim.des.clock import BOUNDARY, Clock, Tick
-from ppdsim.des.kv_cache import make_pool
+from ppdsim.des.kv_blocks import make_pool
 from ppdsim.des.link import Links
 from ppdsim.des.spec import ClusterSpec
 from ppdsim.des.turns import Turns
@@ -29,15 +30,13 @@ class PrefillNode:
     __slots__ = (
         "_arrived",
         "_busy",
-        "_busy_until_s",
         "_clock",
         "_curve",
-        "_estimates_s",
         "_holding",
         "_priority",
         "_queue",
-        "_queued_s",
         "_turns",
+        "backlog",
         "links",
         "pool",
         "spec",
@@ -55,21 +54,8 @@ class PrefillNode:
         curve = node.model.handoff(spec.handoff_arm, spec.transport)
         self.links = Links(turns, curve, spec.handoff_arm, len(spec.nodes))
         self._busy = False
-        self._busy_until_s = 0.0
-        self._estimates_s: dict[int, float] = {}
-        self._queued_s = 0.0
+        self.backlog = Backlog(self._curve, spec.chunk_of(node))
         self._holding: set[int] = set()
-
-    def promise(self, turn: int) -> None:
-        """Count a turn that the router has sent here into the estimated queue."""
-        cached = self.pool.cached_tokens(turn)
-        estimate = self._curve.seconds(self._turns.prompt[turn] - cached, cached, self.spec.model.chunked_prefill_size)
-        self._estimates_s[turn] = float(estimate)
-        self._queued_s += float(estimate)
-
-    def wait_s(self, now: float) -> float:
-        """Return an estimate of the wait of a turn that came now: the forward that runs and all turns promised [s]."""
-        return max(self._busy_until_s - now, 0.0) + max(self._queued_s, 0.0)
 
     def ready(self, tick: Tick) -> None:
         """Queue a turn whose handshake is done."""
@@ -89,9 +75,8 @@ class PrefillNode:
 
     def check_integrity(self) -> None:
         """Check the books of the KV pool."""
-        pool, prompt, cached = self.pool, self._turns.prompt, self._turns.prefill_cached
-        shared = self._turns.blocks is not None
-        pool.check_integrity(sum(pool.pages(prompt[t]) - shared * (cached[t] // pool.page) for t in self._holding))
+        pool, prompt = self.pool, self._turns.prompt
+        pool.check_integrity(sum(pool.pages(prompt[turn]) - pool.shared_pages(turn) for turn in self._holding))
 
     def _admit(self, turn: int) -> int:
         if not self.pool.fits(turn, 0, reuse=True):
@@ -99,7 +84,7 @@ class PrefillNode:
         cached = self.pool.acquire(turn, reuse=True)
         self._holding.add(turn)
         self._turns.prefill_cached[turn] = cached
-        self._queued_s -= self._estimates_s.pop(turn)
+        self.backlog.started(turn)
         return cached
 
     def _start(self, time: float) -> None:
@@ -112,8 +97,8 @@ class PrefillNode:
             if piece.first:
                 self._turns.t_prefill_start[piece.turn] = time
                 self.links.start(piece, time)
-        self._busy_until_s = time + forward_s(self._curve, pieces)
-        self._clock.at(self._busy_until_s, self._done, pieces, self._priority)
+        end_s = self.backlog.busy_until_s = time + forward_s(self._curve, pieces)
+        self._clock.at(end_s, self._done, pieces, self._priority)
 
     def _done(self, tick: Tick) -> None:
         pieces: list[Piece] = tick.arg

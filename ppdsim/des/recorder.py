@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,12 +23,13 @@ PD_NOTE = "pD nodes (hand-offs and appends on one machine) are not in SGLang up 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labels:
-    """What results say beside the numbers."""
+    """What results say beside the numbers; `outside` tells which turns lie outside the measured domain."""
 
     run_id: str = "run"
     seed: int = 0
     slo_class: str = "default"
-    limits: metrics.SloLimits = metrics.SloLimits()
+    limits: metrics.SloLimits = field(default_factory=metrics.SloLimits)
+    outside: Callable[[Mapping[str, NDArray[Any]]], NDArray[np.bool_]] | None = None
     notes: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
@@ -56,7 +57,7 @@ def to_results(
     handed = np.frombuffer(bytes(turns.handed), dtype=np.uint8) == 1
     reached = arrival + (before_fixed + before_token * prompt)
     pages_wait = np.where(handed, _floats(turns.t_admitted) - reached, 0.0)
-    queue = pages_wait + (start - _floats(turns.t_ready))
+    queue = np.maximum(pages_wait, 0.0) + (start - _floats(turns.t_ready))  # no negative rounding errors
     cached, on_prefill = _ints(turns.cached), _ints(turns.prefill_cached)
     if not spec.decode_radix:
         cached = np.where(handed, on_prefill, cached)
@@ -100,8 +101,9 @@ def to_results(
         "output_tokens": output,
         "slo_met": metrics.slo_met(timings, ok, labels.limits),
         "status": np.where(ok, "ok", np.where(status == REJECTED, "rejected", "unfinished")),
-        "extrapolated": np.zeros(turns.count, dtype=bool),
     }
+    nowhere = np.zeros(turns.count, dtype=np.bool_)
+    columns["extrapolated"] = nowhere if labels.outside is None else labels.outside(columns)
     return Results(
         turns={name: columns[name] for name in TURN_COLUMNS},
         itl_gaps_s=gaps.gaps_s,

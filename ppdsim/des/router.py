@@ -16,6 +16,10 @@ from ppdsim.routing.base import AbstractPolicy, Decision
 from ppdsim.routing.view import NOWHERE, AbstractClusterView, Request
 from ppdsim.types import Arm, NodeRole
 
+CACHE_SHARE = 0.3
+"""Share of a prompt that must be cached on a P to draw the turn there; below it the least loaded P is taken. Without
+such a limit a system prompt that all requests share sends them all to one machine."""
+
 
 class LiveView(AbstractClusterView):
     """The fleet as seen by one decision after another."""
@@ -33,36 +37,42 @@ class LiveView(AbstractClusterView):
 
     @property
     def handoff_arm(self) -> Arm:
+        """Return the arm of a turn that P prefills."""
         return self._router.handoff_arm
 
     def role(self, node: int) -> NodeRole:
+        """Return a node's role."""
         return self._router.roles[node]
 
     def home(self) -> int:
+        """Return the decode node that keeps this conversation's KV."""
         return self._router.home[self._router.turns.conversation[self._turn]]
 
     def least_loaded_decode(self) -> int:
+        """Return the decode node with the fewest turns."""
         return self._router.least_loaded()
 
     def best_prefill(self) -> int:
+        """Return the P that has most of the prompt cached, if that is enough, else the least loaded one."""
         router = self._router
         if not router.prefill_index:
             return NOWHERE
+        loads, enough = router.prefill_loads, CACHE_SHARE * router.turns.prompt[self._turn]
         if router.turns.blocks is None:
             # A conversation's prompts lie where its last turn was prefilled, or nowhere.
             last = router.last_prefill[router.turns.conversation[self._turn]]
-            if last != NOWHERE and router.prefill[last].pool.cached_tokens(self._turn):
+            if last != NOWHERE and router.prefill[last].pool.cached_tokens(self._turn) >= enough:
                 return last
         else:
             cached = [router.prefill[node].pool.cached_tokens(self._turn) for node in router.prefill_index]
             most = max(cached)
-            if most:
+            if most >= enough:
                 same = [i for i, tokens in enumerate(cached) if tokens == most]
-                return router.prefill_index[min(same, key=lambda i: router.prefill_loads[i])]
-        loads = router.prefill_loads
+                return router.prefill_index[min(same, key=lambda i: loads[i])]
         return router.prefill_index[loads.index(min(loads))]
 
     def cached_tokens(self, node: int) -> int:
+        """Return the tokens of this prompt that are cached on a node."""
         router = self._router
         if node in router.prefill:
             return router.prefill[node].pool.cached_tokens(self._turn)
@@ -70,16 +80,19 @@ class LiveView(AbstractClusterView):
         return router.decode[node].pool.cached_tokens(self._turn)
 
     def streams(self, node: int) -> int:
+        """Return the streams that decode on a node."""
         return self._router.decode[node].streams
 
     def context_tokens(self, node: int) -> int:
+        """Return the prompts on a decode node, residents included [tokens]."""
         return self._router.context_tokens[node]
 
     def wait_s(self, node: int) -> float:
+        """Return the estimated wait on a node [s]."""
         router = self._router
         if node in router.prefill:
-            return router.prefill[node].wait_s(self._now)
-        return router.decode[node].wait_s(self._now)
+            return router.prefill[node].backlog.wait_s(self._now)
+        return router.decode[node].backlog.wait_s(self._now)
 
 
 class Router:
@@ -163,12 +176,16 @@ class Router:
         if self.decode[node].keeps_prefixes:
             self.home[conversation] = node
         if decision.arm is Arm.APPEND_D:
-            self.decode[node].promise(turn)
+            self._promise(turn, self.decode[node])
             return
         turns.handed[turn] = 1
         self.prefill_loads[self._slot[decision.prefill_node]] += 1
         self.last_prefill[conversation] = decision.prefill_node
-        self.prefill[decision.prefill_node].promise(turn)
+        self._promise(turn, self.prefill[decision.prefill_node])
+
+    def _promise(self, turn: int, node: PrefillNode | AbstractDecodeNode) -> None:
+        cached = node.pool.cached_tokens(turn)
+        node.backlog.promise(turn, self.turns.prompt[turn] - cached, cached)
 
     def transferred(self, turn: int) -> None:
         """Forget a turn on its P."""

@@ -84,10 +84,9 @@ class ClusterSpec:
         if NodeRole.P in roles and self.transport is Transport.NONE:
             raise ScenarioError("transport: given none, expected nvlink, tcp or rdma, because P nodes hand over KV")
         for node in self.nodes:
-            if self.chunk_of(node) % self.page_of(node):
-                raise ScenarioError(
-                    f"chunked_prefill_size {self.chunk_of(node)} is no multiple of page_size_tokens {self.page_of(node)}"
-                )
+            chunk, page = self.chunk_of(node), self.page_of(node)
+            if chunk % page:
+                raise ScenarioError(f"chunked_prefill_size {chunk} is no multiple of page_size_tokens {page}")
 
     @property
     def handoff_arm(self) -> Arm:

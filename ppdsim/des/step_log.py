@@ -1,7 +1,7 @@
 """The decode steps of one node, run by run: enough to rebuild every token's time after the simulation.
 
-A row is a run of steps without a change: ``n`` steps from `start`, of which the first j last ``j (p + h j)``. Nothing is
-logged per token.
+A row is a run of steps without a change: ``n`` steps from `start`, of which the first j last ``j (p + h j)``. Nothing
+is logged per token.
 """
 
 from __future__ import annotations

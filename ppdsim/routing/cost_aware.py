@@ -6,8 +6,8 @@
     J(P)      = W_P + TTFT(p-*)      + gamma N S_P
 
 N streams decode on the node now. W are the router's estimates: work in progress and promised; on a busy decode node
-also the step in progress (half of one on average) and, with overlapped scheduling, the one queued behind it. It does not
-know the delay that this turn gives to turns behind it on P, nor how long the streams will live.
+also the step in progress (half of one on average) and, for an append, the one queued behind it. It does not know the
+delay that this turn gives to turns behind it on P, nor how long the streams will live.
 """
 
 from __future__ import annotations
@@ -41,16 +41,12 @@ class CostAware(AbstractPolicy):
         append_s = view.wait_s(node) + float(model.append_ttft_s(held, prompt - held))
         # Only p-delta knows of what D holds.
         base = held if arm is Arm.P_DELTA else 0
-        handoff_s = view.wait_s(prefill) + float(
-            model.handoff_ttft_s(arm, self.transport, base, prompt - base, on_p)
-        )
+        handoff_s = view.wait_s(prefill) + float(model.handoff_ttft_s(arm, self.transport, base, prompt - base, on_p))
         if streams:
             step_s = float(model.decode.step_s(streams, context))
             each = context / streams
             append_s += STEPS_BEFORE_APPEND * step_s
-            append_s += (
-                self.gamma * streams * float(model.stall_s(Arm.APPEND_D, held, prompt - held, streams, each))
-            )
+            append_s += self.gamma * streams * float(model.stall_s(Arm.APPEND_D, held, prompt - held, streams, each))
             handoff_s += 0.5 * step_s
             handoff_s += self.gamma * streams * float(model.stall_s(arm, held, prompt - held, streams, each))
         return append_s <= handoff_s

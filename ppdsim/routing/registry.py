@@ -11,7 +11,7 @@ from ppdsim.registry import Registry
 from ppdsim.routing.always import AlwaysD, AlwaysP
 from ppdsim.routing.base import AbstractPolicy
 from ppdsim.routing.cost_aware import CostAware
-from ppdsim.routing.threshold import Threshold
+from ppdsim.routing.threshold import DEFAULT_TOKENS, Threshold
 from ppdsim.turn import TurnModel
 from ppdsim.types import Transport
 
@@ -45,7 +45,7 @@ def _always_d(parameters: Mapping[str, Value], context: PolicyContext) -> Abstra
 def _threshold(parameters: Mapping[str, Value], context: PolicyContext) -> AbstractPolicy:
     del context
     _only(parameters, ("threshold_tokens",))
-    tokens = parameters.get("threshold_tokens", Threshold.threshold_tokens)
+    tokens = parameters.get("threshold_tokens", DEFAULT_TOKENS)
     if isinstance(tokens, bool) or not isinstance(tokens, int) or tokens < 0:
         raise ScenarioError(f"routing.parameters.threshold_tokens: given {tokens!r}, expected a count of tokens from 0")
     return Threshold(threshold_tokens=tokens)

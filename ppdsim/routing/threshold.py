@@ -15,12 +15,15 @@ from dataclasses import dataclass
 from ppdsim.routing.base import AbstractPolicy
 from ppdsim.routing.view import AbstractClusterView, Request
 
+DEFAULT_TOKENS = 512
+"""PPD's number (arXiv 2603.13358) [tokens]."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Threshold(AbstractPolicy):
     """Append where fewer than `threshold_tokens` are new on the decode machine."""
 
-    threshold_tokens: int = 512
+    threshold_tokens: int = DEFAULT_TOKENS
 
     def appends(self, request: Request, view: AbstractClusterView, node: int, prefill: int) -> bool:
         """Return whether few enough tokens are new."""

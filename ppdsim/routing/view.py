@@ -50,7 +50,7 @@ class AbstractClusterView(abc.ABC):
 
     @abc.abstractmethod
     def best_prefill(self) -> int:
-        """Return the P with the longest cached prefix of this prompt, else the one with the fewest turns; or NOWHERE."""
+        """Return the P with much of this prompt in its cache, else the least loaded one; NOWHERE without P."""
 
     @abc.abstractmethod
     def cached_tokens(self, node: int) -> int:

@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, PrivateAttr, field_validator, model_validator
 
-from ppdsim.errors import ScenarioError
+from ppdsim.errors import ScenarioError, nearest
+from ppdsim.routing import POLICIES
 from ppdsim.scenario.lengths import NonNegative, Positive
 from ppdsim.scenario.strict import Strict
 from ppdsim.scenario.workloads import WorkloadSpec
@@ -37,6 +38,13 @@ class Routing(Strict):
     policy: str
     parameters: dict[str, bool | int | float | str] = Field(default_factory=dict)
     gamma: NonNegative = 1.0
+
+    @field_validator("policy")
+    @classmethod
+    def _is_registered(cls, policy: str) -> str:
+        if policy not in POLICIES:
+            raise ValueError(f"given '{policy}', expected {', '.join(POLICIES)}{nearest(policy, POLICIES)}")
+        return policy
 
 
 class Slo(Strict):
@@ -87,6 +95,10 @@ class CrossoverGrid(Strict):
     gamma: NonNegative = 1.0
     turn_rate_per_s: Positive = 1.0
     turns: PositiveInt = 200
+    output_tokens: PositiveInt = 140
+    fixed_cached_tokens: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1_024, 4_096, 16_384)
+    headline_cached_tokens: NonNegativeInt = 4_096
+    headline_new_tokens: PositiveInt = 256
     previous_output_tokens: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0, 350)
     arms: Annotated[tuple[ArmChoice, ...], Field(min_length=2)]
     prefill_cache: Literal["warm", "cold"] = "warm"

@@ -1,8 +1,7 @@
 """A small cost model with round numbers, and fleets made of it, for tests of the simulator.
 
-One forward costs 8 ms plus 1 ms a 128 new tokens or so (no smooth maximum: the floor is added by `overlap_sharpness` 1);
-a decode step 4 ms plus 1/8 ms a stream; a token of KV 1/1024 ms on the wire. Numbers are sums of powers of two where a
-test works out times by hand.
+With `overlap_sharpness` 1 a forward is the plain sum of its floor and its work. Most numbers are powers of two, so that
+sums of few of them are exact and ties are ties.
 """
 
 from __future__ import annotations

@@ -98,6 +98,7 @@ WRONG_OVERRIDES = [
     ("transport=tpc", r"^--set transport=tpc: transport: given 'tpc', expected .*'rdma'; did you mean 'tcp'\?$"),
     ("trnsport=tcp", r"unknown key 'trnsport' \(valid: .*\); did you mean 'transport'\?$"),
     ("slo.ttft_s=1", r"unknown key 'slo.ttft_s' .*did you mean 'ttft_ms'"),
+    ("routing.policy=always-q", r"routing.policy: given 'always-q', expected always-p, .*; did you mean 'always-p'\?$"),
     ("fleet.0.count=0", r"fleet\[0\].count: given 0, expected greater than 0"),
     ("fleet.0.rol=P", r"unknown key 'fleet\[0\].rol' .*did you mean 'role'"),
     ("fleet.7.count=1", r"fleet has 2 items, counted from 0"),

@@ -1,0 +1,5 @@
+"""The main job: where the cheaper arm changes, analytical and simulated side by side."""
+
+from ppdsim.crossover.run import crossover
+
+__all__ = ["crossover"]

@@ -1,0 +1,144 @@
+"""The simulated side: turns arrive Poisson at a node pair while residents decode, the same arrivals for every arm.
+
+J of an arm is the mean over turns of ``TTFT + gamma x (stream-seconds that others lost to the turn)``. The append runs
+on a unified node (what it was measured on), a hand-off on one P and one D. Intervals come from the profile's draws:
+each draw runs a shorter slice of the same arrivals, and its ratio to the central model on that slice scales the value
+of the full run, so that the draws add the profile's uncertainty and not their own sampling noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ppdsim.analytical.question import Question, cached_on_p
+from ppdsim.cost.base import Array
+from ppdsim.crossover.plan import Plan
+from ppdsim.des.cluster import run_cluster
+from ppdsim.des.spec import ClusterSpec, NodeSpec, Preload
+from ppdsim.routing import AlwaysD, AlwaysP
+from ppdsim.turn import TurnModel
+from ppdsim.types import Arm, NodeRole
+from ppdsim.workload import Conversation, TurnSpec
+
+TURNS_OF_A_DRAW = 20
+"""Turns that each draw simulates."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """Means over the turns of one run [s]; `lost_s` is stream-seconds that others lost to a turn."""
+
+    ttft_s: float
+    tpot_s: float
+    e2e_s: float
+    kv_transfer_s: float
+    lost_s: float
+
+    def j_s(self, gamma: float) -> float:
+        """Return TTFT + gamma x lost stream-seconds."""
+        return self.ttft_s + gamma * self.lost_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Simulated:
+    """One arm at one (cached, new): the central run, and each draw's TTFT and loss scaled to it, shape (draws,)."""
+
+    middle: Sample
+    ttft_s: Array
+    lost_s: Array
+
+    def j_s(self, gamma: float) -> Array:
+        """Return every draw's J."""
+        return np.asarray(self.ttft_s + gamma * self.lost_s)
+
+
+class Bench:
+    """Runs single turns through small fleets; remembers the append, which every P arm is compared with."""
+
+    def __init__(self, plan: Plan, draws: Sequence[TurnModel], rng: np.random.Generator) -> None:
+        self._plan = plan
+        self._draws = draws
+        self._arrivals_s = np.cumsum(rng.exponential(1.0 / plan.grid.turn_rate_per_s, plan.grid.turns))
+        self._known: dict[tuple[object, ...], Simulated] = {}
+
+    def append(self, cached_tokens: int, new_tokens: int) -> Simulated:
+        """Return the append on D."""
+        return self._measure(None, cached_tokens, new_tokens)
+
+    def handoff(self, question: Question, cached_tokens: int, new_tokens: int) -> Simulated:
+        """Return the question's P arm."""
+        return self._measure(question, cached_tokens, new_tokens)
+
+    def _measure(self, question: Question | None, cached_tokens: int, new_tokens: int) -> Simulated:
+        on_p = 0
+        if question is not None:
+            on_p = int(
+                np.asarray(cached_on_p(question, float(cached_tokens), self._plan.middle.page_size_tokens))
+            )
+        key = (question and (question.arm, question.transport), cached_tokens, new_tokens, on_p)
+        if key not in self._known:
+            turns = len(self._arrivals_s)
+            few = min(TURNS_OF_A_DRAW, turns)
+
+            def run(model: TurnModel, count: int) -> Sample:
+                return self._run(model, question, cached_tokens, new_tokens, on_p, count)
+
+            middle = run(self._plan.middle, turns)
+            short = middle if few == turns else run(self._plan.middle, few)
+            drawn = [run(model, few) for model in self._draws]
+            self._known[key] = Simulated(
+                middle=middle,
+                ttft_s=np.array([middle.ttft_s * d.ttft_s / short.ttft_s for d in drawn]),
+                lost_s=np.array([middle.lost_s * d.lost_s / short.lost_s if short.lost_s else d.lost_s for d in drawn]),
+            )
+        return self._known[key]
+
+    def _run(
+        self, model: TurnModel, question: Question | None, cached_tokens: int, new_tokens: int, on_p: int, count: int
+    ) -> Sample:
+        grid = self._plan.grid
+        pool = self._plan.profile.kv_pool_tokens
+
+        def node(role: NodeRole) -> NodeSpec:
+            return NodeSpec(role=role, model=model, kv_pool_tokens=pool)
+
+        if question is None:
+            spec = ClusterSpec(
+                nodes=(node(NodeRole.U),),
+                residents=grid.residents,
+                resident_context_tokens=grid.resident_context_tokens,
+            )
+        else:
+            spec = ClusterSpec(
+                nodes=(node(NodeRole.P), node(NodeRole.D)),
+                transport=question.transport,
+                decode_radix=question.arm is Arm.P_DELTA,
+                residents=grid.residents,
+                resident_context_tokens=grid.resident_context_tokens,
+            )
+        turn = TurnSpec(new_tokens=new_tokens, output_tokens=grid.output_tokens, think_s=0.0)
+        conversations = [
+            Conversation(conversation_id=i, arrival_s=float(time), turns=(turn,))
+            for i, time in enumerate(self._arrivals_s[:count])
+        ]
+        results = run_cluster(
+            spec,
+            conversations,
+            AlwaysD() if question is None else AlwaysP(),
+            preloads=Preload(cached_tokens=cached_tokens, prefill_cached_tokens=on_p),
+        )
+        columns = results.turns
+        return Sample(
+            ttft_s=float(np.mean(columns["ttft_s"])),
+            tpot_s=float(np.nanmean(columns["tpot_s"])) if grid.output_tokens > 1 else float("nan"),
+            e2e_s=float(np.mean(columns["e2e_s"])),
+            kv_transfer_s=float(np.mean(columns["kv_transfer_s"])),
+            lost_s=float(np.mean(columns["resident_stall_s"])),
+        )
+
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total)."""

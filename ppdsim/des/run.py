@@ -1,0 +1,126 @@
+"""Run a scenario: names become numbers, the fleet runs, the results say where they come from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppdsim import __version__, compose, library, profile
+from ppdsim.des.cluster import run_cluster
+from ppdsim.des.recorder import Labels
+from ppdsim.des.spec import ClusterSpec, NodeSpec
+from ppdsim.errors import WorkloadError
+from ppdsim.metrics import SloLimits
+from ppdsim.results import Results
+from ppdsim.routing import PolicyContext, build_policy
+from ppdsim.scenario import Scenario
+from ppdsim.types import Arm, Tag, Transport
+
+KNOBS = (
+    "page_size_tokens",
+    "chunked_prefill_size",
+    "max_prefill_tokens",
+    "max_running_requests",
+)
+"""Engine knobs that a scenario may set; `ClusterSpec` knows what they are otherwise."""
+
+
+def resolve(scenario: Scenario) -> tuple[ClusterSpec, tuple[profile.Profile, ...]]:
+    """Return the fleet of a scenario, and the profile of each of its nodes.
+
+    Raises
+    ------
+    InputError
+        If a profile is missing or malformed, or lacks a hand-off that the fleet needs.
+    """
+    nodes: list[NodeSpec] = []
+    profiles: list[profile.Profile] = []
+    loaded: dict[str, profile.Profile] = {}
+    for group in scenario.fleet:
+        name = group.profile or scenario.profile
+        if name not in loaded:
+            loaded[name] = profile.load(library.find("profile", name))
+        found = loaded[name]
+        node = NodeSpec(
+            role=group.role,
+            model=compose.central(found),
+            kv_pool_tokens=group.kv_pool_tokens or found.kv_pool_tokens,
+        )
+        nodes += [node] * group.count
+        profiles += [found] * group.count
+    knobs = {knob: value for knob in KNOBS if (value := getattr(scenario, knob)) is not None}
+    spec = ClusterSpec(
+        nodes=tuple(nodes),
+        transport=scenario.transport,
+        decode_radix=scenario.decode_radix,
+        per_step=scenario.per_step,
+        **knobs,
+    )
+    return spec, tuple(profiles)
+
+
+def simulate(scenario: Scenario, *, seed: int) -> Results:
+    """Run a scenario's workload through its fleet.
+
+    Raises
+    ------
+    InputError
+        If a profile, the policy, or the workload cannot be used; nothing has been simulated by then.
+    """
+    spec, profiles = resolve(scenario)
+    routing = scenario.routing
+    context = PolicyContext(model=spec.nodes[0].model, transport=spec.transport, gamma=routing.gamma)
+    policy = build_policy(routing.policy, routing.parameters, context)
+    rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
+    conversations = list(scenario.build_workload().conversations(rng))
+    if not conversations:
+        raise WorkloadError(f"scenario '{scenario.name}': the workload has no conversation")
+    roles = Counter(node.role.value for node in spec.nodes)
+    labels = Labels(
+        run_id=f"{scenario.name}-{seed}",
+        seed=seed,
+        limits=SloLimits(ttft_s=scenario.slo.ttft_s, tpot_s=scenario.slo.tpot_s, itl_max_s=scenario.slo.itl_max_s),
+        outside=lambda turns: outside_domain(turns, profiles),
+        provenance={
+            "ppdsim": __version__,
+            "scenario": scenario.name,
+            "question": scenario.question,
+            "profiles": sorted({found.id for found in profiles}),
+            "fleet": "_".join(f"{count}{role}" for role, count in roles.items()),
+            "transport": spec.transport.value,
+            "decode_radix": spec.decode_radix,
+            "policy": routing.policy,
+            "policy_parameters": dict(routing.parameters),
+            "gamma": routing.gamma,
+            "seed": seed,
+            "per_step": spec.per_step,
+        },
+    )
+    return run_cluster(spec, conversations, policy, labels=labels)
+
+
+def outside_domain(turns: Mapping[str, NDArray[Any]], profiles: tuple[profile.Profile, ...]) -> NDArray[np.bool_]:
+    """Return which turns lie outside what the profile of the node that prefills was measured on.
+
+    Looks at cached and new tokens against the prefill curve's domain and, for a hand-off, its own; a hand-off that
+    nobody measured is outside throughout.
+    """
+    outside = np.zeros(len(turns["turn"]), dtype=np.bool_)
+    for node, found in enumerate(profiles):
+        here = turns["prefill_node"] == node
+        for arm, transport in {*zip(turns["arm"][here].tolist(), turns["transport"][here].tolist(), strict=True)}:
+            rows = here & (turns["arm"] == arm)
+            records = [found.curve("prefill")]
+            if arm != Arm.APPEND_D.value:
+                records.append(found.curve("handoff", Arm(arm), Transport(transport)))
+            for record in records:
+                if record.tag is Tag.MECHANISM:
+                    outside |= rows
+                for name in ("cached_tokens", "new_tokens"):
+                    low, high = record.domain.get(name, (-np.inf, np.inf))
+                    outside |= rows & ((turns[name] < low) | (turns[name] > high))
+    return outside

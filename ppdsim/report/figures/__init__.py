@@ -1,0 +1,30 @@
+"""The figures of the report, in the order in which the page shows them.
+
+A figure is a function from an answer to a ``plotly.graph_objects.Figure``. It neither shows nor writes anything. Each
+has a pure ``<name>_data`` beside it, which holds the numbers that are drawn and is what the tests look at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import plotly.graph_objects as go
+
+from ppdsim.answers import CrossoverAnswer
+from ppdsim.registry import Registry
+from ppdsim.report.figures.plot_breakeven_lines import plot_breakeven_lines
+from ppdsim.report.figures.plot_breakeven_map import plot_breakeven_map
+from ppdsim.report.figures.plot_costs import plot_costs
+from ppdsim.report.figures.plot_latencies import plot_latencies
+from ppdsim.report.figures.plot_profile_quality import plot_profile_quality
+
+FIGURES: Registry[Callable[[CrossoverAnswer], go.Figure]] = Registry(
+    "figure",
+    {
+        "costs": plot_costs,
+        "breakeven-map": plot_breakeven_map,
+        "breakeven-lines": plot_breakeven_lines,
+        "latencies": plot_latencies,
+        "profile-quality": plot_profile_quality,
+    },
+)

@@ -1,0 +1,55 @@
+"""A view is what the page shows at a time: one total prompt length and one previous answer.
+
+The append on D costs the same whatever P lacks, so an answer may hold its curve once a prompt length and every view of
+that length shares it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ppdsim.answers import ArmCurve, CrossoverAnswer
+from ppdsim.report.figures._style import is_append
+
+
+class View(NamedTuple):
+    """One total prompt length S and one previous answer o [tokens]."""
+
+    total_tokens: int
+    previous_output_tokens: int
+
+    @property
+    def key(self) -> str:
+        """Name of the view inside the page."""
+        return f"{self.total_tokens}|{self.previous_output_tokens}"
+
+
+def views_of(answer: CrossoverAnswer) -> list[View]:
+    """Return the views for which some P arm has a curve, by prompt length, then previous answer."""
+    return sorted({View(c.total_tokens, c.previous_output_tokens) for c in answer.curves if not is_append(c.arm)})
+
+
+def append_of(answer: CrossoverAnswer, view: View) -> ArmCurve | None:
+    """Return the append's curve of a view: its own, or else the one of the same prompt length."""
+    same = [c for c in answer.curves if is_append(c.arm) and c.total_tokens == view.total_tokens]
+    exact = [c for c in same if c.previous_output_tokens == view.previous_output_tokens]
+    return (exact or same or [None])[0]
+
+
+def handoffs_of(answer: CrossoverAnswer, view: View) -> list[ArmCurve]:
+    """Return the P arms' curves of a view, in the answer's order."""
+    return [
+        c
+        for c in answer.curves
+        if not is_append(c.arm) and View(c.total_tokens, c.previous_output_tokens) == view
+    ]
+
+
+def controls(views: Sequence[View], shown: View) -> dict[str, object]:
+    """Return what the page needs to offer the views of a figure."""
+    return {
+        "view": shown.key,
+        "totals": sorted({v.total_tokens for v in views}),
+        "previous": sorted({v.previous_output_tokens for v in views}),
+    }

@@ -1,0 +1,128 @@
+"""The report's numbers and conclusions in words; tables, read-outs and figures all print through here."""
+
+from __future__ import annotations
+
+import math
+
+from ppdsim.answers import Crossing, CrossingKind, CrossoverAnswer, Interval
+from ppdsim.units import MS_PER_S
+
+NOT_COMPUTED = "not computed"
+LARGEST_STREAMS = 1000.0
+"""N* at and above this is drawn as if it were this [streams]; larger than any batch an engine runs."""
+
+
+def rate(value: float) -> str:
+    """Print a cache rate; near 1 with as many digits as its distance from 1 needs.
+
+    >>> rate(0.5312), rate(0.9871), rate(0.99612)
+    ('0.53', '0.987', '0.9961')
+    """
+    distance = 1.0 - value
+    digits = 2 if distance >= 0.1 or distance <= 0.0 else min(4, 1 - math.floor(math.log10(distance)))
+    return f"{value:.{digits}f}"
+
+
+def streams(value: float) -> str:
+    """Print a number of streams.
+
+    >>> streams(3.31), streams(52.4), streams(float("inf")), streams(float("nan"))
+    ('3.3', '52', 'any number', 'unknown')
+    """
+    if math.isnan(value):
+        return "unknown"
+    if math.isinf(value):
+        return "any number"
+    return f"{value:.2g}" if value < 10 else f"{value:,.0f}"
+
+
+def tokens(value: float) -> str:
+    """Print a token count.
+
+    >>> tokens(1234.4)
+    '1,234'
+    """
+    return f"{value:,.0f}" if math.isfinite(value) else "unknown"
+
+
+def milliseconds(value_s: float) -> str:
+    """Print a duration in ms to three figures.
+
+    >>> milliseconds(0.01298), milliseconds(1.3541), milliseconds(float("nan"))
+    ('13.0', '1,354', '-')
+    """
+    if not math.isfinite(value_s):
+        return "-"
+    value = value_s * MS_PER_S
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def percent(share: float | None) -> str:
+    """Print a share as per cent.
+
+    >>> percent(0.0253), percent(None), percent(float("nan"))
+    ('2.5 %', '-', '-')
+    """
+    return "-" if share is None or not math.isfinite(share) else f"{100 * share:.1f} %"
+
+
+def cache_rate_crossing(kind: str, value: float | None, low: float | None, high: float | None) -> str:
+    """Print an r* as the read-out beside the sliders does.
+
+    >>> cache_rate_crossing("value", 0.531, 0.474, 0.602)
+    'r* = 0.53 (0.47 to 0.60)'
+    >>> cache_rate_crossing("always D", None, None, None)
+    'always D'
+    >>> cache_rate_crossing("several", 0.531, 0.474, 0.602)
+    'several, last r* = 0.53 (0.47 to 0.60)'
+    """
+    if value is None or not math.isfinite(value):
+        return kind if kind != CrossingKind.VALUE.value else NOT_COMPUTED
+    known = low is not None and high is not None and math.isfinite(low) and math.isfinite(high)
+    number = f"r* = {rate(value)}" + (f" ({rate(low)} to {rate(high)})" if known and low and high else "")
+    return f"several, last {number}" if kind == CrossingKind.SEVERAL.value else number
+
+
+def interval(found: Interval) -> str:
+    """Print N* with its interval.
+
+    >>> interval(Interval(value=3.3, low=2.6, high=4.1))
+    '3.3 (2.6 to 4.1)'
+    """
+    return f"{streams(found.value)} ({streams(found.low)} to {streams(found.high)})"
+
+
+def meaning(answer: CrossoverAnswer) -> tuple[str, str]:
+    """Return the two sentences below the headline: what is traded, and what the cache rate decides."""
+    traded = (
+        "Prefilling a turn on the decode machine D saves the hand-off of its KV from the prefill machine P, but stalls "
+        "every stream that decodes on D; N* is the number of such streams at which the two are worth the same."
+    )
+    return traded, _at_the_scenario(answer)
+
+
+def _at_the_scenario(answer: CrossoverAnswer) -> str:
+    setting = f"With N = {answer.residents} streams on D and gamma = {answer.gamma:g}"
+    found = [c for c in answer.crossings if c.axis == "r" and c.source == "analytical"]
+    if not found:
+        return f"{setting}, no crossing over the cache rate was computed."
+    total = sorted({c.fixed_tokens for c in found})[len({c.fixed_tokens for c in found}) // 2]
+    clauses: dict[str, str] = {}
+    for crossing in found:
+        if crossing.fixed_tokens == total:
+            clauses.setdefault(crossing.against.label, _clause(crossing))
+    return f"{setting}, a prompt of {total:,} tokens is cheaper on D: " + "; ".join(clauses.values()) + "."
+
+
+def _clause(crossing: Crossing) -> str:
+    against = f"against {crossing.against.label}"
+    if crossing.kind is CrossingKind.ALWAYS_D:
+        return f"{against} always"
+    if crossing.kind is CrossingKind.ALWAYS_P:
+        return f"{against} never"
+    if not crossing.values:
+        return f"{against} in several stretches"
+    share = f"{against} once {100 * crossing.values[-1]:.0f} % of it is cached there"
+    if crossing.interval is None:
+        return share
+    return f"{share} ({100 * crossing.interval.low:.0f} to {100 * crossing.interval.high:.0f} %)"

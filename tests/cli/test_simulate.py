@@ -1,0 +1,98 @@
+"""``ppdsim simulate``: a row a turn, a summary, and one JSON document when asked."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from ppdsim.cli.app import run
+
+TURNS = [
+    {"conversation_id": 1, "turn": 0, "arrival_s": 0.0, "new_tokens": 1500, "output_tokens": 64},
+    {"conversation_id": 1, "turn": 1, "think_s": 1.0, "new_tokens": 200, "output_tokens": 64},
+    {"conversation_id": 2, "turn": 0, "arrival_s": 0.5, "new_tokens": 900, "output_tokens": 32},
+]
+HOW = [
+    (["one-unified"], "append-d"),
+    (["one-pair", "--set", "transport=nvlink"], "p-full"),
+    (["one-pair", "--set", "transport=tcp"], "p-full"),
+    (["one-pair", "--set", "transport=tcp", "--set", "decode_radix=true"], "p-delta"),
+]
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Path:
+    path = tmp_path / "chat.jsonl"
+    path.write_text("\n".join(map(json.dumps, TURNS)))
+    return path
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "turns.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize(("how", "arm"), HOW)
+def test_a_trace_gives_one_row_a_turn(
+    how, arm, trace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run(["simulate", *how, "--trace", str(trace), "-o", str(out)]) == 0
+    found = {(row["conversation_id"], row["turn"]): row for row in rows(out)}
+    assert set(found) == {("1", "0"), ("1", "1"), ("2", "0")}
+    assert found["1", "1"]["arm"] == arm
+    assert found["1", "1"]["output_tokens"] == "64"
+    assert all(row["status"] == "ok" and float(row["ttft_s"]) > 0.0 for row in found.values())
+    printed = capsys.readouterr()
+    assert "TTFT" in printed.out
+    assert printed.err == f"wrote {out / 'turns.csv'}\nwrote {out / 'summary.json'}\n"
+
+
+def test_json_is_the_summary(trace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["simulate", "one-pair", "--trace", str(trace), "-o", str(tmp_path / "out"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "out" / "summary.json").read_text())
+
+
+def test_quiet_prints_nothing(trace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["simulate", "one-pair", "--trace", str(trace), "-o", str(tmp_path / "out"), "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_seed_decides_the_bytes(tmp_path: Path) -> None:
+    short = ["simulate", "one-pair", "--set", "workload.conversations=5", "--quiet"]
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        assert run([*short, "--seed", seed, "-o", str(tmp_path / name)]) == 0
+    for file in ("turns.csv", "summary.json"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+    assert (tmp_path / "a" / "turns.csv").read_bytes() != (tmp_path / "c" / "turns.csv").read_bytes()
+
+
+def test_the_policy_option_is_obeyed(trace: Path, tmp_path: Path) -> None:
+    command = ["simulate", "one-pair", "--trace", str(trace), "-q", "--policy", "always-d", "-o", str(tmp_path / "out")]
+    assert run(command) == 0
+    assert [row["arm"] for row in rows(tmp_path / "out") if row["turn"] == "1"] == ["append-d"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--profile", "h200"], "unknown profile 'h200'"),
+        (["--policy", "always-q"], "did you mean 'always-p'"),
+        (["--set", "routing.parameters.threshold=3"], "threshold"),
+    ],
+)
+def test_what_cannot_be_used_leaves_nothing(extra, message, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["simulate", "one-pair", "-o", str(tmp_path / "out"), *extra]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["one-pair", "one-unified", "mooncake-conversation"])
+def test_the_shipped_scenarios_are_stable(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["simulate", name, "-o", str(tmp_path / "out"), "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["label"] == "STABLE"
+    assert summary["status"]["ok"] == summary["turns"]

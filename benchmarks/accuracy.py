@@ -43,7 +43,9 @@ def main() -> None:
         print(
             f"{c.kind:<16}{c.cells:>6}{median:>8.1f}{p90:>7.1f}{words:>14}{noise:>14}{100 * coverage:>11.0f} %{missed}"
         )
-    print(f"pooled: {100 * inside / total:.0f} % of left-out cells inside the within-run 90 % interval (target 85 to 95)")
+    print(
+        f"pooled: {100 * inside / total:.0f} % of left-out cells inside the within-run 90 % interval (target 85 to 95)"
+    )
 
 
 if __name__ == "__main__":

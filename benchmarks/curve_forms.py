@@ -61,14 +61,19 @@ def append_forms() -> list[Form]:
         ),
         Form(
             "the same, attention in tiles of 32 tokens",
-            lambda x, f, t, h, a, q, k, r: front(x, f, t)
-            + smax(h + 0 * x["m"], a * x["m"] + q * np.ceil(x["m"] / 32) * 32 * (x["L"] + x["m"] / 2) + r * x["L"], k),
+            lambda x, f, t, h, a, q, k, r: (
+                front(x, f, t)
+                + smax(
+                    h + 0 * x["m"], a * x["m"] + q * np.ceil(x["m"] / 32) * 32 * (x["L"] + x["m"] / 2) + r * x["L"], k
+                )
+            ),
             (*base, 3.0, 1e-8),
         ),
         Form(
             "the same, attention to itself apart",
-            lambda x, f, t, h, a, q, k, e: front(x, f, t)
-            + smax(h + 0 * x["m"], a * x["m"] + q * x["m"] * x["L"] + e * x["m"] ** 2 / 2, k),
+            lambda x, f, t, h, a, q, k, e: (
+                front(x, f, t) + smax(h + 0 * x["m"], a * x["m"] + q * x["m"] * x["L"] + e * x["m"] ** 2 / 2, k)
+            ),
             (*base, 3.0, 1e-9),
         ),
     ]

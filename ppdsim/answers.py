@@ -1,13 +1,24 @@
 """The nouns of the answer: intervals, crossings, curves per arm, break-even maps. Filled by analysis, drawn.
 
-Everything is plain data: numpy-free tuples of floats in SI units, so that one ``json.dumps(dataclasses.asdict(x))``
-writes it and a test can compare it. A missing crossing is an ordinary value (`CrossingKind`), never an exception.
+Everything is plain data: numpy-free tuples of floats in SI units, which `to_json` writes and a test can compare. A
+missing crossing is an ordinary value (`CrossingKind`), never an exception.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import asdict, dataclass, field
 from enum import Enum
+from typing import Any
+
+import orjson
+
+ANALYTICAL = "analytical"
+"""Source of a crossing: the formula, idle machines."""
+WITH_WAITS = "analytical with waits"
+"""Source of a crossing: the formula with the mean waits of the simulated load."""
+SIMULATED = "simulated"
+"""Source of a crossing: the simulator under load."""
 
 
 class CrossingKind(str, Enum):
@@ -46,9 +57,8 @@ class Crossing:
     """Where D and P cost the same along one axis, for one P arm and one price.
 
     `axis` is ``r`` (cache rate at fixed `total_tokens`) or ``new_tokens`` (at fixed `cached_tokens`). `values` lists
-    all crossings of the central curves in rising order; `interval` is that of the crossing nearest the middle of the
-    draws' crossings and None when the kind is not VALUE or SEVERAL. `share_without` is the share of draws with no
-    crossing.
+    all crossings of the central curves in rising order; `interval` is that of the last, and None when there is none or
+    no draw has one. `share_without` is the share of draws with no crossing. `source` is one of the three names above.
     """
 
     against: ArmChoice
@@ -64,7 +74,7 @@ class Crossing:
     interval: Interval | None
     share_without: float
     extrapolated: bool
-    source: str = "analytical"
+    source: str = ANALYTICAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,7 +216,7 @@ class ProfileCard:
 class CrossoverAnswer:
     """Everything ``ppdsim crossover`` found; the report draws this and nothing else.
 
-    `headline` is the answer in one sentence. `settings` are printable key-value pairs of the run. `differences` says, a
+    `headline` is the answer in one sentence, `findings` what it means for the turns of a workload. `settings` are printable key-value pairs of the run. `differences` says, a
     sentence each, by how much the simulated and the analytical answers differ and why. `caveats` lists what is assumed,
     extrapolated or an unmeasured mechanism.
     """
@@ -224,6 +234,22 @@ class CrossoverAnswer:
     maps: tuple[BreakevenMap, ...]
     sliders: tuple[SliderTable, ...]
     points: tuple[BreakEvenPoint, ...] = ()
+    findings: tuple[str, ...] = ()
     differences: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
     provenance: tuple[tuple[str, str], ...] = field(default=())
+
+
+def to_json(answer: CrossoverAnswer) -> bytes:
+    """Return the answer as one JSON document; what is not a number becomes null, an infinite one the text "inf"."""
+    return orjson.dumps(_plain(asdict(answer)), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    return value

@@ -82,23 +82,20 @@ def cloud(profile: Profile, *, another_run: bool) -> TurnModel:
     ProfileError
         If curves differ in their number of draws.
     """
-    draws = max(len(record.draws) for record in profile.curves)
+    draws = _draw_count(profile)
     model = _compose(profile, {record.name: _cloud(record, draws) for record in profile.curves})
     return _drifted(model, profile, draws) if another_run else model
 
 
-def draw(profile: Profile, number: int, *, another_run: bool) -> TurnModel:
-    """Return one draw of the cloud as a model of floats, for a simulation.
+def some_draws(profile: Profile, count: int, *, another_run: bool) -> list[TurnModel]:
+    """Return `count` evenly picked draws of the cloud as models of floats, for simulations; all of them at most."""
+    total = _draw_count(profile)
+    model = cloud(profile, another_run=another_run)
+    return [scalar(model, round(number)) for number in np.linspace(0, total - 1, min(count, total))]
 
-    Raises
-    ------
-    ProfileError
-        If the profile has no such draw.
-    """
-    count = max(len(record.draws) for record in profile.curves)
-    if not 0 <= number < count:
-        raise ProfileError(f"profile '{profile.id}' has {count} draws, draw {number} was asked for")
-    return scalar(cloud(profile, another_run=another_run), number)
+
+def _draw_count(profile: Profile) -> int:
+    return max(len(record.draws) for record in profile.curves)
 
 
 def with_floor(model: TurnModel, floor_s: Quantity) -> TurnModel:

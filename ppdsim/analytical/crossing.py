@@ -23,6 +23,9 @@ SCAN_POINTS = 400
 LARGEST_NEW_TOKENS = 32_768
 """End of the scan for m* [tokens]."""
 
+Load = Callable[[Question, Array, Array], Question]
+"""(question, cached_tokens, new_tokens) -> the question with the waits that turns of these sizes meet."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
@@ -43,14 +46,23 @@ def _split(rate: Array, total_tokens: int) -> tuple[Array, Array]:
     return cached, np.maximum(total_tokens - cached, 1.0)
 
 
+def idle(question: Question, cached_tokens: Array, new_tokens: Array) -> Question:  # noqa: ARG001  (a `Load`)
+    """Return the question as it is: no waits beyond its own."""
+    return question
+
+
 def cache_rate_crossing(
-    middle: TurnModel, cloud: TurnModel, question: Question, total_tokens: int, *, rates: Array | None = None
+    middle: TurnModel, cloud: TurnModel, question: Question, total_tokens: int, *, load: Load = idle
 ) -> Found:
-    """Return r* at a fixed prompt of `total_tokens`: where along the cache rate the cheaper arm changes."""
-    scan = _rate_scan(total_tokens) if rates is None else rates
+    """Return r* at a fixed prompt of `total_tokens`: where along the cache rate the cheaper arm changes.
+
+    `load` turns the question into that of a loaded machine at given (cached_tokens, new_tokens).
+    """
+    scan = _rate_scan(total_tokens)
 
     def gain(model: TurnModel, rate: Array) -> Array:
-        return np.asarray(j_gain_s(model, question, *_split(rate, total_tokens)))
+        tokens = _split(rate, total_tokens)
+        return np.asarray(j_gain_s(model, load(question, *tokens), *tokens))
 
     return _search(lambda x: gain(middle, x), gain(cloud, scan), scan)
 
@@ -82,12 +94,15 @@ def cache_rate_table(
     return tuple(tuple(search(g, n, loss) for n, loss in zip(residents, losses, strict=True)) for g in gammas)
 
 
-def new_tokens_crossing(middle: TurnModel, cloud: TurnModel, question: Question, cached_tokens: int) -> Found:
+def new_tokens_crossing(
+    middle: TurnModel, cloud: TurnModel, question: Question, cached_tokens: int, *, load: Load = idle
+) -> Found:
     """Return m* at a fixed cached prefix: the largest append for which D is the cheaper arm."""
     scan = np.unique(np.round(np.geomspace(1.0, LARGEST_NEW_TOKENS, SCAN_POINTS)))
 
     def gain(model: TurnModel, new: Array) -> Array:
-        return np.asarray(j_gain_s(model, question, np.full_like(new, float(cached_tokens)), np.round(new)))
+        tokens = np.full_like(new, float(cached_tokens)), np.round(new)
+        return np.asarray(j_gain_s(model, load(question, *tokens), *tokens))
 
     return _search(lambda x: gain(middle, x), gain(cloud, scan), scan)
 
@@ -113,14 +128,13 @@ def _search(gain: Callable[[Array], Array], samples: Array, scan: Array) -> Foun
     if not values:
         kind = CrossingKind.ALWAYS_D if central[-1] > 0 else CrossingKind.ALWAYS_P
         return Found(kind=kind, values=(), interval=None, share_without=without)
+    interval = None
     crossed = last[np.isfinite(last)]
-    low, high = (float(np.quantile(crossed, q)) if len(crossed) else values[-1] for q in (0.05, 0.95))
-    return Found(
-        kind=CrossingKind.VALUE if len(values) == 1 else CrossingKind.SEVERAL,
-        values=values,
-        interval=Interval(value=values[-1], low=min(low, values[-1]), high=max(high, values[-1])),
-        share_without=without,
-    )
+    if len(crossed):
+        low, high = (float(np.quantile(crossed, q)) for q in (0.05, 0.95))
+        interval = Interval(value=values[-1], low=min(low, values[-1]), high=max(high, values[-1]))
+    kind = CrossingKind.VALUE if len(values) == 1 else CrossingKind.SEVERAL
+    return Found(kind=kind, values=values, interval=interval, share_without=without)
 
 
 def _refine(gain: Callable[[Array], Array], low: float, high: float) -> float:

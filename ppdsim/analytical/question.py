@@ -21,7 +21,8 @@ class Question:
     """One P arm against an append on D.
 
     `gamma` is the price of one stalled stream-second in seconds of TTFT; `residents` streams of
-    `resident_context_tokens` decode on D; `wait_d_s` and `wait_p_s` are queueing waits added to the idle TTFT.
+    `resident_context_tokens` decode on D, and on average `decoding_turns` more under load; `wait_d_s` and `wait_p_s`
+    are queueing waits added to the idle TTFT (arrays where they depend on the tokens).
     """
 
     arm: Arm
@@ -32,8 +33,9 @@ class Question:
     residents: int = 4
     resident_context_tokens: int = 2048
     handoff_stall_s: float = 0.0
-    wait_d_s: float = 0.0
-    wait_p_s: float = 0.0
+    decoding_turns: float = 0.0
+    wait_d_s: Quantity = 0.0
+    wait_p_s: Quantity = 0.0
 
     def __post_init__(self) -> None:
         if self.arm is Arm.APPEND_D:
@@ -78,6 +80,6 @@ def stall_excess_s(
 
 def j_gain_s(model: TurnModel, question: Question, cached_tokens: Quantity, new_tokens: Quantity) -> Quantity:
     """Return J_P - J_D [s]: positive where the append on D is the cheaper arm."""
-    stall = stall_excess_s(model, question, cached_tokens, new_tokens, float(question.residents))
-    price = question.gamma * question.residents
-    return ttft_gain_s(model, question, cached_tokens, new_tokens) - price * stall
+    streams = question.residents + question.decoding_turns
+    stall = stall_excess_s(model, question, cached_tokens, new_tokens, streams)
+    return ttft_gain_s(model, question, cached_tokens, new_tokens) - question.gamma * streams * stall

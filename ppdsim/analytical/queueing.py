@@ -11,24 +11,24 @@ Sources: Kleinrock, Queueing Systems I, (5.61); SGLang 0.5.17 scheduler.py, even
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
+from ppdsim.cost.base import Array
 
-def mg1_wait_s(rate_per_s: float, service_s: Sequence[float]) -> float:
-    """Return the mean wait [s] of an M/G/1 queue whose service times are equally likely; inf when it is saturated.
 
-    >>> mg1_wait_s(0.5, [1.0])
-    0.5
-    >>> mg1_wait_s(2.0, [1.0])
-    inf
+def mg1_wait_s(rate_per_s: float, mean_s: Array | float, mean_square_s2: Array | float | None = None) -> Array:
+    """Return the mean wait [s] of an M/G/1 queue; inf where it is saturated.
+
+    Without `mean_square_s2` every service takes `mean_s` (M/D/1). Arrays are element by element.
+
+    >>> mg1_wait_s(0.5, 1.0).item(), mg1_wait_s(0.5, 1.0, 2.0).item(), mg1_wait_s(2.0, 1.0).item()
+    (0.5, 1.0, inf)
     """
-    service = np.asarray(service_s, dtype=np.float64)
-    load = rate_per_s * float(service.mean())
-    if load >= 1.0:
-        return float("inf")
-    return rate_per_s * float(np.mean(service**2)) / (2.0 * (1.0 - load))
+    mean = np.asarray(mean_s, dtype=np.float64)
+    square = mean**2 if mean_square_s2 is None else np.asarray(mean_square_s2, dtype=np.float64)
+    load = np.asarray(rate_per_s * mean)
+    room = np.where(load < 1.0, 1.0 - load, np.nan)
+    return np.where(load < 1.0, rate_per_s * square / (2.0 * room), np.inf)
 
 
 def step_wait_s(step_s: float, residents: int, *, overlap_schedule: bool = True) -> float:

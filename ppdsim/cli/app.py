@@ -17,7 +17,7 @@ import typer
 from ppdsim import __version__
 from ppdsim.errors import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_OK, PpdsimError
 
-COMMANDS = ("simulate", "scenarios", "profiles", "show", "predict", "import_", "fit", "schema")
+COMMANDS = ("crossover", "simulate", "scenarios", "profiles", "show", "predict", "import_", "fit", "schema")
 """Modules of ppdsim.cli, each with a function of its own name; a trailing underscore is not part of the command."""
 
 # typer brings its own copy of click or depends on click, according to its version; this is the class in both.

@@ -1,19 +1,16 @@
-"""What a crossover run looks at: its P arms, its cache rates (finer near the crossing), and its waits.
-
-The waits make the analytical side comparable with the simulated one (both have turns arriving at the scenario's rate):
-an append waits for its turn between decode steps and behind other appends, a hand-off behind other forwards and other
-transfers, and for D's next step.
-"""
+"""What a crossover run looks at: its P arms, and its cache rates, finer near the crossing of each arm."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from ppdsim.analytical.crossing import cache_rate_crossing
-from ppdsim.analytical.queueing import mg1_wait_s, step_wait_s
-from ppdsim.analytical.question import Question, cached_on_p
+from ppdsim.analytical.question import Question
+from ppdsim.cost.base import Array
+from ppdsim.crossover.traffic import Traffic, traffic_of
+from ppdsim.crossover.waits import under_load
 from ppdsim.errors import ScenarioError
 from ppdsim.profile import Profile
 from ppdsim.scenario import Scenario
@@ -21,10 +18,12 @@ from ppdsim.scenario.schema import CrossoverGrid
 from ppdsim.turn import TurnModel
 from ppdsim.types import Arm
 
-FINE_STEPS = (-0.02, -0.01, 0.0, 0.01, 0.02)
-"""Cache rates added around an expected crossing [1]."""
-LARGEST_RATE = 0.995
-"""Largest cache rate that is simulated: at least one page of a 32k prompt is new."""
+FINE_STEPS = (-2, -1, 0, 1, 2)
+"""Cache rates added around an expected crossing [steps]."""
+LARGEST_STEP = 0.02
+"""Length of such a step [1]; a quarter of the distance from 1 where that is shorter."""
+SMALLEST_NEW_TOKENS = 32
+"""New tokens at the largest cache rate that is looked at: beyond it nothing but the launch floor is left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,41 +36,34 @@ class Plan:
     middle: TurnModel
     cloud: TurnModel
     questions: tuple[Question, ...]
+    traffic: Traffic
 
     @property
     def first_stall_s(self) -> float:
         """The first of the assumed S_P [s]: the one that the headline and the simulation use."""
         return self.grid.handoff_stall_ms[0] / 1e3
 
+    def loaded(self, question: Question, cached_tokens: Array, new_tokens: Array) -> Question:
+        """Return the question with the waits of turns that arrive at the traffic's rate."""
+        return under_load(self.grid, self.traffic, self.middle, question, cached_tokens, new_tokens)
+
     @property
-    def step_s(self) -> float:
-        """One decode step of the residents [s]."""
-        residents = float(self.grid.residents)
-        return float(self.middle.decode.step_s(residents, residents * self.grid.resident_context_tokens))
-
-    def waiting(self, question: Question, cached_tokens: float, new_tokens: float) -> Question:
-        """Return the question with the mean waits of turns that arrive at the grid's rate."""
-        rate, model = self.grid.turn_rate_per_s, self.middle
-        forward_d = float(model.prefill.seconds(new_tokens, cached_tokens, model.chunked_prefill_size))
-        hidden = 0.0
-        if self.grid.residents:
-            hidden = forward_d - float(model.stall.append_s(forward_d, self.step_s))
-        wait_d = mg1_wait_s(rate, [forward_d]) + step_wait_s(self.step_s, self.grid.residents) - hidden
-        on_p = float(np.asarray(cached_on_p(question, cached_tokens, model.page_size_tokens)))
-        prompt = cached_tokens + new_tokens
-        forward_p = float(model.prefill.seconds(prompt - on_p, on_p, model.chunked_prefill_size))
-        held = cached_tokens if question.arm is Arm.P_DELTA else 0.0
-        wire = float(model.handoff(question.arm, question.transport).wire_s(prompt - held, held))
-        join = 0.5 * self.step_s if self.grid.residents else 0.0
-        wait_p = mg1_wait_s(rate, [forward_p]) + mg1_wait_s(rate, [wire]) + join
-        return replace(question, wait_d_s=wait_d, wait_p_s=wait_p)
+    def headline_tokens(self) -> tuple[int, int]:
+        """Cached and new tokens of the headline's turn: the workload's median follow-up, else the grid's."""
+        if len(self.traffic.new_tokens):
+            return round(float(np.median(self.traffic.cached_tokens))), round(float(np.median(self.traffic.new_tokens)))
+        return self.grid.headline_cached_tokens, self.grid.headline_new_tokens
 
 
-def make_plan(scenario: Scenario, profile: Profile, middle: TurnModel, cloud: TurnModel) -> Plan:
-    """Resolve a scenario's crossover block.
+def make_plan(
+    scenario: Scenario, profile: Profile, middle: TurnModel, cloud: TurnModel, rng: np.random.Generator
+) -> Plan:
+    """Resolve a scenario's crossover block and its traffic.
 
     Raises
     ------
+    WorkloadError
+        If the workload cannot be read.
     ScenarioError
         If it has none, if no P arm is among its arms, or if a prompt does not fit the KV pool.
     """
@@ -83,11 +75,8 @@ def make_plan(scenario: Scenario, profile: Profile, middle: TurnModel, cloud: Tu
         raise ScenarioError(f"scenario '{scenario.name}': crossover.arms needs append-d and at least one P arm")
     pools = [group.kv_pool_tokens for group in scenario.fleet if group.kv_pool_tokens is not None]
     pool = min(pools, default=profile.kv_pool_tokens)
-    need = max(
-        max(grid.total_tokens) + grid.output_tokens,
-        max(grid.fixed_cached_tokens),
-        grid.headline_cached_tokens + grid.headline_new_tokens,
-    )
+    headline_tokens = grid.headline_cached_tokens + grid.headline_new_tokens
+    need = max(max(grid.total_tokens) + grid.output_tokens, headline_tokens, *grid.fixed_cached_tokens)
     taken = grid.residents * grid.resident_context_tokens
     if need + taken > pool:
         raise ScenarioError(
@@ -110,20 +99,25 @@ def make_plan(scenario: Scenario, profile: Profile, middle: TurnModel, cloud: Tu
     for question in questions:
         middle.handoff(question.arm, question.transport)
     return Plan(
-        scenario=scenario, grid=grid, profile=profile, middle=middle, cloud=cloud, questions=questions
+        scenario=scenario,
+        grid=grid,
+        profile=profile,
+        middle=middle,
+        cloud=cloud,
+        questions=questions,
+        traffic=traffic_of(scenario, grid, rng),
     )
 
 
-def rates_of(plan: Plan, total_tokens: int) -> tuple[float, ...]:
-    """Return the cache rates to look at for a prompt length: the grid's, and finer ones near each crossing."""
+def rates_of(plan: Plan, question: Question, total_tokens: int) -> tuple[float, ...]:
+    """Return the cache rates to look at for a P arm and prompt length: the grid's, and finer ones near its crossing."""
+    largest = 1.0 - SMALLEST_NEW_TOKENS / total_tokens
     rates = {round(rate, 4) for rate in plan.grid.cache_rates}
-    for question in plan.questions:
-        found = cache_rate_crossing(plan.middle, plan.cloud, question, total_tokens)
-        for value in found.values[-1:]:
-            rates |= {round(value + step, 3) for step in FINE_STEPS if 0.0 < value + step <= LARGEST_RATE}
-            if value > max(plan.grid.cache_rates):
-                rates.add(LARGEST_RATE)
-    return tuple(sorted(rates))
+    found = cache_rate_crossing(plan.middle, plan.cloud, question, total_tokens, load=plan.loaded)
+    for value in found.values[-1:]:
+        step = min(LARGEST_STEP, 0.25 * (1.0 - value))
+        rates |= {round(value + count * step, 4) for count in FINE_STEPS if 0.0 < value + count * step < largest}
+    return tuple(sorted({*rates, round(largest, 4)}))
 
 
 def tokens_at(total_tokens: int, rate: float) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +10,13 @@ import numpy as np
 from ppdsim import __version__, compose
 from ppdsim.analytical.crossing import Found, sampled_crossing
 from ppdsim.analytical.question import Question
-from ppdsim.answers import ArmCurve, BreakEvenPoint, Crossing, CrossoverAnswer, Interval
+from ppdsim.answers import SIMULATED, WITH_WAITS, ArmCurve, BreakEvenPoint, Crossing, CrossoverAnswer, Interval
 from ppdsim.card import card_of
-from ppdsim.crossover import analytic, words
+from ppdsim.cost.base import Array
+from ppdsim.crossover import words
+from ppdsim.crossover.arms import arm_curve, choice_of
+from ppdsim.crossover.breakeven import break_even_point, breakeven_map
+from ppdsim.crossover.levels import crossing_of, crossings, slider_table
 from ppdsim.crossover.plan import Plan, make_plan, rates_of, tokens_at
 from ppdsim.crossover.simulated import Bench, Simulated
 from ppdsim.profile import Profile
@@ -42,11 +46,10 @@ def crossover(
     """
     middle = compose.central(profile)
     cloud = compose.cloud(profile, another_run=True)
-    plan = make_plan(scenario, profile, middle, cloud)
-    rates = {total: rates_of(plan, total) for total in plan.grid.total_tokens}
-    idle = analytic.crossings(plan)
-    picked = np.linspace(0, len(cloud.prefill.floor_s) - 1, plan.grid.draws).round().astype(int)  # type: ignore[arg-type]
-    bench = Bench(plan, [compose.scalar(cloud, int(i)) for i in picked], np.random.default_rng(seed))
+    plan = make_plan(scenario, profile, middle, cloud, np.random.default_rng(seed))
+    idle = crossings(plan)
+    draws = compose.some_draws(profile, plan.grid.draws, another_run=True)
+    bench = Bench(plan, draws)
     jobs = len(plan.questions) * (len(plan.grid.total_tokens) + len(plan.grid.fixed_cached_tokens) + 1)
     done = 0
 
@@ -58,15 +61,11 @@ def crossover(
     curves: list[ArmCurve] = []
     simulated: list[Crossing] = []
     for total in plan.grid.total_tokens:
-        curves.append(_append_curve(plan, bench, total, rates[total]))
+        rates = {question: rates_of(plan, question, total) for question in plan.questions}
+        curves.append(_append_curve(plan, bench, total, tuple(sorted(set().union(*rates.values())))))
         for question in plan.questions:
-            curve, found = _handoff_curve(plan, bench, question, total, rates[total])
-            curves.append(curve)
-            simulated.append(
-                analytic.crossing_of(
-                    question, found, axis="r", fixed_tokens=total, source="simulated", outside=any(curve.extrapolated)
-                )
-            )
+            curves.append(_handoff_curve(plan, bench, question, total, rates[question]))
+            simulated.append(_simulated_rate(plan, bench, question, total, rates[question]))
             step()
     for question in plan.questions:
         for cached in plan.grid.fixed_cached_tokens:
@@ -88,15 +87,14 @@ def crossover(
         settings=_settings(plan, seed),
         profile=card_of(profile),
         curves=tuple(curves),
-        crossings=tuple([*idle, *simulated]),
-        maps=tuple(analytic.breakeven_map(plan, question) for question in plan.questions),
+        crossings=(*idle, *simulated),
+        maps=tuple(breakeven_map(plan, question) for question in plan.questions),
         sliders=tuple(
-            analytic.slider_table(plan, question, total)
-            for question in plan.questions
-            for total in plan.grid.total_tokens
+            slider_table(plan, question, total) for question in plan.questions for total in plan.grid.total_tokens
         ),
         points=tuple(points),
-        differences=words.differences(_pairs(plan, idle, simulated), _mean_waits_ms(curves)),
+        differences=words.differences(idle, simulated, curves, plan.grid.gamma),
+        findings=words.shares_on_d(plan),
         caveats=words.caveats(plan),
         provenance=tuple({**profile.provenance, "profile": profile.id, "ppdsim": __version__}.items()),
     )
@@ -107,7 +105,8 @@ def _settings(plan: Plan, seed: int) -> tuple[tuple[str, str], ...]:
     return (
         ("gamma (price of a stalled stream-second)", f"{grid.gamma:g}"),
         ("resident streams on D", f"{grid.residents} of {grid.resident_context_tokens} tokens each"),
-        ("turns arrive", f"Poisson, {grid.turn_rate_per_s:g} per s, {grid.turns} of {grid.output_tokens} output tokens"),
+        ("turns arrive", plan.traffic.name),
+        ("answers", f"{plan.traffic.mean_output_tokens:.0f} tokens on average"),
         ("cache on P", grid.prefill_cache),
         ("draws simulated", f"{grid.draws}"),
         ("seed", f"{seed}"),
@@ -132,62 +131,56 @@ def _with_simulation(curve: ArmCurve, samples: list[Simulated], gamma: float) ->
 
 def _append_curve(plan: Plan, bench: Bench, total: int, rates: tuple[float, ...]) -> ArmCurve:
     samples = [bench.append(*tokens_at(total, rate)) for rate in rates]
-    return _with_simulation(analytic.arm_curve(plan, None, total, rates), samples, plan.grid.gamma)
+    return _with_simulation(arm_curve(plan, None, total, rates), samples, plan.grid.gamma)
 
 
-def _handoff_curve(
-    plan: Plan, bench: Bench, question: Question, total: int, rates: tuple[float, ...]
-) -> tuple[ArmCurve, Found]:
-    pairs = [tokens_at(total, rate) for rate in rates]
-    appends = [bench.append(*pair) for pair in pairs]
-    handoffs = [bench.handoff(question, *pair) for pair in pairs]
-    curve = _with_simulation(analytic.arm_curve(plan, question, total, rates), handoffs, plan.grid.gamma)
-    return curve, _simulated_crossing(plan, np.array(rates), appends, handoffs)
+def _handoff_curve(plan: Plan, bench: Bench, question: Question, total: int, rates: tuple[float, ...]) -> ArmCurve:
+    samples = [bench.handoff(question, *tokens_at(total, rate)) for rate in rates]
+    return _with_simulation(arm_curve(plan, question, total, rates), samples, plan.grid.gamma)
+
+
+def _simulated_rate(plan: Plan, bench: Bench, question: Question, total: int, rates: tuple[float, ...]) -> Crossing:
+    found = _simulated_crossing(plan, bench, question, np.array(rates), [tokens_at(total, rate) for rate in rates])
+    return crossing_of(plan, question, found, axis="r", fixed_tokens=total, source=SIMULATED)
 
 
 def _simulated_crossing(
-    plan: Plan, axis: np.ndarray, appends: list[Simulated], handoffs: list[Simulated]
+    plan: Plan, bench: Bench, question: Question, axis: Array, pairs: Sequence[tuple[int, int]]
 ) -> Found:
     gamma = plan.grid.gamma
+    appends = [bench.append(*pair) for pair in pairs]
+    handoffs = [bench.handoff(question, *pair) for pair in pairs]
     middle = np.array([p.middle.j_s(gamma) - d.middle.j_s(gamma) for p, d in zip(handoffs, appends, strict=True)])
     draws = np.array([p.j_s(gamma) - d.j_s(gamma) for p, d in zip(handoffs, appends, strict=True)]).T
     return sampled_crossing(axis, middle, draws)
 
 
-def _simulated_new_tokens(
-    plan: Plan, bench: Bench, question: Question, cached: int, idle: list[Crossing]
-) -> Crossing:
+def _simulated_new_tokens(plan: Plan, bench: Bench, question: Question, cached: int, idle: list[Crossing]) -> Crossing:
+    """Return m* at a fixed prefix, looked for around the one that the formula with waits expects."""
     expected = next(
         c
         for c in idle
-        if c.axis == "new_tokens"
-        and c.fixed_tokens == cached
-        and c.against == analytic.choice_of(question)
+        if (c.source, c.axis, c.fixed_tokens) == (WITH_WAITS, "new_tokens", cached)
+        and c.against == choice_of(question)
         and c.previous_output_tokens == question.previous_output_tokens
-        and c.handoff_stall_s == plan.first_stall_s
     )
     sizes: tuple[int, ...] = FALLBACK_NEW_TOKENS
     if expected.values:
         sizes = tuple(sorted({max(1, round(share * expected.values[-1])) for share in SPREAD_NEW_TOKENS}))
     room = plan.profile.kv_pool_tokens - cached - plan.grid.residents * plan.grid.resident_context_tokens
-    sizes = tuple(size for size in sizes if size + 2 * plan.grid.output_tokens < room)
+    sizes = tuple(size for size in sizes if size + 2 * max(plan.traffic.output_tokens) < room)
     found = _simulated_crossing(
-        plan,
-        np.array(sizes, dtype=np.float64),
-        [bench.append(cached, size) for size in sizes],
-        [bench.handoff(question, cached, size) for size in sizes],
+        plan, bench, question, np.array(sizes, dtype=np.float64), [(cached, size) for size in sizes]
     )
-    return analytic.crossing_of(
-        question, found, axis="new_tokens", fixed_tokens=cached, source="simulated", outside=expected.extrapolated
-    )
+    return crossing_of(plan, question, found, axis="new_tokens", fixed_tokens=cached, source=SIMULATED)
 
 
 def _points(plan: Plan, bench: Bench, question: Question) -> list[BreakEvenPoint]:
     """Return the headline turn's N* and gamma* for every assumed S_P; the simulated ones at S_P = 0."""
-    cached, new = plan.grid.headline_cached_tokens, plan.grid.headline_new_tokens
+    cached, new = plan.headline_tokens
     out = []
     for stall_ms in plan.grid.handoff_stall_ms:
-        point = analytic.point(plan, replace(question, handoff_stall_s=stall_ms / 1e3), cached, new)
+        point = break_even_point(plan, replace(question, handoff_stall_s=stall_ms / 1e3), cached, new)
         if stall_ms == 0.0 and plan.grid.residents:
             append, handoff = bench.append(cached, new), bench.handoff(question, cached, new)
             gain = handoff.middle.ttft_s - append.middle.ttft_s
@@ -212,19 +205,3 @@ def _ratio(gain_s: float, lost_s: float) -> float:
     if lost_s <= 0.0:
         return float("inf") if gain_s >= 0.0 else 0.0
     return max(gain_s / lost_s, 0.0)
-
-
-def _pairs(plan: Plan, idle: list[Crossing], simulated: list[Crossing]) -> list[tuple[Crossing, Crossing]]:
-    def key(c: Crossing) -> tuple[object, ...]:
-        return (c.against, c.axis, c.fixed_tokens, c.previous_output_tokens)
-
-    known = {key(c): c for c in idle if c.handoff_stall_s == plan.first_stall_s}
-    return [(known[key(c)], c) for c in simulated if c.axis == "r"]
-
-
-def _mean_waits_ms(curves: list[ArmCurve]) -> tuple[float, float]:
-    waits = {
-        flag: [w for c in curves for w in c.wait_s if (c.arm.arm == "append-d") is flag and np.isfinite(w)]
-        for flag in (True, False)
-    }
-    return 1e3 * float(np.mean(waits[True])), 1e3 * float(np.mean(waits[False]))

@@ -1,4 +1,4 @@
-"""The simulated side: turns arrive Poisson at a node pair while residents decode, the same arrivals for every arm.
+"""The simulated side: turns arrive at a node pair while residents decode, the same arrivals for every arm.
 
 J of an arm is the mean over turns of ``TTFT + gamma x (stream-seconds that others lost to the turn)``. The append runs
 on a unified node (what it was measured on), a hand-off on one P and one D. Intervals come from the profile's draws:
@@ -58,10 +58,9 @@ class Simulated:
 class Bench:
     """Runs single turns through small fleets; remembers the append, which every P arm is compared with."""
 
-    def __init__(self, plan: Plan, draws: Sequence[TurnModel], rng: np.random.Generator) -> None:
+    def __init__(self, plan: Plan, draws: Sequence[TurnModel]) -> None:
         self._plan = plan
         self._draws = draws
-        self._arrivals_s = np.cumsum(rng.exponential(1.0 / plan.grid.turn_rate_per_s, plan.grid.turns))
         self._known: dict[tuple[object, ...], Simulated] = {}
 
     def append(self, cached_tokens: int, new_tokens: int) -> Simulated:
@@ -75,12 +74,10 @@ class Bench:
     def _measure(self, question: Question | None, cached_tokens: int, new_tokens: int) -> Simulated:
         on_p = 0
         if question is not None:
-            on_p = int(
-                np.asarray(cached_on_p(question, float(cached_tokens), self._plan.middle.page_size_tokens))
-            )
+            on_p = int(np.asarray(cached_on_p(question, float(cached_tokens), self._plan.middle.page_size_tokens)))
         key = (question and (question.arm, question.transport), cached_tokens, new_tokens, on_p)
         if key not in self._known:
-            turns = len(self._arrivals_s)
+            turns = len(self._plan.traffic.arrivals_s)
             few = min(TURNS_OF_A_DRAW, turns)
 
             def run(model: TurnModel, count: int) -> Sample:
@@ -119,10 +116,15 @@ class Bench:
                 residents=grid.residents,
                 resident_context_tokens=grid.resident_context_tokens,
             )
-        turn = TurnSpec(new_tokens=new_tokens, output_tokens=grid.output_tokens, think_s=0.0)
+        traffic = self._plan.traffic
+        arrivals = zip(traffic.arrivals_s[:count].tolist(), traffic.output_tokens, strict=False)
         conversations = [
-            Conversation(conversation_id=i, arrival_s=float(time), turns=(turn,))
-            for i, time in enumerate(self._arrivals_s[:count])
+            Conversation(
+                conversation_id=i,
+                arrival_s=time,
+                turns=(TurnSpec(new_tokens=new_tokens, output_tokens=output_tokens),),
+            )
+            for i, (time, output_tokens) in enumerate(arrivals)
         ]
         results = run_cluster(
             spec,
@@ -133,7 +135,7 @@ class Bench:
         columns = results.turns
         return Sample(
             ttft_s=float(np.mean(columns["ttft_s"])),
-            tpot_s=float(np.nanmean(columns["tpot_s"])) if grid.output_tokens > 1 else float("nan"),
+            tpot_s=float(np.nanmean(columns["tpot_s"])) if max(traffic.output_tokens) > 1 else float("nan"),
             e2e_s=float(np.mean(columns["e2e_s"])),
             kv_transfer_s=float(np.mean(columns["kv_transfer_s"])),
             lost_s=float(np.mean(columns["resident_stall_s"])),

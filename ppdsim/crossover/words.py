@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ppdsim.answers import BreakEvenPoint, Crossing, CrossingKind
+import numpy as np
+
+from ppdsim.analytical.question import j_gain_s
+from ppdsim.answers import WITH_WAITS, ArmCurve, BreakEvenPoint, Crossing
 from ppdsim.crossover.plan import Plan
-from ppdsim.types import Tag
+from ppdsim.types import Arm, Tag
+from ppdsim.units import MS_PER_S
 
 NAMES = {"nvlink": "NVLink", "tcp": "TCP", "rdma": "RDMA"}
-NOTEWORTHY = 0.1
-"""Difference of two J that is worth a sentence [share of the larger]."""
+CLOSE = 0.005
+"""Difference of two cache rates that is not worth a sentence [1]; the simulated grid is no finer."""
 
 
 def link(against: str, transport: str) -> str:
@@ -39,36 +43,89 @@ def headline(points: Sequence[BreakEvenPoint], gamma: float) -> str:
     )
 
 
-def differences(pairs: Sequence[tuple[Crossing, Crossing]], waits_ms: tuple[float, float]) -> tuple[str, ...]:
-    """Return a sentence for every r* whose simulated value leaves the analytical interval."""
+def differences(
+    formulas: Sequence[Crossing], simulated: Sequence[Crossing], curves: Sequence[ArmCurve], gamma: float
+) -> tuple[str, ...]:
+    """Return a sentence for every simulated r* outside the interval of the formula with waits: by how much, and why.
+
+    The why is the difference of the two accounts of J at the simulated cache rate nearest to the formula's crossing.
+    """
+    with_waits = {_key(c): c for c in formulas if c.source == WITH_WAITS}
     out: list[str] = []
-    for analytical, simulated in pairs:
-        where = f"{analytical.against.label}, prompt of {analytical.fixed_tokens}, o = {analytical.previous_output_tokens}"
-        if analytical.kind is not simulated.kind:
-            if CrossingKind.SEVERAL in (analytical.kind, simulated.kind) and analytical.values and simulated.values:
-                continue
-            out.append(
-                f"{where}: idle formula says {_word(analytical)}, simulation under load says {_word(simulated)}; "
-                "the simulation sees the grid's cache rates only, and waits the formula leaves out."
+    for found in simulated:
+        if found.axis != "r":
+            continue
+        formula = with_waits[_key(found)]
+        gap = _gap(formula, found)
+        if gap:
+            where = (
+                f"{found.against.label}, prompt of {found.fixed_tokens} tokens, "
+                f"previous answer of {found.previous_output_tokens}"
             )
-        elif analytical.values and simulated.values:
-            gap = simulated.values[-1] - analytical.values[-1]
-            low, high = (analytical.interval.low, analytical.interval.high) if analytical.interval else (0.0, 1.0)
-            if not low <= simulated.values[-1] <= high:
-                out.append(
-                    f"{where}: simulated r* is {gap:+.3f} from the idle formula's {analytical.values[-1]:.3f}."
-                )
-    if out:
-        out.append(
-            f"Why: under load an append waits {waits_ms[0]:.1f} ms on average for its turn between decode steps and "
-            f"a hand-off {waits_ms[1]:.1f} ms behind others; turns that are still decoding are stalled too, so more than "
-            "the residents lose; and the idle formula has neither."
-        )
+            out.append(f"{where}: {gap}. {_why(found, formula, curves, gamma)}")
     return tuple(out)
+
+
+def _key(crossing: Crossing) -> tuple[object, ...]:
+    return (crossing.against, crossing.axis, crossing.fixed_tokens, crossing.previous_output_tokens)
+
+
+def _gap(formula: Crossing, found: Crossing) -> str | None:
+    if not formula.values or not found.values:
+        if formula.kind is found.kind:
+            return None
+        return f"the formula with waits says {_word(formula)}, the simulation {_word(found)}"
+    low, high = (formula.interval.low, formula.interval.high) if formula.interval else (formula.values[0],) * 2
+    if low - CLOSE <= found.values[-1] <= high + CLOSE:
+        return None
+    return f"the simulation puts r* at {found.values[-1]:.3f}, the formula with waits at {formula.values[-1]:.3f}"
+
+
+def _why(found: Crossing, formula: Crossing, curves: Sequence[ArmCurve], gamma: float) -> str:
+    at = (found.values or formula.values)[-1]
+    handoff = next(c for c in curves if _is_of(c, found))
+    append = next(c for c in curves if c.arm.arm == Arm.APPEND_D.value and c.total_tokens == found.fixed_tokens)
+    rate = min(handoff.cache_rate, key=lambda r: abs(r - at))
+    parts = []
+    for name, curve in (("append", append), ("hand-off", handoff)):
+        i = min(range(len(curve.cache_rate)), key=lambda j: abs(curve.cache_rate[j] - rate))
+        waited = curve.simulated_ttft_s[i] - curve.ttft_s[i]
+        lost = gamma * curve.simulated_lost_s[i] - (curve.j_s[i] - curve.ttft_s[i] - curve.wait_s[i])
+        parts.append(
+            f"the {name} waits {waited * MS_PER_S:.0f} ms (formula: {curve.wait_s[i] * MS_PER_S:.0f}) "
+            f"and costs the others {lost * MS_PER_S:+.0f} ms beyond it"
+        )
+    return f"At r = {rate:.3f}, in the simulation " + "; ".join(parts) + "."
+
+
+def _is_of(curve: ArmCurve, crossing: Crossing) -> bool:
+    return (curve.arm, curve.total_tokens, curve.previous_output_tokens) == (
+        crossing.against,
+        crossing.fixed_tokens,
+        crossing.previous_output_tokens,
+    )
 
 
 def _word(crossing: Crossing) -> str:
     return f"r* = {crossing.values[-1]:.3f}" if crossing.values else crossing.kind.value
+
+
+def shares_on_d(plan: Plan) -> tuple[str, ...]:
+    """Return, for each P arm, the share of the workload's follow-up turns that an idle D appends more cheaply."""
+    traffic = plan.traffic
+    if not len(traffic.new_tokens):
+        return ()
+    out = []
+    for question in plan.questions:
+        if question.previous_output_tokens == plan.grid.previous_output_tokens[0]:
+            gain = np.asarray(j_gain_s(plan.middle, question, traffic.cached_tokens, traffic.new_tokens))
+            over = link(question.arm.value, question.transport.value)
+            out.append(
+                f"Of the workload's {len(gain)} follow-up turns, {np.mean(gain > 0.0):.0%} are cheaper on D than over "
+                f"{over} with {question.residents} streams decoding there (median: "
+                f"{np.median(traffic.new_tokens):.0f} new tokens on {np.median(traffic.cached_tokens):.0f})."
+            )
+    return tuple(out)
 
 
 def caveats(plan: Plan) -> tuple[str, ...]:
@@ -90,7 +147,8 @@ def caveats(plan: Plan) -> tuple[str, ...]:
     if floor is not None and floor.tag is Tag.PRIOR:
         out.append(
             f"Intervals are for another run of such a machine: its launch floor may be anywhere from "
-            f"{floor.low * 1e3:g} to {floor.high * 1e3:g} ms ({floor.tag.value}). 'ppdsim fit --anchor' narrows it."
+            f"{floor.low * MS_PER_S:g} to {floor.high * MS_PER_S:g} ms ({floor.tag.value}). "
+            "'ppdsim fit --anchor' narrows it."
         )
     out += [f"{name}: {Tag.MECHANISM.value}." for name in unmeasured]
     return tuple(out)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from analytical.closed_forms import A, ALPHA, WIRE, constants
+from analytical.closed_forms import ALPHA, WIRE, A, constants
 from curve_cases import turn_model
 from hypothesis import given
 from hypothesis import strategies as st

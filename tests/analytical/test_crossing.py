@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from analytical.closed_forms import A, ALPHA, L_STAR, WIRE, constants
+from analytical.closed_forms import ALPHA, L_STAR, WIRE, A, constants
 from curve_cases import turn_model
 
 from ppdsim.analytical.crossing import cache_rate_crossing, new_tokens_crossing

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from curve_cases import PREFILL
-from dataclasses import replace
 
 from ppdsim.cost.prefill import PREFILL_GRAPH_SIZES_TOKENS, PrefillCurve, PrefillWork, chunks
 

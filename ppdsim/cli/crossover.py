@@ -1,0 +1,64 @@
+"""``ppdsim crossover``: the main job, from a scenario to the answer in one sentence and the report."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import typer
+
+from ppdsim.cli.common import (
+    JsonOption,
+    OutOption,
+    ProfileOption,
+    QuietOption,
+    ScenarioArgument,
+    SeedOption,
+    SetOption,
+    TraceOption,
+    check_folder,
+    overrides,
+    progress,
+    wrote,
+)
+
+
+def crossover(
+    scenario: ScenarioArgument,
+    out: OutOption = Path("out"),
+    profile: ProfileOption = None,
+    seed: SeedOption = None,
+    trace: TraceOption = None,
+    settings: SetOption = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Find where an append on the decode machine stops paying: crossover.json and report.html.
+
+    Example: ppdsim crossover cache-rate -o out
+    """
+    from ppdsim import library
+    from ppdsim import profile as profiles
+    from ppdsim.answers import to_json
+    from ppdsim.crossover import crossover as run
+    from ppdsim.report import write_report
+    from ppdsim.scenario import load, with_trace
+
+    check_folder(out)
+    chosen = load(scenario, overrides(settings, profile=profile))
+    if trace is not None:
+        chosen = with_trace(chosen, trace)
+    measured = profiles.load(library.find("profile", chosen.profile))
+    with progress("simulating", quiet=quiet) as advance:
+        answer = run(chosen, measured, seed=chosen.seed if seed is None else seed, progress=advance)
+    document = to_json(answer)
+    out.mkdir(parents=True, exist_ok=True)
+    temporary = out / ".crossover.json.part"
+    temporary.write_bytes(document)
+    report = write_report(answer, out / "report.html")
+    os.replace(temporary, out / "crossover.json")
+    if json:
+        typer.echo(document, nl=False)
+    elif not quiet:
+        typer.echo(answer.headline)
+    wrote([out / "crossover.json", report], quiet=quiet)

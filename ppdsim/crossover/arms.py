@@ -1,0 +1,95 @@
+"""One arm over the cache rate at a fixed prompt: TTFT and stall with their bands, waits, J."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ppdsim import compose
+from ppdsim.analytical.question import Question, cached_on_p
+from ppdsim.answers import ArmChoice, ArmCurve
+from ppdsim.cost.base import Array
+from ppdsim.crossover.plan import Plan, tokens_at
+from ppdsim.points import Point
+from ppdsim.predict import extrapolated
+from ppdsim.turn import TurnModel
+from ppdsim.types import Arm, Transport
+
+
+def choice_of(question: Question | None) -> ArmChoice:
+    """Return the arm's name; None is the append on D."""
+    if question is None:
+        return ArmChoice(arm=Arm.APPEND_D.value, transport=Transport.NONE.value)
+    return ArmChoice(arm=question.arm.value, transport=question.transport.value)
+
+
+def is_extrapolated(plan: Plan, question: Question | None, cached_tokens: float, new_tokens: float) -> bool:
+    """Return whether the append at (cached, new), or the question's P arm, rests on what nobody measured."""
+    asked: list[tuple[Arm, Transport, float | None]] = [(Arm.APPEND_D, Transport.NONE, None)]
+    if question is not None:
+        on_p = float(np.asarray(cached_on_p(question, cached_tokens, plan.middle.page_size_tokens)))
+        asked.append((question.arm, question.transport, on_p))
+    return any(
+        extrapolated(
+            plan.profile,
+            Point(
+                kind="prefill",
+                arm=arm,
+                transport=transport,
+                cached_tokens=cached_tokens,
+                new_tokens=new_tokens,
+                batch=0.0,
+                context_tokens=0.0,
+                prefill_cached_tokens=on_p,
+                source={},
+            ),
+        )
+        for arm, transport, on_p in asked
+    )
+
+
+def arm_curve(plan: Plan, question: Question | None, total_tokens: int, rates: Sequence[float]) -> ArmCurve:
+    """Return one arm over the cache rate at a fixed prompt: idle TTFT and stall with bands, waits, J.
+
+    The append (question None) is the same whatever the P arm; its wait is that of the append in front of D.
+    """
+    pairs = [tokens_at(total_tokens, rate) for rate in rates]
+    cached = np.array([pair[0] for pair in pairs], dtype=np.float64)
+    new = np.array([pair[1] for pair in pairs], dtype=np.float64)
+    asked = question or plan.questions[0]
+    loaded = plan.loaded(asked, cached, new)
+    arm = Arm.APPEND_D if question is None else question.arm
+    transport = Transport.NONE if question is None else question.transport
+    on_p = cached_on_p(asked, cached, plan.middle.page_size_tokens)
+    ttft = np.asarray(plan.middle.ttft_s(arm, transport, cached, new, on_p))
+    samples = np.asarray(plan.cloud.ttft_s(arm, transport, cached, new, on_p))
+    band = compose.band(samples, compose.misfit_of(plan.profile, "prefill", arm, transport))
+    stalls = _stalls(plan, plan.cloud, arm, cached, new)
+    stall = _stalls(plan, plan.middle, arm, cached, new)[0]
+    wait = np.asarray(loaded.wait_d_s if question is None else loaded.wait_p_s)
+    j = ttft + wait + plan.grid.gamma * (plan.grid.residents + loaded.decoding_turns) * stall
+    return ArmCurve(
+        arm=choice_of(question),
+        total_tokens=total_tokens,
+        previous_output_tokens=0 if question is None else question.previous_output_tokens,
+        prefill_cache=plan.grid.prefill_cache,
+        cache_rate=tuple(c / total_tokens for c in cached.tolist()),
+        cached_tokens=tuple(int(c) for c in cached),
+        new_tokens=tuple(int(m) for m in new),
+        extrapolated=tuple(is_extrapolated(plan, question, float(c), float(m)) for c, m in pairs),
+        ttft_s=tuple(ttft.tolist()),
+        ttft_low_s=tuple(np.minimum(band.low, ttft).tolist()),
+        ttft_high_s=tuple(np.maximum(band.high, ttft).tolist()),
+        stall_s=tuple(stall.tolist()),
+        stall_low_s=tuple(np.minimum(np.quantile(stalls, 0.05, axis=0), stall).tolist()),
+        stall_high_s=tuple(np.maximum(np.quantile(stalls, 0.95, axis=0), stall).tolist()),
+        wait_s=tuple(wait.tolist()),
+        j_s=tuple(j.tolist()),
+    )
+
+
+def _stalls(plan: Plan, model: TurnModel, arm: Arm, cached: Array, new: Array) -> Array:
+    """Return what each resident loses [s], shape (draws or 1, cache rates)."""
+    found = model.stall_s(arm, cached, new, float(plan.grid.residents), plan.grid.resident_context_tokens)
+    return np.asarray(np.atleast_2d(found) + 0.0 * cached)

@@ -1,0 +1,78 @@
+"""N* and gamma* of the headline's turn, and N* over the plane of (cached_tokens, new_tokens)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ppdsim.analytical.breakeven import Case, break_even, break_even_price, break_even_streams
+from ppdsim.analytical.question import Question
+from ppdsim.answers import BreakevenMap, BreakEvenPoint, Interval
+from ppdsim.cost.base import Array
+from ppdsim.crossover.arms import choice_of, is_extrapolated
+from ppdsim.crossover.plan import Plan
+
+MAP_CACHED_TOKENS = (0, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536)
+MAP_NEW_TOKENS = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 16_384)
+"""Where the map of N* is drawn [tokens]; the last of each lies outside the first grid and is drawn as extrapolated."""
+
+
+def break_even_point(plan: Plan, question: Question, cached_tokens: int, new_tokens: int) -> BreakEvenPoint:
+    """Return N* and gamma* of one turn, idle machines."""
+    found = break_even(plan.middle, question, float(cached_tokens), float(new_tokens))
+    cached, new = np.array([float(cached_tokens)]), np.array([float(new_tokens)])
+    streams = break_even_streams(plan.cloud, question, cached, new)[:, 0]
+    price = float(np.asarray(break_even_price(plan.middle, question, cached, new))[0])
+    prices = np.asarray(break_even_price(plan.cloud, question, cached, new))[:, 0]
+    n_star = _interval(found.streams, streams)
+    if found.case is Case.ABOVE:
+        n_star = Interval(value=found.streams, low=found.streams, high=found.streams)
+    return BreakEvenPoint(
+        against=choice_of(question),
+        cached_tokens=cached_tokens,
+        new_tokens=new_tokens,
+        previous_output_tokens=question.previous_output_tokens,
+        prefill_cache="cold" if question.cold else "warm",
+        handoff_stall_s=question.handoff_stall_s,
+        case=found.case.value,
+        n_star=n_star,
+        gamma_star=_interval(price, prices),
+        simulated_n_star=None,
+        simulated_gamma_star=None,
+        extrapolated=is_extrapolated(plan, question, float(cached_tokens), float(new_tokens)),
+    )
+
+
+def breakeven_map(plan: Plan, question: Question) -> BreakevenMap:
+    """Return N* over (cached_tokens, new_tokens)."""
+    cached, new = np.meshgrid(MAP_CACHED_TOKENS, MAP_NEW_TOKENS, indexing="ij")
+    flat = cached.ravel().astype(np.float64), new.ravel().astype(np.float64)
+    middle = break_even_streams(plan.middle, question, *flat).reshape(cached.shape)
+    samples = break_even_streams(plan.cloud, question, *flat)
+    low, high = (np.quantile(samples, q, axis=0, method="nearest").reshape(cached.shape) for q in (0.05, 0.95))
+
+    def rows(matrix: Array) -> tuple[tuple[float, ...], ...]:
+        return tuple(tuple(float(x) for x in row) for row in matrix)
+
+    return BreakevenMap(
+        against=choice_of(question),
+        previous_output_tokens=question.previous_output_tokens,
+        prefill_cache="cold" if question.cold else "warm",
+        cached_tokens=MAP_CACHED_TOKENS,
+        new_tokens=MAP_NEW_TOKENS,
+        n_star=rows(middle),
+        n_star_low=rows(np.minimum(low, middle)),
+        n_star_high=rows(np.maximum(high, middle)),
+        extrapolated=tuple(
+            tuple(is_extrapolated(plan, question, float(c), float(m)) for m in MAP_NEW_TOKENS)
+            for c in MAP_CACHED_TOKENS
+        ),
+    )
+
+
+def _interval(value: float, samples: Array) -> Interval:
+    finite = samples[np.isfinite(samples)]
+    if not len(finite):
+        return Interval(value=value, low=value, high=value)
+    # An infinite draw (D wins at any batch) is above every finite one, so it may be the upper end.
+    low, high = (float(np.quantile(samples, q, method="nearest")) for q in (0.05, 0.95))
+    return Interval(value=value, low=min(low, value), high=max(high, value))

@@ -1,0 +1,88 @@
+"""The level lines of the answer: r* at fixed prompts, m* at fixed prefixes, and r* at every place of the sliders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ppdsim.analytical.crossing import Found, Load, cache_rate_crossing, cache_rate_table, idle, new_tokens_crossing
+from ppdsim.analytical.question import Question
+from ppdsim.answers import ANALYTICAL, WITH_WAITS, Crossing, SliderTable
+from ppdsim.crossover.arms import choice_of, is_extrapolated
+from ppdsim.crossover.plan import Plan, tokens_at
+from ppdsim.units import MS_PER_S
+
+SLIDER_GAMMAS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
+"""Prices that the report's slider offers [1]."""
+SLIDER_RESIDENTS = (0, 1, 2, 4, 8, 16, 32, 64, 128)
+"""Batches that the report's slider offers [streams]."""
+
+
+def crossings(plan: Plan) -> list[Crossing]:
+    """Return r* at every prompt length and m* at every fixed prefix: idle for every assumed S_P, then with waits."""
+    out: list[Crossing] = []
+    for base in plan.questions:
+        for stall_ms in plan.grid.handoff_stall_ms:
+            question = replace(base, handoff_stall_s=stall_ms / MS_PER_S)
+            out += _of_question(plan, question, idle, ANALYTICAL)
+        out += _of_question(plan, replace(base, handoff_stall_s=plan.first_stall_s), plan.loaded, WITH_WAITS)
+    return out
+
+
+def _of_question(plan: Plan, question: Question, load: Load, source: str) -> Iterator[Crossing]:
+    for total in plan.grid.total_tokens:
+        found = cache_rate_crossing(plan.middle, plan.cloud, question, total, load=load)
+        yield crossing_of(plan, question, found, axis="r", fixed_tokens=total, source=source)
+    for cached in plan.grid.fixed_cached_tokens:
+        found = new_tokens_crossing(plan.middle, plan.cloud, question, cached, load=load)
+        yield crossing_of(plan, question, found, axis="new_tokens", fixed_tokens=cached, source=source)
+
+
+def crossing_of(plan: Plan, question: Question, found: Found, *, axis: str, fixed_tokens: int, source: str) -> Crossing:
+    """Return a search's result with the question it answers; extrapolated where its last crossing is."""
+    outside = False
+    if found.values:
+        last = found.values[-1]
+        at = tokens_at(fixed_tokens, last) if axis == "r" else (fixed_tokens, last)
+        outside = is_extrapolated(plan, question, float(at[0]), float(at[1]))
+    return Crossing(
+        against=choice_of(question),
+        axis=axis,
+        fixed_tokens=fixed_tokens,
+        previous_output_tokens=question.previous_output_tokens,
+        prefill_cache="cold" if question.cold else "warm",
+        gamma=question.gamma,
+        residents=question.residents,
+        handoff_stall_s=question.handoff_stall_s,
+        kind=found.kind,
+        values=found.values,
+        interval=found.interval,
+        share_without=found.share_without,
+        extrapolated=outside,
+        source=source,
+    )
+
+
+def slider_table(plan: Plan, question: Question, total_tokens: int) -> SliderTable:
+    """Return r* for every price and batch that the report's sliders offer, the scenario's own among them."""
+    gammas = tuple(sorted({*SLIDER_GAMMAS, question.gamma}))
+    residents = tuple(sorted({*SLIDER_RESIDENTS, question.residents}))
+    table = cache_rate_table(plan.middle, plan.cloud, question, total_tokens, gammas, residents)
+
+    def part(name: str) -> tuple[tuple[float | None, ...], ...]:
+        return tuple(
+            tuple(None if found.interval is None else float(getattr(found.interval, name)) for found in row)
+            for row in table
+        )
+
+    return SliderTable(
+        against=choice_of(question),
+        total_tokens=total_tokens,
+        previous_output_tokens=question.previous_output_tokens,
+        gammas=gammas,
+        residents=residents,
+        r_star=part("value"),
+        r_star_low=part("low"),
+        r_star_high=part("high"),
+        kind=tuple(tuple(found.kind.value for found in row) for row in table),
+    )

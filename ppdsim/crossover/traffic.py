@@ -1,0 +1,95 @@
+"""The turns that arrive while the residents decode: Poisson at the scenario's rate, or a workload's own arrivals.
+
+A crossover run asks about one size of turn at a time, so of a workload it takes when turns arrive and how long their
+answers are, and which size is typical: the follow-up turns, whose prefix a machine with room for everything would still
+hold. It does not take the sizes one by one: that is what ``ppdsim simulate`` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ppdsim.cost.base import Array
+from ppdsim.errors import WorkloadError
+from ppdsim.scenario import Scenario
+from ppdsim.scenario.schema import CrossoverGrid
+from ppdsim.workload import BLOCK_TOKENS, Conversation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """Arrivals [s] and output tokens of the simulated turns; cached and new tokens of the workload's follow-ups.
+
+    `arrivals_s` and `output_tokens` have shape (turns,); `cached_tokens` and `new_tokens` have shape (follow-ups,),
+    empty where there is no workload or it reuses nothing. `name` says where they come from.
+    """
+
+    name: str
+    arrivals_s: Array
+    output_tokens: tuple[int, ...]
+    cached_tokens: Array
+    new_tokens: Array
+
+    @property
+    def rate_per_s(self) -> float:
+        """Mean arrival rate [1/s]."""
+        return len(self.arrivals_s) / float(self.arrivals_s[-1])
+
+    @property
+    def mean_output_tokens(self) -> float:
+        """Mean answer [tokens]."""
+        return float(np.mean(self.output_tokens))
+
+
+def traffic_of(scenario: Scenario, grid: CrossoverGrid, rng: np.random.Generator) -> Traffic:
+    """Return the traffic of a scenario: its workload's if it has one, else Poisson with the grid's numbers.
+
+    Raises
+    ------
+    WorkloadError
+        If the workload cannot be read, or all its turns arrive at once.
+    """
+    if scenario.workload is None:
+        return Traffic(
+            name=f"Poisson, {grid.turn_rate_per_s:g} per s",
+            arrivals_s=np.cumsum(rng.exponential(1.0 / grid.turn_rate_per_s, grid.turns)),
+            output_tokens=(grid.output_tokens,) * grid.turns,
+            cached_tokens=np.zeros(0),
+            new_tokens=np.zeros(0),
+        )
+    conversations = list(scenario.build_workload().conversations(rng))
+    used = conversations[: grid.turns]
+    arrivals = np.array([conversation.arrival_s for conversation in used])
+    if not len(arrivals) or arrivals[-1] <= 0.0:
+        raise WorkloadError(f"scenario '{scenario.name}': the workload's turns all arrive at once, expected a spread")
+    pairs = _follow_ups(conversations)
+    return Traffic(
+        name=f"{scenario.workload.kind} workload, {len(used)} of {len(conversations)} conversations",
+        arrivals_s=arrivals,
+        output_tokens=tuple(conversation.turns[0].output_tokens for conversation in used),
+        cached_tokens=np.array([cached for cached, _ in pairs], dtype=np.float64),
+        new_tokens=np.array([new for _, new in pairs], dtype=np.float64),
+    )
+
+
+def _follow_ups(conversations: Sequence[Conversation]) -> list[tuple[int, int]]:
+    """Return (cached, new) tokens of every turn whose prefix was seen before, on a machine that forgets nothing."""
+    pairs: list[tuple[int, int]] = []
+    seen: set[int] = set()
+    for conversation in conversations:
+        held = 0
+        for turn in conversation.turns:
+            if turn.block_ids is not None:
+                known = next((i for i, block in enumerate(turn.block_ids) if block not in seen), len(turn.block_ids))
+                seen.update(turn.block_ids)
+                cached = min(known * BLOCK_TOKENS, turn.new_tokens - 1)
+                new = turn.new_tokens - cached
+            else:
+                cached, new = held, turn.new_tokens
+                held += turn.new_tokens + turn.output_tokens
+            if cached:
+                pairs.append((cached, new))
+    return pairs

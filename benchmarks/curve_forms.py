@@ -159,24 +159,24 @@ def handoff_forms(cells: Cells) -> list[Form]:
             (1e-2, 1e-6, 5e-3),
         ),
     ]
-    for half in (128, 256, 512, 1024):
-        forms.append(
-            Form(
-                f"prefix cost saturating at {half} tokens (after)",
-                lambda x, h, w, p, half=half: compose(x, h + p * prefix(x, half), 0, w * (sent(x) + x["m"])),
-                (1e-2, 1e-6, 5e-3),
-            )
+    forms += [
+        Form(
+            f"prefix cost saturating at {half} tokens (after)",
+            lambda x, h, w, p, half=half: compose(x, h + p * prefix(x, half), 0, w * (sent(x) + x["m"])),
+            (1e-2, 1e-6, 5e-3),
         )
-    for half in (1024, 2048, 4096):
-        forms.append(
-            Form(
-                f"and a wire dearer while D holds few tokens ({half})",
-                lambda x, h, w, p, f, half=half: compose(
-                    x, h + p * prefix(x, 256), w * sent(x), x["m"] * (w + f * half / (half + x["held"]))
-                ),
-                (1e-2, 1e-6, 5e-3, 1e-6),
-            )
+        for half in (128, 256, 512, 1024)
+    ]
+    forms += [
+        Form(
+            f"and a wire dearer while D holds few tokens ({half})",
+            lambda x, h, w, p, f, half=half: compose(
+                x, h + p * prefix(x, 256), w * sent(x), x["m"] * (w + f * half / (half + x["held"]))
+            ),
+            (1e-2, 1e-6, 5e-3, 1e-6),
         )
+        for half in (1024, 2048, 4096)
+    ]
     return forms
 
 

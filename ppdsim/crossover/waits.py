@@ -1,11 +1,13 @@
 """The waits of turns that arrive at random at the traffic's rate: they make the formulas comparable with a simulation.
 
 An append waits for other appends (M/D/1) and for its turn between decode steps, of which the overlap scheduler hides
-the launch; a hand-off waits for other forwards on P, for other transfers on the link (M/D/1 each), and for D's next
-step. Turns that have their first token go on decoding and are stalled by later appends too: by Little's law
+the launch; a hand-off waits for other forwards on P, for other transfers on the link (M/D/1 each), and for two
+boundaries of D's steps: D pre-allocates at one, and the KV joins the batch at another, half a step each on average.
+Turns that have their first token go on decoding and are stalled by later appends too: by Little's law
 ``rate x T_step x (output_tokens - 1)`` of them are on the node.
 
-What they do not know: that a transfer starts before its forward has ended, several requests in one forward, and the
+What they do not know: that between its two boundaries a hand-off takes a whole number of steps (its mean over many sizes
+is used), that a transfer starts before its forward has ended, several requests in one forward, and the
 correlation of the two queues. The simulator knows all three.
 """
 
@@ -48,8 +50,8 @@ def under_load(
     forward_p = model.prefill.seconds(prompt - on_p, on_p, model.chunked_prefill_size)
     held = cached_tokens if question.arm is Arm.P_DELTA else cached_tokens * 0.0
     wire = model.handoff(question.arm, question.transport).wire_s(prompt - held, held)
-    join_s = 0.5 * step_s if grid.residents else 0.0
-    wait_p = mg1_wait_s(rate, forward_p) + mg1_wait_s(rate, wire) + join_s
+    boundaries_s = 2 * 0.5 * step_s if grid.residents else 0.0
+    wait_p = mg1_wait_s(rate, forward_p) + mg1_wait_s(rate, wire) + boundaries_s
     return replace(
         question,
         wait_d_s=np.minimum(wait_d, SATURATED_S),

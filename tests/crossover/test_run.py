@@ -1,0 +1,170 @@
+"""The main job on the shipped profile: both accounts of every crossing, consistent with the parts they are made of."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from crossover_cases import SMALL, small_answer
+
+from ppdsim import answers, compose, library, profile
+from ppdsim.analytical.breakeven import break_even
+from ppdsim.analytical.question import Question
+from ppdsim.answers import ANALYTICAL, SIMULATED, WITH_WAITS, CrossingKind
+from ppdsim.crossover import crossover
+from ppdsim.errors import InputError, ScenarioError
+from ppdsim.scenario import load
+from ppdsim.types import Arm, Transport
+
+HANDOFFS = [("p-full", "nvlink"), ("p-full", "tcp"), ("p-delta", "tcp")]
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return profile.load(library.find("profile", "h200x2_llama-3.1-8b_sglang-0.5.17"))
+
+
+@pytest.fixture(scope="module")
+def small():
+    return small_answer()
+
+
+def test_every_question_is_answered_idle_with_waits_and_simulated(small):
+    asked = {(c.against.arm, c.against.transport, c.previous_output_tokens, c.axis, c.source) for c in small.crossings}
+    for arm, transport in HANDOFFS:
+        for o in (0, 350):
+            for axis in ("r", "new_tokens"):
+                for source in (ANALYTICAL, WITH_WAITS, SIMULATED):
+                    assert (arm, transport, o, axis, source) in asked
+    assert {c.handoff_stall_s for c in small.crossings if c.source == ANALYTICAL} == {0.0, 2e-3}
+
+
+def test_the_headline_is_the_first_point_of_every_link(small, shipped):
+    model = compose.central(shipped)
+    for arm, transport in ((Arm.P_FULL, Transport.NVLINK), (Arm.P_FULL, Transport.TCP), (Arm.P_DELTA, Transport.TCP)):
+        expected = break_even(model, Question(arm=arm, transport=transport), 4096.0, 256.0).streams
+        point = next(
+            p
+            for p in small.points
+            if (p.against.arm, p.against.transport, p.previous_output_tokens, p.handoff_stall_s)
+            == (arm.value, transport.value, 0, 0.0)
+        )
+        assert point.n_star.value == pytest.approx(expected)
+        assert point.n_star.low <= point.n_star.value <= point.n_star.high
+        assert f"{expected:.1f} ({point.n_star.low:.1f} to {point.n_star.high:.1f})" in small.headline
+    assert small.headline.startswith("Append 256 tokens to 4096 cached ones on D: over NVLink while fewer than ")
+
+
+def test_a_crossing_is_where_the_two_curves_of_j_meet(small):
+    found = next(
+        c
+        for c in small.crossings
+        if (c.against.transport, c.axis, c.source, c.previous_output_tokens) == ("nvlink", "r", WITH_WAITS, 0)
+    )
+    append = next(c for c in small.curves if c.arm.arm == "append-d")
+    handoff = next(c for c in small.curves if c.arm.transport == "nvlink" and c.previous_output_tokens == 0)
+    append_j = dict(zip(append.cache_rate, append.j_s, strict=True))
+    gain = [j - append_j[r] for r, j in zip(handoff.cache_rate, handoff.j_s, strict=True)]
+    beyond = [g > 0 for r, g in zip(handoff.cache_rate, gain, strict=True) if r > found.values[-1] + 1e-3]
+    assert beyond
+    assert all(beyond)
+    before = [g > 0 for r, g in zip(handoff.cache_rate, gain, strict=True) if r < found.values[0] - 1e-3]
+    assert before
+    assert not any(before)
+
+
+def test_the_simulation_agrees_with_the_formula_with_waits_at_a_light_load():
+    """At 0.2 turns/s nothing queues but full transfers over TCP, so both accounts of J agree.
+
+    A hand-off takes a whole number of D's steps and the formula knows their mean only: half a step of 7 ms.
+    """
+    answer = small_answer("crossover.turns=300", "crossover.draws=1", "crossover.previous_output_tokens=[0]")
+    for curve in answer.curves:
+        if curve.arm.label != "p-full over tcp":
+            half_step_s = 0.0 if curve.arm.arm == "append-d" else 4e-3
+            np.testing.assert_allclose(curve.simulated_j_s, curve.j_s, rtol=0.02, atol=half_step_s)
+
+
+def test_every_simulated_value_lies_in_its_interval(small):
+    for curve in small.curves:
+        bounds = np.array([curve.simulated_j_low_s, curve.simulated_j_s, curve.simulated_j_high_s])
+        assert np.all(np.diff(bounds, axis=0) >= 0.0)
+
+
+def test_waits_grow_with_the_rate_and_move_the_crossing(small):
+    busy = small_answer("crossover.turn_rate_per_s=3.0")
+
+    def wait(answer):
+        return max(next(c for c in answer.curves if c.arm.transport == "nvlink").wait_s)
+
+    assert wait(busy) > 5 * wait(small)
+
+    def with_waits(answer):
+        return next(c for c in answer.crossings if c.against.transport == "nvlink" and c.source == WITH_WAITS)
+
+    assert with_waits(busy).values != with_waits(small).values
+
+
+def test_a_free_stall_makes_the_append_win_always():
+    """gamma = 0 on equal machines: nothing speaks for the hand-off."""
+    free = small_answer("crossover.gamma=0")
+    for crossing in free.crossings:
+        if crossing.source == ANALYTICAL:
+            assert crossing.kind is CrossingKind.ALWAYS_D
+
+
+def test_the_same_seed_gives_the_same_bytes(small):
+    scenario = load("cache-rate", list(SMALL))
+    again = crossover(scenario, profile.load(library.find("profile", scenario.profile)), seed=0)
+    assert answers.to_json(again) == answers.to_json(small)
+
+
+def test_progress_ends_at_its_total():
+    seen = []
+    scenario = load("cache-rate", [*SMALL, "crossover.previous_output_tokens=[0]"])
+    crossover(
+        scenario,
+        profile.load(library.find("profile", scenario.profile)),
+        seed=0,
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert [done for done, _ in seen] == list(range(1, len(seen) + 1))
+    assert seen[-1][0] == seen[-1][1]
+
+
+def test_json_has_no_nan_and_says_inf(small):
+    point = replace(small.points[0], n_star=replace(small.points[0].n_star, high=float("inf"), low=float("nan")))
+    document = answers.to_json(replace(small, points=(point,)))
+    loaded = json.loads(document, parse_constant=pytest.fail)
+    assert loaded["points"][0]["n_star"]["high"] == "inf"
+    assert loaded["points"][0]["n_star"]["low"] is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["crossover.total_tokens=[200000]"], "the KV pool holds 160000"),
+        (["crossover.arms=[{arm: append-d, transport: none}, {arm: append-d, transport: none}]"], "at least one P arm"),
+    ],
+)
+def test_an_impossible_question_is_refused_before_anything_runs(settings, message, shipped):
+    with pytest.raises(ScenarioError, match=message):
+        crossover(load("cache-rate", settings), shipped, seed=0)
+
+
+def test_a_scenario_without_a_grid_names_one_that_has_it(shipped):
+    with pytest.raises(ScenarioError, match="'cache-rate' has one"):
+        crossover(load("one-pair", []), shipped, seed=0)
+
+
+def test_an_arm_that_nobody_measured_is_named(shipped):
+    with pytest.raises(InputError, match="rdma"):
+        crossover(
+            load("cache-rate", ["crossover.arms=[{arm: append-d, transport: none}, {arm: p-full, transport: rdma}]"]),
+            shipped.model_copy(
+                update={"curves": tuple(c for c in shipped.curves if c.transport is not Transport.RDMA)}
+            ),
+            seed=0,
+        )

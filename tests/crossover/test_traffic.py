@@ -1,0 +1,81 @@
+"""What a crossover run takes from a workload: when turns arrive, how long answers are, and which turn is typical."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from crossover_cases import SMALL
+
+from ppdsim import library, profile
+from ppdsim.crossover import crossover
+from ppdsim.crossover.traffic import traffic_of
+from ppdsim.errors import WorkloadError
+from ppdsim.scenario import load, with_trace
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def traffic(scenario, seed=0):
+    return traffic_of(scenario, scenario.crossover, np.random.default_rng(seed))
+
+
+def test_without_a_workload_turns_arrive_at_the_grids_rate():
+    found = traffic(load("cache-rate", ["crossover.turns=4000"]))
+    assert found.rate_per_s == pytest.approx(0.2, rel=0.05)
+    assert set(found.output_tokens) == {140}
+    assert not len(found.new_tokens)
+
+
+def test_a_conversation_file_gives_its_arrivals_and_its_follow_up_turns(tmp_path):
+    rows = [
+        {"conversation_id": 1, "turn": 0, "arrival_s": 0.5, "new_tokens": 1000, "output_tokens": 100},
+        {"conversation_id": 1, "turn": 1, "think_s": 1.0, "new_tokens": 50, "output_tokens": 10},
+        {"conversation_id": 1, "turn": 2, "think_s": 1.0, "new_tokens": 70, "output_tokens": 10},
+        {"conversation_id": 2, "turn": 0, "arrival_s": 4.0, "new_tokens": 10, "output_tokens": 3},
+    ]
+    found = traffic(with_trace(load("cache-rate", []), write(tmp_path / "chat.jsonl", rows)))
+    assert found.arrivals_s.tolist() == [0.5, 4.0]
+    assert found.output_tokens == (100, 3)
+    # 1000 + 100 are held before turn 1, and 50 + 10 more before turn 2.
+    assert found.cached_tokens.tolist() == [1100.0, 1160.0]
+    assert found.new_tokens.tolist() == [50.0, 70.0]
+
+
+def test_a_mooncake_file_reuses_by_block(tmp_path):
+    rows = [
+        {"timestamp": 100, "input_length": 1200, "output_length": 5, "hash_ids": [1, 2, 3]},
+        {"timestamp": 1700, "input_length": 1500, "output_length": 5, "hash_ids": [1, 2, 9]},
+        {"timestamp": 2800, "input_length": 1024, "output_length": 5, "hash_ids": [1, 2]},
+    ]
+    found = traffic(with_trace(load("cache-rate", []), write(tmp_path / "mooncake.jsonl", rows)))
+    # The third is wholly known; the engine still computes its last token.
+    assert found.cached_tokens.tolist() == [1024.0, 1023.0]
+    assert found.new_tokens.tolist() == [476.0, 1.0]
+
+
+def test_turns_that_arrive_at_once_are_refused(tmp_path):
+    rows = [{"conversation_id": 1, "turn": 0, "arrival_s": 0.0, "new_tokens": 10, "output_tokens": 3}]
+    with pytest.raises(WorkloadError, match="all arrive at once"):
+        traffic(with_trace(load("cache-rate", []), write(tmp_path / "chat.jsonl", rows)))
+
+
+def test_the_answer_is_about_the_workloads_typical_turn(tmp_path):
+    rows = [
+        row
+        for number in range(10)
+        for row in (
+            {"conversation_id": number, "turn": 0, "arrival_s": 5.0 * number, "new_tokens": 300, "output_tokens": 75},
+            {"conversation_id": number, "turn": 1, "think_s": 2.0, "new_tokens": 200, "output_tokens": 50},
+        )
+    ]
+    scenario = with_trace(load("cache-rate", list(SMALL)), write(tmp_path / "chat.jsonl", rows))
+    answer = crossover(scenario, profile.load(library.find("profile", scenario.profile)), seed=0)
+    assert answer.headline.startswith("Append 200 tokens to 375 cached ones on D")
+    assert len(answer.findings) == 3
+    assert answer.findings[0].startswith("Of the workload's 10 follow-up turns, ")
+    assert ("turns arrive", "conversations workload, 10 of 10 conversations") in answer.settings

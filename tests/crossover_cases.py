@@ -1,0 +1,25 @@
+"""A small crossover question on the shipped profile, quick enough to ask in a test."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from ppdsim import library, profile
+from ppdsim.answers import CrossoverAnswer
+from ppdsim.crossover import crossover
+from ppdsim.scenario import load
+
+SMALL = (
+    "crossover.total_tokens=[8192]",
+    "crossover.cache_rates=[0.2,0.5,0.9]",
+    "crossover.fixed_cached_tokens=[4096]",
+    "crossover.turns=20",
+    "crossover.draws=3",
+)
+
+
+@cache
+def small_answer(*settings: str, seed: int = 0) -> CrossoverAnswer:
+    """Return the answer of ``cache-rate`` made small, with further ``--set`` texts."""
+    scenario = load("cache-rate", [*SMALL, *settings])
+    return crossover(scenario, profile.load(library.find("profile", scenario.profile)), seed=seed)

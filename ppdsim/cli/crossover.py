@@ -35,11 +35,14 @@ def crossover(
 ) -> None:
     """Find where an append on the decode machine stops paying: crossover.json and report.html.
 
+    Ctrl-C while it simulates keeps what the formulas found, in formulas-only.json.
+
     Example: ppdsim crossover cache-rate -o out
     """
     from ppdsim import library
     from ppdsim import profile as profiles
     from ppdsim.answers import to_json
+    from ppdsim.crossover import Interrupted
     from ppdsim.crossover import crossover as run
     from ppdsim.report import write_report
     from ppdsim.scenario import load, with_trace
@@ -49,16 +52,25 @@ def crossover(
     if trace is not None:
         chosen = with_trace(chosen, trace)
     measured = profiles.load(library.find("profile", chosen.profile))
-    with progress("simulating", quiet=quiet) as advance:
-        answer = run(chosen, measured, seed=chosen.seed if seed is None else seed, progress=advance)
+    try:
+        with progress("simulating", quiet=quiet) as advance:
+            answer = run(chosen, measured, seed=chosen.seed if seed is None else seed, progress=advance)
+    except Interrupted as stop:
+        wrote([_save(to_json(stop.answer), out / "formulas-only.json")], quiet=quiet)
+        raise
     document = to_json(answer)
-    out.mkdir(parents=True, exist_ok=True)
-    temporary = out / ".crossover.json.part"
-    temporary.write_bytes(document)
-    report = write_report(answer, out / "report.html")
-    os.replace(temporary, out / "crossover.json")
+    paths = [_save(document, out / "crossover.json"), write_report(answer, out / "report.html")]
     if json:
         typer.echo(document, nl=False)
     elif not quiet:
         typer.echo(answer.headline)
-    wrote([out / "crossover.json", report], quiet=quiet)
+    wrote(paths, quiet=quiet)
+
+
+def _save(document: bytes, path: Path) -> Path:
+    """Write a file that appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_bytes(document)
+    os.replace(temporary, path)
+    return path

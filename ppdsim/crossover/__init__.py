@@ -1,5 +1,5 @@
 """The main job: where the cheaper arm changes, analytical and simulated side by side."""
 
-from ppdsim.crossover.run import crossover
+from ppdsim.crossover.run import Interrupted, crossover
 
-__all__ = ["crossover"]
+__all__ = ["Interrupted", "crossover"]

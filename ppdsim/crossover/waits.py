@@ -6,9 +6,9 @@ boundaries of D's steps: D pre-allocates at one, and the KV joins the batch at a
 Turns that have their first token go on decoding and are stalled by later appends too: by Little's law
 ``rate x T_step x (output_tokens - 1)`` of them are on the node.
 
-What they do not know: that between its two boundaries a hand-off takes a whole number of steps (its mean over many sizes
-is used), that a transfer starts before its forward has ended, several requests in one forward, and the
-correlation of the two queues. The simulator knows all three.
+What they do not know: that between its two boundaries a hand-off takes a whole number of steps (its mean over many
+sizes is used), that a transfer starts before its forward has ended, several requests in one forward, and the correlation
+of the two queues. The simulator knows all four.
 """
 
 from __future__ import annotations

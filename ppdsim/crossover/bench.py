@@ -8,7 +8,7 @@ of the full run, so that the draws add the profile's uncertainty and not their o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -140,7 +140,3 @@ class Bench:
             kv_transfer_s=float(np.mean(columns["kv_transfer_s"])),
             lost_s=float(np.mean(columns["resident_stall_s"])),
         )
-
-
-Progress = Callable[[int, int], None]
-"""Called with (done, total)."""

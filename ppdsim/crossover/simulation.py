@@ -1,0 +1,134 @@
+"""The simulated answer: the same curves, crossings and points, each from turns that were played on loaded machines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ppdsim.analytical.crossing import Found, sampled_crossing
+from ppdsim.analytical.question import Question
+from ppdsim.answers import SIMULATED, WITH_WAITS, ArmCurve, BreakEvenPoint, Crossing, CrossoverAnswer, Interval
+from ppdsim.cost.base import Array
+from ppdsim.crossover import words
+from ppdsim.crossover.arms import choice_of
+from ppdsim.crossover.bench import Bench, Simulated
+from ppdsim.crossover.levels import crossing_of
+from ppdsim.crossover.plan import Plan
+
+SPREAD_NEW_TOKENS = (0.25, 0.5, 0.75, 1.0, 1.35, 2.0, 4.0)
+"""Appends that are simulated around an expected m* [share of it]."""
+FALLBACK_NEW_TOKENS = (64, 256, 1024, 4096)
+"""Appends that are simulated where no m* is expected [tokens]."""
+
+
+def simulated(
+    plan: Plan, bench: Bench, answer: CrossoverAnswer, progress: Callable[[int, int], None]
+) -> CrossoverAnswer:
+    """Return the formulas' answer with everything simulated beside it."""
+    questions = {(choice_of(q), q.previous_output_tokens): q for q in plan.questions}
+    jobs = len(answer.curves) + len(questions) * len(plan.grid.fixed_cached_tokens) + len(answer.points)
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        progress(done, jobs)
+
+    curves: list[ArmCurve] = []
+    found: list[Crossing] = []
+    for curve in answer.curves:
+        question = questions.get((curve.arm, curve.previous_output_tokens))
+        pairs = list(zip(curve.cached_tokens, curve.new_tokens, strict=True))
+        samples = [bench.append(*p) if question is None else bench.handoff(question, *p) for p in pairs]
+        curves.append(_with_simulation(curve, samples, plan.grid.gamma))
+        if question is not None:
+            crossing = _crossing(plan, bench, question, np.array(curve.cache_rate), pairs)
+            found.append(
+                crossing_of(plan, question, crossing, axis="r", fixed_tokens=curve.total_tokens, source=SIMULATED)
+            )
+        step()
+    for question in plan.questions:
+        for cached in plan.grid.fixed_cached_tokens:
+            found.append(_new_tokens(plan, bench, question, cached, answer.crossings))
+            step()
+    points: list[BreakEvenPoint] = []
+    for point in answer.points:
+        points.append(_point(plan, bench, questions[point.against, point.previous_output_tokens], point))
+        step()
+    return replace(
+        answer,
+        curves=tuple(curves),
+        crossings=(*answer.crossings, *found),
+        points=tuple(points),
+        differences=words.differences(answer.crossings, found, curves, plan.grid.gamma),
+    )
+
+
+def _with_simulation(curve: ArmCurve, samples: list[Simulated], gamma: float) -> ArmCurve:
+    draws = np.array([sample.j_s(gamma) for sample in samples])
+    middle = np.array([sample.middle.j_s(gamma) for sample in samples])
+    return replace(
+        curve,
+        simulated_ttft_s=tuple(s.middle.ttft_s for s in samples),
+        simulated_tpot_s=tuple(s.middle.tpot_s for s in samples),
+        simulated_e2e_s=tuple(s.middle.e2e_s for s in samples),
+        simulated_kv_transfer_s=tuple(s.middle.kv_transfer_s for s in samples),
+        simulated_lost_s=tuple(s.middle.lost_s for s in samples),
+        simulated_j_s=tuple(middle.tolist()),
+        simulated_j_low_s=tuple(np.minimum(np.quantile(draws, 0.05, axis=1), middle).tolist()),
+        simulated_j_high_s=tuple(np.maximum(np.quantile(draws, 0.95, axis=1), middle).tolist()),
+    )
+
+
+def _crossing(plan: Plan, bench: Bench, question: Question, axis: Array, pairs: Sequence[tuple[int, int]]) -> Found:
+    gamma = plan.grid.gamma
+    appends = [bench.append(*pair) for pair in pairs]
+    handoffs = [bench.handoff(question, *pair) for pair in pairs]
+    middle = np.array([p.middle.j_s(gamma) - d.middle.j_s(gamma) for p, d in zip(handoffs, appends, strict=True)])
+    draws = np.array([p.j_s(gamma) - d.j_s(gamma) for p, d in zip(handoffs, appends, strict=True)]).T
+    return sampled_crossing(axis, middle, draws)
+
+
+def _new_tokens(plan: Plan, bench: Bench, question: Question, cached: int, formulas: Sequence[Crossing]) -> Crossing:
+    """Return m* at a fixed prefix, looked for around the one that the formula with waits expects."""
+    expected = next(
+        c
+        for c in formulas
+        if (c.source, c.axis, c.fixed_tokens) == (WITH_WAITS, "new_tokens", cached)
+        and c.against == choice_of(question)
+        and c.previous_output_tokens == question.previous_output_tokens
+    )
+    sizes: tuple[int, ...] = FALLBACK_NEW_TOKENS
+    if expected.values:
+        sizes = tuple(sorted({max(1, round(share * expected.values[-1])) for share in SPREAD_NEW_TOKENS}))
+    room = plan.profile.kv_pool_tokens - cached - plan.grid.residents * plan.grid.resident_context_tokens
+    sizes = tuple(size for size in sizes if size + 2 * max(plan.traffic.output_tokens) < room)
+    found = _crossing(plan, bench, question, np.array(sizes, dtype=np.float64), [(cached, size) for size in sizes])
+    return crossing_of(plan, question, found, axis="new_tokens", fixed_tokens=cached, source=SIMULATED)
+
+
+def _point(plan: Plan, bench: Bench, question: Question, point: BreakEvenPoint) -> BreakEvenPoint:
+    """Return the point with the simulated N* and gamma*, which need residents and know S_P = 0 only."""
+    if point.handoff_stall_s != 0.0 or not plan.grid.residents:
+        return point
+    append = bench.append(point.cached_tokens, point.new_tokens)
+    handoff = bench.handoff(question, point.cached_tokens, point.new_tokens)
+    price = _ratio(handoff.middle.ttft_s - append.middle.ttft_s, append.middle.lost_s - handoff.middle.lost_s)
+    gains, losses = handoff.ttft_s - append.ttft_s, append.lost_s - handoff.lost_s
+    prices = [_ratio(gain, loss) for gain, loss in zip(gains, losses, strict=True)]
+    low, high = (float(np.quantile(prices, q, method="nearest")) for q in (0.05, 0.95))
+    gamma = Interval(value=price, low=min(low, price), high=max(high, price))
+    n = plan.grid.residents
+    return replace(
+        point,
+        simulated_gamma_star=gamma,
+        simulated_n_star=Interval(value=gamma.value * n, low=gamma.low * n, high=gamma.high * n),
+    )
+
+
+def _ratio(gain_s: float, lost_s: float) -> float:
+    if lost_s <= 0.0:
+        return float("inf") if gain_s >= 0.0 else 0.0
+    return max(gain_s / lost_s, 0.0)

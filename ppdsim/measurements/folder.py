@@ -1,0 +1,104 @@
+"""Reading a measurement folder: the believable rows by kind, and what was refused."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ppdsim.errors import MeasurementError
+from ppdsim.measurements.impossible import impossible
+from ppdsim.measurements.manifest import Manifest, find_points, read_manifest
+from ppdsim.measurements.rows import (
+    KINDS,
+    DecodeRow,
+    InterferenceRow,
+    LoadRow,
+    PrefillRow,
+    TransferRow,
+    parse_row,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A row that was left out: its number in the file (from 1) and why."""
+
+    row: int
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurements:
+    """The believable rows of one run, what was refused, and where it came from."""
+
+    manifest: Manifest
+    path: Path
+    prefill: tuple[PrefillRow, ...]
+    decode: tuple[DecodeRow, ...]
+    interference: tuple[InterferenceRow, ...]
+    load: tuple[LoadRow, ...]
+    transfer: tuple[TransferRow, ...]
+    refused: tuple[Refused, ...]
+
+    def describe(self) -> str:
+        """Return one line: rows per kind, and how many were refused."""
+        counts = ", ".join(f"{len(getattr(self, kind))} {kind}" for kind in KINDS if getattr(self, kind))
+        return f"{self.manifest.id}: {counts or 'no rows'}; {len(self.refused)} refused"
+
+
+def read(folder: Path) -> Measurements:
+    """Read a measurement folder.
+
+    Raises
+    ------
+    MeasurementError
+        If the folder, the manifest or a line of the points is malformed (file and line are named).
+    """
+    manifest = read_manifest(folder)
+    path = find_points(folder, manifest)
+    kept: dict[str, list[Any]] = {kind: [] for kind in KINDS}
+    refused: list[Refused] = []
+    for number, record in _records(path):
+        row = parse_row(record, where=f"{path}:{number}")
+        reason = impossible(row, manifest)
+        if reason is None:
+            kept[row.kind].append(row)
+        else:
+            refused.append(Refused(row=number, kind=row.kind, reason=reason))
+    return Measurements(
+        manifest=manifest,
+        path=folder,
+        refused=tuple(refused),
+        **{kind: tuple(rows) for kind, rows in kept.items()},
+    )
+
+
+def _open_text(path: Path) -> str:
+    raw = path.read_bytes()
+    try:
+        return (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise MeasurementError(f"{path}: cannot be read as text ({error})") from None
+
+
+def _records(path: Path) -> Iterator[tuple[int, Any]]:
+    """Yield (line number from 1, record) of a JSONL or CSV file; in a CSV an empty field is absent and ``;`` splits."""
+    text = _open_text(path)
+    if ".csv" in path.suffixes:
+        for number, record in enumerate(csv.DictReader(text.splitlines()), start=2):
+            yield number, {k: v.split(";") if v and ";" in v else v for k, v in record.items() if v not in (None, "")}
+        return
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except json.JSONDecodeError as error:
+                raise MeasurementError(
+                    f"{path}:{number}: malformed JSON ({error.msg} at column {error.colno})"
+                ) from None

@@ -1,0 +1,136 @@
+"""The manifest of a measurement folder: machine, model, engine, flags, and the hash of its points."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from ppdsim.errors import MeasurementError
+from ppdsim.measurements.strict import Strict, explain
+from ppdsim.types import Transport
+
+SCHEMA = "ppdsim/measurements/1"
+
+
+class Gpu(Strict):
+    """One kind of GPU; the two limits are data-sheet numbers and set the floor under a believable first token."""
+
+    name: str
+    count: int
+    memory_bandwidth_bytes_per_s: float
+    peak_flops_per_s: float
+    limits_source: str
+
+
+class Model(Strict):
+    """Shape of the dense transformer under test."""
+
+    name: str
+    layers: int
+    kv_heads: int
+    query_heads: int
+    head_dim: int
+    dtype: str
+    dtype_bytes: int
+    matrix_parameters: float
+    vocabulary_parameters: float
+    weights: str
+
+
+class Manifest(Strict):
+    """What was measured, on what, with which flags, and the hash of the points."""
+
+    schema_: Literal["ppdsim/measurements/1"] = Field(default="ppdsim/measurements/1", alias="schema")
+    id: str
+    date: str
+    machine: str
+    gpu: Gpu
+    link: str
+    transports: tuple[Transport, ...]
+    model: Model
+    engine: str
+    engine_version: str
+    libraries: dict[str, str]
+    server_flags: tuple[str, ...]
+    environment: dict[str, str] = Field(default_factory=dict)
+    page_size_tokens: int
+    chunked_prefill_size: int
+    kv_pool_tokens: int
+    max_running_requests: int | None = None
+    tensor_parallel_size: int
+    client: str
+    notes: tuple[str, ...] = ()
+    source: str
+    source_sha256: str | None = None
+    points_file: str
+    points_sha256: str
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    @property
+    def weight_read_floor_s(self) -> float:
+        """Seconds to read all weights once: no forward can be faster [s]."""
+        weights_bytes = (self.model.matrix_parameters + self.model.vocabulary_parameters) * self.model.dtype_bytes
+        return weights_bytes / self.gpu.memory_bandwidth_bytes_per_s
+
+    def first_token_floor_s(self, new_tokens: int) -> float:
+        """Return the least believable TTFT [s] for `new_tokens`: weight read, or 2 x parameters x tokens of FLOPs."""
+        flops = 2.0 * self.model.matrix_parameters * new_tokens
+        return max(self.weight_read_floor_s, flops / self.gpu.peak_flops_per_s)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read ``manifest.json`` of a measurement folder.
+
+    Raises
+    ------
+    MeasurementError
+        If it is missing or malformed; the message names the key.
+    """
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise MeasurementError(
+            f"{folder}: no manifest.json; expected a folder of raw measurements (calibration/measurements/<id>)"
+        )
+    try:
+        content = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise MeasurementError(f"{path}: malformed JSON ({error})") from None
+    return check_manifest(content, where=str(path))
+
+
+def check_manifest(content: Any, *, where: str) -> Manifest:
+    """Check a manifest against the schema.
+
+    Raises
+    ------
+    MeasurementError
+        Naming `where` and the key.
+    """
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as error:
+        raise MeasurementError(f"{where}: {explain(error, tuple(Manifest.model_fields))}") from None
+
+
+def find_points(folder: Path, manifest: Manifest) -> Path:
+    """Return the points file that the manifest names.
+
+    Raises
+    ------
+    MeasurementError
+        If it is not there, or its hash is not the manifest's.
+    """
+    path = folder / manifest.points_file
+    if not path.is_file():
+        raise MeasurementError(f"{folder}: manifest.json names '{manifest.points_file}', which is not there")
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != manifest.points_sha256:
+        raise MeasurementError(
+            f"{path}: sha256 is {found[:12]}, manifest.json says {manifest.points_sha256[:12]}: the points were changed"
+        )
+    return path

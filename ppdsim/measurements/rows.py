@@ -1,0 +1,146 @@
+"""The rows of raw measurements: one kind a class, told apart by ``kind``. Times in seconds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
+from ppdsim.errors import MeasurementError, nearest
+from ppdsim.measurements.strict import Strict, explain
+from ppdsim.types import Arm, Transport
+
+
+class PrefillRow(Strict):
+    """One turn at idle machines: cached_tokens on D (L), new_tokens (m), what P had cached, and the client's TTFT."""
+
+    kind: Literal["prefill"] = "prefill"
+    arm: Arm
+    transport: Transport
+    cached_tokens: int
+    new_tokens: int
+    prefill_cached_tokens: int | None = None
+    found_cached_tokens: int
+    repeat: int
+    elapsed_s: float
+    ttft_s: float
+    itl_s: float | None = None
+    output_tokens: int
+    finish_reason: str
+    retractions: int = 0
+    server_received_unix_s: float | None = None
+    server_dispatched_s: float | None = None
+    server_forward_entry_s: float | None = None
+    server_prefill_finished_s: float | None = None
+    server_first_response_s: float | None = None
+    server_finished_s: float | None = None
+    server_queue_s: float | None = None
+    server_e2e_s: float | None = None
+    server_decode_tokens_per_s: float | None = None
+
+
+class DecodeRow(Strict):
+    """`batch` streams decoding together; `generated_tokens` is how far they had got on average in the window."""
+
+    kind: Literal["decode"] = "decode"
+    batch: int
+    prompt_tokens: int
+    generated_tokens: float
+    gaps: int
+    elapsed_s: float
+    itl_median_s: float
+    itl_mean_s: float
+    window_s: float
+    finish_reason: str
+
+
+class InterferenceRow(Strict):
+    """Appends injected one after another into `batch` decoding streams; one tuple entry an append."""
+
+    kind: Literal["interference"] = "interference"
+    batch: int
+    prompt_tokens: int
+    generated_tokens: float
+    cached_tokens: int
+    new_tokens: int
+    found_cached_tokens: tuple[int, ...]
+    append_ttft_s: tuple[float, ...]
+    stall_gap_s: tuple[float, ...]
+    window_sum_s: tuple[float, ...]
+    window_gaps: tuple[float, ...]
+    itl_base_s: float
+    all_running: bool
+    elapsed_s: float
+    finish_reason: str
+
+
+class LoadRow(Strict):
+    """One turn of a multi-turn load, as the client saw it."""
+
+    kind: Literal["load"] = "load"
+    run: str
+    arm: Arm
+    transport: Transport
+    conversation_id: str
+    turn: int
+    sent_s: float
+    cached_tokens: int
+    new_tokens: int
+    output_tokens: int
+    ttft_s: float
+    tpot_s: float | None
+    itl_max_s: float | None = None
+    e2e_s: float
+    finish_reason: str
+
+
+class TransferRow(Strict):
+    """`size_bytes` in `blocks` pieces over the link alone."""
+
+    kind: Literal["transfer"] = "transfer"
+    transport: Transport
+    size_bytes: int
+    blocks: int
+    repeat: int
+    elapsed_s: float
+    transfer_s: float
+
+
+Row = Annotated[
+    PrefillRow | DecodeRow | InterferenceRow | LoadRow | TransferRow,
+    Field(discriminator="kind"),
+]
+_ROW: TypeAdapter[Any] = TypeAdapter(Row)
+KINDS = ("prefill", "decode", "interference", "load", "transfer")
+
+
+def parse_row(record: Any, *, where: str) -> Any:
+    """Check one record against the schema.
+
+    Raises
+    ------
+    MeasurementError
+        Naming `where`, the field and the nearest valid field name.
+    """
+    if not isinstance(record, dict):
+        raise MeasurementError(f"{where}: expected an object with a 'kind', got {type(record).__name__}")
+    kind = record.get("kind")
+    if kind not in KINDS:
+        raise MeasurementError(f"{where}: kind={kind!r} is not one of {', '.join(KINDS)}{nearest(str(kind), KINDS)}")
+    try:
+        return _ROW.validate_python(record, strict=False)
+    except ValidationError as error:
+        models: dict[str, type[BaseModel]] = {
+            "prefill": PrefillRow,
+            "decode": DecodeRow,
+            "interference": InterferenceRow,
+            "load": LoadRow,
+            "transfer": TransferRow,
+        }
+        model = models[kind]
+        raise MeasurementError(f"{where}: {explain(error, tuple(model.model_fields), tags=KINDS)}") from None
+
+
+def row_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a row."""
+    return _ROW.json_schema()

@@ -1,0 +1,29 @@
+"""The base of everything in a measurement folder: unknown keys are errors, and how such an error reads."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ppdsim.errors import nearest
+
+
+class Strict(BaseModel):
+    """A frozen record without unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def explain(error: ValidationError, fields: tuple[str, ...], *, tags: tuple[str, ...] = ()) -> str:
+    """Put the first schema error in one line: key, what was given, what was expected, nearest key.
+
+    `tags` are the names of union members, which pydantic puts into the key.
+    """
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"] if part not in tags)
+    if first["type"] == "extra_forbidden":
+        return f"unknown key '{key}'{nearest(key, fields)}"
+    if first["type"] == "missing":
+        return f"missing key '{key}'"
+    if first["type"] == "json_invalid":
+        return f"malformed JSON ({first['msg']})"
+    return f"'{key}' = {first.get('input')!r}: {first['msg'].lower()}"

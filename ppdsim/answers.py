@@ -104,7 +104,8 @@ class ArmCurve:
     """One arm at one total prompt length, over the cache rate. All tuples have one entry a cache rate.
 
     ``*_low_s`` and ``*_high_s`` bound the 90 % interval for another run (drift included). The simulated fields are
-    empty when nothing was simulated. `j_s` is at the scenario's own gamma and residents.
+    empty when nothing was simulated. `j_s` is at the scenario's own gamma and residents. ``slider_stall_s[n]`` is
+    `stall_s` with ``slider_residents[n]`` streams, so that the report's sliders draw the J that Python computed.
     """
 
     arm: ArmChoice
@@ -131,6 +132,10 @@ class ArmCurve:
     simulated_j_s: tuple[float, ...] = ()
     simulated_j_low_s: tuple[float, ...] = ()
     simulated_j_high_s: tuple[float, ...] = ()
+    slider_residents: tuple[int, ...] = ()
+    slider_stall_s: tuple[tuple[float, ...], ...] = ()
+    slider_stall_low_s: tuple[tuple[float, ...], ...] = ()
+    slider_stall_high_s: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

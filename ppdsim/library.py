@@ -1,4 +1,4 @@
-"""Find a profile or a scenario by name or by path.
+"""Find a profile, a calibration plan or a scenario by name or by path.
 
 A name is looked up in this order; the first hit wins:
 
@@ -7,7 +7,7 @@ A name is looked up in this order; the first hit wins:
 3. where there is no ``_data``, the checkout that an editable install runs from (``calibration/`` and ``scenarios/``
    beside the package).
 
-Folders 1 and 2 hold ``profiles/`` and ``scenarios/``. Anything with a folder in it, or with the ending of
+Folders 1 and 2 hold ``profiles/``, ``plans/`` and ``scenarios/``. Anything with a folder in it, or with the ending of
 its kind, is a path and is not looked up.
 """
 
@@ -37,6 +37,9 @@ KINDS = {
     "profile": _Kind(
         folder="profiles", checkout_folder="calibration/profiles", ending=".json", listing="ppdsim profiles"
     ),
+    "plan": _Kind(
+        folder="plans", checkout_folder="calibration/plans", ending=".yaml", listing="ppdsim calibrate --help"
+    ),
     "scenario": _Kind(folder="scenarios", checkout_folder="scenarios", ending=".yaml", listing="ppdsim scenarios"),
 }
 
@@ -47,7 +50,7 @@ def user_folder() -> Path:
 
 
 def installed(kind: str) -> dict[str, Path]:
-    """Return every installed file of a kind (``profile`` or ``scenario``) by its name, sorted by name."""
+    """Return every installed file of a kind (``profile``, ``plan`` or ``scenario``) by its name, sorted by name."""
     entry = KINDS[kind]
     package = Path(str(resources.files("ppdsim")))
     packaged = package / "_data"

@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppdsim.cost.base import Array
-from ppdsim.measurements import DecodeRow, InterferenceRow, Measurements, PrefillRow
+from ppdsim.measurements import DecodeRow, InterferenceRow, MeasuredRow, Measurements, PrefillRow
 from ppdsim.types import Arm, Transport
 
 ACCIDENT_RATIO = 1.25
 """Ratio of two repeats above which the larger is an accident [1]; source: the measurement protocol of the grid."""
 
 R = TypeVar("R")
+M = TypeVar("M", bound=MeasuredRow)
 
 
 def cell_value(values: Iterable[float]) -> float:
@@ -74,6 +75,11 @@ def relative_spread(values: Iterable[float]) -> float:
     return 0.5 * (max(found) - min(found)) / float(np.median(found))
 
 
+def _fitted(rows: Iterable[M]) -> list[M]:
+    """Return the rows that may be fitted: neither held out, nor probes, nor outliers."""
+    return [row for row in rows if row.purpose == "fit" and not row.outlier]
+
+
 def _group(rows: Iterable[R], key: Callable[[R], tuple[float, ...]]) -> list[tuple[tuple[float, ...], list[R]]]:
     groups: dict[tuple[float, ...], list[R]] = defaultdict(list)
     for row in rows:
@@ -108,7 +114,7 @@ def _after(row: PrefillRow) -> float:
 
 def prefill_cells(measured: Measurements, arm: Arm, transport: Transport) -> Cells:
     """Return the idle-TTFT cells of one arm and transport."""
-    rows = [row for row in measured.prefill if row.arm is arm and row.transport is transport]
+    rows = [row for row in _fitted(measured.prefill) if row.arm is arm and row.transport is transport]
 
     def key(row: PrefillRow) -> tuple[float, ...]:
         on_p = row.cached_tokens if row.prefill_cached_tokens is None else row.prefill_cached_tokens
@@ -144,19 +150,21 @@ def decode_cells(measured: Measurements) -> Cells:
             "seconds": cell_value(row.itl_median_s for row in group),
             "noise": relative_spread(row.itl_median_s for row in group),
         }
-        for (batch, context), group in _group(measured.decode, key)
+        for (batch, context), group in _group(_fitted(measured.decode), key)
     ]
     return Cells(kind="decode", arm=Arm.APPEND_D, transport=Transport.NONE, **_columns(records))
 
 
-def stall_cells(measured: Measurements) -> Cells:
-    """Return the stall-gap cells: the largest gap that an append opens in resident streams."""
+def stall_cells(measured: Measurements, arm: Arm, transport: Transport) -> Cells:
+    """Return the stall-gap cells: the largest gap that an append (or a hand-off) opens in resident streams."""
 
     def key(row: InterferenceRow) -> tuple[float, ...]:
         return (row.batch, row.prompt_tokens + row.generated_tokens, row.cached_tokens, row.new_tokens)
 
     records = []
-    for (batch, context, cached, new), group in _group(measured.interference, key):
+    for (batch, context, cached, new), group in _group(
+        [row for row in _fitted(measured.interference) if row.arm is arm and row.transport is transport], key
+    ):
         gaps = [gap for row in group for gap in row.stall_gap_s]
         records.append(
             {
@@ -168,7 +176,7 @@ def stall_cells(measured: Measurements) -> Cells:
                 "noise": relative_spread(gaps),
             }
         )
-    return Cells(kind="stall", arm=Arm.APPEND_D, transport=Transport.NONE, **_columns(records))
+    return Cells(kind="stall", arm=arm, transport=transport, **_columns(records))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,12 +196,12 @@ class Grid:
 def grid(measured: Measurements) -> Grid:
     """Return the cells of a run."""
     pairs = sorted(
-        {(row.arm, row.transport) for row in measured.prefill if row.arm is not Arm.APPEND_D},
+        {(row.arm, row.transport) for row in _fitted(measured.prefill) if row.arm is not Arm.APPEND_D},
         key=lambda pair: (pair[0].value, pair[1].value),
     )
     return Grid(
         append=prefill_cells(measured, Arm.APPEND_D, Transport.NONE),
         decode=decode_cells(measured),
-        stall=stall_cells(measured),
+        stall=stall_cells(measured, Arm.APPEND_D, Transport.NONE),
         handoffs=tuple(prefill_cells(measured, arm, transport) for arm, transport in pairs),
     )

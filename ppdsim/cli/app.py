@@ -18,7 +18,8 @@ from ppdsim import __version__
 from ppdsim.errors import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_OK, PpdsimError
 
 COMMANDS = ("crossover", "simulate", "scenarios", "profiles", "show", "predict", "import_", "fit", "schema")
-"""Modules of ppdsim.cli, each with a function of its own name; a trailing underscore is not part of the command."""
+"""Modules of ppdsim.cli, each with a function of its own name; a trailing underscore is not part of the command, and one
+inside becomes a hyphen."""
 
 # typer brings its own copy of click or depends on click, according to its version; this is the class in both.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -47,7 +48,7 @@ def _options(
 
 
 for _name in COMMANDS:
-    app.command(_name.rstrip("_"))(getattr(import_module(f"ppdsim.cli.{_name}"), _name))
+    app.command(_name.rstrip("_").replace("_", "-"))(getattr(import_module(f"ppdsim.cli.{_name}"), _name))
 
 
 def run(arguments: list[str] | None = None) -> int:

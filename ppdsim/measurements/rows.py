@@ -11,7 +11,21 @@ from ppdsim.measurements.strict import Strict, explain
 from ppdsim.types import Arm, Transport
 
 
-class PrefillRow(Strict):
+class MeasuredRow(Strict):
+    """What every row says of itself: which planned cell it belongs to, when, and what it may be used for.
+
+    `block` counts stretches of time within which the machine is taken to be the same; rows without one were not
+    interleaved. An `outlier` was over 1.25 times its cell's median when it was measured: kept, never fitted. Only rows
+    of purpose ``fit`` are fitted; ``validation`` cells are held out, a ``probe`` is repeated all along to see drift.
+    """
+
+    purpose: Literal["fit", "validation", "probe"] = "fit"
+    cell: str = ""
+    block: int | None = None
+    outlier: bool = False
+
+
+class PrefillRow(MeasuredRow):
     """One turn at idle machines: cached_tokens on D (L), new_tokens (m), what P had cached, and the client's TTFT."""
 
     kind: Literal["prefill"] = "prefill"
@@ -39,7 +53,7 @@ class PrefillRow(Strict):
     server_decode_tokens_per_s: float | None = None
 
 
-class DecodeRow(Strict):
+class DecodeRow(MeasuredRow):
     """`batch` streams decoding together; `generated_tokens` is how far they had got on average in the window."""
 
     kind: Literal["decode"] = "decode"
@@ -54,10 +68,15 @@ class DecodeRow(Strict):
     finish_reason: str
 
 
-class InterferenceRow(Strict):
-    """Appends injected one after another into `batch` decoding streams; one tuple entry an append."""
+class InterferenceRow(MeasuredRow):
+    """Turns injected one after another into `batch` decoding streams; one tuple entry a turn.
+
+    The arm is what was injected: an append on the node that decodes, or a hand-off arriving there.
+    """
 
     kind: Literal["interference"] = "interference"
+    arm: Arm = Arm.APPEND_D
+    transport: Transport = Transport.NONE
     batch: int
     prompt_tokens: int
     generated_tokens: float
@@ -74,7 +93,7 @@ class InterferenceRow(Strict):
     finish_reason: str
 
 
-class LoadRow(Strict):
+class LoadRow(MeasuredRow):
     """One turn of a multi-turn load, as the client saw it."""
 
     kind: Literal["load"] = "load"
@@ -94,7 +113,7 @@ class LoadRow(Strict):
     finish_reason: str
 
 
-class TransferRow(Strict):
+class TransferRow(MeasuredRow):
     """`size_bytes` in `blocks` pieces over the link alone."""
 
     kind: Literal["transfer"] = "transfer"

@@ -78,8 +78,9 @@ def cache_rate_crossing(kind: str, value: float | None, low: float | None, high:
     """
     if value is None or not math.isfinite(value):
         return kind if kind != CrossingKind.VALUE.value else NOT_COMPUTED
-    known = low is not None and high is not None and math.isfinite(low) and math.isfinite(high)
-    number = f"r* = {rate(value)}" + (f" ({rate(low)} to {rate(high)})" if known and low and high else "")
+    number = f"r* = {rate(value)}"
+    if low is not None and high is not None and math.isfinite(low) and math.isfinite(high):
+        number += f" ({rate(low)} to {rate(high)})"
     return f"several, last {number}" if kind == CrossingKind.SEVERAL.value else number
 
 
@@ -90,6 +91,19 @@ def interval(found: Interval) -> str:
     '3.3 (2.6 to 4.1)'
     """
     return f"{streams(found.value)} ({streams(found.low)} to {streams(found.high)})"
+
+
+def price(found: Interval) -> str:
+    """Print gamma* with its interval.
+
+    >>> price(Interval(value=0.984, low=0.94, high=float("inf")))
+    '0.98 (0.94 to any price)'
+    """
+
+    def show(value: float) -> str:
+        return streams(value).replace("any number", "any price")
+
+    return f"{show(found.value)} ({show(found.low)} to {show(found.high)})"
 
 
 def meaning(answer: CrossoverAnswer) -> tuple[str, str]:
@@ -126,3 +140,27 @@ def _clause(crossing: Crossing) -> str:
     if crossing.interval is None:
         return share
     return f"{share} ({100 * crossing.interval.low:.0f} to {100 * crossing.interval.high:.0f} %)"
+
+
+def crossing_cell(crossing: Crossing) -> str:
+    """Print a crossing for a table: r* or m* with its interval, or the case in words.
+
+    >>> from ppdsim.answers import ArmChoice
+    >>> at = dict(against=ArmChoice(arm="p-full", transport="tcp"), fixed_tokens=8192, previous_output_tokens=0)
+    >>> at |= dict(prefill_cache="warm", gamma=1.0, residents=4, handoff_stall_s=0.0, extrapolated=False)
+    >>> found = Interval(value=0.53, low=0.47, high=0.6)
+    >>> several = dict(axis="r", kind=CrossingKind.SEVERAL, values=(0.1, 0.53), interval=found, share_without=0.0)
+    >>> crossing_cell(Crossing(**at, **several))
+    'several (2), last 0.53 (0.47 to 0.60)'
+    >>> never = dict(axis="new_tokens", kind=CrossingKind.ALWAYS_D, values=(), interval=None, share_without=0.8)
+    >>> crossing_cell(Crossing(**at, **never))
+    'always D'
+    """
+    if not crossing.values:
+        return crossing.kind.value
+    show = rate if crossing.axis == "r" else tokens
+    text = show(crossing.values[-1])
+    if crossing.interval is not None:
+        text += f" ({show(crossing.interval.low)} to {show(crossing.interval.high)})"
+    several = crossing.kind is CrossingKind.SEVERAL
+    return f"several ({len(crossing.values)}), last {text}" if several else text

@@ -2,6 +2,9 @@
 
 A figure is a function from an answer to a ``plotly.graph_objects.Figure``. It neither shows nor writes anything. Each
 has a pure ``<name>_data`` beside it, which holds the numbers that are drawn and is what the tests look at.
+
+What a reader may choose is a keyword of the function with a default. ``layout.meta["choices"]`` names these keywords with
+their values, and the page offers them.
 """
 
 from __future__ import annotations
@@ -10,7 +13,6 @@ from collections.abc import Callable
 
 import plotly.graph_objects as go
 
-from ppdsim.answers import CrossoverAnswer
 from ppdsim.registry import Registry
 from ppdsim.report.figures.plot_breakeven_lines import plot_breakeven_lines
 from ppdsim.report.figures.plot_breakeven_map import plot_breakeven_map
@@ -18,7 +20,7 @@ from ppdsim.report.figures.plot_costs import plot_costs
 from ppdsim.report.figures.plot_latencies import plot_latencies
 from ppdsim.report.figures.plot_profile_quality import plot_profile_quality
 
-FIGURES: Registry[Callable[[CrossoverAnswer], go.Figure]] = Registry(
+FIGURES: Registry[Callable[..., go.Figure]] = Registry(
     "figure",
     {
         "costs": plot_costs,

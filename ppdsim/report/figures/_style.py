@@ -6,7 +6,8 @@ one meaning: extrapolated or unmeasured.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
@@ -22,6 +23,10 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, 
 DASHED = "dashed: extrapolated or unmeasured"
 """What the legend says about dashes."""
 BAND_OPACITY = 0.16
+PANEL_PX = 290
+"""Height of one panel of a figure with several."""
+TICK_RATES = (0.0, 0.5, 0.8, 0.9, 0.97, 0.99, 0.997, 0.999, 0.9997)
+RATE_TITLE = "cache rate r = cached / all tokens [1]"
 
 
 def is_append(arm: ArmChoice) -> bool:
@@ -68,25 +73,72 @@ def lighten(colour: str, share: float) -> str:
 def log_ticks() -> dict[str, object]:
     """Return the settings of a logarithmic axis whose ticks print whole numbers: 1, 2, 5, 10, 20 ..."""
     steps = [mantissa * 10.0**exponent for exponent in range(-3, 7) for mantissa in (1, 2, 5)]
-    return {"type": "log", "tickvals": steps, "ticktext": [f"{step:,.10g}" for step in steps], "minor_ticks": ""}
+    return {"type": "log", "tickvals": steps, "ticktext": [f"{step:,.10g}" for step in steps]}
 
 
-def panel_text(axis: int, text: str, *, line: int, name: str) -> dict[str, object]:
-    """Return a line of text above a panel, counted from the panel upwards; `axis` counts from 1."""
-    suffix = "" if axis == 1 else str(axis)
+def cache_rate_axis(uncached: Sequence[float]) -> dict[str, object]:
+    """Return the settings of the axis of r: logarithmic in 1 - r, because real turns lie where little is new.
+
+    Parameters
+    ----------
+    uncached
+        Every 1 - r that the axis has to hold [1]. Lines give 1 - r as x.
+    """
+    smallest = min((u for u in uncached if u > 0.0), default=0.1)
+    return {
+        "type": "log",
+        "range": [0.03, math.log10(smallest) - 0.06],
+        "tickvals": [1.0 - rate for rate in TICK_RATES],
+        "ticktext": [f"{rate:g}" for rate in TICK_RATES],
+        "tickangle": 0,
+        "title": {"text": RATE_TITLE},
+    }
+
+
+def axis_name(letter: str, panel: int) -> str:
+    """Return the name of a panel's axis inside a layout, panels counted from 0.
+
+    >>> axis_name("x", 0), axis_name("y", 2)
+    ('xaxis', 'yaxis3')
+    """
+    return f"{letter}axis{panel + 1 if panel else ''}"
+
+
+def anchor(letter: str, panel: int) -> str:
+    """Return how traces and annotations refer to a panel's axis.
+
+    >>> anchor("x", 0), anchor("y", 2)
+    ('x', 'y3')
+    """
+    return f"{letter}{panel + 1 if panel else ''}"
+
+
+def side_by_side(fig: go.Figure, panels: int) -> None:
+    """Lay out `panels` axes in one row; the page puts them below each other where it is narrow."""
+    gap = 0.07
+    width = (1.0 - gap * (panels - 1)) / panels
+    for panel in range(panels):
+        start = panel * (width + gap)
+        x = {"anchor": anchor("y", panel), "domain": [start, min(1.0, start + width)]}
+        y = {"anchor": anchor("x", panel), "domain": [0.0, 1.0]}
+        fig.update_layout({axis_name("x", panel): x, axis_name("y", panel): y})
+
+
+def panel_text(panel: int, text: str, *, line: int, name: str, colour: str = INK) -> dict[str, object]:
+    """Return a line of text above a panel, counted from the panel upwards."""
     return {
         "name": name,
         "text": text,
-        "xref": f"x{suffix} domain",
-        "yref": f"y{suffix} domain",
+        "xref": f"{anchor('x', panel)} domain",
+        "yref": f"{anchor('y', panel)} domain",
         "x": 0.0,
         "xanchor": "left",
         "y": 1.0,
         "yanchor": "bottom",
-        "yshift": 4 + 17 * line,
+        "yshift": 4 + 18 * line,
         "showarrow": False,
         "align": "left",
-        "font": {"size": 13, "color": INK},
+        "font": {"size": 13, "color": colour},
     }
 
 
@@ -94,13 +146,13 @@ def finish(fig: go.Figure, title: str, caption: str, *, height: int, meta: Mappi
     """Give a figure the common look; the page prints the title and `meta`'s caption around it."""
     fig.update_layout(
         title={"text": title},
-        meta={"caption": caption, "section": "answer", **(meta or {})},
+        meta={"caption": caption, "choices": [], "panels": 1, **(meta or {})},
         height=height,
         font={"family": FONT, "size": 13, "color": INK},
         template="none",
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="#ffffff",
-        margin={"l": 64, "r": 16, "t": 52, "b": 60},
+        margin={"l": 64, "r": 16, "t": 84, "b": 110},
         hoverlabel={"font": {"family": FONT, "size": 12}, "align": "left"},
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom"},
     )
@@ -115,17 +167,16 @@ def finish(fig: go.Figure, title: str, caption: str, *, height: int, meta: Mappi
         "title_standoff": 8,
         "title_font": {"size": 12.5},
         "tickfont": {"size": 11.5},
-        "automargin": True,
     }
     fig.update_xaxes(**axis)
     fig.update_yaxes(**axis)
     return fig
 
 
-def empty(title: str, caption: str, why: str, *, x_title: str, y_title: str, section: str = "answer") -> go.Figure:
+def empty(title: str, caption: str, why: str, *, x_title: str, y_title: str) -> go.Figure:
     """Return a titled figure that says why it shows nothing."""
     fig = go.Figure()
     fig.update_xaxes(title_text=x_title, range=[0, 1], showticklabels=False)
     fig.update_yaxes(title_text=y_title, range=[0, 1], showticklabels=False)
     fig.add_annotation(text=why, x=0.5, y=0.5, showarrow=False, font={"size": 14, "color": MUTED})
-    return finish(fig, title, caption, height=220, meta={"section": section})
+    return finish(fig, title, caption, height=220)

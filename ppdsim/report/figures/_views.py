@@ -46,10 +46,34 @@ def handoffs_of(answer: CrossoverAnswer, view: View) -> list[ArmCurve]:
     ]
 
 
-def controls(views: Sequence[View], shown: View) -> dict[str, object]:
-    """Return what the page needs to offer the views of a figure."""
-    return {
-        "view": shown.key,
-        "totals": sorted({v.total_tokens for v in views}),
-        "previous": sorted({v.previous_output_tokens for v in views}),
-    }
+def choice(name: str, label: str, options: Sequence[tuple[object, str]], value: object) -> dict[str, object]:
+    """Return a keyword of a figure as the page offers it: its values with their texts, and the one that is drawn."""
+    return {"name": name, "label": label, "options": [list(option) for option in options], "value": value}
+
+
+def view_choices(views: Sequence[View], shown: View) -> list[dict[str, object]]:
+    """Return the choices of prompt length and previous answer."""
+    totals = sorted({v.total_tokens for v in views})
+    previous = sorted({v.previous_output_tokens for v in views})
+    return [
+        choice("total_tokens", "prompt S [tokens]", [(t, f"{t:,}") for t in totals], shown.total_tokens),
+        previous_choice(previous, shown.previous_output_tokens),
+    ]
+
+
+def previous_choice(previous: Sequence[int], shown: int) -> dict[str, object]:
+    """Return the choice of the previous answer o, which D holds and P does not."""
+    return choice(
+        "previous_output_tokens", "previous answer o, not on P [tokens]", [(o, f"{o:,}") for o in previous], shown
+    )
+
+
+def view_of(answer: CrossoverAnswer, total_tokens: int | None, previous_output_tokens: int | None) -> View | None:
+    """Return the view that is asked for, by default the middle prompt length after no answer; None without any."""
+    views = views_of(answer)
+    if not views:
+        return None
+    totals = sorted({v.total_tokens for v in views})
+    total = totals[len(totals) // 2] if total_tokens is None else total_tokens
+    previous = views[0].previous_output_tokens if previous_output_tokens is None else previous_output_tokens
+    return View(total, previous)

@@ -1,0 +1,103 @@
+"""The cells of a calibration: what is measured, each with a key that the raw file and ``--resume`` know it by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ppdsim.types import Arm, Transport
+
+Purpose = Literal["fit", "validation", "probe"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrefillCell:
+    """One turn of `new_tokens` on `cached_tokens` at idle machines."""
+
+    arm: Arm
+    transport: Transport
+    cached_tokens: int
+    new_tokens: int
+    purpose: Purpose = "fit"
+
+    @property
+    def key(self) -> str:
+        """Name of the cell in the raw file."""
+        return f"{self.purpose}/prefill/{_arm(self.arm, self.transport)}/{self.cached_tokens}/{self.new_tokens}"
+
+    @property
+    def context_tokens(self) -> int:
+        """KV that it needs [tokens]."""
+        return self.cached_tokens + self.new_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeCell:
+    """`batch` streams of prompts of `prompt_tokens` decoding together."""
+
+    batch: int
+    prompt_tokens: int
+    purpose: Purpose = "fit"
+
+    @property
+    def key(self) -> str:
+        """Name of the cell in the raw file."""
+        return f"{self.purpose}/decode/{self.batch}/{self.prompt_tokens}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StallCell:
+    """Turns of (cached_tokens, new_tokens) injected into `batch` streams of `prompt_tokens`: appends or hand-offs."""
+
+    arm: Arm
+    transport: Transport
+    batch: int
+    prompt_tokens: int
+    cached_tokens: int
+    new_tokens: int
+    purpose: Purpose = "fit"
+
+    @property
+    def key(self) -> str:
+        """Name of the cell in the raw file."""
+        where = f"{self.batch}/{self.prompt_tokens}/{self.cached_tokens}/{self.new_tokens}"
+        return f"{self.purpose}/interference/{_arm(self.arm, self.transport)}/{where}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadCell:
+    """A multi-turn load of `conversations` that arrive at `rate_per_s`: for validation, never fitted."""
+
+    name: str
+    arm: Arm
+    transport: Transport
+    rate_per_s: float
+    conversations: int
+    purpose: Purpose = "validation"
+
+    @property
+    def key(self) -> str:
+        """Name of the load in the raw file."""
+        return f"{self.purpose}/load/{_arm(self.arm, self.transport)}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferCell:
+    """`size_bytes` in `blocks` pieces over the link alone."""
+
+    transport: Transport
+    size_bytes: int
+    blocks: int
+    purpose: Purpose = "fit"
+
+    @property
+    def key(self) -> str:
+        """Name of the cell in the raw file."""
+        return f"{self.purpose}/transfer/{self.transport.value}/{self.size_bytes}/{self.blocks}"
+
+
+Cell = PrefillCell | DecodeCell | StallCell | LoadCell | TransferCell
+
+
+def _arm(arm: Arm, transport: Transport) -> str:
+    return arm.value if transport is Transport.NONE else f"{arm.value}:{transport.value}"

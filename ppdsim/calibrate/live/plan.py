@@ -1,0 +1,258 @@
+"""The plan of a calibration as a YAML file: which cells, how often, and which are held out.
+
+``calibration/plans/quick.yaml`` and ``full.yaml`` ship; ``--plan FILE`` takes another. Units stand in the key names. A
+plan is clipped to what the machine allows (`clipped`): the KV pool and the model's longest context.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from ppdsim import library
+from ppdsim.calibrate.live.cells import Cell, DecodeCell, LoadCell, PrefillCell, StallCell, TransferCell
+from ppdsim.errors import InputError
+from ppdsim.measurements.strict import explain
+from ppdsim.scenario.workloads import GeneratedSpec, PoissonArrivals
+from ppdsim.types import Arm, Transport
+from ppdsim.workload import AbstractWorkload
+
+TAIL_TOKENS = 64
+"""KV kept free for answers in every cell [tokens]."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class PrefillGrid(_Part):
+    """Every pair of cached and new tokens; `long_new_tokens` (several chunks) only on `long_cached_tokens`."""
+
+    cached_tokens: tuple[NonNegativeInt, ...] = ()
+    new_tokens: tuple[PositiveInt, ...] = ()
+    long_cached_tokens: tuple[NonNegativeInt, ...] = ()
+    long_new_tokens: tuple[PositiveInt, ...] = ()
+
+    def pairs(self) -> list[tuple[int, int]]:
+        """Return (cached, new) of every cell."""
+        return [(c, m) for c in self.cached_tokens for m in self.new_tokens] + [
+            (c, m) for c in self.long_cached_tokens for m in self.long_new_tokens
+        ]
+
+
+class DecodeGrid(_Part):
+    """Every pair of a batch and a prompt length."""
+
+    batch: tuple[PositiveInt, ...] = ()
+    prompt_tokens: tuple[PositiveInt, ...] = ()
+
+
+class StallGrid(_Part):
+    """Every batch of residents of one prompt length, against every turn (cached, new)."""
+
+    batch: tuple[PositiveInt, ...] = ()
+    prompt_tokens: PositiveInt = 1024
+    turns: tuple[tuple[NonNegativeInt, PositiveInt], ...] = ()
+
+
+class Validation(_Part):
+    """Cells off the grid, measured and never fitted."""
+
+    prefill: tuple[tuple[NonNegativeInt, PositiveInt], ...] = ()
+    decode: tuple[tuple[PositiveInt, PositiveInt], ...] = ()
+    stall: tuple[tuple[PositiveInt, PositiveInt, NonNegativeInt, PositiveInt], ...] = ()
+
+
+class Load(_Part):
+    """One multi-turn load: the plan's chat at a rate of its own, on every arm."""
+
+    name: str
+    rate_per_s: PositiveFloat
+    conversations: PositiveInt
+
+
+class Repeats(_Part):
+    """At least `least` repeats, then more until the half-width of the median is small or `most` are done."""
+
+    least: PositiveInt = 2
+    most: PositiveInt = 5
+    half_width: PositiveFloat = 0.02
+
+
+class Probe(_Part):
+    """A small cold turn, repeated all along to see the launch floor drift."""
+
+    new_tokens: PositiveInt = 64
+    every_s: PositiveFloat = 5.0
+
+
+class Transfer(_Part):
+    """The link alone: each size as each number of blocks that divides it."""
+
+    size_bytes: tuple[PositiveInt, ...] = ()
+    blocks: tuple[PositiveInt, ...] = ()
+
+
+class Plan(_Part):
+    """A whole plan."""
+
+    schema_version: Literal["ppdsim/plan/1"] = Field(alias="schema")
+    name: str
+    append: PrefillGrid = PrefillGrid()
+    handoff: PrefillGrid = PrefillGrid()
+    decode: DecodeGrid = DecodeGrid()
+    stall: StallGrid = StallGrid()
+    handoff_stall: StallGrid = StallGrid()
+    validation: Validation = Validation()
+    load: tuple[Load, ...] = ()
+    chat: GeneratedSpec | None = None
+    transfer: Transfer = Transfer()
+    repeats: Repeats = Repeats()
+    probe: Probe = Probe()
+    seed: NonNegativeInt = 0
+    longest_context_tokens: Annotated[int, Field(ge=1024)] = 40_960
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the machine allows: KV pool, longest context, requests that run together."""
+
+    kv_pool_tokens: int
+    context_tokens: int
+    max_running_requests: int | None = None
+
+
+def load_plan(name: str) -> Plan:
+    """Read a shipped plan by name, or a plan file.
+
+    Raises
+    ------
+    InputError
+        If there is no such plan, or it is malformed (the message names the key).
+    """
+    path = library.find("plan", name)
+    try:
+        content = YAML(typ="safe").load(path.read_text())
+        # Through JSON, strict means what one expects: a list becomes a tuple, but "4" is no number.
+        return Plan.model_validate_json(json.dumps(content), strict=True)
+    except ValidationError as error:
+        raise InputError(f"{path}: {explain(error, tuple(Plan.model_fields))}") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: malformed YAML ({' '.join(str(error).split())[:200]})") from None
+
+
+def cells_of(plan: Plan, arm: Arm, transport: Transport) -> list[Cell]:
+    """Return every cell that is measured on one arm's servers.
+
+    A unified server gives appends, decoding and stalls by appends; a prefill/decode pair gives hand-offs.
+    """
+    grid, stalls = (plan.append, plan.stall) if arm is Arm.APPEND_D else (plan.handoff, plan.handoff_stall)
+
+    def prefill(pair: tuple[int, int], purpose: Literal["fit", "validation"]) -> PrefillCell:
+        return PrefillCell(arm=arm, transport=transport, cached_tokens=pair[0], new_tokens=pair[1], purpose=purpose)
+
+    def stall(batch: int, prompt: int, turn: tuple[int, int], purpose: Literal["fit", "validation"]) -> StallCell:
+        return StallCell(
+            arm=arm,
+            transport=transport,
+            batch=batch,
+            prompt_tokens=prompt,
+            cached_tokens=turn[0],
+            new_tokens=turn[1],
+            purpose=purpose,
+        )
+
+    fitted = set(grid.pairs())
+    cells: list[Cell] = [prefill(pair, "fit") for pair in grid.pairs()]
+    if grid.pairs():
+        # A cell of the grid is fitted; it cannot be held out as well.
+        cells += [prefill(pair, "validation") for pair in plan.validation.prefill if pair not in fitted]
+    cells += [stall(b, stalls.prompt_tokens, turn, "fit") for b in stalls.batch for turn in stalls.turns]
+    if arm is Arm.APPEND_D:
+        cells += [DecodeCell(batch=b, prompt_tokens=c) for b in plan.decode.batch for c in plan.decode.prompt_tokens]
+        cells += [DecodeCell(batch=b, prompt_tokens=c, purpose="validation") for b, c in plan.validation.decode]
+        cells += [stall(b, c, (held, new), "validation") for b, c, held, new in plan.validation.stall]
+    cells += [
+        LoadCell(
+            name=load.name,
+            arm=arm,
+            transport=transport,
+            rate_per_s=load.rate_per_s,
+            conversations=load.conversations,
+        )
+        for load in plan.load
+    ]
+    return cells
+
+
+def chat_of(plan: Plan, cell: LoadCell) -> AbstractWorkload:
+    """Return the conversations of a load.
+
+    Raises
+    ------
+    InputError
+        If the plan has loads but no chat.
+    """
+    if plan.chat is None:
+        raise InputError(f"plan '{plan.name}': load '{cell.name}' needs a 'chat' block to draw its conversations from")
+    arrivals = PoissonArrivals(kind="poisson", rate_per_s=cell.rate_per_s)
+    chat = plan.chat.model_copy(update={"conversations": cell.conversations, "arrivals": arrivals})
+    return chat.build(Path())
+
+
+def transfer_cells(plan: Plan, transport: Transport) -> list[TransferCell]:
+    """Return the cells of the link alone."""
+    return [
+        TransferCell(transport=transport, size_bytes=size, blocks=blocks)
+        for size in plan.transfer.size_bytes
+        for blocks in plan.transfer.blocks
+        if size % blocks == 0
+    ]
+
+
+def need_tokens(cell: Cell) -> int:
+    """Return the KV that a cell needs at once [tokens]."""
+    if isinstance(cell, PrefillCell):
+        return cell.context_tokens + TAIL_TOKENS
+    if isinstance(cell, DecodeCell):
+        return cell.batch * (cell.prompt_tokens + DECODE_OUTPUT_TOKENS)
+    if isinstance(cell, StallCell):
+        residents = cell.batch * (cell.prompt_tokens + STALL_OUTPUT_TOKENS)
+        # Each injected turn leaves its new tokens in the prefix cache until they are evicted.
+        return residents + cell.cached_tokens + cell.new_tokens + TAIL_TOKENS
+    return 0
+
+
+DECODE_OUTPUT_TOKENS = 96
+"""Answer of a decode cell's streams [tokens]: a ramp, then the window."""
+STALL_OUTPUT_TOKENS = 1024
+"""Most that a resident of a stall cell generates [tokens]; it is cut off when the last turn is served."""
+
+
+def clipped(cells: list[Cell], limits: Limits) -> tuple[list[Cell], list[str]]:
+    """Return the cells that fit the machine, and a line for each that does not."""
+    kept: list[Cell] = []
+    left_out: list[str] = []
+    for cell in cells:
+        longest = cell.context_tokens if isinstance(cell, PrefillCell) else 0
+        batch = cell.batch if isinstance(cell, (DecodeCell, StallCell)) else 1
+        if need_tokens(cell) > limits.kv_pool_tokens:
+            left_out.append(f"{cell.key}: needs {need_tokens(cell)} tokens of KV, the pool has {limits.kv_pool_tokens}")
+        elif longest + TAIL_TOKENS > limits.context_tokens:
+            left_out.append(f"{cell.key}: {longest} tokens, the longest context is {limits.context_tokens}")
+        elif limits.max_running_requests is not None and batch > limits.max_running_requests:
+            left_out.append(f"{cell.key}: {batch} streams, max_running_requests is {limits.max_running_requests}")
+        else:
+            kept.append(cell)
+    return kept, left_out
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a plan file."""
+    return Plan.model_json_schema(by_alias=True)

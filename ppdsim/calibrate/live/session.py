@@ -1,0 +1,222 @@
+"""One calibration run: services in two passes, rounds of blocks, probes in between, every row on disk at once.
+
+The first pass measures every cell once on each service; the second goes through the services in reverse order and
+repeats until the cells are settled, so that an arm's repeats lie on both sides of every other arm's. A cell that fails
+is named and skipped; servers that die are started again once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ppdsim.calibrate.drivers.base import AbstractEngine, EngineInfo, Failure, RequestFailed
+from ppdsim.calibrate.live.cells import Cell, DecodeCell, LoadCell, PrefillCell, StallCell
+from ppdsim.calibrate.live.decode import measure_decode
+from ppdsim.calibrate.live.journal import Journal
+from ppdsim.calibrate.live.load import play
+from ppdsim.calibrate.live.order import Block, blocks_of
+from ppdsim.calibrate.live.plan import Limits, Plan, cells_of, chat_of, clipped
+from ppdsim.calibrate.live.prefill import TIMEOUT_S, measure_prefill, warm
+from ppdsim.calibrate.live.prompts import Prompts
+from ppdsim.calibrate.live.service import Service
+from ppdsim.calibrate.live.stall import measure_stall
+from ppdsim.errors import EnvironmentProblem
+
+Say = Callable[[str], None]
+FAILURES_IN_A_ROW = 5
+"""Failed cells in a row after which a service is given up: it is not one cell's fault."""
+
+
+@dataclass
+class Session:
+    """The state of a run: its plan, its journal, and where the time went.
+
+    `seconds` counts time by what it was spent on [s]; `origin_s` is when the first engine was up, on the engines'
+    clock.
+    """
+
+    plan: Plan
+    journal: Journal
+    rng: np.random.Generator
+    say: Say = print
+    infos: dict[str, EngineInfo] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    origin_s: float | None = None
+
+    async def run(self, services: Sequence[Service]) -> None:
+        """Measure everything that is not settled yet.
+
+        Raises
+        ------
+        EnvironmentProblem
+            If a service's servers die twice, or fail cell after cell.
+        """
+        for number, order in enumerate((services, services[::-1])):
+            for service in order:
+                most = 1 if number == 0 and len(services) > 1 else self.plan.repeats.most
+                await self._pass(service, rounds=most)
+
+    async def _pass(self, service: Service, *, rounds: int) -> None:
+        for attempt in range(2):
+            begin_s = time.monotonic()
+            try:
+                async with service.open() as engine:
+                    self.seconds[f"start of {service.name}"] += time.monotonic() - begin_s
+                    await _Visit(self, service, engine).rounds(rounds)
+                return
+            except RequestFailed as problem:
+                if problem.failure is not Failure.UNREACHABLE or attempt or not service.restartable:
+                    raise EnvironmentProblem(f"{service.name}: {problem}") from None
+                self.say(f"{service.name}: {problem}; starting it again, once")
+
+
+class _Visit:
+    """One service while its servers are up."""
+
+    def __init__(self, session: Session, service: Service, engine: AbstractEngine) -> None:
+        self._session = session
+        self._service = service
+        self._engine = engine
+        self._prompts = Prompts(session.rng)
+        self._probed_s = -np.inf
+        self._failed = 0
+        if session.origin_s is None:
+            session.origin_s = engine.now_s()
+        self._origin_s = session.origin_s
+
+    async def rounds(self, most: int) -> None:
+        session = self._session
+        info = await self._engine.info()
+        session.infos[self._service.name] = info
+        limits = Limits(
+            kv_pool_tokens=info.kv_pool_tokens,
+            context_tokens=session.plan.longest_context_tokens,
+            max_running_requests=info.max_running_requests,
+        )
+        cells: list[Cell] = []
+        for arm, transport in self._service.arms:
+            kept, left_out = clipped(cells_of(session.plan, arm, transport), limits)
+            cells += kept
+            session.left_out += [line for line in left_out if line not in session.left_out]
+        if all(self._done(cell) for cell in cells):
+            return
+        await self._warm_up(cells, info)
+        for number in range(most):
+            todo = [cell for cell in cells if not self._done(cell)]
+            if not todo:
+                return
+            session.say(f"{self._service.name}: round {number + 1}, {len(todo)} cells")
+            for block in blocks_of(todo, session.rng):
+                session.journal.last_block += 1
+                await self._block(block, info)
+
+    def _done(self, cell: Cell) -> bool:
+        journal = self._session.journal
+        if isinstance(cell, LoadCell):
+            return journal.has(cell.key)
+        return journal.settled(cell.key, self._session.plan.repeats)
+
+    async def _warm_up(self, cells: Sequence[Cell], info: EngineInfo) -> None:
+        """Send one turn of every size and throw it away: the first of a shape compiles."""
+        begin_s = self._engine.now_s()
+        await self._engine.flush()
+        for new_tokens in sorted({cell.new_tokens for cell in cells if isinstance(cell, (PrefillCell, StallCell))}):
+            if new_tokens <= info.kv_pool_tokens // 2:
+                with suppress(RequestFailed):
+                    await self._engine.generate(self._prompts.fresh(new_tokens), 2, timeout_s=TIMEOUT_S)
+        self._session.seconds["warm-up"] += self._engine.now_s() - begin_s
+
+    async def _block(self, block: Block, info: EngineInfo) -> None:
+        prefix: list[int] | None = None
+        for cell in block.cells:
+            await self._probe(info)
+            begin_s = self._engine.now_s()
+            try:
+                if isinstance(cell, PrefillCell):
+                    if prefix is None:
+                        prefix = await warm(self._engine, self._prompts, cell.cached_tokens)
+                    await self._prefill(cell, info, prefix)
+                else:
+                    await self._other(cell, info)
+                self._failed = 0
+            except RequestFailed as problem:
+                prefix = None
+                await self._failure(cell.key, problem)
+            finally:
+                self._session.seconds[cell.key.split("/")[1]] += self._engine.now_s() - begin_s
+
+    async def _prefill(self, cell: PrefillCell, info: EngineInfo, prefix: Sequence[int]) -> None:
+        row = await measure_prefill(
+            self._engine,
+            info,
+            cell,
+            self._prompts,
+            prefix,
+            started_s=self._origin_s,
+            decode_holds_prefix=self._service.decode_holds_prefix,
+        )
+        self._session.journal.add(row.model_copy(update={"block": self._session.journal.last_block}))
+
+    async def _other(self, cell: Cell, info: EngineInfo) -> None:
+        session = self._session
+        block = {"block": session.journal.last_block}
+        if isinstance(cell, DecodeCell):
+            decoded = await measure_decode(self._engine, cell, self._prompts, started_s=self._origin_s)
+            session.journal.add(decoded.model_copy(update=block))
+        elif isinstance(cell, StallCell):
+            stalled = await measure_stall(self._engine, info, cell, self._prompts, started_s=self._origin_s)
+            session.journal.add(stalled.model_copy(update=block))
+        elif isinstance(cell, LoadCell):
+            # The same conversations on every arm.
+            rng = np.random.default_rng([session.plan.seed, *cell.name.encode()])
+            rows, failures = await play(
+                self._engine,
+                cell,
+                list(chat_of(session.plan, cell).conversations(rng)),
+                self._prompts,
+                longest_context_tokens=min(session.plan.longest_context_tokens, info.kv_pool_tokens // 2),
+            )
+            for row in rows:
+                session.journal.add(row.model_copy(update=block))
+            for text in failures:
+                session.journal.skip(cell.key, text)
+
+    async def _probe(self, info: EngineInfo) -> None:
+        """Measure the probe if its time has come, so that the run shows when the launch floor moved."""
+        probe = self._session.plan.probe
+        if self._engine.now_s() - self._probed_s < probe.every_s:
+            return
+        arm, transport = self._service.arms[0]
+        cell = PrefillCell(arm=arm, transport=transport, cached_tokens=0, new_tokens=probe.new_tokens, purpose="probe")
+        try:
+            await self._prefill(cell, info, [])
+        except RequestFailed as problem:
+            await self._failure(cell.key, problem)
+        self._probed_s = self._engine.now_s()
+
+    async def _failure(self, cell: str, problem: RequestFailed) -> None:
+        """Name and skip what failed, and bring the servers back to idle.
+
+        Raises
+        ------
+        RequestFailed
+            If the servers cannot be reached.
+        EnvironmentProblem
+            If cell after cell fails.
+        """
+        self._session.journal.skip(cell, str(problem))
+        self._session.say(f"skipped {cell}: {problem}")
+        if problem.failure is Failure.UNREACHABLE:
+            raise problem
+        self._failed += 1
+        if self._failed >= FAILURES_IN_A_ROW:
+            raise EnvironmentProblem(f"{self._service.name}: {self._failed} cells failed in a row, the last: {problem}")
+        await self._engine.abort_all()
+        await self._engine.flush()

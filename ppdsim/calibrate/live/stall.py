@@ -1,0 +1,100 @@
+"""Measuring a stall cell: what a turn that arrives takes from the streams that decode.
+
+Turns are injected one after another into resident streams. Of each stream the largest gap that overlaps the turn's
+prefill is taken, and the median over streams is the turn's stall gap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+
+from ppdsim.calibrate.drivers.base import AbstractEngine, EngineInfo, Failure, RequestFailed, Stream
+from ppdsim.calibrate.live.cells import StallCell
+from ppdsim.calibrate.live.plan import STALL_OUTPUT_TOKENS
+from ppdsim.calibrate.live.prefill import TIMEOUT_S, warm
+from ppdsim.calibrate.live.prompts import Prompts
+from ppdsim.calibrate.live.residents import gaps_touching, gaps_within, mean_generated, residents
+from ppdsim.calibrate.live.verify import not_as_asked
+from ppdsim.measurements import InterferenceRow
+
+INJECTED_TURNS = 3
+"""Turns injected into one set of residents; the first of a shape may be slow and shows as an outlier."""
+QUIET_TOKENS = 12
+"""Tokens that the residents generate undisturbed before each turn and after the last."""
+TAIL_STEPS = 4
+"""Steps after the injected first token that still belong to the turn's window."""
+
+
+async def measure_stall(
+    engine: AbstractEngine, info: EngineInfo, cell: StallCell, prompts: Prompts, *, started_s: float
+) -> InterferenceRow:
+    """Inject turns into resident streams and return the row.
+
+    Raises
+    ------
+    RequestFailed
+        If a stream or a turn failed, or the residents did not all run throughout.
+    """
+    prefix = await warm(engine, prompts, cell.cached_tokens)
+    windows: list[tuple[float, float]] = []
+    ttft: list[float] = []
+    cached: list[int] = []
+    async with residents(
+        engine,
+        prompts,
+        batch=cell.batch,
+        prompt_tokens=cell.prompt_tokens,
+        output_tokens=STALL_OUTPUT_TOKENS,
+    ) as streams:
+        quiet_from_s = engine.now_s()
+        for _ in range(INJECTED_TURNS):
+            await _generate_more(streams, QUIET_TOKENS)
+            if not windows:
+                base_s = float(np.median(np.concatenate(gaps_within(streams, quiet_from_s, engine.now_s()))))
+            prompt = prompts.turn(prefix, cell.new_tokens)
+            found = await engine.generate(prompt, 1, timeout_s=TIMEOUT_S)
+            reason = not_as_asked(
+                found,
+                prompt_tokens=len(prompt),
+                cached_tokens=cell.cached_tokens,
+                output_tokens=1,
+                page_size_tokens=info.page_size_tokens,
+            )
+            if reason is not None:
+                raise RequestFailed(Failure.REFUSED, reason)
+            windows.append((found.sent_s, found.token_s[0] + TAIL_STEPS * base_s))
+            ttft.append(found.ttft_s)
+            cached.append(found.cached_tokens)
+        await _generate_more(streams, QUIET_TOKENS)
+        all_running = all(stream.task is not None and not stream.task.done() for stream in streams)
+        end_s = engine.now_s()
+    if not all_running:
+        raise RequestFailed(Failure.REFUSED, f"a resident ended before the last turn: {STALL_OUTPUT_TOKENS} were few")
+    touched = [gaps_touching(streams, start, end) for start, end in windows]
+    return InterferenceRow(
+        arm=cell.arm,
+        transport=cell.transport,
+        batch=cell.batch,
+        prompt_tokens=cell.prompt_tokens,
+        generated_tokens=mean_generated(streams, 0.5 * (quiet_from_s + end_s)),
+        cached_tokens=cell.cached_tokens,
+        new_tokens=cell.new_tokens,
+        found_cached_tokens=tuple(cached),
+        append_ttft_s=tuple(ttft),
+        stall_gap_s=tuple(float(np.median([gaps.max() for gaps in turn])) for turn in touched),
+        window_sum_s=tuple(float(np.median([gaps.sum() for gaps in turn])) for turn in touched),
+        window_gaps=tuple(float(np.median([len(gaps) for gaps in turn])) for turn in touched),
+        itl_base_s=base_s,
+        all_running=all_running,
+        elapsed_s=quiet_from_s - started_s,
+        finish_reason="length",
+        purpose=cell.purpose,
+        cell=cell.key,
+    )
+
+
+async def _generate_more(streams: Sequence[Stream], tokens: int) -> None:
+    await asyncio.gather(*(stream.has(len(stream.token_s) + tokens) for stream in streams))

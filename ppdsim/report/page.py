@@ -1,0 +1,140 @@
+"""The page: one HTML file with the figures, their numbers and plotly.js inside, so that it needs no network.
+
+Python draws every figure for every value of the choices that it declares; the page's scripts swap them. Only the cost
+curves are redrawn by a script (sliders), from the numbers of `costs_data`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from ppdsim.answers import CrossoverAnswer
+from ppdsim.report import tables, wording
+from ppdsim.report.figures import FIGURES
+from ppdsim.report.figures._costs import QUANTITIES, costs_data, plain
+from ppdsim.report.figures._style import cache_rate_axis, log_ticks
+
+REDRAWN = "costs"
+"""The figure that a script of the page redraws from its numbers; every other one is drawn once a combination."""
+SCRIPTS = ("figures.js", "costs.js")
+
+
+def write_report(answer: CrossoverAnswer, path: Path) -> Path:
+    """Write the report of an answer as one HTML file, which appears whole or not at all.
+
+    Parameters
+    ----------
+    answer
+        What ``ppdsim crossover`` found.
+    path
+        The file; its folder is made where it is missing.
+
+    Returns
+    -------
+    Path
+        `path`.
+    """
+    text = render(answer)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+    return path
+
+
+def render(answer: CrossoverAnswer) -> str:
+    """Return the page as HTML."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("ppdsim.report"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    figures = {name: _figure(answer, name) for name in FIGURES}
+    return environment.get_template("report.html").render(
+        answer=answer,
+        meaning=wording.meaning(answer),
+        figures=figures,
+        tables={
+            "r": tables.crossings_table(answer, "r"),
+            "new_tokens": tables.crossings_table(answer, "new_tokens"),
+            "points": tables.points_table(answer),
+            "quality": tables.quality_table(answer.profile.cards),
+            "parameters": tables.parameters_table(answer),
+        },
+        data=_script_json({"figures": figures, "costs": _costs(answer)}),
+        style=_verbatim(environment, "report.css"),
+        plotly=Markup(get_plotlyjs()),  # noqa: S704  (plotly's own file, not input)
+        scripts=[_verbatim(environment, name) for name in SCRIPTS],
+    )
+
+
+def _figure(answer: CrossoverAnswer, name: str) -> dict[str, Any]:
+    """Return a figure as the page takes it: its texts, its choices, and a drawing for each combination of them."""
+    layout = FIGURES[name](answer).to_plotly_json()["layout"]
+    combinations = _combinations([] if name == REDRAWN else layout["meta"]["choices"])
+    return {
+        "title": layout["title"]["text"],
+        **layout["meta"],
+        "variants": {_key(chosen): _drawing(answer, name, chosen) for chosen in combinations},
+    }
+
+
+def _combinations(choices: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    names = [choice["name"] for choice in choices]
+    for values in itertools.product(*([value for value, _ in choice["options"]] for choice in choices)):
+        yield dict(zip(names, values, strict=True))
+
+
+def _key(chosen: Mapping[str, Any]) -> str:
+    """Return the name of a combination; the page's script builds the same one."""
+    return "|".join(str(value) for value in chosen.values())
+
+
+def _drawing(answer: CrossoverAnswer, name: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a drawing without what the page prints around it."""
+    drawn = FIGURES[name](answer, **chosen).to_plotly_json()
+    layout = {key: value for key, value in drawn["layout"].items() if key not in ("meta", "title")}
+    return {"data": drawn["data"], "layout": layout}
+
+
+def _costs(answer: CrossoverAnswer) -> dict[str, Any]:
+    """Return what the sliders need: the numbers of every view, the places of both sliders, and where they start."""
+    views = costs_data(answer)
+    panels = [panel for drawn in views.values() for panel in drawn]
+    return {
+        "views": {
+            view.key: {
+                "panels": [plain(panel) for panel in drawn],
+                "x_range": cache_rate_axis([u for panel in drawn for u in panel.uncached])["range"],
+            }
+            for view, drawn in views.items()
+        },
+        "gammas": sorted({answer.gamma, *(gamma for panel in panels for gamma in panel.gammas)}),
+        "residents": sorted({answer.residents, *(streams for panel in panels for streams in panel.residents)}),
+        "gamma": answer.gamma,
+        "streams": answer.residents,
+        "quantities": QUANTITIES,
+        "log_axis": log_ticks(),
+        "not_computed": wording.NOT_COMPUTED,
+    }
+
+
+def _script_json(value: object) -> Markup:
+    """Return JSON that may stand inside a script element; NaN and infinities are an error here, not in the browser."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)  # noqa: S704  (no character of it can end the element)
+
+
+def _verbatim(environment: jinja2.Environment, name: str) -> Markup:
+    """Return a file of the page as it is."""
+    assert environment.loader is not None
+    return Markup(environment.loader.get_source(environment, name)[0])  # noqa: S704  (the package's own file)

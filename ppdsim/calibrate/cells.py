@@ -137,20 +137,25 @@ def prefill_cells(measured: Measurements, arm: Arm, transport: Transport) -> Cel
     return Cells(kind="prefill", arm=arm, transport=transport, **_columns(records))
 
 
+def _context(group: list[DecodeRow] | list[InterferenceRow]) -> float:
+    """Return the context of each stream in a cell [tokens]: its prompt, and what its repeats had generated."""
+    return float(np.median([row.prompt_tokens + row.generated_tokens for row in group]))
+
+
 def decode_cells(measured: Measurements) -> Cells:
     """Return the inter-token cells; `context_tokens` is per stream, prompt and generated."""
 
     def key(row: DecodeRow) -> tuple[float, ...]:
-        return (row.batch, row.prompt_tokens + row.generated_tokens)
+        return (row.batch, row.prompt_tokens)
 
     records = [
         {
             "batch": batch,
-            "context_tokens": context,
+            "context_tokens": _context(group),
             "seconds": cell_value(row.itl_median_s for row in group),
             "noise": relative_spread(row.itl_median_s for row in group),
         }
-        for (batch, context), group in _group(_fitted(measured.decode), key)
+        for (batch, _), group in _group(_fitted(measured.decode), key)
     ]
     return Cells(kind="decode", arm=Arm.APPEND_D, transport=Transport.NONE, **_columns(records))
 
@@ -159,17 +164,17 @@ def stall_cells(measured: Measurements, arm: Arm, transport: Transport) -> Cells
     """Return the stall-gap cells: the largest gap that an append (or a hand-off) opens in resident streams."""
 
     def key(row: InterferenceRow) -> tuple[float, ...]:
-        return (row.batch, row.prompt_tokens + row.generated_tokens, row.cached_tokens, row.new_tokens)
+        return (row.batch, row.prompt_tokens, row.cached_tokens, row.new_tokens)
 
     records = []
-    for (batch, context, cached, new), group in _group(
+    for (batch, _, cached, new), group in _group(
         [row for row in _fitted(measured.interference) if row.arm is arm and row.transport is transport], key
     ):
         gaps = [gap for row in group for gap in row.stall_gap_s]
         records.append(
             {
                 "batch": batch,
-                "context_tokens": context,
+                "context_tokens": _context(group),
                 "cached_tokens": cached,
                 "new_tokens": new,
                 "seconds": cell_value(gaps),
@@ -181,15 +186,19 @@ def stall_cells(measured: Measurements, arm: Arm, transport: Transport) -> Cells
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """All cells of one run, by kind; `handoffs` has one entry an arm and transport that was measured."""
+    """All cells of one run, by kind; `handoffs` has one entry an arm and transport that was measured.
+
+    `handoff_stall` are hand-offs that arrived at decoding streams, over every transport; often empty.
+    """
 
     append: Cells
     decode: Cells
     stall: Cells
     handoffs: tuple[Cells, ...]
+    handoff_stall: Cells
 
     def all(self) -> tuple[Cells, ...]:
-        """Return every group of cells, appends first."""
+        """Return every group of cells that a curve is scored on, appends first."""
         return (self.append, *self.handoffs, self.decode, self.stall)
 
 
@@ -204,4 +213,13 @@ def grid(measured: Measurements) -> Grid:
         decode=decode_cells(measured),
         stall=stall_cells(measured, Arm.APPEND_D, Transport.NONE),
         handoffs=tuple(prefill_cells(measured, arm, transport) for arm, transport in pairs),
+        handoff_stall=_joined([stall_cells(measured, arm, transport) for arm, transport in pairs]),
     )
+
+
+def _joined(groups: list[Cells]) -> Cells:
+    """Return one group of stall cells, whatever arm they are of."""
+    empty = Cells(kind="stall", arm=Arm.P_FULL, transport=Transport.NONE, **_columns([]))
+    names = [name for name in Cells.__slots__ if name not in ("kind", "arm", "transport")]
+    columns: dict[str, Any] = {name: np.concatenate([getattr(g, name) for g in (empty, *groups)]) for name in names}
+    return replace(empty, **columns)

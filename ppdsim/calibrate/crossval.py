@@ -88,6 +88,7 @@ def leave_one_out(cells: Grid, fit: Fit) -> Mapping[str, LeftOut]:
                 decode=keep(cells.decode),
                 stall=keep(cells.stall),
                 handoffs=tuple(keep(group) for group in cells.handoffs),
+                handoff_stall=keep(cells.handoff_stall),
             )
         )
         for group in cells.all():

@@ -5,9 +5,9 @@ is made of (launch floor, compute, wire), these log-ratios are a one-way layout 
 
     y[block, i] = b[block] + e[block, i],   var b = max(0, mean square between - mean square within) / n0
 
-(DerSimonian's moment estimator with n0 the usual mean size of unequal groups). The 90 % range of ``exp(b)`` replaces the
-named prior of the quantity. What it does not know: drift slower than the run, so the prior stays for a quantity with
-fewer than `FEWEST_BLOCKS` blocks. Source: model.md section 6; Searle, Casella, McCulloch, Variance Components, 3.6.
+(DerSimonian's moment estimator with n0 the usual mean size of unequal groups). The 90 % range of ``exp(b)`` replaces
+the named prior of the quantity. What it does not know: drift slower than the run, so the prior stays for a quantity
+with fewer than `FEWEST_BLOCKS` blocks. Source: Searle, Casella, McCulloch, Variance Components, section 3.6.
 """
 
 from __future__ import annotations

@@ -16,10 +16,11 @@ from ppdsim import __version__
 from ppdsim.calibrate.bootstrap import bootstrap
 from ppdsim.calibrate.cells import Cells, Grid, grid
 from ppdsim.calibrate.crossval import LeftOut, leave_one_out, name_of, predict_cells
+from ppdsim.calibrate.drift import measured_drift
 from ppdsim.calibrate.fit_curves import FREE_HANDOFF, FREE_HANDOFF_ELSEWHERE, fit_model
 from ppdsim.calibrate.mechanisms import UNMEASURED_MISFIT, unmeasured
 from ppdsim.compose import HALF_NORMAL_90
-from ppdsim.cost.base import AbstractCurve, Array
+from ppdsim.cost.base import AbstractCurve, Array, Parameter
 from ppdsim.errors import MeasurementError
 from ppdsim.measurements import Measurements
 from ppdsim.profile import CurveRecord, Drift, ErrorRecord, ModelRecord, ParameterRecord, Profile
@@ -65,6 +66,9 @@ PRIORS: tuple[Drift, ...] = (
 )
 """How far a machine moves between runs, as stated by those who measured it: not estimable from blocks that are not
 interleaved."""
+UNKNOWN_HANDOFF_STALL = (
+    "what a hand-off takes from decoding streams is in no row: assumed 0, results are also printed for 2 ms"
+)
 
 
 def _fitter(measured: Measurements) -> Callable[[Grid], TurnModel]:
@@ -122,6 +126,13 @@ def _coverage(left_out: LeftOut, log_spread: Array) -> float:
     return float(np.mean(inside))
 
 
+def _origin(parameter: Parameter, free: tuple[str, ...]) -> Tag:
+    """Return where a parameter's number comes from: an assumption that was measured after all is one no longer."""
+    if parameter.name in free:
+        return Tag.MEASURED
+    return Tag.CHOSEN if parameter.name in CHOSEN_WHEN_FIXED else parameter.tag
+
+
 def _record(
     curve: AbstractCurve,
     draws: list[AbstractCurve],
@@ -142,7 +153,7 @@ def _record(
     for p in curve.PARAMETERS:
         value = float(curve.parameter_values()[p.name])
         column = table[:, free.index(p.name)] if p.name in free and len(table) else np.array([value])
-        origin = p.tag if p.name in free or p.name not in CHOSEN_WHEN_FIXED else Tag.CHOSEN
+        origin = _origin(p, free)
         parameters.append(
             ParameterRecord(
                 name=p.name,
@@ -239,7 +250,7 @@ def fit_profile(
         ),
         record(
             "stall",
-            ("launch_s",),
+            ("launch_s", "handoff_s") if len(cells.handoff_stall) else ("launch_s",),
             cells.stall,
             _domain(cells.stall, "cached_tokens", "new_tokens", "batch", "context_tokens"),
         ),
@@ -263,7 +274,8 @@ def fit_profile(
         )
     for (arm, transport), curve in unmeasured(model.handoffs, model.kv_bytes_per_token).items():
         curves.append(_mechanism(curve, model, arm, transport))
-    return _assemble(measured, tuple(curves), model.kv_bytes_per_token)
+    notes = () if len(cells.handoff_stall) else (UNKNOWN_HANDOFF_STALL,)
+    return _assemble(measured, tuple(curves), measured_drift(measured, model, PRIORS), model.kv_bytes_per_token, notes)
 
 
 def _mechanism(curve: HandoffCurve, model: TurnModel, arm: Arm, transport: Transport) -> CurveRecord:
@@ -283,7 +295,13 @@ def _mechanism(curve: HandoffCurve, model: TurnModel, arm: Arm, transport: Trans
     )
 
 
-def _assemble(measured: Measurements, curves: tuple[CurveRecord, ...], kv_bytes_per_token: int) -> Profile:
+def _assemble(
+    measured: Measurements,
+    curves: tuple[CurveRecord, ...],
+    drift: tuple[Drift, ...],
+    kv_bytes_per_token: int,
+    notes: tuple[str, ...],
+) -> Profile:
     manifest = measured.manifest
     return Profile(
         id=manifest.id,
@@ -315,11 +333,11 @@ def _assemble(measured: Measurements, curves: tuple[CurveRecord, ...], kv_bytes_
             "weights": manifest.model.weights,
         },
         curves=curves,
-        drift=PRIORS,
+        drift=drift,
         left_out_rows=tuple(f"row {r.row} ({r.kind}): {r.reason}" for r in measured.refused),
         notes=(
             *manifest.notes,
-            "what a hand-off takes from decoding streams is in no row: assumed 0, results are also printed for 2 ms",
+            *notes,
             "captured graph sizes (staircases) and chunks above "
             f"{manifest.chunked_prefill_size} tokens are mechanisms, not measurements, on this grid",
         ),

@@ -133,8 +133,10 @@ def disaggregated_s(append: Cells, handoffs: Sequence[Cells]) -> float:
     return max(0.0, float(np.median(extra))) if extra else 0.0
 
 
-def fit_stall(cells: Cells, prefill: PrefillCurve, decode: DecodeCurve, chunk_tokens: int) -> StallCurve:
-    """Fit the launch that hides behind the running step; what a hand-off takes stays assumed 0."""
+def fit_stall(
+    cells: Cells, handoffs: Cells, prefill: PrefillCurve, decode: DecodeCurve, chunk_tokens: int
+) -> StallCurve:
+    """Fit the launch that hides behind the running step, and what a hand-off takes: 0 where none was measured."""
     forward = prefill.seconds(cells.new_tokens, cells.cached_tokens, chunk_tokens)
     step = decode.step_s(cells.batch, cells.batch * cells.context_tokens)
 
@@ -143,7 +145,11 @@ def fit_stall(cells: Cells, prefill: PrefillCurve, decode: DecodeCurve, chunk_to
         return np.asarray(curve.append_s(forward, step) + step)
 
     values = solve(_subset(StallCurve, "launch_s"), {"launch_s": 9e-3}, predict, cells.seconds)
-    return StallCurve.from_values({**values, "handoff_s": 0.0})
+    handoff_s = 0.0
+    if len(handoffs):
+        undisturbed = decode.step_s(handoffs.batch, handoffs.batch * handoffs.context_tokens) + decode.disaggregated_s
+        handoff_s = max(0.0, float(np.median(handoffs.seconds - undisturbed)))
+    return StallCurve.from_values({**values, "handoff_s": handoff_s})
 
 
 FREE_HANDOFF: Mapping[tuple[Arm, Transport], tuple[str, ...]] = {
@@ -196,7 +202,7 @@ def fit_model(cells: Grid, *, chunk_tokens: int, page_size_tokens: int, kv_bytes
     model = TurnModel(
         prefill=prefill,
         decode=decode,
-        stall=fit_stall(cells.stall, prefill, decode, chunk_tokens),
+        stall=fit_stall(cells.stall, cells.handoff_stall, prefill, decode, chunk_tokens),
         frontend=frontend,
         handoffs={},
         chunked_prefill_size=chunk_tokens,

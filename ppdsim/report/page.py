@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,10 @@ def write_report(answer: CrossoverAnswer, path: Path) -> Path:
 def render(answer: CrossoverAnswer) -> str:
     """Return the page as HTML."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("ppdsim.report"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+        loader=jinja2.PackageLoader("ppdsim.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
     )
     figures = {name: _figure(answer, name) for name in FIGURES}
     return environment.get_template("report.html").render(
@@ -69,9 +73,9 @@ def render(answer: CrossoverAnswer) -> str:
             "parameters": tables.parameters_table(answer),
         },
         data=_script_json({"figures": figures, "costs": _costs(answer)}),
-        style=_verbatim(environment, "report.css"),
+        style=_verbatim("report.css"),
         plotly=Markup(get_plotlyjs()),  # noqa: S704  (plotly's own file, not input)
-        scripts=[_verbatim(environment, name) for name in SCRIPTS],
+        scripts=[_verbatim(name) for name in SCRIPTS],
     )
 
 
@@ -134,7 +138,7 @@ def _script_json(value: object) -> Markup:
     return Markup(text)  # noqa: S704  (no character of it can end the element)
 
 
-def _verbatim(environment: jinja2.Environment, name: str) -> Markup:
+def _verbatim(name: str) -> Markup:
     """Return a file of the page as it is."""
-    assert environment.loader is not None
-    return Markup(environment.loader.get_source(environment, name)[0])  # noqa: S704  (the package's own file)
+    source = resources.files("ppdsim.report") / "templates" / name
+    return Markup(source.read_text(encoding="utf-8"))  # noqa: S704  (the package's own file)

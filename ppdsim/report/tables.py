@@ -16,10 +16,10 @@ SOURCES = {ANALYTICAL: "formula, idle", WITH_WAITS: "formula, with waits", SIMUL
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """What a cell says, a second line below it in small print, and its class."""
+    """What a cell says, the lines below it in small print, and its class."""
 
     text: str
-    note: str = ""
+    notes: tuple[str, ...] = ()
     css: str = ""
 
 
@@ -95,7 +95,7 @@ def points_table(answer: CrossoverAnswer) -> Table:
                 _interval(point.simulated_n_star),
                 Cell(text=wording.price(point.gamma_star), css=OUTSIDE if point.extrapolated else ""),
                 _interval(point.simulated_gamma_star, price=True),
-                Cell(text=point.case),
+                Cell(text=point.case, css="words"),
             )
             for point in answer.points
         ),
@@ -146,7 +146,7 @@ def parameters_table(answer: CrossoverAnswer) -> Table:
             yield (
                 Cell(text=found.curve),
                 Cell(text=found.name),
-                Cell(text=format_quantity(found.value, found.unit), note="" if low == high else f"{low} to {high}"),
+                Cell(text=format_quantity(found.value, found.unit), notes=() if low == high else (f"{low} to {high}",)),
                 Cell(text=found.unit),
                 Cell(text=found.tag, css="" if found.tag == "measured" else "tagged"),
                 Cell(text=found.meaning),
@@ -160,10 +160,8 @@ def parameters_table(answer: CrossoverAnswer) -> Table:
 def _crossing(crossing: Crossing | None) -> Cell:
     if crossing is None:
         return Cell(text="-")
-    note = ""
-    if crossing.share_without > 0.0:
-        note = f"no crossing in {wording.percent(crossing.share_without)} of draws"
-    return Cell(text=wording.crossing_cell(crossing), note=note, css=OUTSIDE if crossing.extrapolated else "")
+    text, notes = wording.crossing_cell(crossing)
+    return Cell(text=text, notes=notes, css=OUTSIDE if crossing.extrapolated else "")
 
 
 def _interval(found: Interval | None, *, price: bool = False) -> Cell:

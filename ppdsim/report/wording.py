@@ -136,14 +136,21 @@ def _clause(crossing: Crossing) -> str:
         return f"{against} never"
     if not crossing.values:
         return f"{against} in several stretches"
-    share = f"{against} once {100 * crossing.values[-1]:.0f} % of it is cached there"
+    stretch = "in several stretches, the last from" if crossing.kind is CrossingKind.SEVERAL else "once"
+    share = f"{against} {stretch} {_per_cent(crossing.values[-1])} % cached there"
     if crossing.interval is None:
         return share
-    return f"{share} ({100 * crossing.interval.low:.0f} to {100 * crossing.interval.high:.0f} %)"
+    return f"{share} ({_per_cent(crossing.interval.low)} to {_per_cent(crossing.interval.high)} %)"
 
 
-def crossing_cell(crossing: Crossing) -> str:
-    """Print a crossing for a table: r* or m* with its interval, or the case in words.
+def _per_cent(value: float) -> str:
+    """Print a cache rate in per cent, with the digits that `rate` gives it."""
+    digits = len(rate(value).partition(".")[2])
+    return f"{100 * value:.{digits - 2}f}"
+
+
+def crossing_cell(crossing: Crossing) -> tuple[str, tuple[str, ...]]:
+    """Print a crossing for a table: r* or m* with its interval, or the case in words; and what else is to be said.
 
     >>> from ppdsim.answers import ArmChoice
     >>> at = dict(against=ArmChoice(arm="p-full", transport="tcp"), fixed_tokens=8192, previous_output_tokens=0)
@@ -151,16 +158,20 @@ def crossing_cell(crossing: Crossing) -> str:
     >>> found = Interval(value=0.53, low=0.47, high=0.6)
     >>> several = dict(axis="r", kind=CrossingKind.SEVERAL, values=(0.1, 0.53), interval=found, share_without=0.0)
     >>> crossing_cell(Crossing(**at, **several))
-    'several (2), last 0.53 (0.47 to 0.60)'
+    ('0.53 (0.47 to 0.60)', ('several: the last of 2',))
     >>> never = dict(axis="new_tokens", kind=CrossingKind.ALWAYS_D, values=(), interval=None, share_without=0.8)
     >>> crossing_cell(Crossing(**at, **never))
-    'always D'
+    ('always D', ('no crossing in 80.0 % of draws',))
     """
+    notes = []
+    if crossing.kind is CrossingKind.SEVERAL:
+        notes.append(f"several: the last of {len(crossing.values)}")
+    if crossing.share_without > 0.0:
+        notes.append(f"no crossing in {percent(crossing.share_without)} of draws")
     if not crossing.values:
-        return crossing.kind.value
+        return crossing.kind.value, tuple(notes)
     show = rate if crossing.axis == "r" else tokens
     text = show(crossing.values[-1])
     if crossing.interval is not None:
         text += f" ({show(crossing.interval.low)} to {show(crossing.interval.high)})"
-    several = crossing.kind is CrossingKind.SEVERAL
-    return f"several ({len(crossing.values)}), last {text}" if several else text
+    return text, tuple(notes)

@@ -3,8 +3,8 @@
 A figure is a function from an answer to a ``plotly.graph_objects.Figure``. It neither shows nor writes anything. Each
 has a pure ``<name>_data`` beside it, which holds the numbers that are drawn and is what the tests look at.
 
-What a reader may choose is a keyword of the function with a default. ``layout.meta["choices"]`` names these keywords with
-their values, and the page offers them.
+What a reader may choose is a keyword of the function with a default. ``layout.meta["choices"]`` names these keywords
+with their values, and the page offers them.
 """
 
 from __future__ import annotations

@@ -178,5 +178,3 @@ def _crossings(table: SliderTable) -> list[list[DrawnCrossing]]:
         return DrawnCrossing(kind=kind, r_star=value, low=low, high=high, text=text)
 
     return [[cell(g, n) for n in range(len(table.residents))] for g in range(len(table.gammas))]
-
-

@@ -38,7 +38,9 @@ def arms_of(answer: CrossoverAnswer) -> list[ArmChoice]:
     """Return every arm of an answer once: the append first, then the P arms in the order they appear."""
     named = [
         *(curve.arm for curve in answer.curves),
-        *(item.against for item in (*answer.maps, *answer.sliders, *answer.crossings)),
+        *(drawn.against for drawn in answer.maps),
+        *(table.against for table in answer.sliders),
+        *(crossing.against for crossing in answer.crossings),
     ]
     return sorted(dict.fromkeys(named), key=lambda arm: not is_append(arm))
 
@@ -142,7 +144,9 @@ def panel_text(panel: int, text: str, *, line: int, name: str, colour: str = INK
     }
 
 
-def finish(fig: go.Figure, title: str, caption: str, *, height: int, meta: Mapping[str, object] | None = None) -> go.Figure:
+def finish(
+    fig: go.Figure, title: str, caption: str, *, height: int, meta: Mapping[str, object] | None = None
+) -> go.Figure:
     """Give a figure the common look; the page prints the title and `meta`'s caption around it."""
     fig.update_layout(
         title={"text": title},
@@ -152,7 +156,7 @@ def finish(fig: go.Figure, title: str, caption: str, *, height: int, meta: Mappi
         template="none",
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="#ffffff",
-        margin={"l": 64, "r": 16, "t": 84, "b": 110},
+        margin={"l": 64, "r": 16, "t": 84, "b": 104},
         hoverlabel={"font": {"family": FONT, "size": 12}, "align": "left"},
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom"},
     )

@@ -34,16 +34,12 @@ def append_of(answer: CrossoverAnswer, view: View) -> ArmCurve | None:
     """Return the append's curve of a view: its own, or else the one of the same prompt length."""
     same = [c for c in answer.curves if is_append(c.arm) and c.total_tokens == view.total_tokens]
     exact = [c for c in same if c.previous_output_tokens == view.previous_output_tokens]
-    return (exact or same or [None])[0]
+    return next(iter([*exact, *same]), None)
 
 
 def handoffs_of(answer: CrossoverAnswer, view: View) -> list[ArmCurve]:
     """Return the P arms' curves of a view, in the answer's order."""
-    return [
-        c
-        for c in answer.curves
-        if not is_append(c.arm) and View(c.total_tokens, c.previous_output_tokens) == view
-    ]
+    return [c for c in answer.curves if not is_append(c.arm) and View(c.total_tokens, c.previous_output_tokens) == view]
 
 
 def choice(name: str, label: str, options: Sequence[tuple[object, str]], value: object) -> dict[str, object]:

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from ppdsim.answers import BreakevenMap, CrossoverAnswer
 from ppdsim.report import wording
-from ppdsim.report.figures._series import Gapped, dashed, polygon, solid
+from ppdsim.report.figures._series import Gapped, dashed, polygon, short_tokens, solid
 from ppdsim.report.figures._style import (
     BAND_OPACITY,
     DASHED,
@@ -34,11 +34,12 @@ TITLE = "N* over the length of the append"
 X_TITLE = "new tokens m [tokens]"
 Y_TITLE = "break-even streams N* [streams]"
 CAPTION = (
-    "Cuts through the map at a few cached prefixes L, with 90 % intervals. Below a line the append on D is cheaper. "
-    f"An N* of {wording.LARGEST_STREAMS:,.0f} and more is drawn at {wording.LARGEST_STREAMS:,.0f}; where the hand-off "
-    "wins at any batch (N* = 0) the line has a gap. The level line is the scenario's N."
+    "Cuts through the map at a few cached prefixes L (paler is shorter, in every panel), with 90 % intervals. Below a "
+    f"line the append on D is cheaper. An N* of {wording.LARGEST_STREAMS:,.0f} and more is drawn at {wording.LARGEST_STREAMS:,.0f}; "
+    "where the hand-off wins at any batch (N* = 0) the line has a gap. The level line is the scenario's N."
 )
 MOST_LINES = 3
+TICKS = tuple(4**power for power in range(1, 11))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,23 +81,19 @@ def plot_breakeven_lines(answer: CrossoverAnswer, *, previous_output_tokens: int
         lines = breakeven_lines_data(drawn)
         for k, line in enumerate(lines):
             colour = lighten(colour_of[drawn.against], 0.55 * (1 - k / max(len(lines) - 1, 1)))
-            _draw(fig, i, line, colour)
+            _draw(fig, i, line, colour, keyed=i == 0, last=k == len(lines) - 1)
         _mark_residents(fig, i, answer)
         fig.add_annotation(
-            panel_text(
-                i, f"<b>against {drawn.against.label}</b>", line=0, name="arm", colour=colour_of[drawn.against]
-            )
+            panel_text(i, f"<b>against {drawn.against.label}</b>", line=0, name="arm", colour=colour_of[drawn.against])
         )
-        x = {**log_ticks(), "tickvals": drawn.new_tokens[::2], "ticktext": [f"{t:,}" for t in drawn.new_tokens[::2]]}
+        x = {"type": "log", "tickvals": TICKS, "ticktext": [short_tokens(t) for t in TICKS], "tickangle": 0}
         y = {**log_ticks(), "title": {"text": Y_TITLE}, "matches": "y" if i else None}
-        fig.update_layout(
-            {axis_name("x", i): {**x, "title": {"text": X_TITLE}, "tickangle": -45}, axis_name("y", i): y}
-        )
+        fig.update_layout({axis_name("x", i): {**x, "title": {"text": X_TITLE}}, axis_name("y", i): y})
     choices = [previous_choice(sorted({m.previous_output_tokens for m in answer.maps}), previous)]
     return finish(fig, TITLE, CAPTION, height=PANEL_PX + 194, meta={"choices": choices, "panels": len(maps)})
 
 
-def _draw(fig: go.Figure, panel: int, line: BreakevenLine, colour: str) -> None:
+def _draw(fig: go.Figure, panel: int, line: BreakevenLine, colour: str, *, keyed: bool, last: bool) -> None:
     name = f"L = {line.cached_tokens:,}"
     common = {"x": line.new_tokens, "xaxis": anchor("x", panel), "yaxis": anchor("y", panel), "legendgroup": name}
     hover = {"text": line.text, "hovertemplate": f"{name}, m = %{{x:,}}<br>N* = %{{text}}<extra></extra>"}
@@ -115,11 +112,10 @@ def _draw(fig: go.Figure, panel: int, line: BreakevenLine, colour: str) -> None:
     )
     stroke = {"color": colour, "width": 2.5}
     y = solid(line.n_star, line.extrapolated)
-    fig.add_scatter(**common, **hover, y=y, name=name, mode="lines", line=stroke, showlegend=True)
+    fig.add_scatter(**common, **hover, y=y, name=name, mode="lines", line=stroke, showlegend=keyed)
     y = dashed(line.n_star, line.extrapolated)
-    fig.add_scatter(
-        **common, **hover, y=y, name=f"{name}, {DASHED}", mode="lines", line={**stroke, "dash": "dash"}, showlegend=False
-    )
+    stroke = {**stroke, "dash": "dash"}
+    fig.add_scatter(**common, **hover, y=y, name=DASHED, mode="lines", line=stroke, showlegend=keyed and last)
 
 
 def _mark_residents(fig: go.Figure, panel: int, answer: CrossoverAnswer) -> None:

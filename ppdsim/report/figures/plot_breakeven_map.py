@@ -41,12 +41,13 @@ class MapData:
     hover: list[list[str]]
     extrapolated: list[list[bool]]
 
-    def cells(self, *, measured: bool) -> list[Gapped]:
-        """Return the colours of the measured cells, or of the others; gaps elsewhere."""
-        return [
-            [None if outside is measured else value for value, outside in zip(values, flags, strict=True)]
-            for values, flags in zip(self.colour, self.extrapolated, strict=True)
-        ]
+    def cells(self, *, measured: bool) -> tuple[list[Gapped], list[list[str]]]:
+        """Return colours and texts of the measured cells, or of the others; gaps elsewhere."""
+        places = [[(i, j) for j in range(len(self.new))] for i in range(len(self.cached))]
+        drawn = [[self.extrapolated[i][j] is not measured for i, j in row] for row in places]
+        colour = [[self.colour[i][j] if drawn[i][j] else None for i, j in row] for row in places]
+        text = [[self.text[i][j] if drawn[i][j] else "" for i, j in row] for row in places]
+        return colour, text
 
 
 def breakeven_map_data(answer: CrossoverAnswer, drawn: BreakevenMap) -> MapData:
@@ -105,7 +106,7 @@ def plot_breakeven_map(
     drawn = next(m for m in answer.maps if (m.against.label, m.previous_output_tokens) == (label, previous))
     data = breakeven_map_data(answer, drawn)
     low, high = _ends(answer)
-    ticks = [low, *(t for t in (0.1, 0.3, 1, 3, 10, 30, 100, 300) if 1.4 * low < t < high / 1.4), high]
+    ticks = [low, *(t for t in (0.1, 0.3, 1, 3, 10, 30, 100, 300) if 2 * low < t < high / 2), high]
     colorbar = {
         "title": {"text": "N* [streams]", "side": "right"},
         "thickness": 12,
@@ -115,12 +116,13 @@ def plot_breakeven_map(
     }
     fig = go.Figure()
     for measured in (True, False):
+        colour, text = data.cells(measured=measured)
         fig.add_heatmap(
             name="measured range" if measured else "extrapolated or unmeasured",
             x=data.new,
             y=data.cached,
-            z=data.cells(measured=measured),
-            text=data.text,
+            z=colour,
+            text=text,
             texttemplate="%{text}",
             textfont={"size": 11.5},
             customdata=data.hover,
@@ -128,7 +130,7 @@ def plot_breakeven_map(
             hoverongaps=False,
             zmin=math.log10(low),
             zmax=math.log10(high),
-            colorscale=[[place, colour if measured else lighten(colour, 0.6)] for place, colour in SCALE],
+            colorscale=[[place, hue if measured else lighten(hue, 0.6)] for place, hue in SCALE],
             showscale=measured,
             colorbar=colorbar,
             xgap=1,

@@ -34,9 +34,9 @@ TITLE = "Cost of a turn over the cache rate"
 CAPTION = (
     "Lines: the formula on idle machines, with the 90 % band for another run of the machine (the band of J adds the "
     "bands of TTFT and stall). Thin lines: the formula with the waits of the scenario's traffic. Dots: simulated under "
-    "that traffic, with 90 % intervals from the profile's draws. Thin lines and dots belong to the scenario's own gamma "
-    "and N and are hidden elsewhere. Upright: r* of the idle formula with its interval; D is worth it to its right. "
-    "The axis is logarithmic in 1 - r."
+    "that traffic, with 90 % intervals from the profile's draws. Thin lines and dots belong to the scenario's own "
+    "gamma and N and are hidden elsewhere. Upright: r* of the idle formula with its interval; D is worth it to its "
+    "right. The axis is logarithmic in 1 - r."
 )
 
 

@@ -28,8 +28,8 @@ from ppdsim.report.figures._views import View, append_of, handoffs_of, view_choi
 
 TITLE = "What a user sees, simulated under load"
 CAPTION = (
-    "Means over the simulated turns at the scenario's arrivals, N and answers. An append on D transfers no KV. The axis "
-    "is logarithmic in 1 - r."
+    "Means over the simulated turns at the scenario's arrivals, N and answers. An append on D transfers no KV. The "
+    "axis is logarithmic in 1 - r."
 )
 PANELS = {
     "TTFT": "time to the first token [ms]",
@@ -38,6 +38,7 @@ PANELS = {
     "KV transfer": "KV transfer time [ms]",
 }
 """The panels, with the titles of their axes."""
+LOGARITHMIC = ("TTFT", "KV transfer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +79,7 @@ def plot_latencies(
     for i, (quantity, title) in enumerate(PANELS.items()):
         for line in lines:
             _draw(fig, i, line, line.values_ms[quantity], colour_of[line.arm])
-        scale = {"rangemode": "tozero"} if quantity == "TPOT" else log_ticks()
+        scale = log_ticks() if quantity in LOGARITHMIC else {"rangemode": "tozero"}
         fig.update_layout(
             {
                 axis_name("x", i): cache_rate_axis([u for line in lines for u in line.uncached]),
@@ -126,7 +127,8 @@ def _line(curve: ArmCurve) -> LatencyLine:
         arm=curve.arm,
         uncached=[1.0 - rate for rate in curve.cache_rate],
         text=[
-            f"r = {wording.rate(rate)}: {new:,} new" for rate, new in zip(curve.cache_rate, curve.new_tokens, strict=True)
+            f"r = {wording.rate(rate)}: {new:,} new"
+            for rate, new in zip(curve.cache_rate, curve.new_tokens, strict=True)
         ],
         extrapolated=list(curve.extrapolated),
         values_ms={

@@ -15,7 +15,7 @@ X_TITLE = "absolute relative error [%]"
 Y_TITLE = "kind of measurement (kind:transport)"
 CAPTION = (
     "Leave-one-out: each cached length and each append length was left out in turn (for decode each batch and each "
-    "context), for every kind at once. Beside it the spread between repeats of one cell, which no model can undercut."
+    "context), for every kind at once. Beside it the spread between repeats of one cell: what is left to win."
 )
 
 
@@ -92,5 +92,4 @@ def plot_profile_quality(answer: CrossoverAnswer) -> go.Figure:
         )
     fig.update_xaxes(title_text=X_TITLE, rangemode="tozero")
     fig.update_yaxes(title_text=Y_TITLE, type="category", autorange="reversed", automargin=True)
-    finish(fig, TITLE, CAPTION, height=170 + 34 * len(data.kinds))
-    return fig.update_layout(margin={"t": 40})
+    return finish(fig, TITLE, CAPTION, height=120 + 34 * len(data.kinds))

@@ -64,9 +64,12 @@ function swatch(trace) {
   }
   if (mode === "markers") {
     const edge = marker.line || {};
-    drawn += marker.symbol === "line-ns-open"
-      ? `<line x1="13" x2="13" y1="0" y2="12" stroke="${edge.color}" stroke-width="2"/>`
-      : `<circle cx="13" cy="6" r="4" fill="${marker.color}" stroke="${edge.color || marker.color}" stroke-width="1.5"/>`;
+    const shapes = {
+      "line-ns-open": `<line x1="13" x2="13" y1="0" y2="12" stroke="${edge.color}" stroke-width="2"/>`,
+      diamond: `<path d="M13 1 18 6 13 11 8 6Z" fill="${marker.color}"/>`,
+    };
+    drawn += shapes[marker.symbol]
+      || `<circle cx="13" cy="6" r="4" fill="${marker.color}" stroke="${edge.color || marker.color}" stroke-width="1.5"/>`;
   }
   return `<svg viewBox="0 0 26 12" aria-hidden="true">${drawn}</svg>`;
 }
@@ -86,7 +89,8 @@ function show(name) {
   drawing.layout.width = width;
   drawing.layout.showlegend = false;
   drawing.layout.dragmode = false;
-  if (report.figures[name].panels > 1) layOut(drawing.layout, report.figures[name].panels, width);
+  if (drawing.layout.yaxis.domain) layOut(drawing.layout, report.figures[name].panels, width);
+  else Object.assign(drawing.layout.margin, {t: 12, b: 52});
   if (width < NARROW_PX) makeSmall(drawing);
   writeLegend(figure.querySelector(".legend"), drawing.data);
   return Plotly.react(plot, drawing.data, drawing.layout, {displayModeBar: false});

@@ -1,0 +1,96 @@
+"""A whole calibration: measure, describe the machine, fit. The command line and the tests call this."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ppdsim import measurements, profile
+from ppdsim.calibrate.fit import fit_profile
+from ppdsim.calibrate.live.finish import write_manifest
+from ppdsim.calibrate.live.journal import Journal
+from ppdsim.calibrate.live.monitor import Monitor
+from ppdsim.calibrate.live.plan import Plan
+from ppdsim.calibrate.live.service import Service
+from ppdsim.calibrate.live.session import Session
+from ppdsim.errors import EnvironmentProblem
+from ppdsim.measurements import Gpu, Model
+from ppdsim.types import Arm
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What a profile says of the machine it was measured on."""
+
+    run_id: str
+    name: str
+    gpu: Gpu
+    link: str
+    model: Model
+
+
+def measure(
+    plan: Plan,
+    services: Sequence[Service],
+    machine: Machine,
+    folder: Path,
+    *,
+    resume: bool,
+    say: Callable[[str], None],
+    runner: Callable[..., None] = asyncio.run,
+) -> Session:
+    """Measure what is not settled yet into `folder`, and leave its manifest there, whatever happens on the way.
+
+    `runner` runs the coroutine: on real time, or on a virtual clock.
+
+    Raises
+    ------
+    EnvironmentProblem
+        If servers died for good; what was measured by then is kept.
+    """
+    journal = Journal(folder, resume=resume)
+    rows_before = journal.rows
+    rng = np.random.default_rng([plan.seed, rows_before])
+    session = Session(plan=plan, journal=journal, rng=rng, say=say)
+    with Monitor(folder) as monitor:
+        try:
+            runner(session.run(services))
+        finally:
+            if session.infos and journal.rows:
+                arms = [arm for service in services for arm in service.arms]
+                # The pool of the servers that a stream decodes on decides what fits.
+                info = min(session.infos.values(), key=lambda found: found.kv_pool_tokens)
+                write_manifest(
+                    folder,
+                    run_id=machine.run_id,
+                    machine=machine.name,
+                    gpu=machine.gpu,
+                    link=machine.link,
+                    transports=tuple(sorted({t for arm, t in arms if arm is not Arm.APPEND_D}, key=lambda t: t.value)),
+                    model=machine.model,
+                    info=info,
+                    notes=(*monitor.notes(), *session.left_out),
+                )
+    say(f"{journal.rows - rows_before} rows added, {journal.rows} in all")
+    return session
+
+
+def fit(folder: Path, *, say: Callable[[str], None]) -> profile.Profile:
+    """Fit the profile of a measured folder and write it there.
+
+    Raises
+    ------
+    EnvironmentProblem
+        If nothing was measured.
+    MeasurementError
+        If the rows do not make a profile.
+    """
+    if not (folder / "manifest.json").is_file():
+        raise EnvironmentProblem(f"{folder}: nothing was measured, so there is nothing to fit")
+    fitted = fit_profile(measurements.read(folder), progress=say)
+    profile.save(fitted, folder / "profile.json")
+    return fitted

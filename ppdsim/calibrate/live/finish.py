@@ -1,0 +1,102 @@
+"""The end of a run: manifest, profile, card. What the raw points become, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+
+from ppdsim import __version__
+from ppdsim.calibrate.drivers.base import EngineInfo
+from ppdsim.calibrate.live.journal import POINTS, SKIPPED
+from ppdsim.measurements import Gpu, Manifest, Model
+from ppdsim.types import Transport
+
+LIBRARIES = (
+    "torch",
+    "sglang",
+    "sglang-kernel",
+    "sgl-kernel",
+    "flashinfer-python",
+    "transformers",
+    "mooncake-transfer-engine",
+    "mooncake-transfer-engine-cuda13",
+    "mooncake-transfer-engine-non-cuda",
+    "sglang-router",
+    "aiohttp",
+)
+"""Packages whose versions a profile depends on."""
+
+
+def write_manifest(
+    folder: Path,
+    *,
+    run_id: str,
+    machine: str,
+    gpu: Gpu,
+    link: str,
+    transports: tuple[Transport, ...],
+    model: Model,
+    info: EngineInfo,
+    notes: tuple[str, ...],
+) -> Manifest:
+    """Write ``manifest.json`` beside the points and return it."""
+    points = folder / POINTS
+    flags = info.flags
+    manifest = Manifest(
+        id=run_id,
+        date=datetime.now(timezone.utc).date().isoformat(),
+        machine=machine,
+        gpu=gpu,
+        link=link,
+        transports=transports,
+        model=model,
+        engine=info.name,
+        engine_version=info.version,
+        libraries=versions(),
+        server_flags=tuple(f"{name}={flags[name]}" for name in sorted(flags)),
+        environment={
+            name: value
+            for name, value in sorted(os.environ.items())
+            if name.startswith(("MC_", "SGLANG_", "CUDA_VISIBLE"))
+        },
+        page_size_tokens=info.page_size_tokens,
+        chunked_prefill_size=info.chunked_prefill_size,
+        kv_pool_tokens=info.kv_pool_tokens,
+        max_running_requests=info.max_running_requests,
+        tensor_parallel_size=int(str(flags.get("tp_size", 1))),
+        client=f"ppdsim {__version__}, aiohttp streaming, on the servers' host",
+        notes=(*notes, *skipped(folder)),
+        source="ppdsim calibrate",
+        points_file=POINTS,
+        points_sha256=hashlib.sha256(points.read_bytes()).hexdigest(),
+    )
+    path = folder / "manifest.json"
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(manifest.model_dump_json(by_alias=True, indent=1) + "\n")
+    os.replace(temporary, path)
+    return manifest
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what is installed of `LIBRARIES`."""
+    return {name: found for name in LIBRARIES if (found := _version(name)) is not None}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def skipped(folder: Path) -> tuple[str, ...]:
+    """Return what could not be measured, a sentence each."""
+    path = folder / SKIPPED
+    if not path.exists():
+        return ()
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return tuple(dict.fromkeys(f"skipped {line['cell']}: {line['reason']}" for line in lines))

@@ -1,0 +1,40 @@
+"""Services of servers that run already: joined by URL, left running."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from ppdsim.calibrate.drivers.base import AbstractEngine
+from ppdsim.calibrate.drivers.sglang_http import Endpoints, SglangHttp
+from ppdsim.calibrate.live.service import Service
+from ppdsim.types import Arm, Transport
+
+
+def joined(endpoints: Endpoints, *, transport: Transport, decode_radix: bool) -> Service:
+    """Return the service behind `endpoints`: a unified server, or a router with P and D behind it."""
+
+    @asynccontextmanager
+    async def connect() -> AsyncIterator[AbstractEngine]:
+        engine = SglangHttp(endpoints)
+        try:
+            yield engine
+        finally:
+            await engine.close()
+
+    if any(role == "unified" for role, _ in endpoints.servers):
+        arms: tuple[tuple[Arm, Transport], ...] = ((Arm.APPEND_D, Transport.NONE),)
+        return Service(name="unified", arms=arms, open=connect, restartable=False)
+    return Service(
+        name=f"prefill/decode over {transport.value}",
+        arms=handoff_arms(transport, decode_radix=decode_radix),
+        open=connect,
+        decode_holds_prefix=decode_radix,
+        restartable=False,
+    )
+
+
+def handoff_arms(transport: Transport, *, decode_radix: bool) -> tuple[tuple[Arm, Transport], ...]:
+    """Return what a prefill/decode pair can be asked: only a D with a prefix cache takes a delta."""
+    full = (Arm.P_FULL, transport)
+    return (full, (Arm.P_DELTA, transport)) if decode_radix else (full,)

@@ -17,9 +17,20 @@ import typer
 from ppdsim import __version__
 from ppdsim.errors import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_OK, PpdsimError
 
-COMMANDS = ("crossover", "simulate", "scenarios", "profiles", "show", "predict", "import_", "fit", "schema")
-"""Modules of ppdsim.cli, each with a function of its own name; a trailing underscore is not part of the command, and one
-inside becomes a hyphen."""
+COMMANDS = (
+    "crossover",
+    "simulate",
+    "calibrate",
+    "scenarios",
+    "profiles",
+    "show",
+    "predict",
+    "import_",
+    "fit",
+    "schema",
+)
+"""Modules of ppdsim.cli, each with a function of its own name; a trailing underscore is not part of the command, and
+one inside becomes a hyphen."""
 
 # typer brings its own copy of click or depends on click, according to its version; this is the class in both.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]

@@ -136,8 +136,10 @@ def _clause(crossing: Crossing) -> str:
         return f"{against} never"
     if not crossing.values:
         return f"{against} in several stretches"
-    stretch = "in several stretches, the last from" if crossing.kind is CrossingKind.SEVERAL else "once"
-    share = f"{against} {stretch} {_per_cent(crossing.values[-1])} % cached there"
+    cached = f"{_per_cent(crossing.values[-1])} %"
+    several = crossing.kind is CrossingKind.SEVERAL
+    stretch = f"in several stretches, the last from {cached} cached" if several else f"once {cached} of it is cached"
+    share = f"{against} {stretch} there"
     if crossing.interval is None:
         return share
     return f"{share} ({_per_cent(crossing.interval.low)} to {_per_cent(crossing.interval.high)} %)"

@@ -76,11 +76,9 @@ def test_m_star_of_a_slow_delta_link_is_always_d():
     assert found.share_without == 1.0
 
 
-def test_a_price_beyond_all_gain_is_always_p():
-    model = constants()
-    found = cache_rate_crossing(
-        model, cloud(model), replace(FULL, residents=1000), 2048, rates=np.linspace(0.0, 0.5, 50)
-    )
+def test_a_free_hand_off_is_always_p():
+    model = constants(wire_s_per_token=0.0, alpha_s=0.0)
+    found = cache_rate_crossing(model, cloud(model), FULL, 2048)
     assert found.kind is CrossingKind.ALWAYS_P
 
 

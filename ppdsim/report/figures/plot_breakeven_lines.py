@@ -35,8 +35,8 @@ X_TITLE = "new tokens m [tokens]"
 Y_TITLE = "break-even streams N* [streams]"
 CAPTION = (
     "Cuts through the map at a few cached prefixes L (paler is shorter, in every panel), with 90 % intervals. Below a "
-    f"line the append on D is cheaper. An N* of {wording.LARGEST_STREAMS:,.0f} and more is drawn at {wording.LARGEST_STREAMS:,.0f}; "
-    "where the hand-off wins at any batch (N* = 0) the line has a gap. The level line is the scenario's N."
+    f"line the append on D is cheaper. An N* above {wording.LARGEST_STREAMS:,.0f} is drawn there; where the "
+    "hand-off wins at any batch (N* = 0) the line has a gap. The level line is the scenario's N."
 )
 MOST_LINES = 3
 TICKS = tuple(4**power for power in range(1, 11))

@@ -1,0 +1,144 @@
+"""``ppdsim calibrate``: measure a live engine and leave a profile, its card and a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ppdsim.cli.common import QuietOption, check_folder, say, wrote
+
+if TYPE_CHECKING:
+    from ppdsim.calibrate.live.plan import Plan
+    from ppdsim.calibrate.live.service import Service
+    from ppdsim.profile import Profile
+
+ESTIMATE_PROFILE = "h200x2_llama-3.1-8b_sglang-0.5.17"
+"""Profile of another machine that the plan's time is estimated with, before this one is known."""
+
+
+def calibrate(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run: raw points, manifest, profile, report.")],
+    model: Annotated[Path, typer.Option(help="Folder of the model under test; its config.json is enough.")],
+    plan: Annotated[str, typer.Option(help="quick, full, or a plan file.")] = "quick",
+    unified_url: Annotated[str | None, typer.Option(help="A unified server that runs already.")] = None,
+    router_url: Annotated[str | None, typer.Option(help="A router that runs already, in front of P and D.")] = None,
+    prefill_url: Annotated[str | None, typer.Option(help="The prefill server behind --router-url.")] = None,
+    decode_url: Annotated[str | None, typer.Option(help="The decode server behind --router-url.")] = None,
+    transport: Annotated[str, typer.Option(help="tcp, nvlink or rdma: how the running pair hands over.")] = "tcp",
+    decode_radix: Annotated[
+        bool, typer.Option("--decode-radix", help="The running D has a prefix cache: measure delta transfers too.")
+    ] = False,
+    dummy_weights: Annotated[bool, typer.Option("--dummy-weights", help="The servers run random weights.")] = False,
+    name: Annotated[str, typer.Option(help="Id of the profile; by default the folder's name.")] = "",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
+    measure_only: Annotated[bool, typer.Option("--measure-only", help="Stop before the fit.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its time, and stop.")] = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Measure prefill, decode, hand-off and stall costs of a live engine and fit a profile.
+
+    Example: ppdsim calibrate --model M --unified-url http://127.0.0.1:30300 -o run
+    """
+    from ppdsim.calibrate.live.calibrate import fit, measure
+    from ppdsim.calibrate.live.machine import describe_machine
+    from ppdsim.calibrate.live.plan import load_plan
+
+    check_folder(out)
+    chosen = load_plan(plan)
+    services = _joined(unified_url, router_url, prefill_url, decode_url, transport, decode_radix=decode_radix)
+    machine = describe_machine(name or out.resolve().name, model, dummy_weights=dummy_weights)
+    _print_plan(chosen, services, quiet=quiet)
+    if dry_run:
+        return
+
+    def tell(text: str) -> None:
+        say(text, quiet=quiet)
+
+    session = measure(chosen, services, machine, out, resume=resume, say=tell)
+    for what, seconds in sorted(session.seconds.items(), key=lambda item: -item[1]):
+        say(f"  {seconds:7.1f} s  {what}", quiet=quiet)
+    paths = [out / "points.jsonl", out / "manifest.json"]
+    if not measure_only:
+        fitted = fit(out, say=tell)
+        paths += [out / "profile.json", *_report(fitted, out, quiet=quiet)]
+    wrote([path for path in paths if path.exists()], quiet=quiet)
+
+
+def _joined(
+    unified_url: str | None,
+    router_url: str | None,
+    prefill_url: str | None,
+    decode_url: str | None,
+    transport: str,
+    *,
+    decode_radix: bool,
+) -> list[Service]:
+    from ppdsim.calibrate.drivers.sglang_http import Endpoints
+    from ppdsim.calibrate.live.joined import joined
+    from ppdsim.errors import InputError, unknown
+    from ppdsim.types import Transport
+
+    links = [link.value for link in Transport if link is not Transport.NONE]
+    if transport not in links:
+        raise unknown("transport", transport, links)
+    services: list[Service] = []
+    if unified_url is not None:
+        endpoints = Endpoints(entry=unified_url.rstrip("/"), servers=(("unified", unified_url.rstrip("/")),))
+        services.append(joined(endpoints, transport=Transport.NONE, decode_radix=False))
+    pair = (router_url, prefill_url, decode_url)
+    if router_url is not None and prefill_url is not None and decode_url is not None:
+        endpoints = Endpoints(
+            entry=router_url.rstrip("/"),
+            servers=(("prefill", prefill_url.rstrip("/")), ("decode", decode_url.rstrip("/"))),
+        )
+        services.append(joined(endpoints, transport=Transport(transport), decode_radix=decode_radix))
+    elif any(pair):
+        raise InputError("--router-url, --prefill-url and --decode-url belong together: give all three or none")
+    if not services:
+        raise InputError("no servers: give --unified-url, or --router-url with --prefill-url and --decode-url")
+    return services
+
+
+def _print_plan(plan: Plan, services: list[Service], *, quiet: bool) -> None:
+    from ppdsim import compose, library
+    from ppdsim import profile as profiles
+    from ppdsim.calibrate.live.estimate import seconds_by_kind
+    from ppdsim.calibrate.live.plan import cells_of, need_tokens
+
+    model = compose.central(profiles.load(library.find("profile", ESTIMATE_PROFILE)))
+    say(f"plan '{plan.name}':", quiet=quiet)
+    for service in services:
+        cells = [cell for arm, transport in service.arms for cell in cells_of(plan, arm, transport)]
+        seconds = seconds_by_kind(cells, model, plan.repeats.least)
+        kinds = ", ".join(f"{kind} {value:.0f} s" for kind, value in seconds.items())
+        largest = max((need_tokens(cell) for cell in cells), default=0)
+        say(
+            f"  {service.name}: {len(cells)} cells, about {sum(seconds.values()) / 60:.1f} minutes ({kinds}); "
+            f"needs up to {largest} tokens of KV",
+            quiet=quiet,
+        )
+
+
+def _report(fitted: Profile, out: Path, *, quiet: bool) -> list[Path]:
+    """Write the card, and the report where the profile has an arm to compare with."""
+    from ppdsim.card import card_of, to_text
+    from ppdsim.crossover import crossover
+    from ppdsim.report import write_report
+    from ppdsim.scenario import load
+
+    card = to_text(card_of(fitted))
+    (out / "card.txt").write_text(card + "\n")
+    say(card, quiet=quiet)
+    measured = [record for record in fitted.curves if record.arm is not None and record.cells]
+    if not measured:
+        say("no report: no hand-off was measured, so there is nothing to compare an append with", quiet=quiet)
+        return [out / "card.txt"]
+    arms = ", ".join(
+        f"{{arm: {r.arm.value}, transport: {r.transport.value}}}" for r in measured if r.arm and r.transport
+    )
+    scenario = load("cache-rate", [f"crossover.arms=[{{arm: append-d, transport: none}}, {arms}]"])
+    answer = crossover(scenario, fitted, seed=scenario.seed)
+    say(answer.headline, quiet=quiet)
+    return [out / "card.txt", write_report(answer, out / "report.html")]

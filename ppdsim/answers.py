@@ -221,9 +221,9 @@ class ProfileCard:
 class CrossoverAnswer:
     """Everything ``ppdsim crossover`` found; the report draws this and nothing else.
 
-    `headline` is the answer in one sentence, `findings` what it means for the turns of a workload. `settings` are printable key-value pairs of the run. `differences` says, a
-    sentence each, by how much the simulated and the analytical answers differ and why. `caveats` lists what is assumed,
-    extrapolated or an unmeasured mechanism.
+    `headline` is the answer in one sentence, `findings` what it means for the turns of a workload. `settings` are
+    printable key-value pairs of the run. `differences` says, a sentence each, by how much the simulated and the
+    analytical answers differ and why. `caveats` lists what is assumed, extrapolated or an unmeasured mechanism.
     """
 
     headline: str

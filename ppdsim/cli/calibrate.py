@@ -131,13 +131,11 @@ def _report(fitted: Profile, out: Path, *, quiet: bool) -> list[Path]:
     card = to_text(card_of(fitted))
     (out / "card.txt").write_text(card + "\n")
     say(card, quiet=quiet)
-    measured = [record for record in fitted.curves if record.arm is not None and record.cells]
+    measured = [(r.arm, r.transport) for r in fitted.curves if r.arm and r.transport and r.cells]
     if not measured:
         say("no report: no hand-off was measured, so there is nothing to compare an append with", quiet=quiet)
         return [out / "card.txt"]
-    arms = ", ".join(
-        f"{{arm: {r.arm.value}, transport: {r.transport.value}}}" for r in measured if r.arm and r.transport
-    )
+    arms = ", ".join(f"{{arm: {arm.value}, transport: {transport.value}}}" for arm, transport in measured)
     scenario = load("cache-rate", [f"crossover.arms=[{{arm: append-d, transport: none}}, {arms}]"])
     answer = crossover(scenario, fitted, seed=scenario.seed)
     say(answer.headline, quiet=quiet)

@@ -65,8 +65,9 @@ def arm_curve(plan: Plan, question: Question | None, total_tokens: int, rates: S
     ttft = np.asarray(plan.middle.ttft_s(arm, transport, cached, new, on_p))
     samples = np.asarray(plan.cloud.ttft_s(arm, transport, cached, new, on_p))
     band = compose.band(samples, compose.misfit_of(plan.profile, "prefill", arm, transport))
-    stalls = _stalls(plan, plan.cloud, arm, cached, new)
-    stall = _stalls(plan, plan.middle, arm, cached, new)[0]
+    batches = plan.slider_residents
+    stalls = [_stall(plan, arm, cached, new, streams) for streams in batches]
+    stall, stall_low, stall_high = stalls[batches.index(plan.grid.residents)]
     wait = np.asarray(loaded.wait_d_s if question is None else loaded.wait_p_s)
     j = ttft + wait + plan.grid.gamma * (plan.grid.residents + loaded.decoding_turns) * stall
     return ArmCurve(
@@ -82,14 +83,24 @@ def arm_curve(plan: Plan, question: Question | None, total_tokens: int, rates: S
         ttft_low_s=tuple(np.minimum(band.low, ttft).tolist()),
         ttft_high_s=tuple(np.maximum(band.high, ttft).tolist()),
         stall_s=tuple(stall.tolist()),
-        stall_low_s=tuple(np.minimum(np.quantile(stalls, 0.05, axis=0), stall).tolist()),
-        stall_high_s=tuple(np.maximum(np.quantile(stalls, 0.95, axis=0), stall).tolist()),
+        stall_low_s=tuple(stall_low.tolist()),
+        stall_high_s=tuple(stall_high.tolist()),
         wait_s=tuple(wait.tolist()),
         j_s=tuple(j.tolist()),
+        slider_residents=batches,
+        slider_stall_s=tuple(tuple(middle.tolist()) for middle, _, _ in stalls),
+        slider_stall_low_s=tuple(tuple(low.tolist()) for _, low, _ in stalls),
+        slider_stall_high_s=tuple(tuple(high.tolist()) for _, _, high in stalls),
     )
 
 
-def _stalls(plan: Plan, model: TurnModel, arm: Arm, cached: Array, new: Array) -> Array:
-    """Return what each resident loses [s], shape (draws or 1, cache rates)."""
-    found = model.stall_s(arm, cached, new, float(plan.grid.residents), plan.grid.resident_context_tokens)
-    return np.asarray(np.atleast_2d(found) + 0.0 * cached)
+def _stall(plan: Plan, arm: Arm, cached: Array, new: Array, streams: int) -> tuple[Array, Array, Array]:
+    """Return what each of `streams` residents loses [s] with its 90 % band, each of shape (cache rates,)."""
+
+    def of(model: TurnModel) -> Array:
+        found = model.stall_s(arm, cached, new, float(streams), plan.grid.resident_context_tokens)
+        return np.asarray(np.atleast_2d(found) + 0.0 * cached)
+
+    middle, samples = of(plan.middle)[0], of(plan.cloud)
+    low, high = (np.quantile(samples, q, axis=0) for q in (0.05, 0.95))
+    return middle, np.minimum(low, middle), np.maximum(high, middle)

@@ -12,11 +12,6 @@ from ppdsim.crossover.arms import choice_of, is_extrapolated
 from ppdsim.crossover.plan import Plan, tokens_at
 from ppdsim.units import MS_PER_S
 
-SLIDER_GAMMAS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
-"""Prices that the report's slider offers [1]."""
-SLIDER_RESIDENTS = (0, 1, 2, 4, 8, 16, 32, 64, 128)
-"""Batches that the report's slider offers [streams]."""
-
 
 def crossings(plan: Plan) -> list[Crossing]:
     """Return r* at every prompt length and m* at every fixed prefix: idle for every assumed S_P, then with waits."""
@@ -65,11 +60,10 @@ def crossing_of(plan: Plan, question: Question, found: Found, *, axis: str, fixe
 
 def slider_table(plan: Plan, question: Question, total_tokens: int) -> SliderTable:
     """Return r* for every price and batch that the report's sliders offer, the scenario's own among them."""
-    gammas = tuple(sorted({*SLIDER_GAMMAS, question.gamma}))
-    residents = tuple(sorted({*SLIDER_RESIDENTS, question.residents}))
+    gammas, residents = plan.slider_gammas, plan.slider_residents
     table = cache_rate_table(plan.middle, plan.cloud, question, total_tokens, gammas, residents)
 
-    def part(name: str) -> tuple[tuple[float | None, ...], ...]:
+    def end(name: str) -> tuple[tuple[float | None, ...], ...]:
         return tuple(
             tuple(None if found.interval is None else float(getattr(found.interval, name)) for found in row)
             for row in table
@@ -81,8 +75,8 @@ def slider_table(plan: Plan, question: Question, total_tokens: int) -> SliderTab
         previous_output_tokens=question.previous_output_tokens,
         gammas=gammas,
         residents=residents,
-        r_star=part("value"),
-        r_star_low=part("low"),
-        r_star_high=part("high"),
+        r_star=tuple(tuple(found.values[-1] if found.values else None for found in row) for row in table),
+        r_star_low=end("low"),
+        r_star_high=end("high"),
         kind=tuple(tuple(found.kind.value for found in row) for row in table),
     )

@@ -22,6 +22,10 @@ FINE_STEPS = (-2, -1, 0, 1, 2)
 """Cache rates added around an expected crossing [steps]."""
 LARGEST_STEP = 0.02
 """Length of such a step [1]; a quarter of the distance from 1 where that is shorter."""
+SLIDER_GAMMAS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
+"""Prices that the report's slider offers [1]."""
+SLIDER_RESIDENTS = (0, 1, 2, 4, 8, 16, 32, 64, 128)
+"""Batches that the report's slider offers [streams]."""
 SMALLEST_NEW_TOKENS = 32
 """New tokens at the largest cache rate that is looked at: beyond it nothing but the launch floor is left."""
 
@@ -46,6 +50,16 @@ class Plan:
     def loaded(self, question: Question, cached_tokens: Array, new_tokens: Array) -> Question:
         """Return the question with the waits of turns that arrive at the traffic's rate."""
         return under_load(self.grid, self.traffic, self.middle, question, cached_tokens, new_tokens)
+
+    @property
+    def slider_gammas(self) -> tuple[float, ...]:
+        """Return the prices of the report's slider, the scenario's own among them."""
+        return tuple(sorted({*SLIDER_GAMMAS, self.grid.gamma}))
+
+    @property
+    def slider_residents(self) -> tuple[int, ...]:
+        """Return the batches of the report's slider, the scenario's own among them."""
+        return tuple(sorted({*SLIDER_RESIDENTS, self.grid.residents}))
 
     @property
     def headline_tokens(self) -> tuple[int, int]:

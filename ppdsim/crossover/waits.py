@@ -7,8 +7,8 @@ Turns that have their first token go on decoding and are stalled by later append
 ``rate x T_step x (output_tokens - 1)`` of them are on the node.
 
 What they do not know: that between its two boundaries a hand-off takes a whole number of steps (its mean over many
-sizes is used), that a transfer starts before its forward has ended, several requests in one forward, and the correlation
-of the two queues. The simulator knows all four.
+sizes is used), that a transfer starts before its forward has ended, several requests in one forward, and the
+correlation of the two queues. The simulator knows all four.
 """
 
 from __future__ import annotations

@@ -23,7 +23,10 @@ CASES = {
         ["crossover", "cache-rate", "--profile", "h200x2_llama-3.1-8b_sglang-0.5.16"],
         ["h200x2_llama-3.1-8b_sglang-0.5.16", f"did you mean '{PROFILE}'", "ppdsim profiles"],
     ),
-    "malformed profile": (["crossover", "cache-rate", "--profile", "{malformed}"], ["malformed.json", "malformed JSON"]),
+    "malformed profile": (
+        ["crossover", "cache-rate", "--profile", "{malformed}"],
+        ["malformed.json", "malformed JSON"],
+    ),
     "unknown scenario": (["crossover", "cache-rat"], ["cache-rat", "did you mean 'cache-rate'", "ppdsim scenarios"]),
     "empty trace": (["simulate", "one-pair", "--trace", "{empty}"], ["empty.jsonl", "empty"]),
     "trace of nothing known": (["crossover", "cache-rate", "--trace", "{prose}"], ["prose.txt"]),

@@ -116,6 +116,10 @@ def test_the_page_starts_with_what_python_draws(opened):
     assert_draws(report, plot_costs(built_answer()))
     for name in FIGURES:
         assert report.page.locator(f"#{name} svg.main-svg").count() > 0
+    for name in ("costs", "breakeven-lines", "latencies"):
+        keys = report.page.locator(f"#{name} .legend > span").all_inner_texts()
+        assert "dashed: extrapolated or unmeasured" in keys
+        assert len(keys) == len(set(keys))
 
 
 def test_every_place_of_the_sliders_shows_what_python_computes(opened):

@@ -50,7 +50,7 @@ function legendOf(data) {
   const seen = new Set();
   return data.filter(trace => {
     const listed = trace.type !== "heatmap" && trace.showlegend !== false && trace.name && !seen.has(trace.name);
-    seen.add(trace.name);
+    if (listed) seen.add(trace.name);
     return listed;
   });
 }

@@ -1,0 +1,117 @@
+"""Plans: what ships is whole, what does not fit is named, and a held-out cell is never a fitted one."""
+
+from __future__ import annotations
+
+import pytest
+
+from ppdsim.calibrate.live.cells import DecodeCell, LoadCell, PrefillCell, StallCell
+from ppdsim.calibrate.live.plan import Limits, cells_of, chat_of, clipped, load_plan, need_tokens, transfer_cells
+from ppdsim.cost.decode import DECODE_GRAPH_SIZES
+from ppdsim.cost.prefill import PREFILL_GRAPH_SIZES_TOKENS
+from ppdsim.errors import InputError, UnknownNameError
+from ppdsim.types import Arm, Transport
+
+UNIFIED = (Arm.APPEND_D, Transport.NONE)
+FULL_TCP = (Arm.P_FULL, Transport.TCP)
+PAGE_TOKENS = 64
+
+
+@pytest.fixture(scope="module", params=["quick", "full"])
+def plan(request):
+    return load_plan(request.param)
+
+
+def test_a_shipped_plan_measures_every_kind(plan):
+    kinds = {type(cell) for cell in cells_of(plan, *UNIFIED)}
+    assert kinds >= {PrefillCell, DecodeCell, StallCell}
+    handoffs = cells_of(plan, *FULL_TCP)
+    assert {type(cell) for cell in handoffs} >= {PrefillCell, StallCell}
+    assert all(cell.arm is Arm.P_FULL for cell in handoffs)
+    assert transfer_cells(plan, Transport.TCP)
+
+
+def test_the_validation_cells_lie_off_every_boundary_and_off_the_grid(plan):
+    cells = cells_of(plan, *UNIFIED)
+    fitted = {(c.cached_tokens, c.new_tokens) for c in cells if isinstance(c, PrefillCell) and c.purpose == "fit"}
+    held_out = [c for c in cells if isinstance(c, PrefillCell) and c.purpose == "validation"]
+    assert held_out
+    for cell in held_out:
+        assert (cell.cached_tokens, cell.new_tokens) not in fitted
+        assert cell.new_tokens not in PREFILL_GRAPH_SIZES_TOKENS
+        assert cell.new_tokens % PAGE_TOKENS
+    batches = [c.batch for c in cells if isinstance(c, DecodeCell) and c.purpose == "validation"]
+    assert batches
+    assert not set(batches) & set(DECODE_GRAPH_SIZES)
+
+
+def test_prefixes_are_whole_pages(plan):
+    for cell in [*cells_of(plan, *UNIFIED), *cells_of(plan, *FULL_TCP)]:
+        if isinstance(cell, (PrefillCell, StallCell)):
+            assert cell.cached_tokens % PAGE_TOKENS == 0
+
+
+def test_keys_are_unique(plan):
+    keys = [cell.key for arm in (UNIFIED, FULL_TCP) for cell in cells_of(plan, *arm)]
+    assert len(keys) == len(set(keys))
+
+
+def test_what_does_not_fit_is_left_out_by_name():
+    cells = [
+        PrefillCell(arm=Arm.APPEND_D, transport=Transport.NONE, cached_tokens=4096, new_tokens=8192),
+        PrefillCell(arm=Arm.APPEND_D, transport=Transport.NONE, cached_tokens=0, new_tokens=64),
+        DecodeCell(batch=32, prompt_tokens=256),
+    ]
+    kept, left_out = clipped(cells, Limits(kv_pool_tokens=10_000, context_tokens=40_000, max_running_requests=16))
+    assert kept == [cells[1]]
+    assert left_out == [
+        f"fit/prefill/append-d/4096/8192: needs {4096 + 8192 + 64} tokens of KV, the pool has 10000",
+        f"fit/decode/32/256: needs {32 * (256 + 96)} tokens of KV, the pool has 10000",
+    ]
+    _, left_out = clipped(cells, Limits(kv_pool_tokens=10**6, context_tokens=10_000, max_running_requests=16))
+    assert [line.split(": ")[1] for line in left_out] == [
+        "12288 tokens, the longest context is 10000",
+        "32 streams, max_running_requests is 16",
+    ]
+
+
+def test_a_stall_needs_its_residents_and_the_turn():
+    cell = StallCell(
+        arm=Arm.APPEND_D, transport=Transport.NONE, batch=2, prompt_tokens=100, cached_tokens=640, new_tokens=60
+    )
+    assert need_tokens(cell) == 2 * (100 + 1024) + 640 + 60 + 64
+
+
+def test_the_loads_of_the_full_plan_are_drawn_from_its_chat():
+    import numpy as np
+
+    plan = load_plan("full")
+    loads = [cell for cell in cells_of(plan, *UNIFIED) if isinstance(cell, LoadCell)]
+    assert [load.name for load in loads] == ["light", "middle", "heavy"]
+    for load in loads:
+        found = list(chat_of(plan, load).conversations(np.random.default_rng(0)))
+        assert len(found) == load.conversations
+        assert found[-1].arrival_s == pytest.approx(load.conversations / load.rate_per_s, rel=0.5)
+        assert load.purpose == "validation"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("schema: ppdsim/plan/1\nname: x\nrepeets: {}\n", "unknown key 'repeets'; did you mean 'repeats'"),
+        ("schema: ppdsim/plan/1\n", "missing key 'name'"),
+        ("schema: ppdsim/plan/1\nname: x\nappend: {new_tokens: ['64']}\n", "append.new_tokens.0"),
+        ("schema: [\n", "malformed YAML"),
+    ],
+)
+def test_a_malformed_plan_is_one_line(tmp_path, text, message):
+    path = tmp_path / "plan.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        load_plan(str(path))
+    assert message in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_an_unknown_plan_names_the_shipped_ones():
+    with pytest.raises(UnknownNameError, match="did you mean 'quick'"):
+        load_plan("quik")

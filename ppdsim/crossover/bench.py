@@ -20,7 +20,7 @@ from ppdsim.des.cluster import run_cluster
 from ppdsim.des.spec import ClusterSpec, NodeSpec, Preload
 from ppdsim.routing import AlwaysD, AlwaysP
 from ppdsim.turn import TurnModel
-from ppdsim.types import Arm, NodeRole
+from ppdsim.types import Arm, NodeRole, Transport
 from ppdsim.workload import Conversation, TurnSpec
 
 TURNS_OF_A_DRAW = 20
@@ -61,7 +61,7 @@ class Bench:
     def __init__(self, plan: Plan, draws: Sequence[TurnModel]) -> None:
         self._plan = plan
         self._draws = draws
-        self._known: dict[tuple[object, ...], Simulated] = {}
+        self._known: dict[tuple[tuple[Arm, Transport] | None, int, int, int], Simulated] = {}
 
     def append(self, cached_tokens: int, new_tokens: int) -> Simulated:
         """Return the append on D."""
@@ -71,11 +71,18 @@ class Bench:
         """Return the question's P arm."""
         return self._measure(question, cached_tokens, new_tokens)
 
+    def pairs(self, question: Question) -> list[tuple[int, int]]:
+        """Return every (cached, new) that both the append and the question's P arm were simulated at."""
+        arm = (question.arm, question.transport)
+        handoffs = {key[1:3] for key in self._known if key[0] == arm}
+        return sorted({key[1:3] for key in self._known if key[0] is None} & handoffs)
+
     def _measure(self, question: Question | None, cached_tokens: int, new_tokens: int) -> Simulated:
         on_p = 0
         if question is not None:
             on_p = int(np.asarray(cached_on_p(question, float(cached_tokens), self._plan.middle.page_size_tokens)))
-        key = (question and (question.arm, question.transport), cached_tokens, new_tokens, on_p)
+        arm = None if question is None else (question.arm, question.transport)
+        key = (arm, cached_tokens, new_tokens, on_p)
         if key not in self._known:
             turns = len(self._plan.traffic.arrivals_s)
             few = min(TURNS_OF_A_DRAW, turns)

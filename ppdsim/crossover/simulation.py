@@ -11,9 +11,9 @@ from ppdsim.analytical.crossing import Found, sampled_crossing
 from ppdsim.analytical.question import Question
 from ppdsim.answers import SIMULATED, WITH_WAITS, ArmCurve, BreakEvenPoint, Crossing, CrossoverAnswer, Interval
 from ppdsim.cost.base import Array
-from ppdsim.crossover import words
 from ppdsim.crossover.arms import choice_of
 from ppdsim.crossover.bench import Bench, Simulated
+from ppdsim.crossover.differences import crossing_differences, point_differences
 from ppdsim.crossover.levels import crossing_of
 from ppdsim.crossover.plan import Plan
 
@@ -37,7 +37,7 @@ def simulated(
         progress(done, jobs)
 
     curves: list[ArmCurve] = []
-    found: list[Crossing] = []
+    found: list[tuple[Question, Crossing]] = []
     for curve in answer.curves:
         question = questions.get((curve.arm, curve.previous_output_tokens))
         pairs = list(zip(curve.cached_tokens, curve.new_tokens, strict=True))
@@ -45,13 +45,12 @@ def simulated(
         curves.append(_with_simulation(curve, samples, plan.grid.gamma))
         if question is not None:
             crossing = _crossing(plan, bench, question, np.array(curve.cache_rate), pairs)
-            found.append(
-                crossing_of(plan, question, crossing, axis="r", fixed_tokens=curve.total_tokens, source=SIMULATED)
-            )
+            at = crossing_of(plan, question, crossing, axis="r", fixed_tokens=curve.total_tokens, source=SIMULATED)
+            found.append((question, at))
         step()
     for question in plan.questions:
         for cached in plan.grid.fixed_cached_tokens:
-            found.append(_new_tokens(plan, bench, question, cached, answer.crossings))
+            found.append((question, _new_tokens(plan, bench, question, cached, answer.crossings)))
             step()
     points: list[BreakEvenPoint] = []
     for point in answer.points:
@@ -60,9 +59,12 @@ def simulated(
     return replace(
         answer,
         curves=tuple(curves),
-        crossings=(*answer.crossings, *found),
+        crossings=(*answer.crossings, *(crossing for _, crossing in found)),
         points=tuple(points),
-        differences=words.differences(answer.crossings, found, curves, plan.grid.gamma),
+        differences=(
+            *point_differences(points),
+            *crossing_differences(plan, bench, answer.crossings, found),
+        ),
     )
 
 

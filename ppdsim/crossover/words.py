@@ -7,14 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from ppdsim.analytical.question import j_gain_s
-from ppdsim.answers import WITH_WAITS, ArmCurve, BreakEvenPoint, Crossing
+from ppdsim.answers import BreakEvenPoint
 from ppdsim.crossover.plan import Plan
-from ppdsim.types import Arm, Tag
+from ppdsim.types import Tag
 from ppdsim.units import MS_PER_S
 
 NAMES = {"nvlink": "NVLink", "tcp": "TCP", "rdma": "RDMA"}
-CLOSE = 0.005
-"""Difference of two cache rates that is not worth a sentence [1]; the simulated grid is no finer."""
 
 
 def link(against: str, transport: str) -> str:
@@ -41,73 +39,6 @@ def headline(points: Sequence[BreakEvenPoint], gamma: float) -> str:
     return (
         f"Append {first.new_tokens} tokens to {first.cached_tokens} cached ones on D{price}: " + "; ".join(parts) + "."
     )
-
-
-def differences(
-    formulas: Sequence[Crossing], simulated: Sequence[Crossing], curves: Sequence[ArmCurve], gamma: float
-) -> tuple[str, ...]:
-    """Return a sentence for every simulated r* outside the interval of the formula with waits: by how much, and why.
-
-    The why is the difference of the two accounts of J at the simulated cache rate nearest to the formula's crossing.
-    """
-    with_waits = {_key(c): c for c in formulas if c.source == WITH_WAITS}
-    out: list[str] = []
-    for found in simulated:
-        if found.axis != "r":
-            continue
-        formula = with_waits[_key(found)]
-        gap = _gap(formula, found)
-        if gap:
-            where = (
-                f"{found.against.label}, prompt of {found.fixed_tokens} tokens, "
-                f"previous answer of {found.previous_output_tokens}"
-            )
-            out.append(f"{where}: {gap}. {_why(found, formula, curves, gamma)}")
-    return tuple(out)
-
-
-def _key(crossing: Crossing) -> tuple[object, ...]:
-    return (crossing.against, crossing.axis, crossing.fixed_tokens, crossing.previous_output_tokens)
-
-
-def _gap(formula: Crossing, found: Crossing) -> str | None:
-    if not formula.values or not found.values:
-        if formula.kind is found.kind:
-            return None
-        return f"the formula with waits says {_word(formula)}, the simulation {_word(found)}"
-    low, high = (formula.interval.low, formula.interval.high) if formula.interval else (formula.values[0],) * 2
-    if low - CLOSE <= found.values[-1] <= high + CLOSE:
-        return None
-    return f"the simulation puts r* at {found.values[-1]:.3f}, the formula with waits at {formula.values[-1]:.3f}"
-
-
-def _why(found: Crossing, formula: Crossing, curves: Sequence[ArmCurve], gamma: float) -> str:
-    at = (found.values or formula.values)[-1]
-    handoff = next(c for c in curves if _is_of(c, found))
-    append = next(c for c in curves if c.arm.arm == Arm.APPEND_D.value and c.total_tokens == found.fixed_tokens)
-    rate = min(handoff.cache_rate, key=lambda r: abs(r - at))
-    parts = []
-    for name, curve in (("append", append), ("hand-off", handoff)):
-        i = min(range(len(curve.cache_rate)), key=lambda j: abs(curve.cache_rate[j] - rate))
-        waited = curve.simulated_ttft_s[i] - curve.ttft_s[i]
-        lost = gamma * curve.simulated_lost_s[i] - (curve.j_s[i] - curve.ttft_s[i] - curve.wait_s[i])
-        parts.append(
-            f"the {name} waits {waited * MS_PER_S:.0f} ms (formula: {curve.wait_s[i] * MS_PER_S:.0f}) "
-            f"and costs the others {lost * MS_PER_S:+.0f} ms beyond it"
-        )
-    return f"At r = {rate:.3f}, in the simulation " + "; ".join(parts) + "."
-
-
-def _is_of(curve: ArmCurve, crossing: Crossing) -> bool:
-    return (curve.arm, curve.total_tokens, curve.previous_output_tokens) == (
-        crossing.against,
-        crossing.fixed_tokens,
-        crossing.previous_output_tokens,
-    )
-
-
-def _word(crossing: Crossing) -> str:
-    return f"r* = {crossing.values[-1]:.3f}" if crossing.values else crossing.kind.value
 
 
 def shares_on_d(plan: Plan) -> tuple[str, ...]:

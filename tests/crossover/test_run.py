@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -168,3 +169,22 @@ def test_an_arm_that_nobody_measured_is_named(shipped):
             ),
             seed=0,
         )
+
+
+def test_a_difference_says_by_how_much_and_why():
+    """At 32k over full TCP the link queues, which M/D/1 in two stages overrates: the answers differ, and say so."""
+    answer = small_answer("crossover.total_tokens=[32768]", "crossover.turns=60")
+    about = [text for text in answer.differences if text.startswith("p-full over tcp, prompt of 32768 tokens")]
+    assert about
+    pattern = (
+        r"(the simulation puts r\* at 0\.\d+, the formula with waits at 0\.\d+|the formula with waits says .*)"
+        r"\. With \d+ new tokens on \d+, in the simulation the append waits \d+ ms \(formula: \d+\) and costs the "
+        r"others \d+ stream-ms \(formula: \d+\); the hand-off waits \d+ ms \(formula: \d+\) and costs the others \d+ stream-ms"
+    )
+    assert re.search(pattern, about[0])
+
+
+def test_a_simulated_break_even_far_from_the_formulas_is_explained(small):
+    text = next(t for t in small.differences if t.startswith("p-full over tcp, 256 new tokens on 4096"))
+    assert "the simulated N* is " in text
+    assert not any(t.startswith("p-full over nvlink, 256 new tokens on 4096") for t in small.differences)

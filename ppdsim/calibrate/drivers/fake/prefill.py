@@ -1,0 +1,202 @@
+"""A prefill server: meets D, prefills first come first served, sends each chunk's KV when it ends.
+
+A request waits until D has announced its pages, then ``handoff.before_s`` for the handshake. The early share of the
+prefix that P has cached and D lacks is sent when the first forward starts, the rest with the first chunk. P answers its
+own client when all KV has arrived. Source: SGLang 0.5.17 disaggregation/prefill.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ppdsim.calibrate.drivers.fake.clock import AbstractClock
+from ppdsim.calibrate.drivers.fake.core import BAD_REQUEST, SERVER_ERROR, AbstractCore, CoreSettings
+from ppdsim.calibrate.drivers.fake.faults import Fault
+from ppdsim.calibrate.drivers.fake.forwards import Forwards, Piece, forward_s
+from ppdsim.calibrate.drivers.fake.handoff import AbstractLink, Allocated, Arrived, Failed, ProfileLink, Reply
+from ppdsim.calibrate.drivers.fake.request import Ending, Finish, Request
+from ppdsim.turn import TurnModel
+from ppdsim.types import Arm
+
+NO_ROOM = "Invalid request: Disaggregated request received without bootstrap room id. req.rid={rid!r}"
+"""SGLang's words for a request that came past the router; scheduler.py."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Other:
+    """The decode server's side of a request."""
+
+    allocated: Allocated
+    reply: Reply
+
+
+class PrefillCore(AbstractCore):
+    """A server in prefill mode."""
+
+    def __init__(
+        self, settings: CoreSettings, model: TurnModel, clock: AbstractClock, link: AbstractLink | None = None
+    ) -> None:
+        super().__init__(settings, model, clock)
+        self._link = link if link is not None else ProfileLink(model, clock)
+        self._forwards = Forwards(settings.chunk_tokens, settings.page_tokens)
+        self._busy = False
+        self._here: dict[int, Request] = {}  # by room, until D has announced its pages
+        self._others: dict[int, _Other] = {}  # by room, from the announcement to the reply
+
+    # What D says
+
+    def allocated(self, message: Allocated, reply: Reply) -> None:
+        """Take D's announcement of a room; the request itself may come later."""
+        self._others[message.room] = _Other(message, reply)
+        self.clock.at(message.allocated_s + self.settings.bootstrap_timeout_s, lambda _: self._expire(message.room))
+        self._meet(message.room)
+
+    def cancelled(self, room: int) -> None:
+        """D no longer wants the KV of a room."""
+        self._others.pop(room, None)
+        for request in list(self.requests.values()):
+            if request.rendezvous is not None and request.rendezvous.room == room:
+                self.abort(request, f"Decode instance gave up the request, bootstrap_room={room}", SERVER_ERROR)
+
+    def _meet(self, room: int) -> None:
+        request, other = self._here.get(room), self._others.get(room)
+        if request is None or other is None:
+            return
+        del self._here[room]
+        curve = self.model.handoff(other.allocated.arm, other.allocated.transport)
+        met_s = max(request.queued_s or 0.0, other.allocated.allocated_s)
+        before_s = float(curve.before_s(self.pool.cached_tokens(request.ids)))
+        self.clock.at(met_s + before_s, lambda time: self._queue(request, time))
+
+    def _expire(self, room: int) -> None:
+        other = self._others.pop(room, None)
+        if other is not None:
+            other.reply(Failed(reason=f"Request {room} timed out after {self.settings.bootstrap_timeout_s}s"))
+
+    # What its own client asks
+
+    def _arrive(self, request: Request, time_s: float) -> None:
+        meeting = request.rendezvous
+        if meeting is None:
+            self.abort(request, NO_ROOM.format(rid=request.rid), BAD_REQUEST)
+            return
+        request.output_tokens = 1
+        if meeting.pretended:
+            self._queue(request, time_s)
+            return
+        self._here[meeting.room] = request
+        timeout_s = self.settings.bootstrap_timeout_s
+
+        def expire(_: float) -> None:
+            if self._here.get(meeting.room) is request:
+                text = f"Request {meeting.room} timed out after {timeout_s}s in KVPoll.Bootstrapping"
+                self.abort(request, text, SERVER_ERROR)
+
+        self.clock.at(time_s + timeout_s, expire)
+        self._meet(meeting.room)
+
+    def _queue(self, request: Request, time_s: float) -> None:
+        if request.ending is None:
+            self._forwards.waiting.append(request)
+            self._start(time_s)
+
+    def _forget(self, request: Request) -> None:
+        self._forwards.discard(request)
+        if request.rendezvous is None:
+            return
+        room = request.rendezvous.room
+        if self._here.get(room) is request:
+            del self._here[room]
+        other = self._others.pop(room, None)
+        if other is not None:
+            other.reply(Failed(reason="the prefill instance aborted the request"))
+
+    # Forwards
+
+    def _start(self, time_s: float) -> None:
+        if self._busy:
+            return
+        pieces = self._forwards.form(lambda request: self._admit(request, time_s))
+        if not pieces:
+            return
+        self._busy = True
+        for piece in pieces:
+            other = self._other(piece.request)
+            if piece.first and other is not None:
+                early = self._early_share(other) * self._prefix(piece, other)
+                if early > 0.0:
+                    self._link.send(piece.request, other.allocated, time_s, early)
+        seconds = forward_s(self.model.prefill, pieces)
+        self.clock.at(time_s + seconds, lambda time: self._done(pieces, time))
+
+    def _admit(self, request: Request, time_s: float) -> int | None:
+        holding = self.pool.lock(request.ids)
+        pages = self.pool.pages(request.prompt_tokens) - holding.shared
+        if pages > self.pool.available:
+            self.pool.release(holding)
+            return None
+        self.pool.take(holding, pages)
+        request.holding = holding
+        request.forward_s = time_s
+        request.cached_tokens = holding.shared * self.pool.page_tokens
+        return request.cached_tokens
+
+    def _done(self, pieces: list[Piece], time_s: float) -> None:
+        self._busy = False
+        for piece in pieces:
+            request = piece.request
+            if request.ending is not None or request.holding is None:
+                continue
+            request.kv_tokens = piece.before + piece.tokens
+            if piece.last:
+                request.prefilled_s = time_s
+            other = self._other(request)
+            if other is None:
+                # A pretended hand-off leaves no prefix behind, as in SGLang.
+                if piece.last:
+                    self._transferred(request, time_s)
+                continue
+            self.pool.cache(request.holding, request.ids[: request.kv_tokens])
+            held = self._held(other)
+            sent: float = max(min(piece.before + piece.tokens - held, piece.tokens), 0)
+            if piece.first:
+                sent += (1.0 - self._early_share(other)) * self._prefix(piece, other)
+            done = (lambda time, ended=request: self._transferred(ended, time)) if piece.last else None
+            self._link.send(request, other.allocated, time_s, sent, done)
+        self._start(time_s)
+
+    def _transferred(self, request: Request, time_s: float) -> None:
+        """All KV of a request has arrived, or was to."""
+        if request.ending is not None:
+            return
+        other = self._other(request)
+        if self.faults.strikes(Fault.TRANSFER):
+            text = f"KVTransferError(bootstrap_room={other.allocated.room if other else 0}): Failed to send kv chunk"
+            if other is not None:
+                del self._others[other.allocated.room]
+                other.reply(Failed(reason=text))
+            self.abort(request, f"Prefill transfer failed for request rank=0 req.rid={request.rid!r} {text}", SERVER_ERROR)
+            self._start(time_s)
+            return
+        self._release(request)
+        self._first_token(request, time_s)
+        self._end(request, Ending(finish=Finish.LENGTH), time_s)
+        if other is not None:
+            del self._others[other.allocated.room]
+            checksum = self._link.checksum(request)
+            other.reply(Arrived(kv_done_s=time_s, cached_tokens=request.cached_tokens, checksum=checksum))
+        self._tell([request], time_s)
+        self._start(time_s)
+
+    def _other(self, request: Request) -> _Other | None:
+        return None if request.rendezvous is None else self._others.get(request.rendezvous.room)
+
+    def _early_share(self, other: _Other) -> float:
+        return float(self.model.handoff(other.allocated.arm, other.allocated.transport).early_share)
+
+    @staticmethod
+    def _held(other: _Other) -> int:
+        return other.allocated.held_tokens if other.allocated.arm is Arm.P_DELTA else 0
+
+    def _prefix(self, piece: Piece, other: _Other) -> int:
+        return max(piece.before - self._held(other), 0)

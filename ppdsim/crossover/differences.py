@@ -1,0 +1,120 @@
+"""Where the simulated and the analytical answers differ by more than the interval: by how much, and why.
+
+The why is the difference of the two accounts of J at the simulated turn nearest to the crossing: what each arm waited,
+and what it cost the others, in the simulation and in the formula with waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from ppdsim.analytical.question import Question, cached_on_p
+from ppdsim.answers import WITH_WAITS, BreakEvenPoint, Crossing
+from ppdsim.crossover.bench import Bench, Sample
+from ppdsim.crossover.plan import Plan, tokens_at
+from ppdsim.types import Arm, Transport
+from ppdsim.units import MS_PER_S
+
+CLOSE_RATE = 0.005
+"""Difference of two cache rates that is not worth a sentence [1]; the simulated grid is no finer."""
+CLOSE_SHARE = 0.05
+"""Difference of two append lengths that is not worth a sentence [share]; likewise."""
+
+
+def crossing_differences(
+    plan: Plan, bench: Bench, formulas: Iterable[Crossing], simulated: Sequence[tuple[Question, Crossing]]
+) -> tuple[str, ...]:
+    """Return a sentence for every simulated r* and m* outside the interval of the formula with waits."""
+    with_waits = {_key(c): c for c in formulas if c.source == WITH_WAITS}
+    out: list[str] = []
+    for question, found in simulated:
+        formula = with_waits[_key(found)]
+        gap = _gap(formula, found)
+        if gap is not None:
+            at = (found.values or formula.values)[-1]
+            out.append(f"{_where(found)}: {gap}. {_why(plan, bench, question, _nearest(bench, question, found, at))}")
+    return tuple(out)
+
+
+def point_differences(points: Iterable[BreakEvenPoint]) -> tuple[str, ...]:
+    """Return a sentence for every simulated N* outside the formula's interval."""
+    return tuple(
+        f"{p.against.label}, {p.new_tokens} new tokens on {p.cached_tokens}, previous answer of "
+        f"{p.previous_output_tokens}: the simulated N* is {p.simulated_n_star.value:.1f}, the formula's "
+        f"{p.n_star.value:.1f}. The simulated one is gamma* times the residents that were simulated, so it keeps the "
+        "stall of their batch; the formula knows that a larger batch has a longer step, which hides more of the "
+        "launch, and leaves out the waits."
+        for p in points
+        if p.simulated_n_star is not None
+        and not p.n_star.low * (1 - CLOSE_SHARE) <= p.simulated_n_star.value <= p.n_star.high * (1 + CLOSE_SHARE)
+    )
+
+
+def _key(crossing: Crossing) -> tuple[object, ...]:
+    return (crossing.against, crossing.axis, crossing.fixed_tokens, crossing.previous_output_tokens)
+
+
+def _where(found: Crossing) -> str:
+    fixed = "prompt" if found.axis == "r" else "prefix"
+    return (
+        f"{found.against.label}, {fixed} of {found.fixed_tokens} tokens, "
+        f"previous answer of {found.previous_output_tokens}"
+    )
+
+
+def _gap(formula: Crossing, found: Crossing) -> str | None:
+    name, digits = ("r*", 3) if found.axis == "r" else ("m*", 0)
+    if not formula.values or not found.values:
+        if formula.kind is found.kind:
+            return None
+        return (
+            f"the formula with waits says {_word(formula, name, digits)}, the simulation {_word(found, name, digits)}"
+        )
+    last = formula.values[-1]
+    low, high = (formula.interval.low, formula.interval.high) if formula.interval else (last, last)
+    slack = CLOSE_RATE if found.axis == "r" else CLOSE_SHARE * last
+    if low - slack <= found.values[-1] <= high + slack:
+        return None
+    return f"the simulation puts {name} at {found.values[-1]:.{digits}f}, the formula with waits at {last:.{digits}f}"
+
+
+def _word(crossing: Crossing, name: str, digits: int) -> str:
+    return f"{name} = {crossing.values[-1]:.{digits}f}" if crossing.values else crossing.kind.value
+
+
+def _nearest(bench: Bench, question: Question, found: Crossing, at: float) -> tuple[int, int]:
+    """Return the simulated (cached, new) nearest to a crossing."""
+    if found.axis == "r":
+        wanted = tokens_at(found.fixed_tokens, at)
+        same = [pair for pair in bench.pairs(question) if sum(pair) == found.fixed_tokens]
+    else:
+        wanted = (found.fixed_tokens, round(at))
+        same = [pair for pair in bench.pairs(question) if pair[0] == found.fixed_tokens]
+    return min(same, key=lambda pair: abs(pair[1] - wanted[1]))
+
+
+def _why(plan: Plan, bench: Bench, question: Question, pair: tuple[int, int]) -> str:
+    cached, new = (np.array([float(tokens)]) for tokens in pair)
+    loaded = plan.loaded(question, cached, new)
+    on_p = cached_on_p(question, cached, plan.middle.page_size_tokens)
+    rows = (
+        ("append", Arm.APPEND_D, Transport.NONE, bench.append(*pair).middle, loaded.wait_d_s),
+        ("hand-off", question.arm, question.transport, bench.handoff(question, *pair).middle, loaded.wait_p_s),
+    )
+    parts = []
+    for name, arm, transport, sample, wait in rows:
+        idle_s = float(np.asarray(plan.middle.ttft_s(arm, transport, cached, new, on_p))[0])
+        streams = plan.grid.residents + loaded.decoding_turns
+        context = plan.grid.resident_context_tokens
+        stall = np.asarray(plan.middle.stall_s(arm, cached, new, float(plan.grid.residents), context))
+        parts.append(_account(name, sample, idle_s, float(np.asarray(wait)[0]), streams * float(stall.ravel()[0])))
+    return f"With {pair[1]} new tokens on {pair[0]}, in the simulation {'; '.join(parts)}."
+
+
+def _account(name: str, sample: Sample, idle_s: float, wait_s: float, lost_s: float) -> str:
+    return (
+        f"the {name} waits {(sample.ttft_s - idle_s) * MS_PER_S:.0f} ms (formula: {wait_s * MS_PER_S:.0f}) "
+        f"and costs the others {sample.lost_s * MS_PER_S:.0f} stream-ms (formula: {lost_s * MS_PER_S:.0f})"
+    )

@@ -13,8 +13,7 @@ from ppdsim.calibrate.drivers.fake.batch import AbstractDecodingCore
 from ppdsim.calibrate.drivers.fake.clock import AbstractClock
 from ppdsim.calibrate.drivers.fake.core import BAD_REQUEST, SERVER_ERROR, CoreSettings
 from ppdsim.calibrate.drivers.fake.faults import Fault
-from ppdsim.calibrate.drivers.fake.handoff import AbstractMeeting, Allocated, Arrived, Failed
-from ppdsim.calibrate.drivers.fake.mooncake_kv import AbstractSink, NoSink
+from ppdsim.calibrate.drivers.fake.handoff import AbstractMeeting, AbstractSink, Allocated, Arrived, Failed, NoSink
 from ppdsim.calibrate.drivers.fake.prefill import NO_ROOM
 from ppdsim.calibrate.drivers.fake.request import Request
 from ppdsim.turn import TurnModel
@@ -147,7 +146,7 @@ class DecodeCore(AbstractDecodingCore):
         if request.ending is not None or request.rendezvous is None:
             return
         room = request.rendezvous.room
-        reason = found.reason if isinstance(found, Failed) else self._sink.problem(room, found.checksum)
+        reason = found.reason if isinstance(found, Failed) else self._sink.problem(room)
         if self.faults.strikes(Fault.TRANSFER):
             reason = f"KVTransferError(bootstrap_room={room}): the stand-in's fault"
         if reason is not None or isinstance(found, Failed):

@@ -5,7 +5,7 @@ reason why the KV will not come. KV takes its time from the profile here (`Profi
 
     link_free = max(link_free, t) + wire_s(tokens, held)
 
-or really travels (`mooncake_link`).
+or really travels (`mooncake_kv`).
 """
 
 from __future__ import annotations
@@ -43,7 +43,6 @@ class Arrived:
 
     kv_done_s: float
     cached_tokens: int
-    checksum: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +53,8 @@ class Failed:
 
 
 Reply = Callable[[Arrived | Failed], None]
+Done = Callable[[float, "str | None"], None]
+"""Called with the time of arrival [s] and what went wrong, if anything did."""
 
 
 class AbstractMeeting(ABC):
@@ -78,13 +79,40 @@ class AbstractLink(ABC):
         allocated: Allocated,
         time_s: float,
         tokens: float,
-        done: Callable[[float], None] | None = None,
+        done: Done | None = None,
     ) -> None:
-        """Send the KV of `tokens` more tokens, ready at `time_s`; `done` is called with the time of arrival [s]."""
+        """Send the KV of `tokens` more tokens, ready at `time_s`; the last of a request's sends has a `done`."""
+
+
+class AbstractSink(ABC):
+    """Where KV lands on a decode server."""
 
     @abstractmethod
-    def checksum(self, request: Request) -> int | None:
-        """Return the checksum of all that was sent for a request, or None if no bytes are sent."""
+    def allocate(self, room: int, pages: int) -> Mapping[str, Any]:
+        """Make room for pages and return what P needs to know of where they are."""
+
+    @abstractmethod
+    def problem(self, room: int) -> str | None:
+        """Return what is wrong with the bytes that have arrived, or None."""
+
+    @abstractmethod
+    def free(self, room: int) -> None:
+        """Let go of a room's pages, if it has any."""
+
+
+class NoSink(AbstractSink):
+    """No bytes travel."""
+
+    def allocate(self, room: int, pages: int) -> Mapping[str, Any]:
+        """Return nothing."""
+        return {}
+
+    def problem(self, room: int) -> str | None:
+        """Return None."""
+        return None
+
+    def free(self, room: int) -> None:
+        """Do nothing."""
 
 
 class ProfileLink(AbstractLink):
@@ -101,7 +129,7 @@ class ProfileLink(AbstractLink):
         allocated: Allocated,
         time_s: float,
         tokens: float,
-        done: Callable[[float], None] | None = None,
+        done: Done | None = None,
     ) -> None:
         """Occupy the link to the destination."""
         curve = self._model.handoff(allocated.arm, allocated.transport)
@@ -110,8 +138,4 @@ class ProfileLink(AbstractLink):
         end_s = begin_s + float(curve.wire_s(tokens, held))
         self._free_s[allocated.destination] = end_s
         if done is not None:
-            self._clock.at(end_s, done)
-
-    def checksum(self, request: Request) -> int | None:
-        """Return None: no bytes are sent."""
-        return None
+            self._clock.at(end_s, lambda time: done(time, None))

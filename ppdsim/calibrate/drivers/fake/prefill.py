@@ -8,6 +8,7 @@ own client when all KV has arrived. Source: SGLang 0.5.17 disaggregation/prefill
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from ppdsim.calibrate.drivers.fake.clock import AbstractClock
 from ppdsim.calibrate.drivers.fake.core import BAD_REQUEST, SERVER_ERROR, AbstractCore, CoreSettings
@@ -40,6 +41,7 @@ class PrefillCore(AbstractCore):
         self._link = link if link is not None else ProfileLink(model, clock)
         self._forwards = Forwards(settings.chunk_tokens, settings.page_tokens)
         self._busy = False
+        self._time_s = 0.0
         self._here: dict[int, Request] = {}  # by room, until D has announced its pages
         self._others: dict[int, _Other] = {}  # by room, from the announcement to the reply
 
@@ -69,6 +71,10 @@ class PrefillCore(AbstractCore):
         self.clock.at(met_s + before_s, lambda time: self._queue(request, time))
 
     def _expire(self, room: int) -> None:
+        if any(
+            request.rendezvous is not None and request.rendezvous.room == room for request in self.requests.values()
+        ):
+            return
         other = self._others.pop(room, None)
         if other is not None:
             other.reply(Failed(reason=f"Request {room} timed out after {self.settings.bootstrap_timeout_s}s"))
@@ -116,6 +122,7 @@ class PrefillCore(AbstractCore):
     def _start(self, time_s: float) -> None:
         if self._busy:
             return
+        time_s = self._time_s = max(time_s, self._time_s)
         pieces = self._forwards.form(lambda request: self._admit(request, time_s))
         if not pieces:
             return
@@ -161,31 +168,32 @@ class PrefillCore(AbstractCore):
             sent: float = max(min(piece.before + piece.tokens - held, piece.tokens), 0)
             if piece.first:
                 sent += (1.0 - self._early_share(other)) * self._prefix(piece, other)
-            done = (lambda time, ended=request: self._transferred(ended, time)) if piece.last else None
-            self._link.send(request, other.allocated, time_s, sent, done)
+            self._link.send(
+                request, other.allocated, time_s, sent, partial(self._transferred, request) if piece.last else None
+            )
         self._start(time_s)
 
-    def _transferred(self, request: Request, time_s: float) -> None:
+    def _transferred(self, request: Request, time_s: float, problem: str | None = None) -> None:
         """All KV of a request has arrived, or was to."""
         if request.ending is not None:
             return
         other = self._other(request)
         if self.faults.strikes(Fault.TRANSFER):
-            text = f"KVTransferError(bootstrap_room={other.allocated.room if other else 0}): Failed to send kv chunk"
+            problem = "Failed to send kv chunk: the stand-in's fault"
+        if problem is not None:
             if other is not None:
                 del self._others[other.allocated.room]
-                other.reply(Failed(reason=text))
-            self.abort(request, f"Prefill transfer failed for request rank=0 req.rid={request.rid!r} {text}", SERVER_ERROR)
-            self._start(time_s)
-            return
-        self._release(request)
-        self._first_token(request, time_s)
-        self._end(request, Ending(finish=Finish.LENGTH), time_s)
-        if other is not None:
-            del self._others[other.allocated.room]
-            checksum = self._link.checksum(request)
-            other.reply(Arrived(kv_done_s=time_s, cached_tokens=request.cached_tokens, checksum=checksum))
-        self._tell([request], time_s)
+                other.reply(Failed(reason=f"KVTransferError(bootstrap_room={other.allocated.room}): {problem}"))
+            text = f"Prefill transfer failed for request rank=0 req.rid={request.rid!r} with exception {problem}"
+            self.abort(request, text, SERVER_ERROR)
+        else:
+            self._release(request)
+            self._first_token(request, time_s)
+            self._end(request, Ending(finish=Finish.LENGTH), time_s)
+            if other is not None:
+                del self._others[other.allocated.room]
+                other.reply(Arrived(kv_done_s=time_s, cached_tokens=request.cached_tokens))
+            self._tell([request], time_s)
         self._start(time_s)
 
     def _other(self, request: Request) -> _Other | None:

@@ -65,9 +65,11 @@ class UnifiedCore(AbstractDecodingCore):
         set_aside = sum(min(s.output_tokens - s.generated, CLIP_NEW_TOKENS) for s in self.streams)
         beyond = min(request.output_tokens - request.generated, CLIP_NEW_TOKENS)
         prompt_pages = self.pool.pages(len(ids)) - holding.shared
-        reserve = self.pool.pages(int(self.settings.new_token_ratio * set_aside)) + self.pool.pages(
-            len(ids) + beyond
-        ) - self.pool.pages(len(ids))
+        reserve = (
+            self.pool.pages(int(self.settings.new_token_ratio * set_aside))
+            + self.pool.pages(len(ids) + beyond)
+            - self.pool.pages(len(ids))
+        )
         if prompt_pages + reserve > self.pool.available:
             self.pool.release(holding)
             return None
@@ -88,7 +90,9 @@ class UnifiedCore(AbstractDecodingCore):
             request = piece.request
             if request.ending is None and request.holding is not None:
                 request.kv_tokens = piece.before + piece.tokens
-                self.pool.cache(request.holding, [*request.ids, *request.answer(request.generated)][: request.kv_tokens])
+                self.pool.cache(
+                    request.holding, [*request.ids, *request.answer(request.generated)][: request.kv_tokens]
+                )
                 if piece.last:
                     self._begin_stream(request)
         self._next()

@@ -1,0 +1,162 @@
+"""What holds in every run, whatever the fleet and the load."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from des.costs import cost_model, fleet, talk
+from des.scenes import scenes
+from hypothesis import HealthCheck, given, settings
+
+from ppdsim import compose, library, profile
+from ppdsim.des.cluster import Cluster, run_cluster
+from ppdsim.des.spec import ClusterSpec, NodeSpec, Preload
+from ppdsim.des.turns import Turns
+from ppdsim.routing import AlwaysD, AlwaysP
+from ppdsim.types import Arm, NodeRole, Transport
+
+COMMON = settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+
+
+@COMMON
+@given(scenes())
+def test_every_turn_ends_once_or_is_counted_as_rejected(scene):
+    spec, conversations, policy = scene
+    results = run_cluster(spec, conversations, policy)
+    turns = results.turns
+    assert len(results) == sum(len(conversation.turns) for conversation in conversations)
+    ok, rejected = turns["status"] == "ok", turns["status"] == "rejected"
+    assert np.all(ok | rejected)
+    assert np.all(np.isfinite(turns["t_last_token_s"][ok]))
+    assert np.all(np.isnan(turns["ttft_s"][rejected]))
+    keys = set(zip(turns["conversation_id"].tolist(), turns["turn"].tolist(), strict=True))
+    assert len(keys) == len(results)
+    summary = results.summary()
+    assert summary["status"]["ok"] + summary["status"]["rejected"] == len(results)
+
+
+@COMMON
+@given(scenes())
+def test_kv_pages_are_conserved(scene):
+    spec, conversations, policy = scene
+    cluster = Cluster(spec, Turns(conversations), policy)
+    cluster.run()
+    cluster.check_integrity()
+    for node in [*cluster.decode.values(), *cluster.prefill.values()]:
+        pool = node.pool
+        # Nothing runs any more: what is not free is kept for later and can be evicted.
+        assert pool.free + pool.kept == pool.capacity
+        assert pool.used == 0
+
+
+@COMMON
+@given(scenes())
+def test_time_goes_on(scene):
+    spec, conversations, policy = scene
+    turns = run_cluster(spec, conversations, policy).turns
+    ok = turns["status"] == "ok"
+    names = ("t_arrival_s", "t_prefill_start_s", "t_first_token_s", "t_last_token_s")
+    times = np.array([turns[name][ok] for name in names])
+    assert np.all(np.diff(times, axis=0) >= -1e-12)
+    assert np.all(turns["queue_s"][ok] >= -1e-12)
+    for conversation in set(turns["conversation_id"].tolist()):
+        mine = ok & (turns["conversation_id"] == conversation)
+        assert np.all(turns["t_arrival_s"][mine][1:] >= turns["t_last_token_s"][mine][:-1])
+
+
+@COMMON
+@given(scenes())
+def test_tokens_add_up(scene):
+    spec, conversations, policy = scene
+    turns = run_cluster(spec, conversations, policy).turns
+    np.testing.assert_array_equal(turns["cached_tokens"] + turns["new_tokens"], turns["input_tokens"])
+    ok = turns["status"] == "ok"
+    assert np.all(turns["new_tokens"][ok] >= 1)
+    appended = ok & (turns["arm"] == "append-d")
+    assert np.all(turns["cached_tokens"][appended] % spec.page_of(spec.nodes[0]) == 0)
+
+
+@pytest.fixture(scope="module")
+def measured():
+    return compose.central(profile.load(library.find("profile", "h200x2_llama-3.1-8b_sglang-0.5.17")))
+
+
+@pytest.mark.parametrize("per_step", [False, True])
+@pytest.mark.parametrize(("cached", "new"), [(0, 64), (4096, 256), (16384, 8192), (1024, 20_000)])
+@pytest.mark.parametrize(
+    ("arm", "transport"),
+    [
+        (Arm.APPEND_D, Transport.NONE),
+        (Arm.P_FULL, Transport.NVLINK),
+        (Arm.P_FULL, Transport.TCP),
+        (Arm.P_DELTA, Transport.TCP),
+        (Arm.P_DELTA, Transport.RDMA),
+    ],
+)
+def test_an_idle_request_takes_exactly_the_models_ttft(measured, arm, transport, cached, new, per_step):
+    roles = [NodeRole.U] if arm is Arm.APPEND_D else [NodeRole.P, NodeRole.D]
+    spec = ClusterSpec(
+        nodes=tuple(NodeSpec(role=role, model=measured, kv_pool_tokens=200_000) for role in roles),
+        transport=transport,
+        decode_radix=arm is Arm.P_DELTA,
+        per_step=per_step,
+    )
+    results = run_cluster(
+        spec,
+        [talk(0, 1.0, (new, 2))],
+        AlwaysD() if arm is Arm.APPEND_D else AlwaysP(),
+        preloads=Preload(cached_tokens=cached, prefill_cached_tokens=cached),
+    )
+    assert results.turns["ttft_s"][0] == pytest.approx(measured.ttft_s(arm, transport, cached, new), rel=1e-9)
+    assert results.turns["cached_tokens"][0] == cached
+
+
+def test_p_keeps_prompts_and_never_answers():
+    spec = fleet("P D", cost_model(page=16), decode_radix=False)
+    results = run_cluster(spec, [talk("a", 0.0, (160, 100), (50, 5, 1.0))], AlwaysP())
+    # Turn 1 has a prompt of 160 + 100 + 50; P knows the first 160.
+    assert results.turns["prefill_cached_tokens"].tolist() == [0, 160]
+    appended = run_cluster(fleet("U", cost_model(page=16)), [talk("a", 0.0, (160, 100), (50, 5, 1.0))], AlwaysP())
+    # A unified node keeps the answer too: 160 + 100 - 1 tokens, in whole pages of 16.
+    assert appended.turns["cached_tokens"].tolist() == [0, 256]
+
+
+def test_what_was_used_least_recently_is_evicted_first():
+    talks = [talk(name, time, (300, 4), (20, 4, 5.0)) for name, time in (("a", 0.0), ("b", 1.0), ("c", 2.0))]
+    # Room for two conversations: the third evicts the first, whose return evicts the second ...
+    tight = run_cluster(fleet("U", cost_model(page=16), pool=700, num_reserved_decode_tokens=0), talks, AlwaysP())
+    assert tight.turns["cached_tokens"].reshape(3, 2)[:, 1].tolist() == [0, 0, 0]
+    roomy = run_cluster(fleet("U", cost_model(page=16), pool=1400, num_reserved_decode_tokens=0), talks, AlwaysP())
+    assert roomy.turns["cached_tokens"].reshape(3, 2)[:, 1].tolist() == [288, 288, 288]
+
+
+def test_d_allocates_before_p_starts():
+    """A D without room keeps P waiting, though P is idle: the second hand-off starts when the first has ended on D."""
+    spec = fleet("P D", cost_model(page=16), pool=700, num_reserved_decode_tokens=0)
+    results = run_cluster(spec, [talk("a", 0.0, (400, 50)), talk("b", 0.001, (400, 50))], AlwaysP())
+    first, second = results.turns["t_last_token_s"][0], results.turns["t_prefill_start_s"][1]
+    assert second >= first - 0.001  # the client sees the last token out_s after D
+    assert results.turns["queue_s"][1] > 0.1
+
+
+def test_a_turn_above_every_pool_is_rejected_and_ends_its_conversation():
+    spec = fleet("U", cost_model(page=16), pool=500, num_reserved_decode_tokens=0)
+    results = run_cluster(spec, [talk("a", 0.0, (600, 4), (10, 4)), talk("b", 0.0, (100, 4))], AlwaysP())
+    assert results.turns["status"].tolist() == ["rejected", "rejected", "ok"]
+
+
+def test_an_overloaded_run_ends_and_says_so():
+    talks = [talk(i, 0.001 * i, (400, 20)) for i in range(300)]
+    results = run_cluster(fleet("U", cost_model()), talks, AlwaysP())
+    assert results.summary()["label"] == "OVERLOADED"
+    spaced = [talk(i, 1.0 * i, (400, 20)) for i in range(60)]
+    assert run_cluster(fleet("U", cost_model()), spaced, AlwaysP()).summary()["label"] == "STABLE"
+
+
+def test_a_run_that_is_cut_counts_what_was_unfinished():
+    talks = [talk(i, 0.001 * i, (400, 20)) for i in range(50)]
+    results = run_cluster(fleet("U", cost_model(), until_s=0.5), talks, AlwaysP())
+    summary = results.summary()
+    assert summary["status"]["unfinished"] > 0
+    assert summary["status"]["unfinished"] + summary["status"]["ok"] == 50
+    assert summary["label"] == "OVERLOADED"

@@ -1,0 +1,88 @@
+"""A scenario through the simulator: reproducible to the byte, its columns, its provenance, what is extrapolated."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+
+from ppdsim.des.run import simulate
+from ppdsim.errors import WorkloadError
+from ppdsim.results import TURN_COLUMNS
+from ppdsim.scenario import load, with_trace
+
+FEW = ("workload.conversations=20",)
+TURN = '{"conversation_id": %d, "turn": 0, "arrival_s": %g, "new_tokens": %d, "output_tokens": 8}\n'
+
+
+def files(folder, *settings, seed=0):
+    simulate(load("one-pair", [*FEW, *settings]), seed=seed).save(folder)
+    return (folder / "turns.csv").read_bytes(), (folder / "summary.json").read_bytes()
+
+
+def test_the_same_seed_gives_the_same_bytes(tmp_path):
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+    assert files(tmp_path / "a")[0] != files(tmp_path / "c", seed=1)[0]
+
+
+def test_both_ways_to_decode_write_the_same_rows(tmp_path):
+    jumped, stepped = (tmp_path / name for name in ("jumped", "stepped"))
+    files(jumped)
+    files(stepped, "per_step=true")
+    with (jumped / "turns.csv").open() as a, (stepped / "turns.csv").open() as b:
+        for one, other in zip(csv.DictReader(a), csv.DictReader(b), strict=True):
+            for name in ("ttft_s", "tpot_s", "e2e_s", "itl_max_s", "kv_transfer_s"):
+                assert float(one[name] or "nan") == pytest.approx(float(other[name] or "nan"), rel=1e-9, nan_ok=True)
+
+
+def test_the_files_hold_the_columns_and_the_summary(tmp_path):
+    turns, summary = files(tmp_path)
+    header = turns.decode().splitlines()[0].split(",")
+    assert tuple(header) == TURN_COLUMNS
+    found = json.loads(summary, parse_constant=pytest.fail)
+    for name in ("ttft_s", "tpot_s", "itl_s", "e2e_s", "kv_transfer_s"):
+        assert set(found[name]) >= {"mean", "p50", "p90", "p99", "max"}
+    assert found["label"] in ("STABLE", "BACKLOGGED", "OVERLOADED")
+    assert sum(found["arms"].values()) == pytest.approx(1.0)
+    assert found["throughput"]["turns_per_s"] > 0
+    assert found["goodput"]["limits"] == {"ttft_s": 0.5, "tpot_s": 0.025, "itl_max_s": None}
+    assert 0.0 <= found["goodput"]["attainment"] <= 1.0
+    for name in ("ppdsim", "scenario", "profiles", "fleet", "transport", "policy", "seed"):
+        assert name in found["provenance"]
+    assert any("not in SGLang up to 0.5.23" in note for note in found["notes"])
+
+
+def test_turns_outside_the_measured_domain_are_marked(tmp_path):
+    trace = tmp_path / "chat.jsonl"
+    trace.write_text("".join(TURN % (i, float(i), tokens) for i, tokens in enumerate((16, 64, 8192, 8193))))
+    found = simulate(with_trace(load("one-unified", []), trace), seed=0)
+    # The grid has 64 to 8192 new tokens.
+    assert found.turns["extrapolated"].tolist() == [True, False, False, True]
+    rdma = simulate(with_trace(load("one-pair", ["transport=rdma"]), trace), seed=0)
+    assert rdma.turns["extrapolated"].all()
+
+
+def test_radix_turns_the_hand_off_into_a_delta(tmp_path):
+    full = simulate(load("one-pair", [*FEW, "transport=tcp", "workload.arrivals.rate_per_s=0.2"]), seed=0)
+    delta = simulate(
+        load("one-pair", [*FEW, "transport=tcp", "workload.arrivals.rate_per_s=0.2", "decode_radix=true"]), seed=0
+    )
+    assert set(full.turns["arm"]) == {"p-full"}
+    assert set(delta.turns["arm"]) == {"p-delta"}
+    later = full.turns["turn"] > 0
+    assert delta.turns["kv_transfer_s"][later].mean() < 0.5 * full.turns["kv_transfer_s"][later].mean()
+
+
+def test_the_mooncake_scenario_is_stable_and_reuses_by_block():
+    found = simulate(load("mooncake-conversation", []), seed=0)
+    assert found.summary()["label"] == "STABLE"
+    assert (found.turns["cached_tokens"] > 0).mean() > 0.2
+    assert set(found.turns["prefill_cached_tokens"] % 512) == {0}
+
+
+def test_a_turn_above_every_pool_is_refused_with_the_numbers(tmp_path):
+    trace = tmp_path / "chat.jsonl"
+    trace.write_text(TURN % (7, 0.0, 500_000))
+    with pytest.raises(WorkloadError, match=r"conversation 7, turn 0 needs 500008 tokens.*160000"):
+        simulate(with_trace(load("one-pair", []), trace), seed=0)

@@ -1,0 +1,109 @@
+"""Three timelines worked out by hand; the closed form and the step-by-step simulation both have to give them.
+
+Costs, the same for all three: a forward takes 10 ms and 0.1 ms a new token (new tokens are padded to the captured sizes
+64, 80, 128, 256), a decode step 10 ms, and 1 ms more on a node that takes hand-offs. A hand-off has a handshake of
+5 ms, 0.2 ms of wire a token after the forward, and 2 ms from the last byte to the batch. Pages hold 16 tokens. The
+client and the front end take no time, and the scheduler does not launch ahead, so nothing is hidden. Times in ms.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from des.costs import cost_model, fleet, talk
+
+from ppdsim.des.cluster import run_cluster
+from ppdsim.routing import AlwaysP, Threshold
+
+MODEL = cost_model(
+    prefill={"floor_s": 0.010, "token_s": 1e-4, "attention_s_per_token2": 0.0, "kv_read_s_per_token": 0.0},
+    decode={"floor_s": 0.010, "row_s": 0.0, "context_s_per_token": 0.0, "disaggregated_s": 0.001},
+    stall={"launch_s": 0.0, "handoff_s": 0.0},
+    frontend={"in_s": 0.0, "in_s_per_token": 0.0, "out_s": 0.0},
+    link={
+        "handshake_s": 0.005,
+        "prefix_s": 0.0,
+        "wire_s_per_token": 2e-4,
+        "fresh_wire_s_per_token": 0.0,
+        "early_share": 0.0,
+        "join_s": 0.002,
+    },
+)
+
+
+@pytest.fixture(params=[False, True], ids=["closed form", "per step"])
+def per_step(request):
+    return request.param
+
+
+def columns(results, *names):
+    return [np.asarray(results.turns[name]) * 1e3 for name in names]
+
+
+def test_an_append_stalls_the_stream_that_decodes_and_reuses_whole_pages(per_step):
+    """One U.
+
+    A0 (128 new, 5 out) arrives at 0: forward 10 + 12.8 -> first token 22.8, then 32.8, 42.8.
+    B0 (64 new, 2 out) arrives at 35, in the step that ends at 42.8: forward 10 + 6.4 -> first token 59.2.
+        A is one stream that loses 16.4, so its fourth token comes with B's second at 69.2 (B ends), its fifth at 79.2.
+    A1 (64 new, 2 out) is thought about for 20: arrives at 99.2 with a prompt of 128 + 5 + 64 = 197. U holds
+        128 + 5 - 1 = 132 tokens, which is 8 whole pages: 128 cached, 69 new, padded to 80: forward 10 + 8 = 18
+        -> first token 117.2, second 127.2.
+    """
+    spec = fleet("U", MODEL, overlap_schedule=False, per_step=per_step)
+    results = run_cluster(spec, [talk("a", 0.0, (128, 5), (64, 2, 0.020)), talk("b", 0.035, (64, 2))], AlwaysP())
+    first, last, lost = columns(results, "t_first_token_s", "t_last_token_s", "resident_stall_s")
+    np.testing.assert_allclose(first, [22.8, 117.2, 59.2], rtol=1e-9)
+    np.testing.assert_allclose(last, [79.2, 127.2, 69.2], rtol=1e-9)
+    np.testing.assert_allclose(lost, [0.0, 0.0, 16.4], atol=1e-9)
+    assert results.turns["cached_tokens"].tolist() == [0, 128, 0]
+    assert results.turns["new_tokens"].tolist() == [128, 69, 64]
+    # A's gaps: 10, 10, 10 + 16.4, 10.
+    np.testing.assert_allclose(results.turns["itl_max_s"] * 1e3, [26.4, 10.0, 10.0], rtol=1e-9)
+
+
+def test_two_hand_offs_queue_for_the_forward_and_for_the_link(per_step):
+    """One P and one D, everything is transferred.
+
+    A (256 new, 4 out) arrives at 0, D is idle and allocates at once: P has it at 5, forward 10 + 25.6 -> 40.6,
+        wire 256 x 0.2 = 51.2 -> 91.8, batch 93.8 = first token, then steps of 11: 104.8, 115.8, 126.8 (end).
+    B (128 new, 2 out) arrives at 1, P has it at 6, waits for A's forward until 40.6, forward 10 + 12.8 -> 63.4,
+        waits for the link until 91.8, wire 25.6 -> 117.4, may join at 119.4, D's step ends at 126.8 = first token,
+        second token 137.8.
+    """
+    spec = fleet("P D", MODEL, overlap_schedule=False, per_step=per_step)
+    results = run_cluster(spec, [talk("a", 0.0, (256, 4)), talk("b", 0.001, (128, 2))], AlwaysP())
+    first, last, start, wire, exposed = columns(
+        results, "t_first_token_s", "t_last_token_s", "t_prefill_start_s", "kv_transfer_s", "kv_transfer_exposed_s"
+    )
+    np.testing.assert_allclose(first, [93.8, 126.8], rtol=1e-9)
+    np.testing.assert_allclose(last, [126.8, 137.8], rtol=1e-9)
+    np.testing.assert_allclose(start, [5.0, 40.6], rtol=1e-9)
+    np.testing.assert_allclose(wire, [51.2, 25.6], rtol=1e-9)
+    # From the end of the forward to the last byte: the queue for the link is part of it.
+    np.testing.assert_allclose(exposed, [51.2, 117.4 - 63.4], rtol=1e-9)
+    assert results.turns["arm"].tolist() == ["p-full", "p-full"]
+
+
+def test_on_a_pd_node_an_append_and_a_hand_off_meet(per_step):
+    """One P and one pD that sends only what is missing; turns with fewer than 100 new tokens are appended.
+
+    A0 (256 new, 3 out) is the hand-off of the timeline above: first token 93.8, then 104.8, 115.8 (end).
+    A1 (64 new, 4 out) is thought about for 10: arrives at 125.8 with a prompt of 256 + 3 + 64 = 323. The pD holds
+        256 + 3 - 1 = 258, 16 whole pages: 256 cached, 67 new, below 100: append, padded to 80, forward 10 + 8
+        -> first token 143.8. Nothing decodes meanwhile, so nobody loses anything.
+    B0 (128 new, 2 out) arrives at 80, while the pD is idle: P has it at 85, forward 22.8 -> 107.8, the link is free
+        since 91.8, wire 25.6 -> 133.4, may join at 135.4, which is inside A1's forward: joins at its end,
+        first token 143.8.
+    Both decode: 154.8 (B ends), 165.8, 176.8 (A1 ends).
+    """
+    spec = fleet("P pD", MODEL, overlap_schedule=False, per_step=per_step, decode_radix=True)
+    talks = [talk("a", 0.0, (256, 3), (64, 4, 0.010)), talk("b", 0.080, (128, 2))]
+    results = run_cluster(spec, talks, Threshold(threshold_tokens=100))
+    first, last, lost = columns(results, "t_first_token_s", "t_last_token_s", "resident_stall_s")
+    np.testing.assert_allclose(first, [93.8, 143.8, 143.8], rtol=1e-9)
+    np.testing.assert_allclose(last, [115.8, 176.8, 154.8], rtol=1e-9)
+    np.testing.assert_allclose(lost, [0.0, 0.0, 0.0], atol=1e-9)
+    assert results.turns["arm"].tolist() == ["p-delta", "append-d", "p-delta"]
+    assert results.turns["cached_tokens"].tolist() == [0, 256, 0]
+    assert any("not in SGLang up to 0.5.23" in note for note in results.notes)

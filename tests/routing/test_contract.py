@@ -1,0 +1,138 @@
+"""What every registered policy must keep: a pure function of request and view, which never sees the answer's length."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import pytest
+from des.costs import cost_model, fleet, talk
+
+from ppdsim.des.cluster import run_cluster
+from ppdsim.errors import ScenarioError
+from ppdsim.routing import POLICIES, PolicyContext, build_policy
+from ppdsim.routing.base import AbstractPolicy
+from ppdsim.routing.view import AbstractClusterView, Request
+from ppdsim.types import Arm, NodeRole, Transport
+
+MODEL = cost_model()
+CONTEXT = PolicyContext(model=MODEL, transport=Transport.TCP, gamma=1.0)
+PARAMETERS: dict[str, dict[str, int]] = {
+    "always-p": {},
+    "always-d": {},
+    "threshold": {"threshold_tokens": 60},
+    "cost-aware": {},
+}
+"""One case a policy; a new policy adds a line."""
+
+
+@pytest.fixture(params=list(POLICIES))
+def policy(request) -> AbstractPolicy:
+    return build_policy(request.param, PARAMETERS[request.param], CONTEXT)
+
+
+class View(AbstractClusterView):
+    """A fleet of one P (0) and one pD (1) that says the same whenever it is asked."""
+
+    def __init__(self, *, cached: int = 0, streams: int = 0, wait_s: float = 0.0) -> None:
+        self._cached, self._streams, self._wait_s = cached, streams, wait_s
+
+    @property
+    def handoff_arm(self) -> Arm:
+        return Arm.P_FULL
+
+    def role(self, node: int) -> NodeRole:
+        return (NodeRole.P, NodeRole.PD)[node]
+
+    def home(self) -> int:
+        return 1
+
+    def least_loaded_decode(self) -> int:
+        return 1
+
+    def best_prefill(self) -> int:
+        return 0
+
+    def cached_tokens(self, node: int) -> int:
+        return self._cached
+
+    def streams(self, node: int) -> int:
+        return self._streams
+
+    def context_tokens(self, node: int) -> int:
+        return 1000 * self._streams
+
+    def wait_s(self, node: int) -> float:
+        return self._wait_s if node == 1 else 0.0
+
+
+def request(prompt: int, turn: int = 1) -> Request:
+    return Request(conversation_id="a", turn=turn, prompt_tokens=prompt, may_append=turn > 0)
+
+
+def test_every_policy_has_a_case():
+    assert set(PARAMETERS) == set(POLICIES)
+
+
+def test_equal_views_get_equal_decisions(policy):
+    view = View(cached=1000, streams=4)
+    assert policy.decide(request(1500), view) == policy.decide(request(1500), view)
+    assert hash(policy) == hash(replace(policy))
+
+
+def test_a_decision_is_one_that_the_fleet_can_carry_out(policy):
+    for view in (View(), View(cached=900, streams=64), View(cached=900, wait_s=1.0)):
+        found = policy.decide(request(1000), view)
+        assert found.decode_node == 1
+        assert (found.arm, found.prefill_node) in ((Arm.APPEND_D, 1), (Arm.P_FULL, 0))
+
+
+def test_a_first_turn_is_prefilled_by_p(policy):
+    assert policy.decide(request(1000, turn=0), View(cached=0)).arm is Arm.P_FULL
+
+
+def test_nothing_that_a_policy_may_see_tells_the_length_of_the_answer():
+    seen = {field.name for field in fields(Request)} | {name for name in dir(AbstractClusterView) if name[0] != "_"}
+    assert not {name for name in seen if "output" in name or "answer" in name or "remaining" in name}
+
+
+def test_longer_answers_change_no_decision_made_before_they_end(policy):
+    """Turns that all arrive before anybody has answered are routed alike, whatever the answers will be."""
+    spec = fleet("P P pD pD", MODEL, decode_radix=True)
+
+    def decisions(answer: int) -> list[tuple[str, int, int]]:
+        talks = [talk(i, 1e-4 * i, (50 + 40 * i, answer * (1 + i % 3))) for i in range(12)]
+        turns = run_cluster(spec, talks, policy).turns
+        return list(
+            zip(turns["arm"].tolist(), turns["prefill_node"].tolist(), turns["decode_node"].tolist(), strict=True)
+        )
+
+    assert decisions(2) == decisions(300)
+
+
+def test_thresholds_and_costs_decide_as_their_formulas_say():
+    small = build_policy("threshold", {"threshold_tokens": 100}, CONTEXT)
+    assert small.decide(request(1099), View(cached=1000)).arm is Arm.APPEND_D
+    assert small.decide(request(1100), View(cached=1000)).arm is Arm.P_FULL
+    costs = build_policy("cost-aware", {}, CONTEXT)
+    # Nobody decodes there: no stall to pay for, and the hand-off is saved.
+    assert costs.decide(request(1064), View(cached=1000)).arm is Arm.APPEND_D
+    # A thousand streams would each lose the append.
+    assert costs.decide(request(1064), View(cached=1000, streams=1000)).arm is Arm.P_FULL
+    # A long queue in front of the append.
+    assert costs.decide(request(1064), View(cached=1000, wait_s=10.0)).arm is Arm.P_FULL
+    free = build_policy("cost-aware", {}, replace(CONTEXT, gamma=0.0))
+    assert free.decide(request(1064), View(cached=1000, streams=1000)).arm is Arm.APPEND_D
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "message"),
+    [
+        ("always-p", {"threshold_tokens": 3}, "unknown parameter 'threshold_tokens'"),
+        ("threshold", {"treshold_tokens": 3}, "did you mean 'threshold_tokens'"),
+        ("threshold", {"threshold_tokens": -1}, "expected a count of tokens"),
+        ("threshold", {"threshold_tokens": 1.5}, "given 1.5"),
+    ],
+)
+def test_wrong_parameters_are_named(name, parameters, message):
+    with pytest.raises(ScenarioError, match=message):
+        build_policy(name, parameters, CONTEXT)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from ppdsim import __version__, compose, library, profile
 from ppdsim.des.cluster import run_cluster
 from ppdsim.des.recorder import Labels
-from ppdsim.des.spec import ClusterSpec, NodeSpec
+from ppdsim.des.spec import DECODE_ROLES, ClusterSpec, NodeSpec
 from ppdsim.errors import WorkloadError
 from ppdsim.metrics import SloLimits
 from ppdsim.results import Results
 from ppdsim.routing import PolicyContext, build_policy
 from ppdsim.scenario import Scenario
 from ppdsim.types import Arm, Tag, Transport
+from ppdsim.workload import Conversation
 
 KNOBS = (
     "page_size_tokens",
@@ -79,6 +80,7 @@ def simulate(scenario: Scenario, *, seed: int) -> Results:
     conversations = list(scenario.build_workload().conversations(rng))
     if not conversations:
         raise WorkloadError(f"scenario '{scenario.name}': the workload has no conversation")
+    _check_pools(spec, conversations)
     roles = Counter(node.role.value for node in spec.nodes)
     labels = Labels(
         run_id=f"{scenario.name}-{seed}",
@@ -101,6 +103,21 @@ def simulate(scenario: Scenario, *, seed: int) -> Results:
         },
     )
     return run_cluster(spec, conversations, policy, labels=labels)
+
+
+def _check_pools(spec: ClusterSpec, conversations: Sequence[Conversation]) -> None:
+    """Refuse a workload with a turn that no node can ever hold, before anything runs."""
+    largest = max(node.kv_pool_tokens for node in spec.nodes if node.role in DECODE_ROLES)
+    for conversation in conversations:
+        context = 0
+        for number, turn in enumerate(conversation.turns):
+            # A turn with block ids is its whole prompt.
+            context = turn.new_tokens + turn.output_tokens + (0 if turn.block_ids is not None else context)
+            if context > largest:
+                raise WorkloadError(
+                    f"conversation {conversation.conversation_id}, turn {number} needs {context} tokens of KV; the "
+                    f"largest KV pool of the fleet holds {largest} (shorten it, or --set fleet.0.kv_pool_tokens=...)"
+                )
 
 
 def outside_domain(turns: Mapping[str, NDArray[Any]], profiles: tuple[profile.Profile, ...]) -> NDArray[np.bool_]:

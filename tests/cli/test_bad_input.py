@@ -38,7 +38,10 @@ CASES = {
         ["crossover", "cache-rate", "--set", "crossover.total_tokens=[400000]"],
         ["400140", "KV pool holds"],
     ),
-    "a turn above the pool": (["simulate", "one-pair", "--trace", "{huge}"], ["huge.jsonl", "KV pool"]),
+    "a turn above the pool": (
+        ["simulate", "one-pair", "--trace", "{huge}"],
+        ["conversation 1, turn 0", "500004", "KV pool"],
+    ),
     "unknown policy": (["simulate", "one-pair", "--policy", "always-q"], ["always-q", "did you mean 'always-"]),
     "unknown profile to show": (["show", "h200"], ["h200", "ppdsim profiles"]),
     "points without a column": (["predict", PROFILE, "--points", "{points}"], ["points.csv", "new_tokens"]),

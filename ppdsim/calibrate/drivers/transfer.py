@@ -1,9 +1,9 @@
 """The link alone: seconds to write bytes from one process to another with mooncake's transfer engine, as SGLang does.
 
 Two worker processes on this host, each with an engine of its own: a target that registers memory and says where it is,
-and a source that writes ``size_bytes`` in ``blocks`` pieces by one ``batch_transfer_sync_write``. Blocks land in reverse
-order, so that none can be merged with its neighbour. The target clears its memory before a cell, and its checksum is
-held against the source's afterwards: bytes that did not arrive are an error, not a fast transfer.
+and a source that writes ``size_bytes`` in ``blocks`` pieces by one ``batch_transfer_sync_write``. Blocks land in
+reverse order, so that none can be merged with its neighbour. The target clears its memory before a cell, and its
+checksum is held against the source's afterwards: bytes that did not arrive are an error, not a fast transfer.
 
 Both are processes of their own because a call into the engine cannot be interrupted: whoever does not answer in time is
 killed. Buffers are host memory, or GPU memory through torch. Source: SGLang 0.5.17 disaggregation/mooncake/conn.py,
@@ -161,7 +161,7 @@ class _Worker:
 
     def __init__(self, role: str, transport: str, capacity_bytes: int, device: str) -> None:
         self._role = role
-        command = [sys.executable, "-m", __name__, role, transport, str(capacity_bytes), device]
+        command = [sys.executable, "-m", __name__, transport, str(capacity_bytes), device]
         self._process = subprocess.Popen(  # noqa: S603
             command,
             stdin=subprocess.PIPE,
@@ -239,7 +239,7 @@ class _Memory:
             self._gpu: Any = None
             self.address = int(self._host.ctypes.data)
         else:
-            import torch
+            import torch  # type: ignore[import-not-found, unused-ignore]
 
             self._gpu = torch.zeros(capacity_bytes, dtype=torch.uint8, device=device)
             self.address = int(self._gpu.data_ptr())
@@ -249,7 +249,7 @@ class _Memory:
         if self._gpu is None:
             self._host[: len(content)] = content
         else:
-            import torch
+            import torch  # type: ignore[import-not-found, unused-ignore]
 
             self._gpu[: len(content)].copy_(torch.from_numpy(content))
             torch.cuda.synchronize(self._gpu.device)
@@ -259,8 +259,8 @@ class _Memory:
         return self._host[:size_bytes] if self._gpu is None else self._gpu[:size_bytes].cpu().numpy()
 
 
-def _work(role: str, transport: str, capacity_bytes: int, device: str) -> None:
-    """Be one of the two workers until stdin ends."""
+def _work(transport: str, capacity_bytes: int, device: str) -> None:
+    """Answer questions until stdin ends; what is asked makes it the target or the source."""
     import numpy as np
 
     # The engine prints on stdout as well; answers go where nobody else writes.
@@ -287,7 +287,7 @@ def _work(role: str, transport: str, capacity_bytes: int, device: str) -> None:
             elif "check" in question:
                 # The blocks landed in reverse order.
                 blocks = memory.read(question["check"]).reshape(question["blocks"], -1)
-                answer({"checksum": zlib.crc32(np.ascontiguousarray(blocks[::-1]))})
+                answer({"checksum": zlib.crc32(blocks[::-1].tobytes())})
             else:
                 size, blocks, repeats = question["size_bytes"], question["blocks"], question["repeats"]
                 content = np.random.default_rng(size + blocks).integers(0, 256, size, dtype=np.uint8)
@@ -303,11 +303,11 @@ def _work(role: str, transport: str, capacity_bytes: int, device: str) -> None:
                     if result < 0:
                         raise ConnectionError(f"batch_transfer_sync_write returned {result}")
                 answer({"seconds": seconds[1:], "checksum": zlib.crc32(content)})
-    except Exception as error:  # noqa: BLE001 - whatever it is, the other process has to say it
+    except Exception as error:
         answer({"error": f"{type(error).__name__}: {error}"})
     # The engine's threads would keep the process alive.
     os._exit(0)
 
 
 if __name__ == "__main__":
-    _work(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4])
+    _work(sys.argv[1], int(sys.argv[2]), sys.argv[3])

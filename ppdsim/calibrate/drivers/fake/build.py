@@ -48,7 +48,7 @@ def settings_of(
     max_running_requests: int | None = None,
     context_tokens: int = 131_072,
 ) -> CoreSettings:
-    """Return the settings of a server; what is None comes from the profile, and a chunk size below 1 means no chunks."""
+    """Return the settings of a server; None is what the profile has, a chunk size below 1 means no chunks."""
     chunk = profile.chunked_prefill_size if chunk_tokens is None else chunk_tokens
     pool = profile.kv_pool_tokens if kv_pool_tokens is None else kv_pool_tokens
     return CoreSettings(

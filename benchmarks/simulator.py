@@ -2,8 +2,8 @@
 
     python benchmarks/simulator.py
 
-One P and one pD of the shipped profile over NVLink, multi-turn chat at two rates of conversations. Times are CPU seconds of
-this machine; compare the ratios.
+One P and one pD of the shipped profile over NVLink, multi-turn chat at two rates of conversations. Times are CPU
+seconds of this machine; compare the ratios.
 """
 
 from __future__ import annotations

@@ -1,0 +1,83 @@
+"""``ppdsim fake-stack``: stand-in servers behind a real router, without a GPU."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def fake_stack(
+    profile: Annotated[str | None, typer.Option(help="Profile that the times come from, by name or path.")] = None,
+    mode: Annotated[str, typer.Option(help="unified: one server; pd: prefill, decode and a router.")] = "pd",
+    router: Annotated[str, typer.Option(help="real (sglang-router), mini-lb (its load balancer) or none.")] = "real",
+    port_base: Annotated[
+        int, typer.Option(help="Port of the router; prefill, decode, unified, bootstrap follow. 0: free ones.")
+    ] = 30_000,
+    time_scale: Annotated[float, typer.Option(help="Real seconds for one second of the profile.")] = 1.0,
+    transport: Annotated[str, typer.Option(help="Whose hand-off times: tcp, nvlink or rdma.")] = "tcp",
+    kv_transfer: Annotated[
+        str, typer.Option(help="profile: KV takes its time; mooncake: bytes really travel, through the engine's own.")
+    ] = "profile",
+    decode_radix: Annotated[
+        bool, typer.Option("--decode-radix", help="Give D a prefix cache: delta transfer.")
+    ] = False,
+    kv_pool_tokens: Annotated[
+        int | None, typer.Option(help="KV pool of each server; by default the profile's.")
+    ] = None,
+    fault: Annotated[str | None, typer.Option(help="Fault of the answering server; POST /fault sets more.")] = None,
+) -> None:
+    """Start stand-in servers that answer as SGLang does, timed by a profile, until Ctrl-C; URLs are JSON lines on stdout.
+
+    Example: ppdsim fake-stack --mode pd --router real --port-base 30000
+    """
+    import signal
+    import time
+
+    import orjson
+
+    from ppdsim.calibrate.drivers.fake.build import DEFAULT_PROFILE
+    from ppdsim.calibrate.drivers.fake.stack import FakeStack, StackOptions, check
+    from ppdsim.cli.common import say
+    from ppdsim.errors import InputError
+    from ppdsim.types import Transport
+
+    carried = [one.value for one in Transport if one is not Transport.NONE]
+    if transport not in carried:
+        raise InputError(f"--transport '{transport}', expected one of: {', '.join(carried)}")
+    options = StackOptions(
+        profile=DEFAULT_PROFILE if profile is None else profile,
+        mode=mode,
+        router=router,
+        port_base=port_base,
+        time_scale=time_scale,
+        transport=Transport(transport),
+        kv_transfer=kv_transfer,
+        decode_radix=decode_radix,
+        kv_pool_tokens=kv_pool_tokens,
+        fault=fault,
+    )
+    check(options)
+
+    def show(line: dict[str, object]) -> None:
+        typer.echo(orjson.dumps(line).decode())
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with FakeStack(options) as stack:
+            for role, url in stack.urls.items():
+                show({"role": role, "url": url, "pid": stack.processes[role].pid})
+            show({"ready": True})
+            seen: dict[str, int] = {}
+            while len(seen) < len(stack.processes):
+                time.sleep(0.2)
+                for role, code in stack.ended().items():
+                    if role not in seen:
+                        seen[role] = code
+                        show({"role": role, "ended": code})
+            say("every server has ended")
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -10,6 +10,7 @@ import typer
 from ppdsim.cli.common import (
     JsonOption,
     OutOption,
+    PolicyOption,
     ProfileOption,
     QuietOption,
     ScenarioArgument,
@@ -27,6 +28,7 @@ def crossover(
     scenario: ScenarioArgument,
     out: OutOption = Path("out"),
     profile: ProfileOption = None,
+    policy: PolicyOption = None,
     seed: SeedOption = None,
     trace: TraceOption = None,
     settings: SetOption = None,
@@ -48,7 +50,7 @@ def crossover(
     from ppdsim.scenario import load, with_trace
 
     check_folder(out)
-    chosen = load(scenario, overrides(settings, profile=profile))
+    chosen = load(scenario, overrides(settings, profile=profile, policy=policy))
     if trace is not None:
         chosen = with_trace(chosen, trace)
     measured = profiles.load(library.find("profile", chosen.profile))

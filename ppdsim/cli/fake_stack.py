@@ -27,7 +27,7 @@ def fake_stack(
     ] = None,
     fault: Annotated[str | None, typer.Option(help="Fault of the answering server; POST /fault sets more.")] = None,
 ) -> None:
-    """Start stand-in servers that answer as SGLang does, timed by a profile, until Ctrl-C; URLs are JSON lines on stdout.
+    """Start stand-in servers that answer as SGLang does, timed by a profile, until Ctrl-C; prints URLs as JSON lines.
 
     Example: ppdsim fake-stack --mode pd --router real --port-base 30000
     """

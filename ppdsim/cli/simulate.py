@@ -38,6 +38,8 @@ def simulate(
 ) -> None:
     """Run a scenario in the simulator: one row a turn in turns.csv, and summary.json.
 
+    Ctrl-C keeps the turns that had ended, in a folder 'interrupted'.
+
     Example: ppdsim simulate one-pair --set transport=tcp -o out
     """
     from ppdsim.scenario import load, with_trace
@@ -47,9 +49,14 @@ def simulate(
     if trace is not None:
         chosen = with_trace(chosen, trace)
 
+    from ppdsim.des.cluster import Interrupted
     from ppdsim.des.run import simulate as run
 
-    results = run(chosen, seed=chosen.seed if seed is None else seed)
+    try:
+        results = run(chosen, seed=chosen.seed if seed is None else seed)
+    except Interrupted as stop:
+        wrote(stop.results.save(out / "interrupted"), quiet=quiet)
+        raise
     paths = results.save(out, "parquet" if parquet else "csv")
     if json:
         print_json(results.summary())

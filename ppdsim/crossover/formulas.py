@@ -12,6 +12,7 @@ from ppdsim.crossover.arms import arm_curve
 from ppdsim.crossover.breakeven import break_even_point, breakeven_map
 from ppdsim.crossover.levels import crossings, slider_table
 from ppdsim.crossover.plan import Plan, rates_of
+from ppdsim.crossover.rule import rule_findings
 from ppdsim.units import MS_PER_S
 
 
@@ -23,6 +24,7 @@ def formulas(plan: Plan, *, seed: int) -> CrossoverAnswer:
         for question in plan.questions
         for stall_ms in plan.grid.handoff_stall_ms
     ]
+    curves = tuple(curve for total in plan.grid.total_tokens for curve in _curves(plan, total))
     asked = plan.grid.previous_output_tokens[0]
     shown = [p for p in points if p.previous_output_tokens == asked and p.handoff_stall_s == plan.first_stall_s]
     return CrossoverAnswer(
@@ -34,14 +36,14 @@ def formulas(plan: Plan, *, seed: int) -> CrossoverAnswer:
         resident_context_tokens=plan.grid.resident_context_tokens,
         settings=_settings(plan, seed),
         profile=card_of(plan.profile),
-        curves=tuple(curve for total in plan.grid.total_tokens for curve in _curves(plan, total)),
+        curves=curves,
         crossings=tuple(crossings(plan)),
         maps=tuple(breakeven_map(plan, question) for question in plan.questions),
         sliders=tuple(
             slider_table(plan, question, total) for question in plan.questions for total in plan.grid.total_tokens
         ),
         points=tuple(points),
-        findings=words.shares_on_d(plan),
+        findings=(*words.shares_on_d(plan), *rule_findings(plan, curves)),
         caveats=words.caveats(plan),
         provenance=tuple({**plan.profile.provenance, "profile": plan.profile.id, "ppdsim": __version__}.items()),
     )

@@ -10,6 +10,7 @@ no pool can ever hold are rejected on arrival, and their conversation ends.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from ppdsim.des.clock import Clock, Tick
 from ppdsim.des.closed_form_node import ClosedFormNode
@@ -24,6 +25,14 @@ from ppdsim.results import Results
 from ppdsim.routing.base import AbstractPolicy
 from ppdsim.types import Arm, NodeRole
 from ppdsim.workload.base import Conversation
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C while simulating; `results` has the turns that had ended by then."""
+
+    def __init__(self, results: Results) -> None:
+        super().__init__()
+        self.results = results
 
 
 class Cluster:
@@ -183,9 +192,16 @@ def run_cluster(
     ------
     ScenarioError
         If the fleet cannot hold its residents, or the workload does not suit it.
+    Interrupted
+        On Ctrl-C.
     """
     turns = Turns(conversations, preloads)
     cluster = Cluster(spec, turns, policy)
-    cluster.run()
+    known = labels or Labels()
+    try:
+        cluster.run()
+    except KeyboardInterrupt:
+        known = replace(known, notes=(*known.notes, "interrupted: the other turns were not simulated to their end"))
+        raise Interrupted(to_results(cluster.spec, turns, cluster.decode, known)) from None
     cluster.check_integrity()
-    return to_results(cluster.spec, turns, cluster.decode, labels or Labels(), missed_preloads=cluster.missed_preloads)
+    return to_results(cluster.spec, turns, cluster.decode, known, missed_preloads=cluster.missed_preloads)

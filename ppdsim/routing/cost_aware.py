@@ -21,6 +21,8 @@ from ppdsim.types import Arm, Transport
 
 STEPS_BEFORE_APPEND = 1.5
 """Decode steps that an append waits on average for a running batch: half of one, and the one queued behind it."""
+STEPS_BEFORE_JOIN = 1.0
+"""Decode steps that a hand-off waits on average: half of one until D allocates, half of one until its KV may join."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,6 @@ class CostAware(AbstractPolicy):
             each = context / streams
             append_s += STEPS_BEFORE_APPEND * step_s
             append_s += self.gamma * streams * float(model.stall_s(Arm.APPEND_D, held, prompt - held, streams, each))
-            handoff_s += 0.5 * step_s
+            handoff_s += STEPS_BEFORE_JOIN * step_s
             handoff_s += self.gamma * streams * float(model.stall_s(arm, held, prompt - held, streams, each))
         return append_s <= handoff_s

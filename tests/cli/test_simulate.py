@@ -96,3 +96,24 @@ def test_the_shipped_scenarios_are_stable(name: str, tmp_path: Path, capsys: pyt
     summary = json.loads(capsys.readouterr().out)
     assert summary["label"] == "STABLE"
     assert summary["status"]["ok"] == summary["turns"]
+
+
+def test_ctrl_c_keeps_the_turns_that_had_ended(trace: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    from ppdsim.des.cluster import Cluster
+
+    finished = Cluster._finished
+
+    def stop_at_the_second(self, turn: int, time: float) -> None:
+        finished(self, turn, time)
+        if sum(status == 0 for status in self.turns.status) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Cluster, "_finished", stop_at_the_second)
+    assert run(["simulate", "one-pair", "--trace", str(trace), "-o", str(tmp_path / "out")]) == 130
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["interrupted"]
+    kept = rows(tmp_path / "out" / "interrupted")
+    assert [row["status"] for row in kept].count("ok") == 2
+    assert "unfinished" in [row["status"] for row in kept]
+    summary = json.loads((tmp_path / "out" / "interrupted" / "summary.json").read_text())
+    assert any(note.startswith("interrupted") for note in summary["notes"])
+    assert capsys.readouterr().err.splitlines()[-1] == "error: interrupted"

@@ -1,8 +1,8 @@
 """What a server says of a request (``meta_info``) and of itself (``/server_info``), under SGLang's names.
 
 Wall-clock times are seconds since the epoch. A clock jump moves every time after the request was queued, as when the
-machine's clock is set while it runs. Source: SGLang 0.5.17 tokenizer_manager.py, observability/req_time_stats.py; the
-transcripts in tests/calibrate/drivers/fake/transcripts.
+machine's clock is set while it runs. Source: SGLang 0.5.17 tokenizer_manager.py, observability/req_time_stats.py,
+http_server.py.
 """
 
 from __future__ import annotations
@@ -79,7 +79,6 @@ def server_info(core: AbstractCore, profile: Profile, flags: dict[str, Any]) -> 
     """Return ``/server_info``: resolved flags, pool, version."""
     return {
         **flags,
-        "model_path": flags.get("model_path") or profile.model.name,
         "served_model_name": flags.get("served_model_name") or profile.model.name,
         "page_size": core.settings.page_tokens,
         "chunked_prefill_size": core.settings.chunk_tokens,
@@ -95,11 +94,11 @@ def server_info(core: AbstractCore, profile: Profile, flags: dict[str, Any]) -> 
     }
 
 
-def model_info(profile: Profile, flags: dict[str, Any]) -> dict[str, Any]:
-    """Return ``/model_info``."""
+def model_info(flags: dict[str, Any]) -> dict[str, Any]:
+    """Return ``/model_info``; without a model folder no path, or the router would ask a model hub for a tokenizer."""
     return {
-        "model_path": flags.get("model_path") or profile.model.name,
-        "tokenizer_path": flags.get("model_path") or profile.model.name,
+        "model_path": flags.get("model_path"),
+        "tokenizer_path": flags.get("model_path"),
         "is_generation": True,
         "preferred_sampling_params": None,
         "weight_version": "default",

@@ -73,20 +73,21 @@ class Request:
     holding: Holding | None = None
     ending: Ending | None = None
     visible_ending: Ending | None = None
-    gone: bool = field(default=False)
+    gone: bool = False
+    _answer: list[int] = field(default_factory=list)
 
     @property
     def prompt_tokens(self) -> int:
         """Tokens of the prompt."""
         return len(self.ids)
 
-    def token_id(self, number: int) -> int:
-        """Return the id of the answer's token `number`; the same prompt gives the same answer."""
-        return FIRST_ID + (31 * sum(self.ids[-4:]) + 7919 * (self.prompt_tokens + number)) % ID_SPAN
-
     def answer(self, tokens: int) -> list[int]:
-        """Return the first `tokens` ids of the answer."""
-        return [self.token_id(number) for number in range(tokens)]
+        """Return the first `tokens` ids of the answer; the same prompt gives the same answer."""
+        made = self._answer
+        if tokens > len(made):
+            seed = 31 * sum(self.ids[-4:]) + 7919 * self.prompt_tokens
+            made.extend(FIRST_ID + (seed + 7919 * number) % ID_SPAN for number in range(len(made), tokens))
+        return made[:tokens]
 
     def kv_ids(self) -> list[int]:
         """Return the ids whose KV the request has."""

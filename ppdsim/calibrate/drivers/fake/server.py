@@ -163,12 +163,12 @@ class StandInServer:
     async def _model_info(self, _: web.Request) -> web.Response:
         from aiohttp import web
 
-        return web.json_response(model_info(self.profile, dict(self.options.flags)))
+        return web.json_response(model_info(dict(self.options.flags)))
 
     async def _models(self, _: web.Request) -> web.Response:
         from aiohttp import web
 
-        name = model_info(self.profile, dict(self.options.flags))["model_path"]
+        name = self.options.flags.get("served_model_name") or self.profile.model.name
         card = {
             "id": name,
             "object": "model",

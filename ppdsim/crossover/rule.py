@@ -1,0 +1,111 @@
+"""What a router's rule would have chosen: its decisions at the answer's cache rates beside the cheaper arm.
+
+The rule sees an idle pair: D holds the cached tokens, P what the question says, the residents decode on D, nobody
+waits. Its regret at a cache rate is what the arm it takes costs beyond the cheaper one, by the formula with waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from ppdsim.analytical.question import Question, cached_on_p
+from ppdsim.answers import ArmCurve
+from ppdsim.crossover.arms import choice_of
+from ppdsim.crossover.plan import Plan
+from ppdsim.crossover.words import link
+from ppdsim.routing import PolicyContext, build_policy
+from ppdsim.routing.base import AbstractPolicy
+from ppdsim.routing.view import AbstractClusterView, Request
+from ppdsim.types import Arm, NodeRole
+from ppdsim.units import MS_PER_S
+
+P, D = 0, 1
+
+
+class IdlePair(AbstractClusterView):
+    """One P and one pD at rest but for the residents."""
+
+    __slots__ = ("_arm", "_cached_d", "_cached_p", "_residents", "_residents_tokens")
+
+    def __init__(self, plan: Plan, question: Question, cached_tokens: int) -> None:
+        self._arm = question.arm
+        on_p = cached_on_p(question, float(cached_tokens), plan.middle.page_size_tokens)
+        self._cached_p, self._cached_d = int(np.asarray(on_p)), cached_tokens
+        self._residents = plan.grid.residents
+        self._residents_tokens = plan.grid.residents * plan.grid.resident_context_tokens
+
+    @property
+    def handoff_arm(self) -> Arm:
+        """Return the question's P arm."""
+        return self._arm
+
+    def role(self, node: int) -> NodeRole:
+        """Return P or pD."""
+        return NodeRole.P if node == P else NodeRole.PD
+
+    def home(self) -> int:
+        """Return D, which holds the conversation."""
+        return D
+
+    def least_loaded_decode(self) -> int:
+        """Return D."""
+        return D
+
+    def best_prefill(self) -> int:
+        """Return P."""
+        return P
+
+    def cached_tokens(self, node: int) -> int:
+        """Return what a node has cached of the prompt."""
+        return self._cached_p if node == P else self._cached_d
+
+    def streams(self, node: int) -> int:
+        """Return the residents on D."""
+        return self._residents if node == D else 0
+
+    def context_tokens(self, node: int) -> int:
+        """Return the residents' KV."""
+        return self._residents_tokens if node == D else 0
+
+    def wait_s(self, node: int) -> float:
+        """Return 0: nobody waits."""
+        del node
+        return 0.0
+
+
+def rule_findings(plan: Plan, curves: Iterable[ArmCurve]) -> tuple[str, ...]:
+    """Return a sentence a P arm: where the scenario's rule takes the dearer arm, and what that costs at most."""
+    routing = plan.scenario.routing
+    asked = plan.grid.previous_output_tokens[0]
+    every = list(curves)
+    out: list[str] = []
+    for question in plan.questions:
+        if question.previous_output_tokens != asked:
+            continue
+        context = PolicyContext(model=plan.middle, transport=question.transport, gamma=plan.grid.gamma)
+        policy = build_policy(routing.policy, routing.parameters, context)
+        mine = [c for c in every if c.arm == choice_of(question) and c.previous_output_tokens == asked]
+        regrets = np.array([regret for curve in mine for regret in _regrets_s(plan, policy, question, curve, every)])
+        over = link(question.arm.value, question.transport.value)
+        worst = f", by up to {MS_PER_S * regrets.max():.0f} ms of J" if (regrets > 0.0).any() else ""
+        out.append(
+            f"The policy '{routing.policy}' takes the dearer arm at {(regrets > 0.0).sum()} of the {len(regrets)} "
+            f"cache rates looked at over {over}{worst}."
+        )
+    return tuple(out)
+
+
+def _regrets_s(
+    plan: Plan, policy: AbstractPolicy, question: Question, curve: ArmCurve, curves: list[ArmCurve]
+) -> list[float]:
+    append = next(c for c in curves if c.arm == choice_of(None) and c.total_tokens == curve.total_tokens)
+    append_j = dict(zip(append.cached_tokens, append.j_s, strict=True))
+    out: list[float] = []
+    for cached, handoff_j in zip(curve.cached_tokens, curve.j_s, strict=True):
+        request = Request(conversation_id=0, turn=1, prompt_tokens=curve.total_tokens, may_append=True)
+        appends = policy.decide(request, IdlePair(plan, question, cached)).arm is Arm.APPEND_D
+        taken, other = (append_j[cached], handoff_j) if appends else (handoff_j, append_j[cached])
+        out.append(max(taken - other, 0.0))
+    return out

@@ -27,14 +27,7 @@ def joined(endpoints: Endpoints, *, transport: Transport, decode_radix: bool) ->
         return Service(name="unified", arms=arms, open=connect, restartable=False)
     return Service(
         name=f"prefill/decode over {transport.value}",
-        arms=handoff_arms(transport, decode_radix=decode_radix),
+        arms=((Arm.P_DELTA if decode_radix else Arm.P_FULL, transport),),
         open=connect,
-        decode_holds_prefix=decode_radix,
         restartable=False,
     )
-
-
-def handoff_arms(transport: Transport, *, decode_radix: bool) -> tuple[tuple[Arm, Transport], ...]:
-    """Return what a prefill/decode pair can be asked: only a D with a prefix cache takes a delta."""
-    full = (Arm.P_FULL, transport)
-    return (full, (Arm.P_DELTA, transport)) if decode_radix else (full,)

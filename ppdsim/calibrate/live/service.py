@@ -14,13 +14,12 @@ from ppdsim.types import Arm, Transport
 class Service:
     """Servers and what they can answer.
 
-    `open` starts or joins the servers and yields the engine; leaving it takes down what it started.
-    `decode_holds_prefix` says that the decode server has a prefix cache, so that a full transfer needs it emptied.
-    `restartable` says that opening it again gives fresh servers.
+    `open` starts or joins the servers and yields the engine; leaving it takes down what it started. `restartable` says
+    that opening it again gives fresh servers. A decode server with a prefix cache (a start flag) is asked for delta
+    transfers, one without for full ones: the two are services of their own.
     """
 
     name: str
     arms: tuple[tuple[Arm, Transport], ...]
     open: Callable[[], AbstractAsyncContextManager[AbstractEngine]]
-    decode_holds_prefix: bool = False
     restartable: bool = True

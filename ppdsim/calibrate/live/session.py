@@ -160,7 +160,6 @@ class _Visit:
             self._prompts,
             prefix,
             started_s=self._origin_s,
-            decode_holds_prefix=self._service.decode_holds_prefix,
         )
         self._session.journal.add(row.model_copy(update={"block": self._session.journal.last_block}))
 

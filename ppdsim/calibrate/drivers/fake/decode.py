@@ -123,10 +123,10 @@ class DecodeCore(AbstractDecodingCore):
         self._requests.popleft()
         self._in_transfer.append(request)
         request.holding = holding
-        request.forward_s = self._time_s
         request.kv_tokens = request.prompt_tokens
         meeting = request.rendezvous
         if meeting is None or meeting.pretended:
+            request.forward_s = self._time_s
             self.clock.at(self._time_s, lambda time: self._join(request, time))
             return True
         held = holding.shared * self.pool.page_tokens
@@ -160,6 +160,9 @@ class DecodeCore(AbstractDecodingCore):
         self._sink.free(room)
         request.cached_tokens = found.cached_tokens
         request.prefilled_s = found.kv_done_s
+        # The engine stamps the forward's entry when the KV has arrived and the request enters a batch, not before
+        # (rows of a P/D pair with SGLang 0.5.17: entry 1.5 ms before the first response, whatever the transfer took).
+        request.forward_s = found.kv_done_s
         self.clock.at(found.kv_done_s + self._join_s, lambda time: self._join(request, time))
 
     def _join(self, request: Request, time_s: float) -> None:

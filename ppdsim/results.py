@@ -63,12 +63,15 @@ class Results:
         All gaps between tokens of the run, and how many streams felt each.
     limits : SloLimits
         What `slo_met` was judged by.
+    interrupted : bool
+        Somebody stopped the run: unfinished turns are no sign of overload, and the summary judges the others.
     """
 
     turns: Mapping[str, np.ndarray[Any, Any]]
     itl_gaps_s: metrics.Column
     itl_counts: metrics.Column
     limits: metrics.SloLimits
+    interrupted: bool = False
     notes: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
@@ -87,7 +90,7 @@ class Results:
         status = turns["status"]
         ok = status == "ok"
         arrived = ~np.isnan(turns["t_arrival_s"])
-        offered = arrived | (status == "rejected")
+        offered = ok | (status == "rejected") if self.interrupted else arrived | (status == "rejected")
         span_s = float(np.max(turns["t_last_token_s"][ok]) - np.min(turns["t_arrival_s"][arrived])) if ok.any() else 0.0
         met = turns["slo_met"].astype(bool)
         answers = float(turns["output_tokens"][ok].sum())
@@ -96,7 +99,7 @@ class Results:
         arms = {arm: float(np.mean(turns["arm"][known] == arm)) for arm in sorted(set(turns["arm"][known].tolist()))}
         # Beside the queues, a turn waits where its KV takes longer than its own time on the wire.
         wait = turns["queue_s"] + np.maximum(turns["kv_transfer_exposed_s"] - turns["kv_transfer_s"], 0.0)
-        unfinished = int(np.sum((status == "unfinished") | (status == "timed_out")))
+        unfinished = 0 if self.interrupted else int(np.sum((status == "unfinished") | (status == "timed_out")))
         return {
             "schema": SCHEMA,
             "turns": len(self),

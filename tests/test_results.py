@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,55 @@ from ppdsim.routing import AlwaysP
 @pytest.fixture(scope="module")
 def results():
     return run_cluster(fleet("P D", cost_model()), [talk(i, 0.1 * i, (100, 1 + i)) for i in range(5)], AlwaysP())
+
+
+def test_in_words_it_says_the_label_the_latencies_and_the_throughput(results):
+    words = str(results)
+    assert words.startswith("STABLE: 5 turns (5 ok); 100% p-full")
+    for name in ("TTFT", "TPOT", "ITL", "E2E", "KV TRANSFER"):
+        assert f"\n{name}" in words
+    assert "turns/s; 100.0% of the offered turns meet the SLO" in words
+    assert "note:" not in words
+    assert "note: something" in str(replace(results, notes=("something",)))
+
+
+def test_the_summary_is_what_the_columns_say(results):
+    summary, turns = results.summary(), results.turns
+    span = turns["t_last_token_s"].max() - turns["t_arrival_s"].min()
+    assert summary["span_s"] == span
+    assert summary["throughput"]["turns_per_s"] == 5 / span
+    assert summary["throughput"]["output_tokens_per_s"] == turns["output_tokens"].sum() / span
+    assert summary["ttft_s"]["p90"] == np.quantile(turns["ttft_s"], 0.9)
+    assert summary["e2e_s"]["mean"] == pytest.approx(turns["e2e_s"].mean())
+    assert summary["kv_transfer_s"]["max"] == turns["kv_transfer_s"].max()
+    # Percentiles of gaps count every gap once, not every turn.
+    assert summary["itl_s"]["max"] == pytest.approx(np.nanmax(turns["itl_max_s"]))
+    assert results.itl_counts.sum() == (turns["output_tokens"] - 1).sum()
+    assert summary["arms"] == {"p-full": 1.0}
+
+
+def test_turns_that_queue_for_the_link_count_as_waiting():
+    """P keeps up and the link does not: the KV of each turn takes longer than the time to the next."""
+    model = cost_model(link={"wire_s_per_token": 1e-3})
+    talks = [talk(i, 0.1 * i, (200, 2)) for i in range(100)]
+    slow = run_cluster(fleet("P D", model), talks, AlwaysP())
+    assert slow.turns["queue_s"].max() < 0.05
+    assert slow.summary()["label"] == "OVERLOADED"
+
+
+def test_a_run_without_an_answer_has_no_numbers_and_says_so(tmp_path):
+    spec = fleet("P D", cost_model(), pool=700, num_reserved_decode_tokens=0)
+    refused = run_cluster(spec, [talk(0, 0.0, (1000, 4))], AlwaysP())
+    summary = refused.summary()
+    assert summary["status"]["rejected"] == 1
+    assert summary["ttft_s"]["mean"] is None
+    assert summary["throughput"]["turns_per_s"] is None
+    assert summary["goodput"]["attainment"] == 0.0
+    assert "no turn finished" in str(refused)
+    refused.save(tmp_path)
+    row = (tmp_path / "turns.csv").read_text().splitlines()[1].split(",")
+    assert row[TURN_COLUMNS.index("ttft_s")] == ""
+    assert row[TURN_COLUMNS.index("status")] == "rejected"
 
 
 def test_the_frame_and_the_file_are_the_same(results, tmp_path):

@@ -21,6 +21,7 @@ COMMANDS = (
     "crossover",
     "simulate",
     "calibrate",
+    "fake_stack",
     "scenarios",
     "profiles",
     "show",

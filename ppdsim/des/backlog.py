@@ -1,12 +1,15 @@
 """How long a turn would wait for a forward on a node, as a router can estimate it: work in progress and promised.
 
-The work of a turn is estimated when the router sends it, from what the node has cached then, and forgotten when its
-first forward starts.
+The work of a turn is estimated when the router sends it, from what the node has cached then, and again when one of its
+forwards starts: what is left is the work that no forward has begun.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from ppdsim.cost.prefill import PrefillCurve
+from ppdsim.des.batching import Piece
 
 
 class Backlog:
@@ -21,14 +24,19 @@ class Backlog:
         self.busy_until_s = 0.0  # end of the forward that runs
 
     def promise(self, turn: int, new_tokens: int, cached_tokens: int) -> None:
-        """Add a turn that the router has sent."""
+        """Add the work of a turn: `new_tokens` to compute on top of `cached_tokens`."""
         estimate_s = float(self._curve.seconds(new_tokens, cached_tokens, self._chunk_tokens))
         self._estimates_s[turn] = estimate_s
         self._queued_s += estimate_s
 
-    def started(self, turn: int) -> None:
-        """Forget a turn whose first forward starts."""
-        self._queued_s -= self._estimates_s.pop(turn)
+    def forward(self, pieces: Iterable[Piece], prompt: Sequence[int], end_s: float) -> None:
+        """Take the work of a forward that runs until `end_s` off the turns in it; `prompt` is by turn [tokens]."""
+        self.busy_until_s = end_s
+        for piece in pieces:
+            self._queued_s -= self._estimates_s.pop(piece.turn)
+            if not piece.last:
+                done = piece.before + piece.tokens
+                self.promise(piece.turn, prompt[piece.turn] - done, done)
         if not self._estimates_s:
             self._queued_s = 0.0  # and with it the rounding errors
 

@@ -94,8 +94,9 @@ class Clock:
             while not self._stopped:
                 step()
                 events += 1
-                if environment.now != now:
-                    now, here = environment.now, 0
+                time = environment.now
+                if time != now:
+                    now, here = time, 0
                 else:
                     here += 1
                     if here > limit:

@@ -10,7 +10,6 @@ no pool can ever hold are rejected on arrival, and their conversation ends.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from ppdsim.des.clock import Clock, Tick
 from ppdsim.des.closed_form_node import ClosedFormNode
@@ -44,7 +43,6 @@ class Cluster:
         "_open",
         "clock",
         "decode",
-        "missed_preloads",
         "prefill",
         "router",
         "spec",
@@ -68,7 +66,6 @@ class Cluster:
         }
         self._after_s = [float(node.model.frontend.after_s()) for node in spec.nodes]
         self.router = Router(turns, spec, policy, self.prefill, self.decode)
-        self.missed_preloads = 0
         self._next_start = 0  # conversations start one after the other: each start plans the next
         self._open = turns.count  # turns without an end
 
@@ -114,15 +111,13 @@ class Cluster:
     def _preload(self, turn: int, preload: Preload, time: float) -> None:
         decode = self.router.least_loaded()
         node = self.decode[decode]
-        placed = True
         if node.keeps_prefixes:
             node.sync(time)
-            placed = node.pool.preload(turn, preload.cached_tokens)
+            node.pool.preload(turn, preload.cached_tokens)
             self.router.home[self.turns.conversation[turn]] = decode
         for prefill, machine in self.prefill.items():
-            placed &= machine.pool.preload(turn, preload.prefill_cached_tokens)
+            machine.pool.preload(turn, preload.prefill_cached_tokens)
             self.router.last_prefill[self.turns.conversation[turn]] = prefill
-        self.missed_preloads += not placed
 
     def _can_hold(self, turn: int, node: int, prefill: int) -> bool:
         prompt = self.turns.prompt[turn]
@@ -201,7 +196,6 @@ def run_cluster(
     try:
         cluster.run()
     except KeyboardInterrupt:
-        known = replace(known, notes=(*known.notes, "interrupted: the other turns were not simulated to their end"))
-        raise Interrupted(to_results(cluster.spec, turns, cluster.decode, known)) from None
+        raise Interrupted(to_results(spec, turns, cluster.decode, known, interrupted=True)) from None
     cluster.check_integrity()
-    return to_results(cluster.spec, turns, cluster.decode, known, missed_preloads=cluster.missed_preloads)
+    return to_results(spec, turns, cluster.decode, known)

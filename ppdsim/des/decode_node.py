@@ -285,7 +285,6 @@ class AbstractDecodeNode(abc.ABC):
             turns.cached[turn] = turns.prefill_cached[turn] = cached
             turns.t_admitted[turn] = turns.t_prefill_start[turn] = self.start
             del self._seen_unit[turn]
-            self.backlog.started(turn)
         return cached
 
     def _form(self) -> tuple[list[Piece], int | None]:
@@ -308,7 +307,8 @@ class AbstractDecodeNode(abc.ABC):
         self._state = FORWARD
         self._after_step = False
         self.unit += 1
-        end_s = self.backlog.busy_until_s = self.start + seconds
+        end_s = self.start + seconds
+        self.backlog.forward(pieces, turns.prompt, end_s)
         self._clock.at(end_s, self._forward_done, pieces, self._priority)
 
     def _forward_done(self, tick: Tick) -> None:

@@ -94,8 +94,8 @@ class BlockKvPool(AbstractKvPool):
         """Return the pages of a running turn that it shares."""
         return self._held.get(turn, 0) * self._block_pages
 
-    def preload(self, turn: int, tokens: int) -> bool:
-        """Put a prefix in place; False if it does not fit."""
+    def preload(self, turn: int, tokens: int) -> None:
+        """Put a prefix in place, if it fits."""
         raise ScenarioError("a preloaded prefix cannot be combined with a workload whose prefixes are blocks")
 
     def _evict_one(self) -> None:

@@ -72,8 +72,8 @@ class AbstractKvPool(abc.ABC):
         """Free all that a running turn of `kv_tokens` holds; it may come back with `take`."""
 
     @abc.abstractmethod
-    def preload(self, turn: int, tokens: int) -> bool:
-        """Put a prefix of the turn in place; False if it does not fit."""
+    def preload(self, turn: int, tokens: int) -> None:
+        """Put a prefix of the turn in place, if it fits."""
 
     @abc.abstractmethod
     def _evict_one(self) -> None:
@@ -167,16 +167,15 @@ class ConversationKvPool(AbstractKvPool):
         self.used -= pages
         self.free += pages
 
-    def preload(self, turn: int, tokens: int) -> bool:
-        """Put a prefix in place; False if it does not fit."""
+    def preload(self, turn: int, tokens: int) -> None:
+        """Put a prefix in place, if it fits."""
         pages = self.pages(tokens)
         if not tokens or pages > self.available:
-            return not tokens
+            return
         self.take(pages)
         self.used -= pages
         self.kept += pages
         self._entries[self._turns.conversation[turn]] = (tokens, pages)
-        return True
 
     def _evict_one(self) -> None:
         _, (_, pages) = self._entries.popitem(last=False)

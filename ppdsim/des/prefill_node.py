@@ -84,7 +84,6 @@ class PrefillNode:
         cached = self.pool.acquire(turn, reuse=True)
         self._holding.add(turn)
         self._turns.prefill_cached[turn] = cached
-        self.backlog.started(turn)
         return cached
 
     def _start(self, time: float) -> None:
@@ -97,7 +96,8 @@ class PrefillNode:
             if piece.first:
                 self._turns.t_prefill_start[piece.turn] = time
                 self.links.start(piece, time)
-        end_s = self.backlog.busy_until_s = time + forward_s(self._curve, pieces)
+        end_s = time + forward_s(self._curve, pieces)
+        self.backlog.forward(pieces, self._turns.prompt, end_s)
         self._clock.at(end_s, self._done, pieces, self._priority)
 
     def _done(self, tick: Tick) -> None:

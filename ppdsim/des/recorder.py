@@ -19,6 +19,7 @@ from ppdsim.results import TURN_COLUMNS, Results
 from ppdsim.types import Arm, NodeRole, Transport
 
 PD_NOTE = "pD nodes (hand-offs and appends on one machine) are not in SGLang up to 0.5.23"
+INTERRUPTED_NOTE = "interrupted: the unfinished turns were not simulated to their end"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +41,9 @@ def to_results(
     decode: Mapping[int, AbstractDecodeNode],
     labels: Labels,
     *,
-    missed_preloads: int = 0,
+    interrupted: bool = False,
 ) -> Results:
-    """Return the results of a run that has ended."""
+    """Return the results of a run that has ended, or that somebody stopped."""
     status = np.frombuffer(bytes(turns.status), dtype=np.uint8)
     ok = status == OK
     nan = np.where(ok, 0.0, np.nan)  # added to a column, it empties the rows of turns without an answer
@@ -109,21 +110,35 @@ def to_results(
         itl_gaps_s=gaps.gaps_s,
         itl_counts=gaps.counts,
         limits=labels.limits,
-        notes=(*labels.notes, *_notes(spec, decode, missed_preloads)),
+        interrupted=interrupted,
+        notes=(*labels.notes, *([INTERRUPTED_NOTE] if interrupted else []), *_notes(spec, turns, decode)),
         provenance=labels.provenance,
     )
 
 
-def _notes(spec: ClusterSpec, decode: Mapping[int, AbstractDecodeNode], missed_preloads: int) -> list[str]:
+def _notes(spec: ClusterSpec, turns: Turns, decode: Mapping[int, AbstractDecodeNode]) -> list[str]:
     notes = []
     if any(node.role is NodeRole.PD for node in spec.nodes):
         notes.append(PD_NOTE)
     retractions = sum(node.retractions for node in decode.values())
     if retractions:
         notes.append(f"{retractions} retractions: a KV pool ran out of pages while decoding")
-    if missed_preloads:
-        notes.append(f"{missed_preloads} turns did not find their preloaded prefix, because the KV pool was full")
+    missed = sum(not _found_preload(spec, turns, turn) for turn in turns.preloads)
+    if missed:
+        notes.append(f"{missed} turns did not find all of their preloaded prefix: a KV pool was too full")
     return notes
+
+
+def _found_preload(spec: ClusterSpec, turns: Turns, turn: int) -> bool:
+    """Return whether a first turn reused all that was put in place for it; true if it has no answer."""
+    if turns.status[turn] != OK:
+        return True
+    preload, handed = turns.preloads[turn], turns.handed[turn]
+    if (not handed or spec.decode_radix) and turns.cached[turn] < preload.cached_tokens:
+        return False
+    # The last page of a prompt is computed, whatever P has.
+    most = turns.prompt[turn] - spec.page_of(spec.nodes[turns.prefill_node[turn]])
+    return not handed or turns.prefill_cached[turn] >= min(preload.prefill_cached_tokens, most)
 
 
 def _floats(column: array[float]) -> NDArray[np.float64]:

@@ -167,7 +167,7 @@ class Router:
         return self.decode_index[loads.index(min(loads))]
 
     def book(self, turn: int, decision: Decision) -> None:
-        """Count a turn on its nodes from now to its last token."""
+        """Count the turn that was just decided on its nodes, from now to its last token."""
         turns, node = self.turns, decision.decode_node
         conversation = turns.conversation[turn]
         turns.decode_node[turn], turns.prefill_node[turn] = node, decision.prefill_node
@@ -175,17 +175,15 @@ class Router:
         self.context_tokens[node] += turns.prompt[turn]
         if self.decode[node].keeps_prefixes:
             self.home[conversation] = node
+        cached = self._view.cached_tokens(decision.prefill_node)
+        new = turns.prompt[turn] - cached
         if decision.arm is Arm.APPEND_D:
-            self._promise(turn, self.decode[node])
+            self.decode[node].backlog.promise(turn, new, cached)
             return
         turns.handed[turn] = 1
         self.prefill_loads[self._slot[decision.prefill_node]] += 1
         self.last_prefill[conversation] = decision.prefill_node
-        self._promise(turn, self.prefill[decision.prefill_node])
-
-    def _promise(self, turn: int, node: PrefillNode | AbstractDecodeNode) -> None:
-        cached = node.pool.cached_tokens(turn)
-        node.backlog.promise(turn, self.turns.prompt[turn] - cached, cached)
+        self.prefill[decision.prefill_node].backlog.promise(turn, new, cached)
 
     def transferred(self, turn: int) -> None:
         """Forget a turn on its P."""

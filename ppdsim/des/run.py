@@ -123,21 +123,23 @@ def _check_pools(spec: ClusterSpec, conversations: Sequence[Conversation]) -> No
 def outside_domain(turns: Mapping[str, NDArray[Any]], profiles: tuple[profile.Profile, ...]) -> NDArray[np.bool_]:
     """Return which turns lie outside what the profile of the node that prefills was measured on.
 
-    Looks at cached and new tokens against the prefill curve's domain and, for a hand-off, its own; a hand-off that
-    nobody measured is outside throughout.
+    The prefill curve is asked about what its node has cached and computes, a hand-off about what the decode machine
+    keeps and lacks; a hand-off that nobody measured is outside throughout.
     """
     outside = np.zeros(len(turns["turn"]), dtype=np.bool_)
+    on_prefill = turns["prefill_cached_tokens"]
+    computed = {"cached_tokens": on_prefill, "new_tokens": turns["input_tokens"] - on_prefill}
     for node, found in enumerate(profiles):
         here = turns["prefill_node"] == node
         for arm, transport in {*zip(turns["arm"][here].tolist(), turns["transport"][here].tolist(), strict=True)}:
             rows = here & (turns["arm"] == arm)
-            records = [found.curve("prefill")]
+            asked = [(found.curve("prefill"), computed)]
             if arm != Arm.APPEND_D.value:
-                records.append(found.curve("handoff", Arm(arm), Transport(transport)))
-            for record in records:
+                asked.append((found.curve("handoff", Arm(arm), Transport(transport)), dict(turns)))
+            for record, columns in asked:
                 if record.tag is Tag.MECHANISM:
                     outside |= rows
-                for name in ("cached_tokens", "new_tokens"):
+                for name in computed:
                     low, high = record.domain.get(name, (-np.inf, np.inf))
-                    outside |= rows & ((turns[name] < low) | (turns[name] > high))
+                    outside |= rows & ((columns[name] < low) | (columns[name] > high))
     return outside

@@ -31,15 +31,20 @@ def planted(monkeypatch: pytest.MonkeyPatch):
     return plant
 
 
+def typed(name: str) -> str:
+    """Return a command as it is typed."""
+    return name.rstrip("_").replace("_", "-")
+
+
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--help"]) == 0
     printed = capsys.readouterr().out
-    assert all(name.rstrip("_") in printed for name in COMMANDS)
+    assert all(typed(name) in printed for name in COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_with_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    command = name.rstrip("_")
+    command = typed(name)
     assert run([command, "--help"]) == 0
     assert f"Example: ppdsim {command}" in capsys.readouterr().out
 

@@ -1,33 +1,29 @@
-"""Random small scenes for properties: any roles, tight memory, several turns, every policy."""
+"""Random small scenes for properties: any roles, tight memory, several turns, every policy, both kinds of prefix."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from des.costs import cost_model, fleet, talk
 from hypothesis import strategies as st
 
+from ppdsim.des.spec import ClusterSpec, Preload
 from ppdsim.routing import AlwaysD, AlwaysP, CostAware, Threshold
+from ppdsim.routing.base import AbstractPolicy
+from ppdsim.turn import TurnModel
 from ppdsim.types import Transport
+from ppdsim.workload.base import BLOCK_TOKENS, Conversation, TurnSpec
 
 FLEETS = ("U", "U U", "P D", "P pD", "P P D", "P pD pD", "P D D", "P P pD D U")
+POOLS_TOKENS = (600, 900, 1500, 3000, 100_000)
 
 
-@st.composite
-def scenes(draw):
-    """Draw (fleet, conversations, policy)."""
-    model = cost_model(
-        chunk=draw(st.sampled_from([64, 128, 512])),
-        page=draw(st.sampled_from([1, 4, 16])),
-        stall={"handoff_s": draw(st.sampled_from([0.0, 0.002]))},
-        link={
-            "wire_s_per_token": draw(st.sampled_from([1e-6, 1e-4])),
-            "early_share": draw(st.sampled_from([0.0, 0.5, 1.0])),
-        },
-    )
+def _draw_fleet(draw: Any, model: TurnModel, pools: tuple[int, ...]) -> tuple[ClusterSpec, AbstractPolicy]:
     roles = draw(st.sampled_from(FLEETS))
     spec = fleet(
         roles,
         model,
-        pool=draw(st.sampled_from([900, 1500, 3000, 100_000])),
+        pool=draw(st.sampled_from(pools)),
         decode_radix=draw(st.booleans()),
         num_reserved_decode_tokens=draw(st.sampled_from([0, 16, 64])),
         overlap_schedule=draw(st.booleans()),
@@ -36,24 +32,103 @@ def scenes(draw):
         max_running_requests=draw(st.sampled_from([3, 100, 2048])),
         max_prefill_tokens=draw(st.sampled_from([64, 16_384])),
     )
-    policy = draw(
-        st.sampled_from(
-            [
-                AlwaysP(),
-                AlwaysD(),
-                Threshold(threshold_tokens=60),
-                CostAware(model=model, transport=Transport.TCP, gamma=1.0),
-            ]
-        )
+    cost_aware = CostAware(model=model, transport=Transport.TCP, gamma=1.0)
+    return spec, draw(st.sampled_from([AlwaysP(), AlwaysD(), Threshold(threshold_tokens=60), cost_aware]))
+
+
+def _draw_model(draw: Any) -> TurnModel:
+    return cost_model(
+        chunk=draw(st.sampled_from([64, 128, 512])),
+        page=draw(st.sampled_from([1, 4, 16])),
+        stall={"handoff_s": draw(st.sampled_from([0.0, 0.002]))},
+        link={
+            "wire_s_per_token": draw(st.sampled_from([1e-6, 1e-4])),
+            "early_share": draw(st.sampled_from([0.0, 0.5, 1.0])),
+        },
     )
+
+
+@st.composite
+def scenes(draw: Any) -> tuple[ClusterSpec, list[Conversation], AbstractPolicy]:
+    """Draw (fleet, conversations, policy)."""
+    spec, policy = _draw_fleet(draw, _draw_model(draw), POOLS_TOKENS)
     gap = draw(st.sampled_from([0.005, 0.05, 0.5]))
     longest, answer = draw(st.sampled_from([40, 400, 900])), draw(st.sampled_from([5, 60, 200]))
     turn = st.tuples(st.integers(1, longest), st.integers(1, answer), st.floats(0.0, 0.3))
     talks = draw(
-        st.lists(st.tuples(st.floats(0.0, 1.0), st.lists(turn, min_size=1, max_size=4)), min_size=1, max_size=12)
+        st.lists(st.tuples(st.floats(0.0, 1.0), st.lists(turn, min_size=1, max_size=4)), min_size=2, max_size=16)
     )
     time, conversations = 0.0, []
     for number, (wait, turns) in enumerate(talks):
         time += gap * wait
+        conversations.append(talk(number, time, *turns))
+    return spec, conversations, policy
+
+
+@st.composite
+def preloads(draw: Any) -> Preload:
+    """Draw the KV that first turns find in place."""
+    cached = draw(st.integers(1, 600))
+    return Preload(cached_tokens=cached, prefill_cached_tokens=draw(st.sampled_from([0, cached // 2, cached])))
+
+
+@st.composite
+def block_scenes(draw: Any) -> tuple[ClusterSpec, list[Conversation], AbstractPolicy]:
+    """Draw (fleet, requests, policy) whose prefixes are blocks that requests share."""
+    spec, policy = _draw_fleet(draw, _draw_model(draw), (4_000, 8_000, 100_000))
+    families = st.tuples(st.integers(0, 2), st.integers(0, 5))  # which common text, and how many of its blocks
+    wanted = st.tuples(st.floats(0.0, 0.2), families, st.integers(1, 3000), st.integers(1, 80))
+    time, requests = 0.0, []
+    for number, (wait, (family, shared), tokens, output) in enumerate(draw(st.lists(wanted, min_size=1, max_size=15))):
+        time += wait
+        own = range(1000 * (number + 1), 1000 * (number + 2))
+        ids = (*range(100 * family, 100 * family + shared), *own)[: -(-tokens // BLOCK_TOKENS)]
+        turn = TurnSpec(new_tokens=tokens, output_tokens=output, block_ids=ids)
+        requests.append(Conversation(conversation_id=number, arrival_s=time, turns=(turn,)))
+    return spec, requests, policy
+
+
+@st.composite
+def tied_scenes(draw: Any) -> tuple[ClusterSpec, list[Conversation], AbstractPolicy]:
+    """Draw a scene in which every time is a multiple of a power of two, so that events meet at the same instant."""
+    tick = 2.0**-8
+
+    def ticks(*counts: int) -> float:
+        return tick * draw(st.sampled_from(counts))
+
+    model = cost_model(
+        chunk=draw(st.sampled_from([64, 512])),
+        page=draw(st.sampled_from([1, 16])),
+        prefill={
+            "floor_s": ticks(1, 2, 4),
+            "token_s": draw(st.sampled_from([0.0, 2.0**-14])),
+            "attention_s_per_token2": 0.0,
+            "kv_read_s_per_token": 0.0,
+        },
+        decode={
+            "floor_s": ticks(1, 2),
+            "row_s": draw(st.sampled_from([0.0, 2.0**-10])),
+            "context_s_per_token": draw(st.sampled_from([0.0, 2.0**-18])),
+            "disaggregated_s": ticks(0, 1),
+        },
+        stall={"launch_s": ticks(0, 1, 4), "handoff_s": ticks(0, 1)},
+        frontend={"in_s": ticks(1, 2), "in_s_per_token": 0.0, "out_s": ticks(1, 2)},
+        link={
+            "handshake_s": ticks(1, 2),
+            "prefix_s": 0.0,
+            "wire_s_per_token": draw(st.sampled_from([0.0, 2.0**-16])),
+            "fresh_wire_s_per_token": 0.0,
+            "join_s": ticks(1, 2),
+        },
+    )
+    spec, policy = _draw_fleet(draw, model, POOLS_TOKENS)
+    time, conversations = 0.0, []
+    turn = st.tuples(
+        st.sampled_from([16, 32, 64, 100, 300]), st.integers(1, 40), st.sampled_from([0.0, tick, 2 * tick, 16 * tick])
+    )
+    gaps = st.sampled_from([0, 0, 1, 2, 8])
+    talks = st.lists(st.tuples(gaps, st.lists(turn, min_size=1, max_size=4)), min_size=2, max_size=10)
+    for number, (gap, turns) in enumerate(draw(talks)):
+        time += tick * gap
         conversations.append(talk(number, time, *turns))
     return spec, conversations, policy

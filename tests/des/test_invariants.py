@@ -5,21 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from des.costs import cost_model, fleet, talk
-from des.scenes import scenes
+from des.scenes import block_scenes, scenes
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ppdsim import compose, library, profile
 from ppdsim.des.cluster import Cluster, run_cluster
 from ppdsim.des.spec import ClusterSpec, NodeSpec, Preload
-from ppdsim.des.turns import Turns
+from ppdsim.des.turns import OK, Turns
 from ppdsim.routing import AlwaysD, AlwaysP
 from ppdsim.types import Arm, NodeRole, Transport
 
-COMMON = settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+COMMON = settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
 @COMMON
-@given(scenes())
+@given(st.one_of(scenes(), block_scenes()))
 def test_every_turn_ends_once_or_is_counted_as_rejected(scene):
     spec, conversations, policy = scene
     results = run_cluster(spec, conversations, policy)
@@ -36,7 +37,7 @@ def test_every_turn_ends_once_or_is_counted_as_rejected(scene):
 
 
 @COMMON
-@given(scenes())
+@given(st.one_of(scenes(), block_scenes()))
 def test_kv_pages_are_conserved(scene):
     spec, conversations, policy = scene
     cluster = Cluster(spec, Turns(conversations), policy)
@@ -50,7 +51,7 @@ def test_kv_pages_are_conserved(scene):
 
 
 @COMMON
-@given(scenes())
+@given(st.one_of(scenes(), block_scenes()))
 def test_time_goes_on(scene):
     spec, conversations, policy = scene
     turns = run_cluster(spec, conversations, policy).turns
@@ -65,7 +66,7 @@ def test_time_goes_on(scene):
 
 
 @COMMON
-@given(scenes())
+@given(st.one_of(scenes(), block_scenes()))
 def test_tokens_add_up(scene):
     spec, conversations, policy = scene
     turns = run_cluster(spec, conversations, policy).turns
@@ -74,6 +75,26 @@ def test_tokens_add_up(scene):
     assert np.all(turns["new_tokens"][ok] >= 1)
     appended = ok & (turns["arm"] == "append-d")
     assert np.all(turns["cached_tokens"][appended] % spec.page_of(spec.nodes[0]) == 0)
+
+
+def test_the_random_scenes_are_not_all_easy():
+    """What the properties above are worth: the scenes have to meet full pools, refusals, reuse and both arms."""
+    met = set()
+
+    @COMMON
+    @given(st.one_of(scenes(), block_scenes()))
+    def look(scene):
+        results = run_cluster(*scene)
+        turns = results.turns
+        met.update(turns["arm"].tolist())
+        met.update(turns["status"].tolist())
+        met.update(note.split()[1] for note in results.notes if "retractions" in note)
+        met.update(["reuse"] * bool((turns["cached_tokens"] > 0).any()))
+        met.update(["stall"] * bool((turns["resident_stall_s"] > 0).any()))
+        met.update(["wait"] * bool((turns["queue_s"] > 0.05).any()))
+
+    look()
+    assert met >= {"append-d", "p-full", "p-delta", "ok", "rejected", "retractions:", "reuse", "stall", "wait"}
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +132,26 @@ def test_an_idle_request_takes_exactly_the_models_ttft(measured, arm, transport,
     assert results.turns["cached_tokens"][0] == cached
 
 
+@pytest.mark.parametrize("on_p", [0, 3840, 4096, 6000])
+@pytest.mark.parametrize(
+    ("arm", "transport"), [(Arm.P_FULL, Transport.NVLINK), (Arm.P_FULL, Transport.TCP), (Arm.P_DELTA, Transport.TCP)]
+)
+def test_an_idle_hand_off_takes_the_models_ttft_whatever_p_has_cached(measured, arm, transport, on_p):
+    """P cold, without the previous answer, as warm as D, and with more than D has left."""
+    nodes = tuple(NodeSpec(role=role, model=measured, kv_pool_tokens=200_000) for role in (NodeRole.P, NodeRole.D))
+    spec = ClusterSpec(nodes=nodes, transport=transport, decode_radix=arm is Arm.P_DELTA)
+    results = run_cluster(
+        spec,
+        [talk(0, 1.0, (9000, 1))],
+        AlwaysP(),
+        preloads=Preload(cached_tokens=4096, prefill_cached_tokens=on_p),
+    )
+    expected = measured.ttft_s(arm, transport, 4096, 9000, on_p)
+    assert results.turns["ttft_s"][0] == pytest.approx(expected, rel=1e-9)
+    assert results.turns["prefill_cached_tokens"][0] == on_p
+    assert results.turns["queue_s"][0] == pytest.approx(0.0, abs=1e-12)
+
+
 def test_p_keeps_prompts_and_never_answers():
     spec = fleet("P D", cost_model(page=16), decode_radix=False)
     results = run_cluster(spec, [talk("a", 0.0, (160, 100), (50, 5, 1.0))], AlwaysP())
@@ -139,18 +180,67 @@ def test_d_allocates_before_p_starts():
     assert results.turns["queue_s"][1] > 0.1
 
 
+def test_admission_leaves_room_for_the_answers_of_those_already_there():
+    """50 tokens for each: of three prompts of 64 in 300 pages of one, the third needs 64 + 3 x 50 and finds 172."""
+    spec = fleet("U", cost_model(page=1), pool=300, num_reserved_decode_tokens=50)
+    turns = run_cluster(spec, [talk(i, 0.001 * i, (64, 10)) for i in range(3)], AlwaysP()).turns
+    start, end = turns["t_prefill_start_s"], turns["t_last_token_s"]
+    assert start[1] < end[0]
+    assert start[2] == pytest.approx(end[0] - 0.001)  # the client sees the last token out_s later
+
+
+def test_a_retracted_stream_resumes_only_beside_the_reserve_of_the_others():
+    """Pages of one token, 269 of them, 20 kept for each.
+
+    When B and C come, A has 129, so 60 are free for three streams: C (prompt 64) is retracted with 84 after 20 steps.
+    B ends 20 steps later: 84 - 40 + 56 = 100 are free, and C needs 84 + 1 + 20 beside A. So it waits for A's end.
+    """
+    spec = fleet("U", cost_model(page=1), pool=269, num_reserved_decode_tokens=20, overlap_schedule=False)
+    talks = [talk("a", 0.0, (128, 100)), talk("b", 0.0165, (16, 41)), talk("c", 0.0165, (64, 24))]
+    cluster = Cluster(spec, Turns(talks), AlwaysP())
+    cluster.run()
+    assert {turn: len(pauses) for turn, pauses in cluster.turns.pauses.items()} == {2: 1}
+    ((before, after),) = cluster.turns.pauses[2]
+    assert before - cluster.turns.start_step[2] == 20
+    assert after == cluster.turns.finish_step[0]
+
+
+def test_a_d_that_keeps_no_prefixes_has_nothing_left_at_the_end():
+    for radix, kept in ((False, 0), (True, 7)):
+        cluster = Cluster(
+            fleet("P D", cost_model(page=16), decode_radix=radix), Turns([talk("a", 0.0, (100, 20))]), AlwaysP()
+        )
+        cluster.run()
+        assert cluster.decode[1].pool.kept == kept
+
+
 def test_a_turn_above_every_pool_is_rejected_and_ends_its_conversation():
     spec = fleet("U", cost_model(page=16), pool=500, num_reserved_decode_tokens=0)
     results = run_cluster(spec, [talk("a", 0.0, (600, 4), (10, 4)), talk("b", 0.0, (100, 4))], AlwaysP())
     assert results.turns["status"].tolist() == ["rejected", "rejected", "ok"]
 
 
-def test_an_overloaded_run_ends_and_says_so():
+@pytest.mark.parametrize("roles", ["U", "P D", "P pD"])
+def test_an_overloaded_run_ends_and_says_so(roles):
     talks = [talk(i, 0.001 * i, (400, 20)) for i in range(300)]
-    results = run_cluster(fleet("U", cost_model()), talks, AlwaysP())
-    assert results.summary()["label"] == "OVERLOADED"
+    assert run_cluster(fleet(roles, cost_model()), talks, AlwaysP()).summary()["label"] == "OVERLOADED"
     spaced = [talk(i, 1.0 * i, (400, 20)) for i in range(60)]
-    assert run_cluster(fleet("U", cost_model()), spaced, AlwaysP()).summary()["label"] == "STABLE"
+    assert run_cluster(fleet(roles, cost_model()), spaced, AlwaysP()).summary()["label"] == "STABLE"
+
+
+@pytest.mark.parametrize("roles", ["U", "P D", "P pD"])
+@pytest.mark.parametrize("pool", [1_000, 100_000])
+def test_a_longer_queue_makes_no_turn_dearer_to_simulate(roles, pool):
+    """Events a turn stay bounded, with memory that runs out and without."""
+
+    def events_per_turn(count: int) -> float:
+        spec = fleet(roles, cost_model(), pool=pool, num_reserved_decode_tokens=0)
+        cluster = Cluster(spec, Turns([talk(i, 1e-4 * i, (100, 200)) for i in range(count)]), AlwaysD())
+        cluster.run()
+        assert set(cluster.turns.status) == {OK}
+        return cluster.clock.events / count
+
+    assert events_per_turn(400) < 1.1 * events_per_turn(100) < 20.0
 
 
 def test_a_run_that_is_cut_counts_what_was_unfinished():

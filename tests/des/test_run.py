@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import json
 
+import numpy as np
 import pytest
 
-from ppdsim.des.run import simulate
+from ppdsim import library, profile
+from ppdsim.des.run import outside_domain, simulate
 from ppdsim.errors import WorkloadError
 from ppdsim.results import TURN_COLUMNS
 from ppdsim.scenario import load, with_trace
@@ -61,6 +63,22 @@ def test_turns_outside_the_measured_domain_are_marked(tmp_path):
     assert found.turns["extrapolated"].tolist() == [True, False, False, True]
     rdma = simulate(with_trace(load("one-pair", ["transport=rdma"]), trace), seed=0)
     assert rdma.turns["extrapolated"].all()
+
+
+def test_what_p_computes_decides_and_not_only_what_travels():
+    """D keeps 8000 tokens and lacks 200, but P lost the conversation and computes all 8200 of them."""
+    pair = profile.load(library.find("profile", "h200x2_llama-3.1-8b_sglang-0.5.17"))
+    columns = {
+        "turn": np.zeros(2),
+        "prefill_node": np.zeros(2),
+        "arm": np.full(2, "p-delta"),
+        "transport": np.full(2, "tcp"),
+        "input_tokens": np.full(2, 8200),
+        "cached_tokens": np.full(2, 8000),
+        "new_tokens": np.full(2, 200),
+        "prefill_cached_tokens": np.array([8000, 0]),
+    }
+    assert outside_domain(columns, (pair,)).tolist() == [False, True]
 
 
 def test_radix_turns_the_hand_off_into_a_delta(tmp_path):

@@ -1,12 +1,14 @@
-"""Three timelines worked out by hand; the closed form and the step-by-step simulation both have to give them.
+"""Six timelines worked out by hand; the closed form and the step-by-step simulation both have to give them.
 
-Costs, the same for all three: a forward takes 10 ms and 0.1 ms a new token (new tokens are padded to the captured sizes
-64, 80, 128, 256), a decode step 10 ms, and 1 ms more on a node that takes hand-offs. A hand-off has a handshake of
-5 ms, 0.2 ms of wire a token after the forward, and 2 ms from the last byte to the batch. Pages hold 16 tokens. The
+Costs, unless one says otherwise: a forward takes 10 ms and 0.1 ms a new token (new tokens are padded to the captured
+sizes 64, 80, 128, 256), a decode step 10 ms, and 1 ms more on a node that takes hand-offs. A hand-off has a handshake
+of 5 ms, 0.2 ms of wire a token after the forward, and 2 ms from the last byte to the batch. Pages hold 16 tokens. The
 client and the front end take no time, and the scheduler does not launch ahead, so nothing is hidden. Times in ms.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from des.costs import cost_model, fleet, talk
 
 from ppdsim.des.cluster import run_cluster
 from ppdsim.routing import AlwaysP, Threshold
+from ppdsim.types import Arm, Transport
 
 MODEL = cost_model(
     prefill={"floor_s": 0.010, "token_s": 1e-4, "attention_s_per_token2": 0.0, "kv_read_s_per_token": 0.0},
@@ -107,3 +110,88 @@ def test_on_a_pd_node_an_append_and_a_hand_off_meet(per_step):
     assert results.turns["arm"].tolist() == ["p-delta", "append-d", "p-delta"]
     assert results.turns["cached_tokens"].tolist() == [0, 256, 0]
     assert any("not in SGLang up to 0.5.23" in note for note in results.notes)
+
+
+def test_an_append_in_two_chunks_waits_for_the_step_launched_ahead_and_hides_its_launch(per_step):
+    """One U that launches one step ahead; chunks of 128 tokens; a launch of 12 hides behind a step of 10 but for 2.
+
+    A (64 new, 6 out) arrives at 0: forward 10 + 6.4 -> first token 16.4, then 26.4, 36.4, 46.4.
+    B (192 new, 2 out) arrives at 30, in the step that ends at 36.4; the next step is launched by then and ends at 46.4.
+        First chunk 10 + 12.8 = 22.8, of which 2 are hidden behind that step: 20.8 -> 67.2. Second chunk, which follows
+        no step: 10 + 6.4 = 16.4 -> first token 83.6, second 93.6.
+    A's fifth token comes at 93.6, a gap of 47.2 = a step and the 37.2 that it loses; its sixth at 103.6.
+    """
+    model = replace(MODEL, chunked_prefill_size=128, stall=replace(MODEL.stall, launch_s=0.012))
+    spec = fleet("U", model, overlap_schedule=True, per_step=per_step)
+    results = run_cluster(spec, [talk("a", 0.0, (64, 6)), talk("b", 0.030, (192, 2))], AlwaysP())
+    start, first, last, prefill, lost = columns(
+        results, "t_prefill_start_s", "t_first_token_s", "t_last_token_s", "prefill_s", "resident_stall_s"
+    )
+    np.testing.assert_allclose(start, [0.0, 46.4], rtol=1e-9)
+    np.testing.assert_allclose(first, [16.4, 83.6], rtol=1e-9)
+    np.testing.assert_allclose(last, [103.6, 93.6], rtol=1e-9)
+    np.testing.assert_allclose(prefill, [16.4, 37.2], rtol=1e-9)
+    np.testing.assert_allclose(lost, [0.0, 37.2], atol=1e-9)
+    np.testing.assert_allclose(results.turns["itl_max_s"] * 1e3, [47.2, 10.0], rtol=1e-9)
+
+
+def test_a_cached_prefix_is_sent_early_and_a_join_pauses_the_batch(per_step):
+    """One P and one D that keeps nothing; three quarters of P's cached prefix go early; a hand-off takes 2 from each.
+
+    A0 (128 new, 3 out) arrives at 0: P has it at 5, forward 22.8 -> 27.8, wire 25.6 -> 53.4, batch 55.4 = first token,
+        then 66.4, 77.4 (end).
+    B0 (64 new, 7 out) arrives at 80: P has it at 85, forward 16.4 -> 101.4, wire 12.8 -> 114.2, batch 116.2 = first
+        token, then 127.2, 138.2, 149.2, 160.2.
+    A1 (64 new, 2 out) is thought about for 22.6: arrives at 100 with a prompt of 128 + 3 + 64 = 195. D decodes nothing
+        and allocates at once; P has it at 105. P keeps A0's prompt, 128 tokens: 67 new, padded to 80, forward 18
+        -> 123. Early 96 tokens wait for B0's KV until 114.2, wire 19.2 -> 133.4; then 32 + 67 = 99 tokens,
+        wire 19.8 -> 153.2. May join at 155.2, B0's step ends at 160.2 = first token.
+    The join takes 2 from B0, so both next tokens come at 160.2 + 2 + 11 = 173.2 (A1 ends); B0 ends at 184.2.
+    """
+    link = replace(MODEL.handoff(Arm.P_FULL, Transport.TCP), early_share=0.75)
+    model = replace(MODEL.with_handoff(Arm.P_FULL, Transport.TCP, link), stall=replace(MODEL.stall, handoff_s=0.002))
+    spec = fleet("P D", model, overlap_schedule=False, per_step=per_step)
+    talks = [talk("a", 0.0, (128, 3), (64, 2, 0.0226)), talk("b", 0.080, (64, 7))]
+    results = run_cluster(spec, talks, AlwaysP())
+    arrival, first, last, lost = columns(
+        results, "t_arrival_s", "t_first_token_s", "t_last_token_s", "resident_stall_s"
+    )
+    np.testing.assert_allclose(arrival, [0.0, 100.0, 80.0], rtol=1e-9)
+    np.testing.assert_allclose(first, [55.4, 160.2, 116.2], rtol=1e-9)
+    np.testing.assert_allclose(last, [77.4, 173.2, 184.2], rtol=1e-9)
+    np.testing.assert_allclose(lost, [0.0, 2.0, 0.0], atol=1e-9)
+    wire, exposed, worst = columns(results, "kv_transfer_s", "kv_transfer_exposed_s", "itl_max_s")
+    np.testing.assert_allclose(wire, [25.6, 39.0, 12.8], rtol=1e-9)
+    np.testing.assert_allclose(exposed, [25.6, 30.2, 12.8], rtol=1e-9)
+    np.testing.assert_allclose(worst, [11.0, 13.0, 13.0], rtol=1e-9)
+    assert results.turns["cached_tokens"].tolist() == [0, 128, 0]
+
+
+def test_a_stream_that_memory_does_not_hold_waits_until_another_ends(per_step):
+    """One U with a KV pool of 133 pages of one token.
+
+    A (64 new, 10 out) arrives at 0: forward 16.4 -> first token 16.4.
+    B (64 new, 4 out) arrives at 1: 64 + 64 pages are held, 5 free; forward -> first token 32.8, A loses 16.4.
+    Both decode: 42.8 (3 free), 52.8 (1 free). The next step needs 2: of two streams with two further tokens each and
+        prompts of the same length the later one goes, B, and gives back its 66 pages.
+    A alone: 62.8 is its fourth token, 122.8 its tenth and last.
+    C (16 new, 2 out) arrives at 60. There is room, but nobody is admitted while a stream is retracted.
+    At 122.8 B resumes and C is admitted: forward 10 + 1.6, which B loses -> C's first token 134.4; the next step gives
+        B's fourth token and C's second, 144.4.
+    """
+    spec = fleet(
+        "U",
+        MODEL,
+        pool=133,
+        page_size_tokens=1,
+        num_reserved_decode_tokens=0,
+        overlap_schedule=False,
+        per_step=per_step,
+    )
+    talks = [talk("a", 0.0, (64, 10)), talk("b", 0.001, (64, 4)), talk("c", 0.060, (16, 2))]
+    results = run_cluster(spec, talks, AlwaysP())
+    first, last, worst = columns(results, "t_first_token_s", "t_last_token_s", "itl_max_s")
+    np.testing.assert_allclose(first, [16.4, 32.8, 134.4], rtol=1e-9)
+    np.testing.assert_allclose(last, [122.8, 144.4, 144.4], rtol=1e-9)
+    np.testing.assert_allclose(worst, [26.4, 91.6, 10.0], rtol=1e-9)
+    assert results.notes == ("1 retractions: a KV pool ran out of pages while decoding",)

@@ -33,12 +33,21 @@ def policy(request) -> AbstractPolicy:
 class View(AbstractClusterView):
     """A fleet of one P (0) and one pD (1) that says the same whenever it is asked."""
 
-    def __init__(self, *, cached: int = 0, streams: int = 0, wait_s: float = 0.0) -> None:
-        self._cached, self._streams, self._wait_s = cached, streams, wait_s
+    def __init__(
+        self,
+        *,
+        cached: int = 0,
+        on_p: int = 0,
+        streams: int = 0,
+        wait_s: float = 0.0,
+        wait_on_p_s: float = 0.0,
+        arm: Arm = Arm.P_FULL,
+    ) -> None:
+        self._cached, self._streams, self._waits_s, self._arm = (on_p, cached), streams, (wait_on_p_s, wait_s), arm
 
     @property
     def handoff_arm(self) -> Arm:
-        return Arm.P_FULL
+        return self._arm
 
     def role(self, node: int) -> NodeRole:
         return (NodeRole.P, NodeRole.PD)[node]
@@ -53,7 +62,7 @@ class View(AbstractClusterView):
         return 0
 
     def cached_tokens(self, node: int) -> int:
-        return self._cached
+        return self._cached[node]
 
     def streams(self, node: int) -> int:
         return self._streams
@@ -62,7 +71,7 @@ class View(AbstractClusterView):
         return 1000 * self._streams
 
     def wait_s(self, node: int) -> float:
-        return self._wait_s if node == 1 else 0.0
+        return self._waits_s[node]
 
 
 def request(prompt: int, turn: int = 1) -> Request:
@@ -122,6 +131,33 @@ def test_thresholds_and_costs_decide_as_their_formulas_say():
     assert costs.decide(request(1064), View(cached=1000, wait_s=10.0)).arm is Arm.P_FULL
     dear = build_policy("cost-aware", {}, replace(CONTEXT, gamma=1000.0))
     assert dear.decide(request(1064), View(cached=1000, streams=1)).arm is Arm.P_FULL
+
+
+@pytest.mark.parametrize("arm", [Arm.P_FULL, Arm.P_DELTA])
+@pytest.mark.parametrize("on_p", [0, 800])
+@pytest.mark.parametrize(("new", "streams", "gamma"), [(64, 1, 1.0), (256, 4, 0.5), (2000, 32, 2.0)])
+def test_costs_are_compared_to_the_last_millisecond(arm, on_p, new, streams, gamma):
+    """J of both arms, written out; the decision turns where the waits make up for the difference, and nowhere else."""
+    held, prompt = 1000, 1000 + new
+    step_s = MODEL.decode.step_s(streams, 1000 * streams)
+    base = held if arm is Arm.P_DELTA else 0
+    append_s = (
+        MODEL.append_ttft_s(held, new)
+        + 1.5 * step_s
+        + gamma * streams * MODEL.stall_s(Arm.APPEND_D, held, new, streams, 1000)
+    )
+    handoff_s = (
+        MODEL.handoff_ttft_s(arm, Transport.TCP, base, prompt - base, on_p)
+        + step_s
+        + gamma * streams * MODEL.stall_s(arm, held, new, streams, 1000)
+    )
+    costs = build_policy("cost-aware", {}, replace(CONTEXT, gamma=gamma))
+    lead_s = handoff_s - append_s
+    for off_s in (-1e-6, 1e-6):
+        # The dearer arm gets no wait; the cheaper one as much as makes them equal, and a little less or more.
+        waits = (lead_s + off_s, 0.0) if lead_s > 0 else (0.0, -lead_s - off_s)
+        view = View(cached=held, on_p=on_p, streams=streams, wait_s=waits[0], wait_on_p_s=waits[1], arm=arm)
+        assert costs.decide(request(prompt), view).arm is (Arm.APPEND_D if off_s < 0 else arm)
 
 
 @pytest.mark.parametrize(

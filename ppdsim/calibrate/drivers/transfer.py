@@ -190,7 +190,7 @@ class _Worker:
                 left_s = bound_s - time.monotonic()
                 ready = selector.select(max(left_s, 0.0)) if left_s > 0.0 else []
                 if not ready:
-                    raise _problem(f"the transfer's {self._role} did not answer in time", self._error_text())
+                    raise EnvironmentProblem(f"the transfer's {self._role} did not answer in time; it was killed")
                 for key, _ in ready:
                     found = os.read(key.fd, 65_536)
                     self._said[key.data] = (self._said[key.data] + found)[-1_000_000:]

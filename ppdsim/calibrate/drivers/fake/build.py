@@ -51,10 +51,12 @@ def settings_of(
     """Return the settings of a server; None is what the profile has, a chunk size below 1 means no chunks."""
     chunk = profile.chunked_prefill_size if chunk_tokens is None else chunk_tokens
     pool = profile.kv_pool_tokens if kv_pool_tokens is None else kv_pool_tokens
+    page = profile.page_size_tokens if page_tokens is None else page_tokens
     return CoreSettings(
         kv_pool_tokens=pool,
-        page_tokens=profile.page_size_tokens if page_tokens is None else page_tokens,
-        chunk_tokens=chunk if chunk > 0 else pool,
+        page_tokens=page,
+        # A chunk is cut at a page, so it has one at least.
+        chunk_tokens=max(chunk, page) if chunk > 0 else pool,
         max_running_requests=min(2048, max(pool // 2, 1)) if max_running_requests is None else max_running_requests,
         context_tokens=context_tokens,
         transport=transport,

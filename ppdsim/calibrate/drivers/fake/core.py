@@ -160,6 +160,9 @@ class AbstractCore(ABC):
             request.prefilled_s = time_s
         if request.first_s is None:
             request.first_s = time_s
+            if self.faults.strikes(Fault.CACHED_TOKENS):
+                # Counted twice, as by a decode server's prefix cache in releases before 0.5.13.
+                request.cached_tokens = 2 * request.cached_tokens + self.pool.page_tokens
         request.generated += 1
 
     def _end(self, request: Request, ending: Ending, time_s: float) -> None:

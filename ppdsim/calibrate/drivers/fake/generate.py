@@ -88,6 +88,7 @@ class Generate:
         for request in call.requests:
             self._core.submit(request, received_s)
         try:
+            self._perhaps_cut(http, call.requests[0], cut)
             if call.stream:
                 return await self._stream(http, call, cut)
             return await self._whole(http, call, cut)

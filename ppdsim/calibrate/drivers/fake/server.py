@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 OUTER_FAULTS = (Fault.HTTP_500, Fault.DISCONNECT, Fault.KILL)
+MEETING_TIMEOUT_S = 600.0
+"""Bound on P's answer to an announcement [s]; twice the engine's own bootstrap timeout."""
 LONGEST_PROMPT_BYTES = 64 << 20
 FLUSHED = (
     "Cache flushed.\nPlease check backend logs for more details. "
@@ -46,7 +48,7 @@ class StandInServer:
     def __init__(self, options: ServerOptions) -> None:
         self.options = options
         self.profile: Profile = load_profile(options.profile)
-        self.meeting = HttpMeeting(timeout_s=600.0)
+        self.meeting = HttpMeeting(timeout_s=MEETING_TIMEOUT_S * max(options.time_scale, 1.0))
         self.core = self._make_core()
         self._outer = Faults()
         # Wall-clock time at the loop's time 0.
@@ -216,10 +218,10 @@ async def serving(options: ServerOptions) -> AsyncIterator[StandInServer]:
     runners = []
     try:
         for app, port in places:
-            runner = web.AppRunner(app, handler_cancellation=True, access_log=None, logger=quiet)
+            runner = web.AppRunner(app, handler_cancellation=True, access_log=None, logger=quiet, shutdown_timeout=0.2)
             runners.append(runner)
             await runner.setup()
-            await web.TCPSite(runner, options.host, port, shutdown_timeout=0.2).start()
+            await web.TCPSite(runner, options.host, port).start()
         yield server
     finally:
         server.core.abort_matching()

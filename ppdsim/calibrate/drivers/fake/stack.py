@@ -58,7 +58,10 @@ class StackOptions:
 
 
 class FakeStack:
-    """Stand-in servers, and perhaps a router; use as a context manager. `urls` and `processes` are by role."""
+    """Stand-in servers, and perhaps a router; use as a context manager. `urls` and `processes` are by role.
+
+    Enter it in a thread that outlives it: the kernel takes the end of that thread for the end of the parent.
+    """
 
     def __init__(self, options: StackOptions) -> None:
         load_profile(options.profile)
@@ -121,6 +124,7 @@ class FakeStack:
         return log.read().decode(errors="replace")
 
     def _start(self, role: str, command: Sequence[str]) -> None:
+        _check_free(self._ports[role], role)
         # A file and not a pipe: nobody has to read it for the process to go on.
         log = self._logs[role] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop
         self.processes[role] = subprocess.Popen(  # noqa: S603
@@ -215,6 +219,16 @@ def _ports(base: int) -> Mapping[str, int]:
             place.bind((HOST, 0))
             found[name] = place.getsockname()[1]
         return found
+
+
+def _check_free(port: int, role: str) -> None:
+    """Refuse a port that somebody listens on: its answers would be taken for those of the new process."""
+    with socket.socket() as place:
+        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            place.bind((HOST, port))
+        except OSError as error:
+            raise EnvironmentProblem(f"port {port} for the {role}: {error.strerror}") from None
 
 
 def _quiet_environment() -> dict[str, str]:

@@ -1,0 +1,78 @@
+"""Gaps between tokens, rebuilt from the step log, against the time of every single token."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from des.costs import cost_model, fleet, talk
+from des.scenes import scenes
+from hypothesis import HealthCheck, given, settings
+
+from ppdsim.des import itl
+from ppdsim.des.cluster import Cluster
+from ppdsim.des.step_log import StepLog
+from ppdsim.des.stepped_node import SteppedNode
+from ppdsim.des.turns import OK, Turns
+from ppdsim.routing import AlwaysP
+
+
+def gaps_token_by_token(spec, conversations, policy) -> tuple[Turns, dict[int, list[float]], itl.Itl]:
+    """Run step by step and note the time of every token."""
+    times = defaultdict(list)
+    done = SteppedNode._step_done
+
+    def note(self, tick):
+        for turn in self._batch:
+            times[turn].append(tick.time)
+        done(self, tick)
+
+    turns = Turns(conversations, None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SteppedNode, "_step_done", note)
+        cluster = Cluster(replace(spec, per_step=True), turns, policy)
+        cluster.run()
+    gaps = {turn: np.diff([turns.t_first[turn], *mine]).tolist() for turn, mine in times.items()}
+    return turns, gaps, itl.rebuild(turns, {i: node.log for i, node in cluster.decode.items()})
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(scenes())
+def test_rebuilt_gaps_are_the_gaps_of_every_token(scene):
+    turns, gaps, rebuilt = gaps_token_by_token(*scene)
+    for turn in range(turns.count):
+        if turns.status[turn] == OK and turns.output[turn] > 1:
+            assert len(gaps[turn]) == turns.output[turn] - 1
+            assert rebuilt.max_s[turn] == pytest.approx(max(gaps[turn]), abs=1e-9)
+            assert rebuilt.p99_s[turn] == pytest.approx(np.quantile(gaps[turn], 0.99), abs=1e-9)
+        else:
+            assert np.isnan(rebuilt.max_s[turn])
+            assert np.isnan(rebuilt.p99_s[turn])
+    every = sorted(gap for mine in gaps.values() for gap in mine)
+    felt = rebuilt.counts > 0
+    assert np.all(rebuilt.counts >= 0)
+    found = np.repeat(rebuilt.gaps_s[felt], rebuilt.counts[felt].astype(int))
+    np.testing.assert_allclose(np.sort(found), every, rtol=1e-9, atol=1e-9)
+
+
+def test_a_retracted_stream_feels_its_pause_as_one_gap():
+    spec = fleet("U", cost_model(page=1), pool=500, num_reserved_decode_tokens=0)
+    talks = [talk("a", 0.0, (200, 140)), talk("b", 0.001, (200, 140))]
+    turns, gaps, rebuilt = gaps_token_by_token(spec, talks, AlwaysP())
+    # 400 prompts and 100 free: both cannot have their 139 further tokens at once.
+    assert set(turns.pauses) == {1}
+    alone = 80 * 2.0**-8  # a goes on for more than 80 steps of at least a floor each, while b waits
+    assert rebuilt.max_s[1] == pytest.approx(max(gaps[1]))
+    assert rebuilt.max_s[1] > alone
+    assert rebuilt.max_s[0] < 0.1 * alone
+
+
+def test_a_log_gives_the_end_of_every_step():
+    log = StepLog()
+    assert len(log.ends_s()) == 1
+    log.add(1.0, 3, 0.5, 0.25)
+    log.add(10.0, 1, 2.0, 0.0)
+    # n (p + h n): 0.75, 2, 3.75.
+    np.testing.assert_array_equal(log.ends_s()[1:], [1.75, 3.0, 4.75, 12.0])

@@ -57,7 +57,8 @@ def write_manifest(
         engine=info.name,
         engine_version=info.version,
         libraries=versions(),
-        server_flags=tuple(f"{name}={flags[name]}" for name in sorted(flags)),
+        # Where files lie on the machine says nothing of its speed, and is nobody's business.
+        server_flags=tuple(f"{name}={flags[name]}" for name in sorted(flags) if not name.endswith("_path")),
         environment={
             name: value
             for name, value in sorted(os.environ.items())

@@ -9,6 +9,7 @@ from ppdsim.cost.prefill import PrefillCurve
 from ppdsim.cost.stall import StallCurve
 from ppdsim.registry import Registry
 from ppdsim.transport.handoff import HandoffCurve
+from ppdsim.transport.wire import WireCurve
 
 CURVES: Registry[type[AbstractCurve]] = Registry(
     "curve",
@@ -18,5 +19,6 @@ CURVES: Registry[type[AbstractCurve]] = Registry(
         StallCurve.kind: StallCurve,
         FrontendCurve.kind: FrontendCurve,
         HandoffCurve.kind: HandoffCurve,
+        WireCurve.kind: WireCurve,
     },
 )

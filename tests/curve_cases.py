@@ -11,6 +11,7 @@ from ppdsim.cost.frontend import FrontendCurve
 from ppdsim.cost.prefill import PrefillCurve
 from ppdsim.cost.stall import StallCurve
 from ppdsim.transport.handoff import HandoffCurve
+from ppdsim.transport.wire import WireCurve
 from ppdsim.turn import TurnModel
 from ppdsim.types import Arm, Transport
 
@@ -28,6 +29,7 @@ HANDOFF = HandoffCurve(
     early_share=1.0,
     join_s=1e-3,
 )
+WIRE = WireCurve(call_s=2e-4, block_s=2e-5, byte_s=4e-10)
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ CASES: dict[str, Case] = {
     "decode": Case(DECODE, DECODE.step_s),
     "stall": Case(STALL, lambda m, c: STALL.append_s(PREFILL.seconds(m, c, 8192), 6e-3)),
     "frontend": Case(FRONTEND, lambda m, c: FRONTEND.before_s(m + c) + FRONTEND.after_s()),
+    "transfer": Case(WIRE, WIRE.seconds),
     "handoff": Case(HANDOFF, lambda m, c: HANDOFF.before_s(c) + HANDOFF.wire_s(m, 0.0) + HANDOFF.after_s()),
 }
 

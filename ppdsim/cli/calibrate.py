@@ -20,7 +20,9 @@ ESTIMATE_PROFILE = "h200x2_llama-3.1-8b_sglang-0.5.17"
 
 def calibrate(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run: raw points, manifest, profile, report.")],
-    model: Annotated[Path, typer.Option(help="Folder of the model under test; its config.json is enough.")],
+    model: Annotated[
+        Path | None, typer.Option(help="Folder of the model under test; its config.json is enough.")
+    ] = None,
     plan: Annotated[str, typer.Option(help="quick, full, or a plan file.")] = "quick",
     unified_url: Annotated[str | None, typer.Option(help="A unified server that runs already.")] = None,
     router_url: Annotated[str | None, typer.Option(help="A router that runs already, in front of P and D.")] = None,
@@ -31,6 +33,12 @@ def calibrate(
         bool, typer.Option("--decode-radix", help="The running D has a prefix cache: measure delta transfers too.")
     ] = False,
     dummy_weights: Annotated[bool, typer.Option("--dummy-weights", help="The servers run random weights.")] = False,
+    only: Annotated[
+        str | None, typer.Option(help="transfer: the KV transfer engine alone, on any machine, without servers.")
+    ] = None,
+    gpus: Annotated[
+        str | None, typer.Option(help="With --only transfer: source and target GPU, such as 0,1; else host memory.")
+    ] = None,
     name: Annotated[str, typer.Option(help="Id of the profile; by default the folder's name.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
     measure_only: Annotated[bool, typer.Option("--measure-only", help="Stop before the fit.")] = False,
@@ -44,9 +52,15 @@ def calibrate(
     from ppdsim.calibrate.live.calibrate import fit, measure
     from ppdsim.calibrate.live.machine import describe_machine
     from ppdsim.calibrate.live.plan import load_plan
+    from ppdsim.errors import InputError
 
     check_folder(out)
     chosen = load_plan(plan)
+    if only is not None:
+        _only(only, chosen, out, transport, gpus, resume=resume, quiet=quiet)
+        return
+    if model is None:
+        raise InputError("--model: not given, expected the folder of the model that the servers run")
     services = _joined(unified_url, router_url, prefill_url, decode_url, transport, decode_radix=decode_radix)
     machine = describe_machine(name or out.resolve().name, model, dummy_weights=dummy_weights)
     _print_plan(chosen, services, quiet=quiet)
@@ -64,6 +78,30 @@ def calibrate(
         fitted = fit(out, say=tell)
         paths += [out / "profile.json", *_report(fitted, out, quiet=quiet)]
     wrote([path for path in paths if path.exists()], quiet=quiet)
+
+
+def _only(only: str, plan: Plan, out: Path, transport: str, gpus: str | None, *, resume: bool, quiet: bool) -> None:
+    from ppdsim.calibrate.live.transfer import calibrate_transfer
+    from ppdsim.errors import InputError, unknown
+    from ppdsim.types import Transport
+
+    if only != "transfer":
+        raise unknown("part", only, ["transfer"])
+    links = [link.value for link in Transport if link is not Transport.NONE]
+    if transport not in links:
+        raise unknown("transport", transport, links)
+    pair: tuple[int, int] | None = None
+    if gpus is not None:
+        parts = gpus.split(",")
+        if len(parts) != 2 or not all(part.isdecimal() for part in parts):
+            raise InputError(f"--gpus {gpus}: expected the numbers of two GPUs, such as 0,1")
+        pair = (int(parts[0]), int(parts[1]))
+    paths, text = calibrate_transfer(
+        plan, out, Transport(transport), gpus=pair, resume=resume, say=lambda line: say(line, quiet=quiet)
+    )
+    if not quiet:
+        typer.echo(text)
+    wrote(paths, quiet=quiet)
 
 
 def _joined(

@@ -114,10 +114,11 @@ class LoadRow(MeasuredRow):
 
 
 class TransferRow(MeasuredRow):
-    """`size_bytes` in `blocks` pieces over the link alone."""
+    """`size_bytes` in `blocks` pieces over the link alone, from and to host or GPU memory."""
 
     kind: Literal["transfer"] = "transfer"
     transport: Transport
+    memory: Literal["host", "gpu"] = "host"
     size_bytes: int
     blocks: int
     repeat: int

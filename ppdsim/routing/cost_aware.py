@@ -7,7 +7,8 @@
 
 N streams decode on the node now. W are the router's estimates: work in progress and promised; on a busy decode node
 also the step in progress (half of one on average) and, for an append, the one queued behind it. It does not know the
-delay that this turn gives to turns behind it on P, nor how long the streams will live.
+delay that this turn gives to turns behind it on P, nor how long the streams will live, and it prices every node with
+one model, that of the fleet's first node.
 """
 
 from __future__ import annotations
@@ -41,9 +42,7 @@ class CostAware(AbstractPolicy):
         context = view.context_tokens(node)
         prompt, model, arm = request.prompt_tokens, self.model, view.handoff_arm
         append_s = view.wait_s(node) + float(model.append_ttft_s(held, prompt - held))
-        # Only p-delta knows of what D holds.
-        base = held if arm is Arm.P_DELTA else 0
-        handoff_s = view.wait_s(prefill) + float(model.handoff_ttft_s(arm, self.transport, base, prompt - base, on_p))
+        handoff_s = view.wait_s(prefill) + float(model.handoff_ttft_s(arm, self.transport, held, prompt - held, on_p))
         if streams:
             step_s = float(model.decode.step_s(streams, context))
             each = context / streams

@@ -140,14 +140,13 @@ def test_costs_are_compared_to_the_last_millisecond(arm, on_p, new, streams, gam
     """J of both arms, written out; the decision turns where the waits make up for the difference, and nowhere else."""
     held, prompt = 1000, 1000 + new
     step_s = MODEL.decode.step_s(streams, 1000 * streams)
-    base = held if arm is Arm.P_DELTA else 0
     append_s = (
         MODEL.append_ttft_s(held, new)
         + 1.5 * step_s
         + gamma * streams * MODEL.stall_s(Arm.APPEND_D, held, new, streams, 1000)
     )
     handoff_s = (
-        MODEL.handoff_ttft_s(arm, Transport.TCP, base, prompt - base, on_p)
+        MODEL.handoff_ttft_s(arm, Transport.TCP, held, prompt - held, on_p)
         + step_s
         + gamma * streams * MODEL.stall_s(arm, held, new, streams, 1000)
     )

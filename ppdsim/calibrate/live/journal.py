@@ -45,8 +45,7 @@ class Journal:
             )
         if self._points.exists():
             _drop_torn_line(self._points)
-            for number, line in enumerate(self._points.read_text().splitlines(), start=1):
-                row = parse_row(json.loads(line), where=f"{self._points}:{number}")
+            for row in read_rows(folder):
                 self._remember(row)
 
     def add(self, row: MeasuredRow) -> MeasuredRow:
@@ -90,6 +89,26 @@ class Journal:
         value = value_of(row)
         if value is not None and not row.outlier:
             self._values[row.cell].append(value)
+
+
+def read_rows(folder: Path) -> list[MeasuredRow]:
+    """Return the rows of a raw file, outliers and probes included.
+
+    Raises
+    ------
+    MeasurementError
+        If a line is malformed; the message names it.
+    """
+    path = folder / POINTS
+    lines = path.read_text().splitlines()
+    return [parse_row(_json(line, f"{path}:{i}"), where=f"{path}:{i}") for i, line in enumerate(lines, start=1)]
+
+
+def _json(line: str, where: str) -> object:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise MeasurementError(f"{where}: malformed JSON ({error.msg})") from None
 
 
 def value_of(row: MeasuredRow) -> float | None:

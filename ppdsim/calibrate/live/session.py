@@ -58,10 +58,11 @@ class Session:
         EnvironmentProblem
             If a service's servers die twice, or fail cell after cell.
         """
-        for number, order in enumerate((services, services[::-1])):
-            for service in order:
-                most = 1 if number == 0 and len(services) > 1 else self.plan.repeats.most
-                await self._pass(service, rounds=most)
+        if len(services) > 1:
+            for service in services:
+                await self._pass(service, rounds=1)
+        for service in services[::-1]:
+            await self._pass(service, rounds=self.plan.repeats.most)
 
     async def _pass(self, service: Service, *, rounds: int) -> None:
         for attempt in range(2):

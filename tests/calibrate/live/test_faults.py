@@ -1,0 +1,158 @@
+"""Whatever goes wrong on the servers is named, skipped and survived; nothing wrong gets into the raw file as right."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from calibrate.live.standins import FULL_TCP, MACHINE, SHIPPED, UNIFIED, service
+
+from ppdsim import compose
+from ppdsim.calibrate.drivers.fake.faults import parse_fault
+from ppdsim.calibrate.drivers.fake.virtual_loop import run_virtually
+from ppdsim.calibrate.live.calibrate import measure
+from ppdsim.calibrate.live.journal import SKIPPED, read_rows
+from ppdsim.calibrate.live.plan import load_plan
+from ppdsim.calibrate.live.prefill import OUTPUT_TOKENS
+from ppdsim.errors import EnvironmentProblem
+from ppdsim.measurements import PrefillRow
+
+PLAN = """\
+schema: ppdsim/plan/1
+name: tiny
+append: {cached_tokens: [0, 1024], new_tokens: [64, 256, 1024]}
+handoff: {cached_tokens: [0, 1024], new_tokens: [64, 256, 1024]}
+decode: {batch: [1, 4], prompt_tokens: [512]}
+stall: {batch: [4], prompt_tokens: 512, turns: [[1024, 256]]}
+repeats: {least: 2, most: 4, half_width: 0.02}
+"""
+
+
+@pytest.fixture
+def plan(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(PLAN)
+    return load_plan(str(path))
+
+
+def run(plan, folder, *services):
+    lines: list[str] = []
+    measure(plan, list(services), MACHINE, folder, resume=False, say=lines.append, runner=run_virtually)
+    return lines
+
+
+def skipped(folder):
+    path = folder / SKIPPED
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def all_right(folder):
+    """Return whether every TTFT in the raw file that may be fitted is what the profile says."""
+    model = compose.central(SHIPPED)
+    rows = [row for row in read_rows(folder) if isinstance(row, PrefillRow) and not row.outlier]
+    expected = [
+        float(np.asarray(model.ttft_s(row.arm, row.transport, float(row.cached_tokens), float(row.new_tokens))))
+        for row in rows
+    ]
+    np.testing.assert_allclose([row.ttft_s for row in rows], expected, rtol=1e-6)
+    return bool(rows)
+
+
+def striking(name, times=1, *, engines=None):
+    """Return a `spoil` that sets a fault at the third measured turn of each of the first `engines` engines."""
+    opened = []
+
+    def spoil(engine):
+        opened.append(engine)
+        if engines is not None and len(opened) > engines:
+            return
+        original, turns = engine.start, iter(range(10**6))
+
+        def start(prompt, output_tokens, **options):
+            # Only measured turns ask for this many tokens.
+            if output_tokens == OUTPUT_TOKENS and next(turns) == 2:
+                engine.set_fault(parse_fault({"name": name, "times": times}))
+            return original(prompt, output_tokens, **options)
+
+        engine.start = start
+
+    return opened, spoil
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("abort", "aborted: the engine aborted it"),
+        ("hang", "timeout: 0 of "),
+        ("http-500", "http: status 500"),
+        ("disconnect", "disconnected: after 2 of "),
+        ("cached-tokens", "cached tokens, intended"),
+    ],
+)
+def test_a_request_that_goes_wrong_is_named_skipped_and_repeated(plan, tmp_path, name, said):
+    _, spoil = striking(name)
+    lines = run(plan, tmp_path / "run", service(*UNIFIED, spoil=spoil))
+    problems = skipped(tmp_path / "run")
+    assert len(problems) >= 1
+    assert any(said in problem["reason"] for problem in problems)
+    assert any(line.startswith("skipped ") and said in line for line in lines)
+    assert all_right(tmp_path / "run")
+    # What was skipped was measured in a later round: the plan is complete.
+    keys = {row.cell for row in read_rows(tmp_path / "run") if row.purpose == "fit"}
+    assert len(keys) == 6 + 2 + 1
+
+
+def test_a_pool_that_is_too_small_leaves_cells_out_before_they_hang(plan, tmp_path):
+    run(plan, tmp_path / "run", service(*UNIFIED, kv_pool_tokens=1600))
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    left_out = [note for note in manifest["notes"] if "the pool has" in note]
+    assert any("fit/prefill/append-d/1024/1024" in note for note in left_out)
+    assert any("fit/decode/4/512" in note for note in left_out)
+    assert all_right(tmp_path / "run")
+
+
+def test_a_pool_that_shrinks_behind_ones_back_is_noticed(plan, tmp_path):
+    def spoil(engine):
+        engine.set_fault(parse_fault({"name": "small-pool", "amount": 1200}))
+
+    with pytest.raises(EnvironmentProblem, match="cells failed in a row"):
+        run(plan, tmp_path / "run", service(*UNIFIED, spoil=spoil))
+    assert skipped(tmp_path / "run")
+    assert all_right(tmp_path / "run")
+
+
+def test_a_dead_server_is_started_again_once(plan, tmp_path):
+    opened, spoil = striking("kill", engines=1)
+    lines = run(plan, tmp_path / "run", service(*UNIFIED, spoil=spoil))
+    assert len(opened) == 2
+    assert any("starting it again, once" in line for line in lines)
+    assert all_right(tmp_path / "run")
+    assert len({row.cell for row in read_rows(tmp_path / "run") if row.purpose == "fit"}) == 6 + 2 + 1
+
+
+def test_a_server_that_dies_twice_ends_the_run_and_keeps_what_was_measured(plan, tmp_path):
+    opened, spoil = striking("kill")
+    with pytest.raises(EnvironmentProblem, match="unreachable"):
+        run(plan, tmp_path / "run", service(*UNIFIED, spoil=spoil))
+    assert len(opened) == 2
+    assert read_rows(tmp_path / "run")
+    assert (tmp_path / "run" / "manifest.json").exists()
+
+
+def test_a_transfer_that_fails_is_named(plan, tmp_path):
+    def spoil(engine):
+        engine.set_fault(parse_fault({"name": "transfer", "times": 5}))
+
+    run(plan, tmp_path / "run", service(*FULL_TCP, spoil=spoil))
+    assert any("KVTransferError" in problem["reason"] for problem in skipped(tmp_path / "run"))
+    assert all_right(tmp_path / "run")
+
+
+def test_a_clock_that_jumps_moves_stamps_and_no_ttft(plan, tmp_path):
+    def spoil(engine):
+        engine.set_fault(parse_fault({"name": "clock-jump", "amount": -3600}))
+
+    run(plan, tmp_path / "run", service(*UNIFIED, spoil=spoil))
+    assert not skipped(tmp_path / "run")
+    assert all_right(tmp_path / "run")

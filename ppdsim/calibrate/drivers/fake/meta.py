@@ -59,9 +59,12 @@ def meta_info(
         reasoning_tokens=0,
         completion_tokens=request.visible,
         cached_tokens=request.cached_tokens,
-        cached_tokens_details=None,
+        cached_tokens_details={"device": request.cached_tokens, "host": 0} if request.cached_tokens else None,
         dp_rank=None,
     )
+    if metrics and request.visible == 1:
+        # Sent with the first event, when it has just been written, and again with the last.
+        meta["response_sent_to_client_ts"] = wall_s(request.first_s)
     if ending is not None and request.finished_s is not None:
         meta["e2e_latency"] = (request.finished_s - request.received_s) * scale + jump_s
         if metrics:

@@ -1,0 +1,159 @@
+"""``ppdsim calibrate`` from end to end on stand-in servers: real HTTP, the real router, a profile and a report."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ppdsim import measurements, profile
+from ppdsim.calibrate.drivers.fake.build import DEFAULT_PROFILE
+from ppdsim.calibrate.drivers.fake.stack import FakeStack, StackOptions
+from ppdsim.cli.app import run
+from ppdsim.types import Arm, Transport
+
+PLAN = """\
+schema: ppdsim/plan/1
+name: tiny
+append: {cached_tokens: [0, 1024, 4096], new_tokens: [64, 256, 1024, 2048]}
+handoff: {cached_tokens: [0, 1024], new_tokens: [64, 256, 1024]}
+decode: {batch: [1, 2, 4], prompt_tokens: [256, 1024]}
+stall: {batch: [2, 4], prompt_tokens: 256, turns: [[1024, 256], [0, 1024]]}
+handoff_stall: {batch: [2], prompt_tokens: 256, turns: [[1024, 256]]}
+validation: {prefill: [[1024, 150]]}
+load: [{name: light, rate_per_s: 4.0, conversations: 4}]
+chat:
+  kind: generated
+  conversations: 1
+  arrivals: {kind: poisson, rate_per_s: 1.0}
+  turns_mean: 2
+  first_turn_new_tokens: {kind: constant, value_tokens: 300}
+  later_turn_new_tokens: {kind: constant, value_tokens: 100}
+  output_tokens: {kind: constant, value_tokens: 8}
+  think_time: {kind: exponential, mean_s: 0.1}
+repeats: {least: 1, most: 2, half_width: 0.5}
+probe: {new_tokens: 64, every_s: 2.0}
+"""
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_attention_heads": 32,
+    "num_hidden_layers": 32,
+    "num_key_value_heads": 8,
+    "dtype": "bfloat16",
+    "vocab_size": 128256,
+}
+
+
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory, require):
+    """Calibrate a unified stand-in, and a pair behind the real router, into one folder."""
+    require("python:aiohttp")
+    require("python:sglang_router")
+    path = tmp_path_factory.mktemp("calibrate")
+    (path / "model").mkdir()
+    (path / "model" / "config.json").write_text(json.dumps(CONFIG))
+    (path / "tiny.yaml").write_text(PLAN)
+    common = [
+        "--model",
+        str(path / "model"),
+        "--dummy-weights",
+        "--plan",
+        str(path / "tiny.yaml"),
+        "--name",
+        "stand-in",
+    ]
+    one = StackOptions(profile=DEFAULT_PROFILE, mode="unified", router="none", port_base=0)
+    pair = StackOptions(profile=DEFAULT_PROFILE, mode="pd", router="real", port_base=0, transport=Transport.TCP)
+    with FakeStack(one) as unified, FakeStack(pair) as disaggregated:
+        urls = disaggregated.urls
+        servers = ["--unified-url", unified.urls["unified"], "--router-url", urls["router"]]
+        servers += ["--prefill-url", urls["prefill"], "--decode-url", urls["decode"], "--transport", "tcp"]
+        command = ["calibrate", *common, *servers, "-o", str(path / "out"), "-q"]
+        assert run(command) == 0
+        rows = (path / "out" / "points.jsonl").read_bytes()
+        assert run([*command, "--resume", "--measure-only"]) == 0
+        assert (path / "out" / "points.jsonl").read_bytes() == rows
+        assert run([*command, "--measure-only"]) == 2
+    return path / "out"
+
+
+def test_every_kind_was_measured_through_the_router(calibrated):
+    measured = measurements.read(calibrated)
+    assert not measured.refused
+    assert {(row.arm, row.transport) for row in measured.prefill} == {
+        (Arm.APPEND_D, Transport.NONE),
+        (Arm.P_FULL, Transport.TCP),
+    }
+    assert {row.arm for row in measured.interference} == {Arm.APPEND_D, Arm.P_FULL}
+    assert len({row.cell for row in measured.decode}) == 6
+    turns = [row for row in measured.load if row.arm is Arm.APPEND_D]
+    # The answers are part of the next prompt, so a later turn finds its conversation cached.
+    assert any(row.turn > 0 and row.cached_tokens >= 256 for row in turns)
+    assert all(row.purpose == "validation" for row in measured.load)
+    assert {row.purpose for row in measured.prefill} == {"fit", "validation", "probe"}
+
+
+def test_it_leaves_a_profile_a_card_and_a_report(calibrated):
+    names = {path.name for path in calibrated.iterdir()}
+    assert names >= {"points.jsonl", "manifest.json", "profile.json", "card.txt", "report.html", "machine.jsonl"}
+    fitted = profile.load(calibrated / "profile.json")
+    assert fitted.id == "stand-in"
+    assert fitted.curve("handoff", Arm.P_FULL, Transport.TCP).cells == 6
+    assert "stand-in" in (calibrated / "card.txt").read_text()
+    assert "p-full over tcp" in (calibrated / "report.html").read_text()
+    # Sockets and two busy cores add milliseconds; the profile is recognisable all the same.
+    token_s = next(p.value for p in fitted.curve("prefill").parameters if p.name == "token_s")
+    assert 1e-5 < token_s < 6e-5
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ([], "no servers"),
+        (["--router-url", "http://127.0.0.1:1"], "give all three or none"),
+        (["--unified-url", "http://127.0.0.1:1", "--plan", "quik"], "did you mean 'quick'"),
+        (["--unified-url", "http://127.0.0.1:1", "--transport", "nvlnk"], "did you mean 'nvlink'"),
+    ],
+)
+def test_bad_input_is_one_line_and_2(extra, message, tmp_path, capsys):
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    assert run(["calibrate", "--model", str(tmp_path), "-o", str(tmp_path / "out"), *extra]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_servers_that_are_not_there_are_exit_code_3(tmp_path, capsys, require):
+    require("python:aiohttp")
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    command = [
+        "calibrate",
+        "--model",
+        str(tmp_path),
+        "-o",
+        str(tmp_path / "out"),
+        "--unified-url",
+        "http://127.0.0.1:1",
+    ]
+    assert run([*command, "-q"]) == 3
+    assert "unreachable" in capsys.readouterr().err
+
+
+def test_the_plan_is_printed_before_anything_is_measured(tmp_path, capsys):
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    command = [
+        "calibrate",
+        "--model",
+        str(tmp_path),
+        "-o",
+        str(tmp_path / "out"),
+        "--unified-url",
+        "http://127.0.0.1:1",
+    ]
+    assert run([*command, "--plan", "full", "--dry-run"]) == 0
+    printed = capsys.readouterr().err
+    assert "194 cells, about " in printed
+    assert "tokens of KV" in printed
+    assert not (tmp_path / "out").exists()

@@ -21,6 +21,7 @@ COMMANDS = (
     "crossover",
     "simulate",
     "calibrate",
+    "doctor",
     "fake_stack",
     "scenarios",
     "profiles",

@@ -1,0 +1,88 @@
+"""GPUs through NVML: what `GpuFacts` needs, and lanes between pairs. Everything is empty where NVML is not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ppdsim.calibrate.doctor.machine import GpuFacts
+from ppdsim.calibrate.live.monitor import open_gpus
+
+
+def driver_version() -> str | None:
+    """Return the driver's version, or None."""
+    if not open_gpus():
+        return None
+    import pynvml
+
+    return str(pynvml.nvmlSystemGetDriverVersion())
+
+
+def gpu_facts() -> tuple[GpuFacts, ...]:
+    """Return every GPU."""
+    return tuple(_facts(gpu) for gpu in open_gpus())
+
+
+def _facts(gpu: Any) -> GpuFacts:
+    import pynvml
+
+    memory = pynvml.nvmlDeviceGetMemoryInfo(gpu)
+    major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(gpu)
+    running = _asked(lambda: pynvml.nvmlDeviceGetComputeRunningProcesses(gpu), [])
+    return GpuFacts(
+        name=str(pynvml.nvmlDeviceGetName(gpu)),
+        memory_bytes=int(memory.total),
+        free_bytes=int(memory.free),
+        compute_capability=f"{major}.{minor}",
+        sm_mhz=int(_asked(lambda: pynvml.nvmlDeviceGetClockInfo(gpu, pynvml.NVML_CLOCK_SM), 0)),
+        max_sm_mhz=int(_asked(lambda: pynvml.nvmlDeviceGetMaxClockInfo(gpu, pynvml.NVML_CLOCK_SM), 0)),
+        processes=tuple(process.pid for process in running),
+    )
+
+
+def lanes_between() -> Mapping[tuple[int, int], int]:
+    """Return active NVLink lanes by pair of GPUs: direct ones, and through a switch to every other GPU."""
+    gpus = open_gpus()
+    if not gpus:
+        return {}
+    import pynvml
+
+    bus = {_bus_of(gpu): index for index, gpu in enumerate(gpus)}
+    lanes: Counter[tuple[int, int]] = Counter()
+    for index, gpu in enumerate(gpus):
+        for lane in range(pynvml.NVML_NVLINK_MAX_LINKS):
+            if _is_active(gpu, lane):
+                other = bus.get(_other_end(gpu, lane))
+                # A lane that does not end at another GPU ends at a switch, which reaches all of them.
+                for peer in range(len(gpus)) if other is None else (other,):
+                    if peer > index:
+                        lanes[index, peer] += 1
+    return dict(lanes)
+
+
+def _bus_of(gpu: Any) -> str:
+    import pynvml
+
+    return str(_asked(lambda: pynvml.nvmlDeviceGetPciInfo(gpu).busId, gpu))
+
+
+def _is_active(gpu: Any, lane: int) -> bool:
+    import pynvml
+
+    return bool(_asked(lambda: pynvml.nvmlDeviceGetNvLinkState(gpu, lane), 0))
+
+
+def _other_end(gpu: Any, lane: int) -> str:
+    import pynvml
+
+    return str(_asked(lambda: pynvml.nvmlDeviceGetNvLinkRemotePciInfo(gpu, lane).busId, None))
+
+
+def _asked(query: Callable[[], Any], otherwise: Any) -> Any:
+    import pynvml
+
+    try:
+        return query()
+    except pynvml.NVMLError:
+        return otherwise

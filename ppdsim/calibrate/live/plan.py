@@ -116,7 +116,7 @@ class Plan(_Part):
     repeats: Repeats = Repeats()
     probe: Probe = Probe()
     seed: NonNegativeInt = 0
-    longest_context_tokens: Annotated[int, Field(ge=1024)] = 40_960
+    longest_context_tokens: Annotated[int, Field(ge=1024)] = 49_152
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,8 +229,9 @@ def need_tokens(cell: Cell) -> int:
     return 0
 
 
-DECODE_OUTPUT_TOKENS = 96
-"""Answer of a decode cell's streams [tokens]: a ramp, then the window."""
+DECODE_OUTPUT_TOKENS = 160
+"""Answer of a decode cell's streams [tokens]: the first go on while the last are prefilled, then the ramp, then the
+window. With 96 a batch of 20 prompts of 4096 tokens had no window on the real engine."""
 STALL_OUTPUT_TOKENS = 1024
 """Most that a resident of a stall cell generates [tokens]; it is cut off when the last turn is served."""
 
@@ -245,7 +246,8 @@ def clipped(cells: list[Cell], limits: Limits) -> tuple[list[Cell], list[str]]:
         if need_tokens(cell) > limits.kv_pool_tokens:
             left_out.append(f"{cell.key}: needs {need_tokens(cell)} tokens of KV, the pool has {limits.kv_pool_tokens}")
         elif longest + TAIL_TOKENS > limits.context_tokens:
-            left_out.append(f"{cell.key}: {longest} tokens, the longest context is {limits.context_tokens}")
+            longest += TAIL_TOKENS
+            left_out.append(f"{cell.key}: {longest} tokens with its answer, the longest is {limits.context_tokens}")
         elif limits.max_running_requests is not None and batch > limits.max_running_requests:
             left_out.append(f"{cell.key}: {batch} streams, max_running_requests is {limits.max_running_requests}")
         else:

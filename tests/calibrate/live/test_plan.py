@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from ppdsim.calibrate.live.cells import DecodeCell, LoadCell, PrefillCell, StallCell
-from ppdsim.calibrate.live.plan import Limits, cells_of, chat_of, clipped, load_plan, need_tokens, transfer_cells
+from ppdsim.calibrate.live.plan import (
+    DECODE_OUTPUT_TOKENS,
+    Limits,
+    cells_of,
+    chat_of,
+    clipped,
+    load_plan,
+    need_tokens,
+    transfer_cells,
+)
 from ppdsim.cost.decode import DECODE_GRAPH_SIZES
 from ppdsim.cost.prefill import PREFILL_GRAPH_SIZES_TOKENS
 from ppdsim.errors import InputError, UnknownNameError
@@ -65,11 +74,11 @@ def test_what_does_not_fit_is_left_out_by_name():
     assert kept == [cells[1]]
     assert left_out == [
         f"fit/prefill/append-d/4096/8192: needs {4096 + 8192 + 64} tokens of KV, the pool has 10000",
-        f"fit/decode/32/256: needs {32 * (256 + 96)} tokens of KV, the pool has 10000",
+        f"fit/decode/32/256: needs {32 * (256 + DECODE_OUTPUT_TOKENS)} tokens of KV, the pool has 10000",
     ]
     _, left_out = clipped(cells, Limits(kv_pool_tokens=10**6, context_tokens=10_000, max_running_requests=16))
     assert [line.split(": ")[1] for line in left_out] == [
-        "12288 tokens, the longest context is 10000",
+        "12352 tokens with its answer, the longest is 10000",
         "32 streams, max_running_requests is 16",
     ]
 

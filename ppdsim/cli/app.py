@@ -22,6 +22,7 @@ COMMANDS = (
     "simulate",
     "calibrate",
     "doctor",
+    "serve",
     "fake_stack",
     "scenarios",
     "profiles",

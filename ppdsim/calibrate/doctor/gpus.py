@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ppdsim.calibrate.doctor.finding import Finding, failure, ok, warning
 from ppdsim.calibrate.doctor.machine import AbstractMachine
+from ppdsim.calibrate.links import fastest_transport
 from ppdsim.types import Transport
 
 GIB = 2**30
@@ -61,6 +62,4 @@ def recommended(machine: AbstractMachine) -> Transport:
     """Return the fastest transport that this machine has between its first two GPUs."""
     from ppdsim.calibrate.doctor.transfer import rdma_devices
 
-    if machine.nvlink_lanes().get((0, 1), 0):
-        return Transport.NVLINK
-    return Transport.RDMA if rdma_devices(machine) else Transport.TCP
+    return fastest_transport([(0, 1)], nvlink_lanes=machine.nvlink_lanes(), rdma=bool(rdma_devices(machine)))

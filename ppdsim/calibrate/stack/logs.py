@@ -1,0 +1,82 @@
+"""What a server's log says: its last line, and why it failed.
+
+Known troubles are in :mod:`ppdsim.calibrate.troubles`. The engine also prints them as warnings that mean nothing
+("Ignore import error when loading ..."), and what follows the cause ("Killed", "received sigquit") is printed later
+than the cause. So warnings are left out, and the last trouble that is not a consequence counts.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ppdsim.calibrate.troubles import Trouble, recognise
+
+TAIL_BYTES = 256 * 1024
+LINE_CHARACTERS = 300
+DECISIVE = ("out-of-memory", "port-taken", "device-ordinal", "kernel-package")
+"""Troubles that no server gets over: it is not waited for, even while its process lives."""
+CONSEQUENCE = "killed"
+_WARNING = re.compile(r"Ignore import error|\bWARN(?:ING)?\b|Warning:|^\s*warn\w*[.(:]")
+_ERROR = re.compile(r"\b(?:[A-Za-z_.]*(?:Error|Exception)\b|ERROR\b|error:|[Ff]atal\b|Failed\b|panicked\b)")
+_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """Why a server failed: the line of the log that says so, and the known trouble in it, if it is one."""
+
+    line: str
+    trouble: Trouble | None = None
+
+    def __str__(self) -> str:
+        """Say the reason, the line and the mend in one line."""
+        if self.trouble is None:
+            return f"the log says: {self.line}"
+        return f"{self.trouble.reason} ({self.trouble.name}); the log says: {self.line}; mend: {self.trouble.mend}"
+
+
+def tail(path: Path) -> list[str]:
+    """Return the last lines of a log, without empty ones, colours and overwritten progress bars."""
+    try:
+        with path.open("rb") as log:
+            size = log.seek(0, 2)
+            log.seek(max(0, size - TAIL_BYTES))
+            content = log.read().decode(errors="replace")
+    except OSError:
+        return []
+    lines = (_ESCAPE.sub("", line).rstrip().rsplit("\r", 1)[-1].strip() for line in content.split("\n"))
+    return [line[:LINE_CHARACTERS] for line in lines if line]
+
+
+def decisive(lines: list[str]) -> Cause | None:
+    """Return the trouble that a living server cannot get over, if its log shows one."""
+    found = _last_trouble(lines)
+    return found if found is not None and found.trouble is not None and found.trouble.name in DECISIVE else None
+
+
+def cause(lines: list[str], exit_code: int | None) -> Cause:
+    """Return why a server ended, or why it is not ready."""
+    found = _last_trouble(lines)
+    if found is not None:
+        return found
+    line = _last_error(lines) or (lines[-1] if lines else "nothing")
+    after = "" if exit_code is None else f"exit code {exit_code}"
+    return Cause(line=line, trouble=recognise("\n".join([*_without_warnings(lines)[-20:], after])))
+
+
+def _last_trouble(lines: list[str]) -> Cause | None:
+    for line in reversed(_without_warnings(lines)):
+        trouble = recognise(line)
+        if trouble is not None and trouble.name != CONSEQUENCE:
+            return Cause(line=line, trouble=trouble)
+    return None
+
+
+def _last_error(lines: list[str]) -> str | None:
+    return next((line for line in reversed(_without_warnings(lines)) if _ERROR.search(line)), None)
+
+
+def _without_warnings(lines: list[str]) -> list[str]:
+    return [line for line in lines if not _WARNING.search(line)]

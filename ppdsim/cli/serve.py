@@ -1,0 +1,250 @@
+"""``ppdsim serve``: start the engine's servers, send one request, and take everything down."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ppdsim.cli.common import JsonOption, QuietOption, check_folder, print_json, say
+
+if TYPE_CHECKING:
+    from ppdsim.calibrate.stack.check import FirstRequest
+    from ppdsim.calibrate.stack.settings import Settings
+    from ppdsim.calibrate.stack.specs import ServerSpec
+    from ppdsim.calibrate.stack.stack import Progress, Stack
+
+EVERY_S = 10.0
+"""How often a line is printed for a server that is waited for [s], where stderr is no terminal."""
+
+
+def serve(
+    model: Annotated[str | None, typer.Option(help="Folder of the model (or its name on a hub).")] = None,
+    prefill_gpu: Annotated[str | None, typer.Option(help="GPUs of prefill servers, such as 0 or 0,1.")] = None,
+    decode_gpu: Annotated[str | None, typer.Option(help="GPUs of decode servers.")] = None,
+    unified_gpu: Annotated[str | None, typer.Option(help="GPUs of unified servers.")] = None,
+    tp: Annotated[int | None, typer.Option(help="GPUs a server: consecutive ones of each list. [default: 1]")] = None,
+    transport: Annotated[
+        str | None, typer.Option(help="tcp, nvlink, rdma, or auto: the fastest that the machine has. [default: auto]")
+    ] = None,
+    use_tcp: Annotated[bool, typer.Option("--use-tcp", help="The same as --transport tcp.")] = False,
+    decode_radix: Annotated[
+        bool, typer.Option("--decode-radix", help="Give D a prefix cache: delta transfer.")
+    ] = False,
+    dummy_weights: Annotated[
+        bool, typer.Option("--dummy-weights", help="Random weights: a folder with a config.json is enough.")
+    ] = False,
+    max_total_tokens: Annotated[
+        int | None, typer.Option(help="KV pool of each server; needed where servers share a GPU.")
+    ] = None,
+    mem_fraction: Annotated[float | None, typer.Option(help="GPU memory for weights and pool. [default: 0.85]")] = None,
+    router: Annotated[
+        str | None, typer.Option(help="real (sglang-router) or mini-lb (its debugging balancer). [default: real]")
+    ] = None,
+    cpu_pin: Annotated[
+        str | None, typer.Option(help="Cores of each server: auto, or lists such as 0-3/4-7/8 (P, D, U, router).")
+    ] = None,
+    engine_flag: Annotated[
+        list[str] | None, typer.Option(help="A flag for every server, such as --engine-flag=--sleep-on-idle.")
+    ] = None,
+    engine_program: Annotated[
+        str | None, typer.Option(help="What to start as a server. [default: python -m sglang.launch_server]")
+    ] = None,
+    settings: Annotated[Path | None, typer.Option(help="YAML file of settings; options go over it.")] = None,
+    assign: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set one key of the settings, such as ports.prefill=31100."),
+    ] = None,
+    log_dir: Annotated[Path, typer.Option(help="Folder of the logs and of servers.json.")] = Path("ppdsim-serve"),
+    keep_running: Annotated[bool, typer.Option("--keep-running", help="Leave the servers up.")] = False,
+    stop: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="End the servers whose logs are in a folder.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the commands, and start nothing.")] = False,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+    flags: Annotated[
+        list[str] | None, typer.Argument(metavar="FLAGS", help="After --: further flags for every server.")
+    ] = None,
+) -> None:
+    """Start SGLang's prefill, decode or unified servers and a router, send one request, and take everything down.
+
+    Example: ppdsim serve --model M --prefill-gpu 0 --decode-gpu 1 --use-tcp
+    """
+    from ppdsim.calibrate.stack.settings import load
+    from ppdsim.errors import InputError
+
+    if stop is not None:
+        _stop(stop, quiet=quiet)
+        return
+    if use_tcp and transport not in (None, "tcp"):
+        raise InputError(f"--use-tcp and --transport {transport} contradict each other")
+    if flags and not flags[0].startswith("-"):
+        raise InputError(f"'{flags[0]}': not an option; flags for the servers stand after --")
+    options: dict[str, Any] = {
+        "model": model,
+        "prefill_gpus": _gpus("--prefill-gpu", prefill_gpu),
+        "decode_gpus": _gpus("--decode-gpu", decode_gpu),
+        "unified_gpus": _gpus("--unified-gpu", unified_gpu),
+        "tp": tp,
+        "transport": "tcp" if use_tcp else transport,
+        "decode_radix": decode_radix or None,
+        "dummy_weights": dummy_weights or None,
+        "max_total_tokens": max_total_tokens,
+        "mem_fraction_static": mem_fraction,
+        "router": router,
+        "cpu_pin": cpu_pin,
+        "engine_program": engine_program,
+        "engine_flags": [*(engine_flag or []), *(flags or [])] or None,
+    }
+    check_folder(log_dir)
+    _run(
+        load(settings, options, assign or []),
+        log_dir,
+        keep_running=keep_running,
+        dry_run=dry_run,
+        json=json,
+        quiet=quiet,
+    )
+
+
+def _run(settings: Settings, log_dir: Path, *, keep_running: bool, dry_run: bool, json: bool, quiet: bool) -> None:
+    import os
+
+    from ppdsim.calibrate.doctor.machine import ThisMachine
+    from ppdsim.calibrate.stack.check import check_client
+    from ppdsim.calibrate.stack.layout import chosen_transport, layout
+    from ppdsim.calibrate.stack.shell import changes, script
+    from ppdsim.calibrate.stack.specs import host_of
+    from ppdsim.calibrate.stack.stack import Stack
+
+    host = host_of(ThisMachine())
+    specs = layout(settings, host)
+    described: dict[str, Any] = {
+        "transport": chosen_transport(settings, host).value if settings.prefill_gpus else None,
+        "servers": [_described(spec, changes(spec, os.environ)[1]) for spec in specs],
+    }
+    if dry_run:
+        print_json(described) if json else typer.echo(script(specs, log_dir, os.environ))
+        return
+    check_client()
+    _check_model(settings.model)
+    stack = Stack(
+        specs,
+        log_dir=log_dir,
+        progress=_teller(quiet=quiet),
+        keep_running=keep_running,
+        start_timeout_s=settings.start_timeout_s,
+        stop_timeout_s=settings.stop_timeout_s,
+    )
+    with stack:
+        described["requests"] = _requests(stack, json=json)
+        if keep_running:
+            described["pids"] = {name: server.popen.pid for name, server in stack.servers.items()}
+    if keep_running:
+        for name, pid in described["pids"].items():
+            say(f"{name}: pid {pid}, {stack.urls[name]}", quiet=quiet)
+        say(f"the servers are up; to end them: ppdsim serve --stop {log_dir}", quiet=quiet)
+    if json:
+        print_json(described)
+
+
+def _requests(stack: Stack, *, json: bool) -> list[dict[str, Any]]:
+    """Send a request to each entry and print what it took."""
+    from dataclasses import asdict
+
+    from ppdsim.calibrate.stack.check import first_request
+
+    found = []
+    for name, endpoints in stack.endpoints.items():
+        request = first_request(endpoints, failure=stack.failure)
+        via = "router" if name == "pd" else name
+        found.append({"via": via, **asdict(request)})
+        if not json:
+            typer.echo(_in_words(via, request))
+    return found
+
+
+def _in_words(via: str, request: FirstRequest) -> str:
+    from ppdsim.units import format_s
+
+    tpot = "" if request.tpot_s is None else f", TPOT {format_s(request.tpot_s)}"
+    moved = "not reported" if request.kv_transfer_s is None else format_s(request.kv_transfer_s)
+    transfer = f", KV transfer {moved}" if via == "router" else ""
+    return (
+        f"first request through {via}, {request.prompt_tokens} + {request.output_tokens} tokens: "
+        f"TTFT {format_s(request.ttft_s)}{tpot}, E2E {format_s(request.e2e_s)}{transfer}"
+    )
+
+
+def _described(spec: ServerSpec, environment: dict[str, str]) -> dict[str, Any]:
+    return {
+        "name": spec.name,
+        "role": spec.role.value,
+        "url": spec.url,
+        "gpus": spec.gpus,
+        "wave": spec.wave,
+        "environment": environment,
+        "command": spec.argv,
+    }
+
+
+def _gpus(option: str, text: str | None) -> list[int] | None:
+    from ppdsim.errors import InputError
+
+    if text is None:
+        return None
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() for part in parts):
+        raise InputError(f"{option} {text}: expected numbers of GPUs, such as 0 or 0,1")
+    return [int(part) for part in parts]
+
+
+def _check_model(model: str) -> None:
+    """Refuse a folder that holds no model; a name that is no path is left to the engine."""
+    from ppdsim.errors import InputError
+
+    folder = Path(model).expanduser()
+    looks_local = folder.exists() or model.startswith(("/", ".", "~"))
+    if looks_local and not (folder / "config.json").is_file():
+        raise InputError(f"--model {model}: no config.json there, expected the folder of a Hugging Face model")
+
+
+def _stop(folder: Path, *, quiet: bool) -> None:
+    from ppdsim.calibrate.stack.state import stop
+
+    ended = stop(folder, grace_s=15.0)
+    for server in ended:
+        say(f"ended {server.name} (pid {server.pid})", quiet=quiet)
+    if not ended:
+        say(f"{folder}: its servers had ended already", quiet=quiet)
+
+
+def _teller(*, quiet: bool) -> Callable[[Progress], None]:
+    """Return what prints progress on stderr: a line that is written over on a terminal, else one now and then."""
+    told_s: dict[str, float] = {}
+    live = sys.stderr.isatty()
+
+    def tell(event: Progress) -> None:
+        if quiet:
+            return
+        text = f"{event.name}: {event.phase}"
+        if event.phase == "waiting":
+            text = f"{event.name}: waiting, {event.after_s:.0f} s: {event.line}"
+            if live:
+                sys.stderr.write(f"\r\x1b[K{text[:118]}")
+                sys.stderr.flush()
+                return
+            now_s = time.monotonic()
+            if now_s - told_s.setdefault(event.name, now_s) < EVERY_S:
+                return
+            told_s[event.name] = now_s
+        elif event.phase == "ready":
+            text += f" after {event.after_s:.1f} s"
+        say(("\r\x1b[K" if live else "") + text)
+
+    return tell

@@ -1,0 +1,173 @@
+"""``ppdsim serve`` on stand-in servers: prints what the first request took, and leaves nothing, however it ends."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from calibrate.stack.standins import PROGRAM, default_signals, left_over, nothing_left, ports
+
+from ppdsim.cli.app import run
+
+STAGES = {
+    # What the command does when it is interrupted: the word that makes a stand-in linger there, and how to tell.
+    "a server starts": (("--engine-flag=--standin=hang-start",), "prefill-0.log", "loading weights"),
+    "the router starts": (("--set", "router_flags=--standin hang-start"), "router.log", "loading weights"),
+    "the first request": (("--set", "router_flags=--standin hang-request"), "router.log", "request received"),
+    "servers die hard": (("--engine-flag=--standin=stubborn,hang-request",), "prefill-0.log", "request received"),
+}
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    return folder
+
+
+def arguments(model: Path, *more: str, held: dict[str, int] | None = None) -> list[str]:
+    program = shlex.join(PROGRAM)
+    chosen = ports() if held is None else held
+    return [
+        "serve",
+        *("--model", str(model), "--prefill-gpu", "0", "--decode-gpu", "1", "--use-tcp"),
+        *("--engine-program", program, "--set", f"router_program={program}"),
+        *("--set", "stop_timeout_s=0.5", "--log-dir", str(model.parent / "logs")),
+        *(word for name, port in chosen.items() for word in ("--set", f"ports.{name}={port}")),
+        *more,
+    ]
+
+
+def started(command: list[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "ppdsim", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=default_signals,  # noqa: PLW1509
+    )
+
+
+def wait_for(path: Path, text: str, process: subprocess.Popen[bytes]) -> None:
+    until_s = time.monotonic() + 30.0
+    while not path.exists() or text not in path.read_text():
+        assert process.poll() is None, process.communicate()[1].decode()
+        assert time.monotonic() < until_s
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("router", ["real", "mini-lb"])
+def test_it_prints_what_the_first_request_took(model: Path, router: str, capsys: pytest.CaptureFixture[str]) -> None:
+    held = ports()
+    assert run([*arguments(model, "--router", router, held=held), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["transport"] == "tcp"
+    assert [server["name"] for server in printed["servers"]] == ["prefill-0", "decode-0", "router"]
+    (request,) = printed["requests"]
+    assert request["via"] == "router"
+    assert (request["prompt_tokens"], request["output_tokens"]) == (500, 16)
+    assert 0.0 < request["ttft_s"] <= request["e2e_s"]
+    assert request["kv_transfer_s"] == pytest.approx(0.0125)
+    assert nothing_left(model, list(held.values()))
+
+
+def test_in_words(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments(model, "--unified-gpu", "2")) == 0
+    output = capsys.readouterr()
+    lines = output.out.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("first request through unified-0, 500 + 16 tokens: TTFT ")
+    assert "KV transfer 12.5 ms" in lines[1]
+    assert "prefill-0: ready after" in output.err
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_kill_at_each_stage_leaves_nothing(model: Path, stage: str, number: int) -> None:
+    more, log, text = STAGES[stage]
+    held = ports()
+    process = started(arguments(model, *more, held=held))
+    wait_for(model.parent / "logs" / log, text, process)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=30.0)
+    assert process.returncode == 130, errors.decode()
+    assert b"Traceback" not in errors
+    assert nothing_left(model, list(held.values()))
+
+
+def test_killed_outright_the_kernel_ends_the_servers(model: Path) -> None:
+    held = ports()
+    process = started(arguments(model, *STAGES["the first request"][0], held=held))
+    wait_for(model.parent / "logs" / "router.log", "request received", process)
+    process.kill()
+    process.communicate(timeout=10.0)
+    assert nothing_left(model, list(held.values()))
+
+
+def test_a_failure_is_one_line_with_its_reason(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    held = ports()
+    assert run(arguments(model, "--engine-flag=--standin=oom", "-q", held=held)) == 3
+    errors = capsys.readouterr().err
+    assert "out-of-memory" in errors
+    assert "mend: lower --mem-fraction-static" in errors
+    assert nothing_left(model, list(held.values()))
+
+
+@pytest.mark.parametrize(("word", "text"), [("short", "15 of 16 tokens"), ("abort", "aborted"), ("miscount", "501")])
+def test_a_wrong_answer_fails_the_first_request(
+    model: Path, word: str, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held = ports()
+    assert run(arguments(model, f"--engine-flag=--standin={word}", "-q", held=held)) == 1
+    assert text in capsys.readouterr().err
+    assert nothing_left(model, list(held.values()))
+
+
+def test_servers_that_stay_and_the_command_that_ends_them(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    held, logs = ports(), model.parent / "logs"
+    process = started(arguments(model, "--keep-running", held=held))
+    _, errors = process.communicate(timeout=30.0)
+    assert process.returncode == 0, errors.decode()
+    assert f"to end them: ppdsim serve --stop {logs}" in errors.decode()
+    # The router's command does not name the model; its port tells.
+    assert len(left_over(model)) == 2
+    assert not nothing_left(model, [held["router"]])
+    assert run(arguments(model, held=held)) == 3
+    assert "still run" in capsys.readouterr().err
+    assert run(["serve", "--stop", str(logs)]) == 0
+    assert capsys.readouterr().err.count("ended ") == 3
+    assert nothing_left(model, list(held.values()))
+    assert run(["serve", "--stop", str(logs)]) == 2
+
+
+def test_a_dry_run_starts_nothing_and_needs_no_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["serve", "--model", "M", "--prefill-gpu", "0", "--decode-gpu", "1", "--use-tcp", "--dry-run"]
+    assert run([*command, "--log-dir", str(tmp_path / "logs"), "--", "--watchdog-timeout", "60"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("--watchdog-timeout 60") == 2
+    assert "MC_FORCE_TCP=1" in printed
+    assert not (tmp_path / "logs").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        (["--transport", "nvlink"], "contradict"),
+        (["--prefill-gpu", "a"], "--prefill-gpu a: expected numbers of GPUs"),
+        (["--model", "/no/such/folder"], "no config.json there"),
+        (["--set", "ports.routr=1"], "router"),
+        (["stray"], "'stray': not an option"),
+    ],
+)
+def test_bad_input_is_one_line(model: Path, more: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*arguments(model), *more]) == 2
+    errors = capsys.readouterr().err
+    assert text in errors
+    assert errors.count("\n") == 1
+    assert not left_over(model)

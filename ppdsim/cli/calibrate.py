@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ppdsim.cli.common import QuietOption, check_folder, say, wrote
+from ppdsim.cli.servers import gpus_of, teller
 
 if TYPE_CHECKING:
     from ppdsim.calibrate.live.plan import Plan
     from ppdsim.calibrate.live.service import Service
     from ppdsim.profile import Profile
+    from ppdsim.types import Transport
 
 ESTIMATE_PROFILE = "h200x2_llama-3.1-8b_sglang-0.5.17"
 """Profile of another machine that the plan's time is estimated with, before this one is known."""
@@ -28,7 +30,21 @@ def calibrate(
     router_url: Annotated[str | None, typer.Option(help="A router that runs already, in front of P and D.")] = None,
     prefill_url: Annotated[str | None, typer.Option(help="The prefill server behind --router-url.")] = None,
     decode_url: Annotated[str | None, typer.Option(help="The decode server behind --router-url.")] = None,
-    transport: Annotated[str, typer.Option(help="tcp, nvlink or rdma: how the running pair hands over.")] = "tcp",
+    prefill_gpu: Annotated[str | None, typer.Option(help="Start servers: GPU of the prefill server.")] = None,
+    decode_gpu: Annotated[str | None, typer.Option(help="Start servers: GPU of the decode server.")] = None,
+    unified_gpu: Annotated[str | None, typer.Option(help="Start servers: GPU of the unified server.")] = None,
+    settings: Annotated[Path | None, typer.Option(help="YAML file of settings for the servers to start.")] = None,
+    assign: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set one key of the settings, such as max_total_tokens=65536."),
+    ] = None,
+    cpu_pin: Annotated[
+        str | None, typer.Option(help="Cores of each started server and the client: auto, or lists as for serve.")
+    ] = None,
+    transport: Annotated[
+        str | None,
+        typer.Option(help="tcp, nvlink or rdma: how the running pair hands over; or a list, such as tcp,nvlink."),
+    ] = None,
     decode_radix: Annotated[
         bool, typer.Option("--decode-radix", help="The running D has a prefix cache: measure delta transfers too.")
     ] = False,
@@ -47,21 +63,39 @@ def calibrate(
 ) -> None:
     """Measure prefill, decode, hand-off and stall costs of a live engine and fit a profile.
 
-    Example: ppdsim calibrate --model M --unified-url http://127.0.0.1:30300 -o run
+    Servers are started and taken down for the run, or joined where they run already (--unified-url, --router-url).
+
+    Example: ppdsim calibrate --model M -o run
     """
     from ppdsim.calibrate.live.calibrate import fit, measure
     from ppdsim.calibrate.live.machine import describe_machine
     from ppdsim.calibrate.live.plan import load_plan
     from ppdsim.errors import InputError
+    from ppdsim.types import Transport
 
     check_folder(out)
     chosen = load_plan(plan)
     if only is not None:
-        _only(only, chosen, out, transport, gpus, resume=resume, quiet=quiet)
+        (link,) = _transports(transport or "tcp", most=1)
+        _only(only, chosen, out, link, gpus, resume=resume, quiet=quiet)
         return
     if model is None:
         raise InputError("--model: not given, expected the folder of the model that the servers run")
-    services = _joined(unified_url, router_url, prefill_url, decode_url, transport, decode_radix=decode_radix)
+    urls = (unified_url, router_url, prefill_url, decode_url)
+    if any(urls):
+        (link,) = _transports(transport or "tcp", most=1)
+        services = _joined(unified_url, router_url, prefill_url, decode_url, link, decode_radix=decode_radix)
+    else:
+        options = {
+            "model": str(model),
+            "prefill_gpus": gpus_of("--prefill-gpu", prefill_gpu),
+            "decode_gpus": gpus_of("--decode-gpu", decode_gpu),
+            "unified_gpus": gpus_of("--unified-gpu", unified_gpu),
+            "dummy_weights": dummy_weights or None,
+            "cpu_pin": cpu_pin,
+        }
+        links = _transports(transport, most=len(Transport)) if transport else []
+        services = _started(settings, options, assign or [], links, out, quiet=quiet)
     machine = describe_machine(name or out.resolve().name, model, dummy_weights=dummy_weights)
     _print_plan(chosen, services, quiet=quiet)
     if dry_run:
@@ -80,16 +114,56 @@ def calibrate(
     wrote([path for path in paths if path.exists()], quiet=quiet)
 
 
-def _only(only: str, plan: Plan, out: Path, transport: str, gpus: str | None, *, resume: bool, quiet: bool) -> None:
-    from ppdsim.calibrate.live.transfer import calibrate_transfer
+def _transports(text: str, *, most: int) -> list[Transport]:
     from ppdsim.errors import InputError, unknown
     from ppdsim.types import Transport
 
+    links = [link.value for link in Transport if link is not Transport.NONE]
+    names = text.split(",")
+    for name in names:
+        if name not in links:
+            raise unknown("transport", name, links)
+    if len(names) > most:
+        raise InputError(f"--transport {text}: {len(names)} transports, expected {most}")
+    return [Transport(name) for name in names]
+
+
+def _started(
+    settings: Path | None, options: dict[str, Any], assign: list[str], links: list[Transport], out: Path, *, quiet: bool
+) -> list[Service]:
+    """Return services of servers to start; without a list of GPUs, on the first one or two that the machine has."""
+    from ppdsim.calibrate.doctor.machine import ThisMachine
+    from ppdsim.calibrate.live.started import started
+    from ppdsim.calibrate.stack.settings import load
+    from ppdsim.calibrate.stack.specs import host_of
+    from ppdsim.errors import InputError
+
+    machine = ThisMachine()
+    chosen = load(settings, options, assign)
+    if not (chosen.prefill_gpus or chosen.decode_gpus or chosen.unified_gpus):
+        count = len(machine.gpus())
+        if not count:
+            raise InputError(
+                "no servers: give --unified-url, or --router-url with --prefill-url and --decode-url; or, on a machine "
+                "with GPUs, --prefill-gpu, --decode-gpu and --unified-gpu"
+            )
+        on_gpus = (
+            {"prefill_gpus": (0,), "decode_gpus": (1,), "unified_gpus": (1,)} if count > 1 else {"unified_gpus": (0,)}
+        )
+        chosen = chosen.model_copy(update=on_gpus)
+        if count == 1:
+            say("one GPU: a unified server only; for hand-offs on it, see docs/how-to/calibrate.md", quiet=quiet)
+    return started(chosen, links, host_of(machine), out / "servers", progress=teller(quiet=quiet))
+
+
+def _only(
+    only: str, plan: Plan, out: Path, transport: Transport, gpus: str | None, *, resume: bool, quiet: bool
+) -> None:
+    from ppdsim.calibrate.live.transfer import calibrate_transfer
+    from ppdsim.errors import InputError, unknown
+
     if only != "transfer":
         raise unknown("part", only, ["transfer"])
-    links = [link.value for link in Transport if link is not Transport.NONE]
-    if transport not in links:
-        raise unknown("transport", transport, links)
     pair: tuple[int, int] | None = None
     if gpus is not None:
         parts = gpus.split(",")
@@ -97,7 +171,7 @@ def _only(only: str, plan: Plan, out: Path, transport: str, gpus: str | None, *,
             raise InputError(f"--gpus {gpus}: expected the numbers of two GPUs, such as 0,1")
         pair = (int(parts[0]), int(parts[1]))
     paths, text = calibrate_transfer(
-        plan, out, Transport(transport), gpus=pair, resume=resume, say=lambda line: say(line, quiet=quiet)
+        plan, out, transport, gpus=pair, resume=resume, say=lambda line: say(line, quiet=quiet)
     )
     if not quiet:
         typer.echo(text)
@@ -109,18 +183,15 @@ def _joined(
     router_url: str | None,
     prefill_url: str | None,
     decode_url: str | None,
-    transport: str,
+    transport: Transport,
     *,
     decode_radix: bool,
 ) -> list[Service]:
     from ppdsim.calibrate.drivers.sglang_http import Endpoints
     from ppdsim.calibrate.live.joined import joined
-    from ppdsim.errors import InputError, unknown
+    from ppdsim.errors import InputError
     from ppdsim.types import Transport
 
-    links = [link.value for link in Transport if link is not Transport.NONE]
-    if transport not in links:
-        raise unknown("transport", transport, links)
     services: list[Service] = []
     if unified_url is not None:
         endpoints = Endpoints(entry=unified_url.rstrip("/"), servers=(("unified", unified_url.rstrip("/")),))
@@ -131,11 +202,9 @@ def _joined(
             entry=router_url.rstrip("/"),
             servers=(("prefill", prefill_url.rstrip("/")), ("decode", decode_url.rstrip("/"))),
         )
-        services.append(joined(endpoints, transport=Transport(transport), decode_radix=decode_radix))
+        services.append(joined(endpoints, transport=transport, decode_radix=decode_radix))
     elif any(pair):
         raise InputError("--router-url, --prefill-url and --decode-url belong together: give all three or none")
-    if not services:
-        raise InputError("no servers: give --unified-url, or --router-url with --prefill-url and --decode-url")
     return services
 
 
@@ -157,6 +226,9 @@ def _print_plan(plan: Plan, services: list[Service], *, quiet: bool) -> None:
             f"needs up to {largest} tokens of KV",
             quiet=quiet,
         )
+    starts = sum(service.starts_servers for service in services)
+    if starts:
+        say(f"  and {2 * starts - 1} starts of servers, one to two minutes each", quiet=quiet)
 
 
 def _report(fitted: Profile, out: Path, *, quiet: bool) -> list[Path]:

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ppdsim.cli.common import JsonOption, QuietOption, check_folder, print_json, say
+from ppdsim.cli.servers import gpus_of, teller
 
 if TYPE_CHECKING:
     from ppdsim.calibrate.stack.check import FirstRequest
     from ppdsim.calibrate.stack.settings import Settings
     from ppdsim.calibrate.stack.specs import ServerSpec
-    from ppdsim.calibrate.stack.stack import Progress, Stack
-
-EVERY_S = 10.0
-"""How often a line is printed for a server that is waited for [s], where stderr is no terminal."""
+    from ppdsim.calibrate.stack.stack import Stack
 
 
 def serve(
@@ -87,9 +82,9 @@ def serve(
         raise InputError(f"'{flags[0]}': not an option; flags for the servers stand after --")
     options: dict[str, Any] = {
         "model": model,
-        "prefill_gpus": _gpus("--prefill-gpu", prefill_gpu),
-        "decode_gpus": _gpus("--decode-gpu", decode_gpu),
-        "unified_gpus": _gpus("--unified-gpu", unified_gpu),
+        "prefill_gpus": gpus_of("--prefill-gpu", prefill_gpu),
+        "decode_gpus": gpus_of("--decode-gpu", decode_gpu),
+        "unified_gpus": gpus_of("--unified-gpu", unified_gpu),
         "tp": tp,
         "transport": "tcp" if use_tcp else transport,
         "decode_radix": decode_radix or None,
@@ -136,7 +131,7 @@ def _run(settings: Settings, log_dir: Path, *, keep_running: bool, dry_run: bool
     stack = Stack(
         specs,
         log_dir=log_dir,
-        progress=_teller(quiet=quiet),
+        progress=teller(quiet=quiet),
         keep_running=keep_running,
         start_timeout_s=settings.start_timeout_s,
         stop_timeout_s=settings.stop_timeout_s,
@@ -193,17 +188,6 @@ def _described(spec: ServerSpec, environment: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _gpus(option: str, text: str | None) -> list[int] | None:
-    from ppdsim.errors import InputError
-
-    if text is None:
-        return None
-    parts = text.split(",")
-    if not all(part.strip().isdecimal() for part in parts):
-        raise InputError(f"{option} {text}: expected numbers of GPUs, such as 0 or 0,1")
-    return [int(part) for part in parts]
-
-
 def _check_model(model: str) -> None:
     """Refuse a folder that holds no model; a name that is no path is left to the engine."""
     from ppdsim.errors import InputError
@@ -222,29 +206,3 @@ def _stop(folder: Path, *, quiet: bool) -> None:
         say(f"ended {server.name} (pid {server.pid})", quiet=quiet)
     if not ended:
         say(f"{folder}: its servers had ended already", quiet=quiet)
-
-
-def _teller(*, quiet: bool) -> Callable[[Progress], None]:
-    """Return what prints progress on stderr: a line that is written over on a terminal, else one now and then."""
-    told_s: dict[str, float] = {}
-    live = sys.stderr.isatty()
-
-    def tell(event: Progress) -> None:
-        if quiet:
-            return
-        text = f"{event.name}: {event.phase}"
-        if event.phase == "waiting":
-            text = f"{event.name}: waiting, {event.after_s:.0f} s: {event.line}"
-            if live:
-                sys.stderr.write(f"\r\x1b[K{text[:118]}")
-                sys.stderr.flush()
-                return
-            now_s = time.monotonic()
-            if now_s - told_s.setdefault(event.name, now_s) < EVERY_S:
-                return
-            told_s[event.name] = now_s
-        elif event.phase == "ready":
-            text += f" after {event.after_s:.1f} s"
-        say(("\r\x1b[K" if live else "") + text)
-
-    return tell

@@ -73,7 +73,7 @@ def measure(
                     transports=tuple(sorted({t for arm, t in arms if arm is not Arm.APPEND_D}, key=lambda t: t.value)),
                     model=machine.model,
                     info=info,
-                    notes=(*monitor.notes(), *session.left_out),
+                    notes=(*(note for s in services for note in s.notes), *monitor.notes(), *session.left_out),
                 )
     say(f"{journal.rows - rows_before} rows added, {journal.rows} in all")
     return session

@@ -24,10 +24,10 @@ def joined(endpoints: Endpoints, *, transport: Transport, decode_radix: bool) ->
 
     if any(role == "unified" for role, _ in endpoints.servers):
         arms: tuple[tuple[Arm, Transport], ...] = ((Arm.APPEND_D, Transport.NONE),)
-        return Service(name="unified", arms=arms, open=connect, restartable=False)
+        return Service(name="unified", arms=arms, open=connect, starts_servers=False)
     return Service(
         name=f"prefill/decode over {transport.value}",
         arms=((Arm.P_DELTA if decode_radix else Arm.P_FULL, transport),),
         open=connect,
-        restartable=False,
+        starts_servers=False,
     )

@@ -2,6 +2,7 @@
 
 ``points.jsonl`` holds rows of the measurement schema, ``skipped.jsonl`` what could not be measured and why. Both are
 only appended to, so that a run which is cut off loses nothing, and a second run on the same folder goes on from there.
+``limits.json`` keeps what each service's servers allowed, so that a finished one need not be started to find that out.
 """
 
 from __future__ import annotations
@@ -9,15 +10,17 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
+from dataclasses import asdict
 from pathlib import Path
 
 from ppdsim.calibrate.cells import ACCIDENT_RATIO, relative_spread
-from ppdsim.calibrate.live.plan import Repeats
+from ppdsim.calibrate.live.plan import Limits, Repeats
 from ppdsim.errors import MeasurementError
 from ppdsim.measurements import DecodeRow, InterferenceRow, LoadRow, MeasuredRow, PrefillRow, TransferRow, parse_row
 
 POINTS = "points.jsonl"
 SKIPPED = "skipped.jsonl"
+LIMITS = "limits.json"
 
 
 class Journal:
@@ -37,12 +40,16 @@ class Journal:
         self._skipped = folder / SKIPPED
         self._values: dict[str, list[float]] = defaultdict(list)
         self._tries: dict[str, int] = defaultdict(int)
+        self._limits: dict[str, Limits] = {}
         self.rows = 0
         self.last_block = 0
         if self._points.exists() and not resume:
             raise MeasurementError(
                 f"{folder}: holds the points of an earlier run; give --resume to go on with it, or another -o"
             )
+        limits = folder / LIMITS
+        if limits.exists():
+            self._limits = {name: Limits(**values) for name, values in json.loads(limits.read_text()).items()}
         if self._points.exists():
             _drop_torn_line(self._points)
             for row in read_rows(folder):
@@ -70,6 +77,18 @@ class Journal:
         self._tries[cell] += 1
         with self._skipped.open("a") as file:
             file.write(json.dumps({"cell": cell, "reason": reason}) + "\n")
+
+    def limits(self, service: str) -> Limits | None:
+        """Return what the servers of a service allowed in this or an earlier call; None if they were never up."""
+        return self._limits.get(service)
+
+    def remember_limits(self, service: str, limits: Limits) -> None:
+        """Keep what the servers of a service allow."""
+        self._limits[service] = limits
+        path = self.folder / LIMITS
+        temporary = path.with_name(f".{LIMITS}.part")
+        temporary.write_text(json.dumps({name: asdict(one) for name, one in self._limits.items()}, indent=1) + "\n")
+        os.replace(temporary, path)
 
     def settled(self, cell: str, repeats: Repeats) -> bool:
         """Return whether a cell needs no further repeat."""

@@ -23,6 +23,8 @@ from ppdsim.scenario.workloads import GeneratedSpec, PoissonArrivals
 from ppdsim.types import Arm, Transport
 from ppdsim.workload import AbstractWorkload
 
+RATE_PAGE_TOKENS = 64
+"""Rounding of cached tokens in the cells of fixed total length: the engine's page on Hopper [tokens]."""
 TAIL_TOKENS = 64
 """KV kept free for answers in every cell [tokens]."""
 
@@ -69,6 +71,27 @@ class Validation(_Part):
     stall: tuple[tuple[PositiveInt, PositiveInt, NonNegativeInt, PositiveInt], ...] = ()
 
 
+class Rates(_Part):
+    """Turns of fixed total length at cache rates r = L / (L + m), each beside `batch` decoding streams; never fitted.
+
+    A batch of 0 is an idle engine. L is rounded to pages of `RATE_PAGE_TOKENS`, which the engine's divide.
+    """
+
+    total_tokens: tuple[PositiveInt, ...] = ()
+    cache_rate: tuple[Annotated[float, Field(ge=0.0, lt=1.0)], ...] = ()
+    batch: tuple[NonNegativeInt, ...] = (0,)
+    prompt_tokens: PositiveInt = 1024
+
+    def turns(self) -> list[tuple[int, int]]:
+        """Return (cached, new) of every total and rate."""
+        found = []
+        for total in self.total_tokens:
+            for rate in self.cache_rate:
+                cached = round(rate * total / RATE_PAGE_TOKENS) * RATE_PAGE_TOKENS
+                found.append((cached, total - cached))
+        return found
+
+
 class Load(_Part):
     """One multi-turn load: the plan's chat at a rate of its own, on every arm."""
 
@@ -110,6 +133,7 @@ class Plan(_Part):
     stall: StallGrid = StallGrid()
     handoff_stall: StallGrid = StallGrid()
     validation: Validation = Validation()
+    rates: Rates = Rates()
     load: tuple[Load, ...] = ()
     chat: GeneratedSpec | None = None
     transfer: Transfer = Transfer()
@@ -178,6 +202,15 @@ def cells_of(plan: Plan, arm: Arm, transport: Transport) -> list[Cell]:
         cells += [DecodeCell(batch=b, prompt_tokens=c) for b in plan.decode.batch for c in plan.decode.prompt_tokens]
         cells += [DecodeCell(batch=b, prompt_tokens=c, purpose="validation") for b, c in plan.validation.decode]
         cells += [stall(b, c, (held, new), "validation") for b, c, held, new in plan.validation.stall]
+    rates = plan.rates
+    known = {cell.key for cell in cells}
+    at_rates = [
+        prefill(turn, "validation") if batch == 0 else stall(batch, rates.prompt_tokens, turn, "validation")
+        for batch in rates.batch
+        for turn in rates.turns()
+        if batch or turn not in fitted
+    ]
+    cells += [cell for cell in at_rates if cell.key not in known]
     cells += [
         LoadCell(
             name=load.name,

@@ -14,12 +14,13 @@ from ppdsim.types import Arm, Transport
 class Service:
     """Servers and what they can answer.
 
-    `open` starts or joins the servers and yields the engine; leaving it takes down what it started. `restartable` says
-    that opening it again gives fresh servers. A decode server with a prefix cache (a start flag) is asked for delta
-    transfers, one without for full ones: the two are services of their own.
+    `open` starts or joins the servers and yields the engine; leaving it takes down what it started. `starts_servers`
+    says that opening it gives fresh ones. A decode server with a prefix cache (a start flag) is asked for delta
+    transfers, one without for full ones: the two are services of their own. `notes` go into the manifest.
     """
 
     name: str
     arms: tuple[tuple[Arm, Transport], ...]
     open: Callable[[], AbstractAsyncContextManager[AbstractEngine]]
-    restartable: bool = True
+    starts_servers: bool = True
+    notes: tuple[str, ...] = ()

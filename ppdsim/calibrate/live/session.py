@@ -58,22 +58,45 @@ class Session:
         EnvironmentProblem
             If a service's servers die twice, or fail cell after cell.
         """
-        if len(services) > 1:
-            for service in services:
-                await self._pass(service, rounds=1)
+        # The last service of the first pass is the first of the second: its servers stay up.
+        for service in services[:-1]:
+            await self._pass(service, self.begun, rounds=1)
         for service in services[::-1]:
-            await self._pass(service, rounds=self.plan.repeats.most)
+            await self._pass(service, self.done, rounds=self.plan.repeats.most)
 
-    async def _pass(self, service: Service, *, rounds: int) -> None:
+    def cells(self, service: Service, limits: Limits | None) -> list[Cell]:
+        """Return a service's cells: all that fit `limits`, or all without them."""
+        cells: list[Cell] = []
+        for arm, transport in service.arms:
+            of_arm = cells_of(self.plan, arm, transport)
+            kept, left_out = (of_arm, []) if limits is None else clipped(of_arm, limits)
+            cells += kept
+            self.left_out += [line for line in left_out if line not in self.left_out]
+        return cells
+
+    def begun(self, cell: Cell) -> bool:
+        """Return whether a cell was tried: all that the first pass asks, in this call or an earlier one."""
+        return self.journal.has(cell.key)
+
+    def done(self, cell: Cell) -> bool:
+        """Return whether a cell needs no further row."""
+        if isinstance(cell, LoadCell):
+            return self.journal.has(cell.key)
+        return self.journal.settled(cell.key, self.plan.repeats)
+
+    async def _pass(self, service: Service, enough: Callable[[Cell], bool], *, rounds: int) -> None:
+        if all(enough(cell) for cell in self.cells(service, self.journal.limits(service.name))):
+            # Starting servers takes minutes; an earlier call has found out what fits and measured it.
+            return
         for attempt in range(2):
             begin_s = time.monotonic()
             try:
                 async with service.open() as engine:
                     self.seconds[f"start of {service.name}"] += time.monotonic() - begin_s
-                    await _Visit(self, service, engine).rounds(rounds)
+                    await _Visit(self, service, engine).rounds(enough, rounds)
                 return
             except RequestFailed as problem:
-                if problem.failure is not Failure.UNREACHABLE or attempt or not service.restartable:
+                if problem.failure is not Failure.UNREACHABLE or attempt or not service.starts_servers:
                     raise EnvironmentProblem(f"{service.name}: {problem}") from None
                 self.say(f"{service.name}: {problem}; starting it again, once")
 
@@ -92,7 +115,7 @@ class _Visit:
             session.origin_s = engine.now_s()
         self._origin_s = session.origin_s
 
-    async def rounds(self, most: int) -> None:
+    async def rounds(self, enough: Callable[[Cell], bool], most: int) -> None:
         session = self._session
         info = await self._engine.info()
         session.infos[self._service.name] = info
@@ -101,28 +124,19 @@ class _Visit:
             context_tokens=session.plan.longest_context_tokens,
             max_running_requests=info.max_running_requests,
         )
-        cells: list[Cell] = []
-        for arm, transport in self._service.arms:
-            kept, left_out = clipped(cells_of(session.plan, arm, transport), limits)
-            cells += kept
-            session.left_out += [line for line in left_out if line not in session.left_out]
-        if all(self._done(cell) for cell in cells):
+        session.journal.remember_limits(self._service.name, limits)
+        cells = session.cells(self._service, limits)
+        if all(enough(cell) for cell in cells):
             return
         await self._warm_up(cells, info)
         for number in range(most):
-            todo = [cell for cell in cells if not self._done(cell)]
+            todo = [cell for cell in cells if not enough(cell)]
             if not todo:
                 return
             session.say(f"{self._service.name}: round {number + 1}, {len(todo)} cells")
             for block in blocks_of(todo, session.rng):
                 session.journal.last_block += 1
                 await self._block(block, info)
-
-    def _done(self, cell: Cell) -> bool:
-        journal = self._session.journal
-        if isinstance(cell, LoadCell):
-            return journal.has(cell.key)
-        return journal.settled(cell.key, self._session.plan.repeats)
 
     async def _warm_up(self, cells: Sequence[Cell], info: EngineInfo) -> None:
         """Send one turn of every size and throw it away: the first of a shape compiles."""

@@ -134,5 +134,6 @@ def _row(pid: int) -> _Row | None:
         identity=Identity(pid=pid, start_ticks=int(words[19])),
         parent=int(words[1]),
         session=int(words[3]),
-        zombie=words[0] in "ZX",
+        # Of a process with threads, the first one may have ended and the others not; then it holds everything still.
+        zombie=words[0] in "ZX" and int(words[17]) <= 1,
     )

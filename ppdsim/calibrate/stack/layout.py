@@ -83,6 +83,20 @@ def layout(settings: Settings, host: Host) -> tuple[ServerSpec, ...]:
     return tuple(servers)
 
 
+def cores_left(settings: Settings, host: Host, servers: Sequence[ServerSpec]) -> frozenset[int]:
+    """Return the cores that pinned servers leave to the client; none where servers are not pinned."""
+    if settings.cpu_pin is None:
+        return frozenset()
+    taken = {core for spec in servers for core in _cores(spec.argv[2])}
+    return frozenset(host.cores) - taken
+
+
+def _cores(text: str) -> set[int]:
+    """Read a list of cores as taskset does: ``0-3,8``."""
+    ends = [part.split("-") for part in text.split(",")]
+    return {core for first, *last in ends for core in range(int(first), int(last[0] if last else first) + 1)}
+
+
 def _check(settings: Settings) -> None:
     if bool(settings.prefill_gpus) != bool(settings.decode_gpus):
         raise InputError("--prefill-gpu and --decode-gpu belong together: give both or neither")

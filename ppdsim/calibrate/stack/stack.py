@@ -137,6 +137,8 @@ class Stack:
                 hurried=lambda: self._interrupts.pending > 0,
                 reap=self._reap,
             )
+            # The last look found them ended, perhaps not yet collected.
+            self._reap()
             # A port that somebody else took, so that the server could not start, is none of ours.
             held = still_held(
                 (server.spec.host, port) for server in servers if server.ready for port in server.spec.held_ports

@@ -1,0 +1,128 @@
+"""Services of servers that the run starts itself, and takes down again when it leaves them.
+
+Only the servers under test are up: a unified server alone, then for each transport a prefill and a decode server,
+without and with D's prefix cache. With cores of their own (`cpu_pin`) this process takes the cores that are left.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+from ppdsim.calibrate.drivers.base import AbstractEngine, Failure, RequestFailed
+from ppdsim.calibrate.drivers.sglang_http import SglangHttp
+from ppdsim.calibrate.live.service import Service
+from ppdsim.calibrate.stack.layout import chosen_transport, cores_left, layout
+from ppdsim.calibrate.stack.settings import Settings
+from ppdsim.calibrate.stack.specs import Host, ServerSpec
+from ppdsim.calibrate.stack.stack import Progress, Stack
+from ppdsim.types import Arm, Transport
+
+Tell = Callable[[Progress], None]
+
+
+def started(
+    settings: Settings, transports: Sequence[Transport], host: Host, log_dir: Path, *, progress: Tell
+) -> list[Service]:
+    """Return the services of `settings`, in the order of the first pass.
+
+    Parameters
+    ----------
+    settings : Settings
+        GPUs of each role, and everything else that decides the commands.
+    transports : sequence of Transport
+        Links between P and D to measure; empty: the one of the settings.
+    host : Host
+        Cores and links of this machine.
+    log_dir : Path
+        Folder for the servers' logs, one folder a start.
+    progress : callable
+        Told what happens to each server.
+
+    Raises
+    ------
+    InputError
+        If the settings cannot work.
+    """
+    services = []
+    if settings.unified_gpus:
+        alone = settings.model_copy(
+            update={"prefill_gpus": (), "decode_gpus": (), "unified_gpus": settings.unified_gpus[:1]}
+        )
+        services.append(_service("unified", [(Arm.APPEND_D, Transport.NONE)], alone, host, log_dir, progress))
+    if settings.prefill_gpus or settings.decode_gpus:
+        for transport in transports or [chosen_transport(settings, host)]:
+            for arm in (Arm.P_FULL, Arm.P_DELTA):
+                pair = settings.model_copy(
+                    update={
+                        "unified_gpus": (),
+                        "transport": transport.value,
+                        "decode_radix": arm is Arm.P_DELTA,
+                    }
+                )
+                services.append(
+                    _service(f"{arm.value} over {transport.value}", [(arm, transport)], pair, host, log_dir, progress)
+                )
+    return services
+
+
+def _service(
+    name: str,
+    arms: Sequence[tuple[Arm, Transport]],
+    settings: Settings,
+    host: Host,
+    log_dir: Path,
+    progress: Tell,
+) -> Service:
+    specs = layout(settings, host)
+    left = cores_left(settings, host, specs)
+
+    @asynccontextmanager
+    async def open_engine() -> AsyncIterator[AbstractEngine]:
+        stack = Stack(
+            specs,
+            log_dir=_next_folder(log_dir, name),
+            progress=progress,
+            start_timeout_s=settings.start_timeout_s,
+            stop_timeout_s=settings.stop_timeout_s,
+        )
+        before = os.sched_getaffinity(0) if left else set()
+        with stack:
+            if left:
+                os.sched_setaffinity(0, left)
+            (endpoints,) = stack.endpoints.values()
+            engine = SglangHttp(endpoints)
+            try:
+                yield engine
+            except RequestFailed as problem:
+                reason = stack.failure()
+                if reason is None:
+                    raise
+                # What the log says is the cause; what the client saw is the consequence.
+                raise RequestFailed(Failure.UNREACHABLE, f"{reason}; seen as: {problem}") from None
+            finally:
+                await engine.close()
+                if left:
+                    os.sched_setaffinity(0, before)
+
+    opener: Callable[[], AbstractAsyncContextManager[AbstractEngine]] = open_engine
+    return Service(name=name, arms=tuple(arms), open=opener, notes=tuple(_note(name, spec) for spec in specs))
+
+
+def _next_folder(log_dir: Path, name: str) -> Path:
+    """Return a folder for the logs of one more start, beside those of earlier ones."""
+    slug = name.replace(" ", "-")
+    number = 1
+    while (folder := log_dir / f"{slug}-{number}").exists():
+        number += 1
+    return folder
+
+
+def _note(service: str, spec: ServerSpec) -> str:
+    """Return what the manifest says of a server: what it was started with, without where files lie."""
+    gpus = f" on GPU {','.join(map(str, spec.gpus))}" if spec.gpus else ""
+    pin = f", cores {spec.argv[2]}" if spec.argv[0] == "taskset" else ""
+    variables = " ".join(f"{key}={value}" for key, value in spec.env.items() if key.startswith("MC_"))
+    return f"{service}: {spec.name}{gpus}{pin}{', ' if variables else ''}{variables}; no other server was up"

@@ -1,0 +1,60 @@
+"""What the commands that start servers share: lists of GPUs, and progress on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ppdsim.cli.common import say
+
+if TYPE_CHECKING:
+    from ppdsim.calibrate.stack.stack import Progress
+
+EVERY_S = 10.0
+"""How often a line is printed for a server that is waited for [s], where stderr is no terminal."""
+
+
+def gpus_of(option: str, text: str | None) -> list[int] | None:
+    """Read a list of GPUs; None where the option was not given.
+
+    Raises
+    ------
+    InputError
+        If it is no list of numbers.
+    """
+    from ppdsim.errors import InputError
+
+    if text is None:
+        return None
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() for part in parts):
+        raise InputError(f"{option} {text}: expected numbers of GPUs, such as 0 or 0,1")
+    return [int(part) for part in parts]
+
+
+def teller(*, quiet: bool) -> Callable[[Progress], None]:
+    """Return what prints progress on stderr: a line that is written over on a terminal, else one now and then."""
+    told_s: dict[str, float] = {}
+    live = sys.stderr.isatty()
+
+    def tell(event: Progress) -> None:
+        if quiet:
+            return
+        text = f"{event.name}: {event.phase}"
+        if event.phase == "waiting":
+            text = f"{event.name}: waiting, {event.after_s:.0f} s: {event.line}"
+            if live:
+                sys.stderr.write(f"\r\x1b[K{text[:118]}")
+                sys.stderr.flush()
+                return
+            now_s = time.monotonic()
+            if now_s - told_s.setdefault(event.name, now_s) < EVERY_S:
+                return
+            told_s[event.name] = now_s
+        elif event.phase == "ready":
+            text += f" after {event.after_s:.1f} s"
+        say(("\r\x1b[K" if live else "") + text)
+
+    return tell

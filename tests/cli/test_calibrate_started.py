@@ -1,0 +1,153 @@
+"""``ppdsim calibrate`` on servers that it starts itself: stand-ins in the engine's place, the real router between."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from calibrate.stack.standins import default_signals, left_over, nothing_left, ports
+from cli.test_calibrate import CONFIG
+
+from ppdsim import measurements
+from ppdsim.cli.app import run
+from ppdsim.types import Arm, Transport
+
+PLAN = """\
+schema: ppdsim/plan/1
+name: tiny
+append: {cached_tokens: [0, 1024], new_tokens: [64, 1024]}
+handoff: {cached_tokens: [0, 1024], new_tokens: [64]}
+decode: {batch: [1, 4], prompt_tokens: [256]}
+rates: {total_tokens: [2048], cache_rate: [0.5], batch: [0, 2], prompt_tokens: 256}
+repeats: {least: 2, most: 2, half_width: 0.5}
+probe: {new_tokens: 64, every_s: 2.0}
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, require) -> Path:
+    require("python:aiohttp")
+    require("python:sglang_router")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text(json.dumps(CONFIG))
+    (tmp_path / "plan.yaml").write_text(PLAN)
+    return tmp_path
+
+
+PAIR = {"prefill_gpus": [0], "decode_gpus": [0]}
+
+
+def command(place: Path, held: dict[str, int], pair: Mapping[str, object] = PAIR) -> list[str]:
+    settings = {
+        "engine_program": [sys.executable, "-m", "ppdsim.calibrate.drivers.fake"],
+        "router_program": [sys.executable, "-m", "sglang_router.launch_router"],
+        "ports": held,
+        **pair,
+        "unified_gpus": [0],
+        "max_total_tokens": 65_536,
+        "stop_timeout_s": 1.0,
+    }
+    (place / "stack.yaml").write_text(json.dumps(settings))
+    return [
+        "calibrate",
+        *("--model", str(place / "model"), "--dummy-weights", "--plan", str(place / "plan.yaml")),
+        *("--settings", str(place / "stack.yaml"), "--transport", "tcp", "--measure-only", "-o", str(place / "out")),
+    ]
+
+
+def test_each_arm_gets_servers_of_its_own_and_a_second_run_starts_none(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held = ports()
+    assert run(command(place, held)) == 0
+    assert nothing_left(place / "model", list(held.values()))
+    measured = measurements.read(place / "out")
+    arms = {(row.arm, row.transport) for row in measured.prefill}
+    assert arms == {
+        (Arm.APPEND_D, Transport.NONE),
+        (Arm.P_FULL, Transport.TCP),
+        (Arm.P_DELTA, Transport.TCP),
+    }
+    assert {row.batch for row in measured.interference if row.purpose == "validation"} == {2}
+    at_half = [r for r in measured.prefill if (r.cached_tokens, r.new_tokens) == (1024, 1024) and r.arm is Arm.P_DELTA]
+    assert {row.purpose for row in at_half} == {"validation"}
+    # Two passes, the last service of the first being the first of the second: five starts for three services.
+    logs = sorted(path.name for path in (place / "out" / "servers").iterdir())
+    assert logs == [
+        "p-delta-over-tcp-1",
+        "p-full-over-tcp-1",
+        "p-full-over-tcp-2",
+        "unified-1",
+        "unified-2",
+    ]
+    notes = " ".join(measured.manifest.notes)
+    assert "unified: unified-0 on GPU 0; no other server was up" in notes
+    assert "MC_FORCE_TCP=1" in notes
+    capsys.readouterr()
+    assert run([*command(place, held), "--resume"]) == 0
+    assert "0 rows added" in capsys.readouterr().err
+    assert len(list((place / "out" / "servers").iterdir())) == len(logs)
+
+
+def started_and_measuring(
+    place: Path, held: dict[str, int], pair: Mapping[str, object] = PAIR
+) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ppdsim", *command(place, held, pair)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=default_signals,  # noqa: PLW1509
+    )
+    until_s = time.monotonic() + 30.0
+    while not (place / "out" / "points.jsonl").exists():
+        assert process.poll() is None, process.communicate()[1].decode()
+        assert time.monotonic() < until_s
+        time.sleep(0.02)
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_keeps_its_rows_and_leaves_no_server(place: Path, number: int) -> None:
+    held = ports()
+    process = started_and_measuring(place, held)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=30.0)
+    assert process.returncode == 130, errors.decode()
+    assert b"Traceback" not in errors
+    assert nothing_left(place / "model", list(held.values()))
+    assert len(measurements.read(place / "out").prefill) > 0
+
+
+def test_a_server_that_dies_is_started_again_once(place: Path) -> None:
+    held = ports()
+    process = started_and_measuring(place, held, {})
+    for pid in left_over(place / "model"):
+        if pid != process.pid:
+            os.kill(pid, signal.SIGKILL)
+    _, errors = process.communicate(timeout=60.0)
+    assert process.returncode == 0, errors.decode()
+    assert b"ended with signal SIGKILL" in errors
+    assert b"starting it again, once" in errors
+    assert nothing_left(place / "model", list(held.values()))
+
+
+def test_a_server_that_cannot_start_is_exit_code_3(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [*command(place, ports()), "--set", "engine_program=/no/such/program", "-q"]
+    assert run(arguments) == 3
+    assert "unified-0: /no/such/program: No such file" in capsys.readouterr().err
+    assert not (place / "out" / "manifest.json").exists()
+
+
+def test_the_plan_says_what_is_started(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*command(place, ports()), "--transport", "tcp,nvlink", "--dry-run"]) == 0
+    printed = capsys.readouterr().err
+    for name in ("unified", "p-full over tcp", "p-delta over tcp", "p-full over nvlink", "p-delta over nvlink"):
+        assert f"  {name}: " in printed
+    assert "9 starts of servers" in printed

@@ -7,27 +7,42 @@ from typing import Annotated
 
 import typer
 
-from ppdsim.cli.common import OutOption, QuietOption, say, wrote
+from ppdsim.cli.common import OutOption, QuietOption, check_folder, say, wrote
+from ppdsim.types import Arm, Transport
 
 
 def import_(
-    source: Annotated[Path, typer.Argument(help="Recorded grid: JSON lines, gz allowed.")],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Recorded files of one run, gz allowed: a grid, bench_serving JSONL, a server log with request time "
+            "stats, or --export-metrics-to-file JSONL; told apart by content. Give the files of P and D together.",
+        ),
+    ],
     manifest: Annotated[
         Path, typer.Option(help="manifest.json with machine, engine and flags; its hashes are filled in.")
     ],
     out: OutOption,
+    arm: Annotated[Arm | None, typer.Option(help="Arm of the requests, where the record does not say it.")] = None,
+    transport: Annotated[
+        Transport | None, typer.Option(help="What KV travelled over, where the manifest lists several.")
+    ] = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Convert a recorded grid into a folder of raw measurements.
+    """Convert recorded runs, or the engine's own records of requests, into a folder of raw measurements.
 
-    Example: ppdsim import grid.jsonl.gz --manifest manifest.json -o calibration/measurements/my-machine
+    Example: ppdsim import p.log d.log --arm p-full --manifest manifest.json -o calibration/measurements/my-run
     """
     from ppdsim import measurements
-    from ppdsim.calibrate.import_grid import import_grid, read_manifest_template
+    from ppdsim.calibrate.records import Deployment, import_records, read_manifest_template
 
-    written = import_grid(source, read_manifest_template(manifest), out)
+    check_folder(out)
+    said = Deployment(arm=arm, transport=transport)
+    form, notes, written = import_records(sources, read_manifest_template(manifest), out, said=said)
     loaded = measurements.read(out)
-    say(loaded.describe(), quiet=quiet)
+    say(f"{form.value}: {loaded.describe()}", quiet=quiet)
+    for note in notes:
+        say(note, quiet=quiet)
     for refused in loaded.refused:
         say(f"refused row {refused.row} ({refused.kind}): {refused.reason}", quiet=quiet)
     wrote(written, quiet=quiet)

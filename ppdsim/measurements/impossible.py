@@ -12,13 +12,14 @@ def impossible(row: Any, manifest: Manifest) -> str | None:
     """Return why a well-formed row cannot be true, or None.
 
     Checked: negative times, cached_tokens above the prompt or other than intended, requests that did not finish by
-    length, streams that were not all running, and a first token faster than the hardware's floor.
+    length (a turn of a load may also stop by itself, or not say how), streams that were not all running, and a first
+    token faster than the hardware's floor.
     """
-    for name, value in row.model_dump().items():
-        if name.endswith("_s"):
-            for number in value if isinstance(value, tuple) else (value,):
-                if number is not None and number < 0.0:
-                    return f"negative time {name}={number}"
+    negative = _negative_time(row.model_dump())
+    if negative is not None:
+        return negative
+    if isinstance(row, LoadRow):
+        return _impossible_load(row, manifest)
     if getattr(row, "finish_reason", "length") != "length":
         return f"request ended with finish_reason={row.finish_reason!r}, expected 'length'"
     if isinstance(row, PrefillRow):
@@ -38,6 +39,35 @@ def impossible(row: Any, manifest: Manifest) -> str | None:
             return "not all streams were running"
     if isinstance(row, DecodeRow) and row.itl_median_s < manifest.weight_read_floor_s:
         return f"itl_median_s={row.itl_median_s:.6f} is below the weight-read floor"
-    if isinstance(row, LoadRow) and row.ttft_s < manifest.first_token_floor_s(row.new_tokens):
-        return f"ttft_s={row.ttft_s:.6f} is below the hardware's floor"
+    return None
+
+
+def _negative_time(record: dict[str, Any]) -> str | None:
+    for name, value in record.items():
+        if isinstance(value, dict):
+            found = _negative_time(value)
+            if found is not None:
+                return f"{found} of {name}"
+        elif name.endswith("_s"):
+            for number in value if isinstance(value, tuple) else (value,):
+                if number is not None and number < 0.0:
+                    return f"negative time {name}={number}"
+    return None
+
+
+def _impossible_load(row: LoadRow, manifest: Manifest) -> str | None:
+    if row.finish_reason not in ("length", "stop", None):
+        return f"request ended with finish_reason={row.finish_reason!r}, expected 'length' or 'stop'"
+    if row.cached_tokens is not None:
+        if row.cached_tokens > row.prompt_tokens:
+            return f"cached_tokens={row.cached_tokens} is above the prompt of {row.prompt_tokens} tokens"
+        if row.new_tokens != row.prompt_tokens - row.cached_tokens:
+            return (
+                f"new_tokens={row.new_tokens}, but {row.prompt_tokens - row.cached_tokens} of the prompt are not cached"
+            )
+    # Without a count of cached tokens all but the last may have been cached.
+    new_tokens = 1 if row.new_tokens is None else row.new_tokens
+    for name, value in (("ttft_s", row.ttft_s), ("e2e_s", row.e2e_s)):
+        if value is not None and value < manifest.first_token_floor_s(new_tokens):
+            return f"{name}={value:.6f} is below the hardware's floor"
     return None

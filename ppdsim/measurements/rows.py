@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
 
 from ppdsim.errors import MeasurementError, nearest
 from ppdsim.measurements.strict import Strict, explain
@@ -93,24 +93,69 @@ class InterferenceRow(MeasuredRow):
     finish_reason: str
 
 
+class ServerTimes(Strict):
+    """What one server recorded of one request, on its own clock; a field that its record lacks is None.
+
+    `received` is when its HTTP server had the request, `entered` when its scheduler queued it first. On D,
+    `transfer_s` runs from the reservation of KV to its arrival and so holds P's work; on P, `forward_s` runs until the
+    KV is sent. `e2e_s` ends with the last token.
+    """
+
+    request_id: str | None = None
+    cached_tokens: int | None = None
+    received_unix_s: float | None = None
+    entered_unix_s: float | None = None
+    bootstrap_s: float | None = None
+    alloc_wait_s: float | None = None
+    transfer_s: float | None = None
+    queue_s: float | None = None
+    forward_s: float | None = None
+    dispatched_s: float | None = None
+    forward_entry_s: float | None = None
+    prefill_finished_s: float | None = None
+    first_response_s: float | None = None
+    finished_s: float | None = None
+    e2e_s: float | None = None
+    decode_tokens_per_s: float | None = None
+    sent_bytes: float | None = None
+    sent_bytes_per_s: float | None = None
+
+
 class LoadRow(MeasuredRow):
-    """One turn of a multi-turn load, as the client saw it."""
+    """One turn of a load, as the client saw it; what the record of an imported run does not know is None.
+
+    `server` is the server that answered (U, or D of a hand-off), `prefill_server` is P. Rows without `prompt_tokens`
+    have both parts of it.
+    """
 
     kind: Literal["load"] = "load"
     run: str
     arm: Arm
     transport: Transport
-    conversation_id: str
-    turn: int
-    sent_s: float
-    cached_tokens: int
-    new_tokens: int
+    conversation_id: str | None = None
+    turn: int | None = None
+    sent_s: float | None = None
+    prompt_tokens: int
+    cached_tokens: int | None = None
+    new_tokens: int | None = None
     output_tokens: int
-    ttft_s: float
-    tpot_s: float | None
+    ttft_s: float | None = None
+    tpot_s: float | None = None
     itl_max_s: float | None = None
-    e2e_s: float
-    finish_reason: str
+    e2e_s: float | None = None
+    finish_reason: str | None = None
+    retractions: int | None = None
+    server: ServerTimes | None = None
+    prefill_server: ServerTimes | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sum_of_the_parts(cls, record: Any) -> Any:
+        if isinstance(record, dict) and "prompt_tokens" not in record:
+            cached, new = record.get("cached_tokens"), record.get("new_tokens")
+            if isinstance(cached, int) and isinstance(new, int):
+                return {**record, "prompt_tokens": cached + new}
+        return record
 
 
 class TransferRow(MeasuredRow):

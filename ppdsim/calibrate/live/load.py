@@ -66,6 +66,7 @@ async def play(
                     conversation_id=str(conversation.conversation_id),
                     turn=number,
                     sent_s=found.sent_s - start_s,
+                    prompt_tokens=len(prompt),
                     cached_tokens=found.cached_tokens,
                     new_tokens=len(prompt) - found.cached_tokens,
                     output_tokens=found.output_tokens,
@@ -81,4 +82,4 @@ async def play(
             context = [*prompt, *found.token_ids]
 
     await asyncio.gather(*(converse(conversation) for conversation in conversations))
-    return sorted(rows, key=lambda row: row.sent_s), failures
+    return sorted(rows, key=lambda row: row.sent_s or 0.0), failures

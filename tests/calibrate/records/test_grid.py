@@ -9,7 +9,7 @@ import pytest
 from calibrate.grids import MANIFEST
 
 from ppdsim import measurements
-from ppdsim.calibrate.import_grid import import_grid
+from ppdsim.calibrate.records import Deployment, import_records
 from ppdsim.errors import MeasurementError
 
 # Two rows of the recorded grid, shortened to four digits, and one of each other kind.
@@ -40,6 +40,10 @@ INTERFERE = {
     "cached": [0, 0, 0], "stall_max": [0.0104, 0.0105, 0.0099], "win_sum": [0.1267, 0.1274, 0.1276],
     "win_n": [22.0, 22.0, 22.0], "itl_base": 0.0055, "all_running": True, "ok": True, "t": 133.0,
 }  # fmt: skip
+
+
+def import_grid(path, manifest, folder):
+    return import_records([path], manifest, folder, said=Deployment())[2]
 
 
 def source(tmp_path, *records):

@@ -9,15 +9,13 @@ fewer than 16 streams, 64 from 16 on, about 200 in an interference window.
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import json
-import os
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ppdsim import measurements
+from ppdsim.calibrate.records.converted import Converted
+from ppdsim.calibrate.records.deployment import Deployment
+from ppdsim.calibrate.records.source import Source
 from ppdsim.errors import MeasurementError, nearest
 from ppdsim.types import Arm, Transport
 
@@ -35,24 +33,42 @@ GENERATED_TOKENS_INTERFERENCE = 200.0
 """The same in an interference window [tokens]; source: the README of the grid."""
 
 
-def convert(record: Mapping[str, Any], repeat: int, *, where: str) -> dict[str, Any]:
-    """Return one source record as a row of the measurement schema.
+def convert(sources: Sequence[Source], deployment: Deployment) -> Converted:
+    """Return every record as a row of the measurement schema; repeats of a cell are counted.
 
     Raises
     ------
     MeasurementError
-        If the kind, the arm or a field of the record is unknown or missing.
+        If the kind, the arm or a field of a record is unknown or missing, or the user names an arm.
     """
+    if deployment.arm is not None or deployment.transport is not None:
+        raise MeasurementError(f"{sources[0].path}: a recorded grid names its arms, leave out --arm and --transport")
+    seen: dict[tuple[Any, ...], int] = {}
+    rows: list[dict[str, Any]] = []
+    for source in sources:
+        for where, record in source.json_lines():
+            cell = tuple(str(record.get(key)) for key in ("kind", "arm", "L", "m", "B"))
+            repeat = seen.get(cell, 0)
+            seen[cell] = repeat + 1
+            row = _row(record, repeat, where=where)
+            measurements.parse_row(row, where=where)
+            rows.append(row)
+    return Converted(rows=tuple(rows))
+
+
+def _row(record: Mapping[str, Any], repeat: int, *, where: str) -> dict[str, Any]:
     converters = {"prefill": _prefill, "decode": _decode, "interfere": _interference}
-    kind = record.get("kind")
+    kind = str(record.get("kind"))
     if kind not in converters:
-        raise MeasurementError(f"{where}: kind={kind!r} is not one of prefill, decode, interfere")
-    if record.get("arm") not in ARMS:
+        raise MeasurementError(f"{where}: kind={record.get('kind')!r} is not one of prefill, decode, interfere")
+    if str(record.get("arm")) not in ARMS:
         raise MeasurementError(f"{where}: arm={record.get('arm')!r} is unknown{nearest(str(record.get('arm')), ARMS)}")
     try:
         row = converters[kind](record)
     except KeyError as error:
         raise MeasurementError(f"{where}: a {kind} record lacks the field {error.args[0]!r}") from None
+    except TypeError:
+        raise MeasurementError(f"{where}: a {kind} record has a field of the wrong type") from None
     return {**row, "repeat": repeat} if kind == "prefill" else row
 
 
@@ -125,74 +141,3 @@ def _interference(record: Mapping[str, Any]) -> dict[str, Any]:
         "elapsed_s": record["t"],
         "finish_reason": _finish(record),
     }
-
-
-def read_manifest_template(path: Path) -> dict[str, Any]:
-    """Read the manifest that describes the machine; hashes in it are ignored.
-
-    Raises
-    ------
-    MeasurementError
-        If it cannot be read or is not a JSON object.
-    """
-    try:
-        content = json.loads(path.read_text())
-    except OSError as error:
-        raise MeasurementError(f"{path}: cannot be read ({error.strerror})") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise MeasurementError(f"{path}: malformed JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise MeasurementError(f"{path}: expected a JSON object, got {type(content).__name__}")
-    return content
-
-
-def import_grid(source: Path, manifest: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Convert `source` into ``folder/points.jsonl.gz`` and ``folder/manifest.json``; return the files written.
-
-    `manifest` holds every manifest key but the points' file and hash, and the source's hash.
-
-    Raises
-    ------
-    MeasurementError
-        If a line or the manifest is malformed; nothing is written then.
-    """
-    try:
-        raw = source.read_bytes()
-        lines = (gzip.decompress(raw) if source.suffix == ".gz" else raw).decode().splitlines()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise MeasurementError(f"{source}: cannot be read ({error})") from None
-    seen: dict[tuple[Any, ...], int] = {}
-    rows: list[str] = []
-    for number, line in enumerate(lines, start=1):
-        where = f"{source}:{number}"
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise MeasurementError(f"{where}: malformed JSON ({error.msg} at column {error.colno})") from None
-        cell = (record.get("kind"), record.get("arm"), record.get("L"), record.get("m"), record.get("B"))
-        repeat = seen.get(cell, 0)
-        seen[cell] = repeat + 1
-        row = convert(record, repeat, where=where)
-        measurements.parse_row(row, where=where)
-        rows.append(json.dumps(row, separators=(",", ":")))
-    if not rows:
-        raise MeasurementError(f"{source}: no rows")
-    points = gzip.compress("".join(row + "\n" for row in rows).encode(), 9, mtime=0)
-    complete = {
-        **manifest,
-        "source_sha256": hashlib.sha256(raw).hexdigest(),
-        "points_file": "points.jsonl.gz",
-        "points_sha256": hashlib.sha256(points).hexdigest(),
-    }
-    measurements.check_manifest(complete, where="manifest")
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name, content in (
-        ("points.jsonl.gz", points),
-        ("manifest.json", (json.dumps(complete, indent=2) + "\n").encode()),
-    ):
-        temporary = folder / f".{name}.part"
-        temporary.write_bytes(content)
-        os.replace(temporary, folder / name)
-        written.append(folder / name)
-    return written

@@ -16,6 +16,11 @@ GOOD = rows(TRUTH, repeats=1)
 PREFILL = next(r for r in GOOD if r["kind"] == "prefill" and r["cached_tokens"] == 1024)
 DECODE = next(r for r in GOOD if r["kind"] == "decode")
 INTERFERENCE = next(r for r in GOOD if r["kind"] == "interference")
+LOAD = {
+    "kind": "load", "run": "light", "arm": "append-d", "transport": "none", "conversation_id": "0", "turn": 1,
+    "sent_s": 3.0, "cached_tokens": 1024, "new_tokens": 64, "output_tokens": 9, "ttft_s": 0.02, "tpot_s": 0.005,
+    "itl_max_s": 0.006, "e2e_s": 0.06, "finish_reason": "length",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -32,6 +37,12 @@ INTERFERENCE = next(r for r in GOOD if r["kind"] == "interference")
         (INTERFERENCE, {"stall_gap_s": [0.1, -0.1, 0.1]}, "negative time stall_gap_s"),
         (INTERFERENCE, {"all_running": False}, "not all streams were running"),
         (INTERFERENCE, {"found_cached_tokens": [10**6] * 3}, "above the prompt"),
+        (LOAD, {"finish_reason": "abort", "ttft_s": None}, "expected 'length' or 'stop'"),
+        (LOAD, {"ttft_s": 0.001}, "ttft_s=0.001000 is below the hardware's floor"),
+        (LOAD, {"ttft_s": None, "e2e_s": 0.001}, "e2e_s=0.001000 is below the hardware's floor"),
+        (LOAD, {"prompt_tokens": 1000}, "cached_tokens=1024 is above the prompt of 1000 tokens"),
+        (LOAD, {"prompt_tokens": 2000}, "new_tokens=64, but 976 of the prompt are not cached"),
+        (LOAD, {"server": {"queue_s": -1.0}}, "negative time queue_s=-1.0 of server"),
     ],
 )
 def test_an_impossible_row_is_refused_by_number_and_reason(tmp_path, row, changes, reason):
@@ -40,6 +51,18 @@ def test_an_impossible_row_is_refused_by_number_and_reason(tmp_path, row, change
     assert measured.refused[0].row == 2
     assert reason in measured.refused[0].reason
     assert "1 refused" in measured.describe()
+
+
+def test_a_turn_of_a_load_may_lack_what_its_record_does_not_know(tmp_path):
+    unknown = ("conversation_id", "turn", "sent_s", "ttft_s", "tpot_s", "itl_max_s", "e2e_s", "finish_reason")
+    counted = {k: v for k, v in LOAD.items() if k not in unknown}
+    uncounted = {k: v for k, v in counted.items() if k not in ("cached_tokens", "new_tokens")} | {"prompt_tokens": 7}
+    measured = measurements.read(write(tmp_path / "m", [LOAD, counted, uncounted]))
+    assert measured.refused == ()
+    assert [row.prompt_tokens for row in measured.load] == [1088, 1088, 7]
+    assert [row.ttft_s for row in measured.load] == [0.02, None, None]
+    with pytest.raises(MeasurementError, match="missing key 'prompt_tokens'"):
+        measurements.parse_row({k: v for k, v in uncounted.items() if k != "prompt_tokens"}, where="x")
 
 
 def test_the_floor_is_the_weight_read_or_the_flops(tmp_path):

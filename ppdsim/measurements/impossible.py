@@ -15,6 +15,8 @@ def impossible(row: Any, manifest: Manifest) -> str | None:
     length (a turn of a load may also stop by itself, or not say how), streams that were not all running, and a first
     token faster than the hardware's floor.
     """
+    if isinstance(row, LoadRow) and row.finish_reason not in ("length", "stop", None):
+        return f"request ended with finish_reason={row.finish_reason!r}, expected 'length' or 'stop'"
     negative = _negative_time(row.model_dump())
     if negative is not None:
         return negative
@@ -56,8 +58,6 @@ def _negative_time(record: dict[str, Any]) -> str | None:
 
 
 def _impossible_load(row: LoadRow, manifest: Manifest) -> str | None:
-    if row.finish_reason not in ("length", "stop", None):
-        return f"request ended with finish_reason={row.finish_reason!r}, expected 'length' or 'stop'"
     if row.cached_tokens is not None:
         if row.cached_tokens > row.prompt_tokens:
             return f"cached_tokens={row.cached_tokens} is above the prompt of {row.prompt_tokens} tokens"

@@ -12,11 +12,11 @@ so the longest ITL is that of the slowest chunk's mean token. Where a whole answ
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ppdsim.calibrate.records.converted import Converted, load_record, malformed
+from ppdsim.calibrate.records.converted import Converted, Count, Seconds, load_record, malformed
 from ppdsim.calibrate.records.deployment import HANDED_OFF, UNIFIED, UNTOLD, Deployment
 from ppdsim.calibrate.records.source import Source
 from ppdsim.errors import MeasurementError
@@ -25,7 +25,6 @@ from ppdsim.types import Arm
 
 DETAILS = ("input_lens", "output_lens", "ttfts", "itls", "errors")
 EXPECTED = "a run of SGLang's bench_serving with --output-details"
-Count = Annotated[int, Field(ge=0)]
 
 
 class BenchRun(BaseModel):
@@ -36,8 +35,8 @@ class BenchRun(BaseModel):
     tag: str | None = None
     input_lens: list[Count]
     output_lens: list[Count]
-    ttfts: list[FiniteFloat]
-    itls: list[list[FiniteFloat]]
+    ttfts: list[Seconds]
+    itls: list[list[Seconds]]
     errors: list[str | None]
     cached_tokens: list[Count] | None = None
     server_info: Any = None

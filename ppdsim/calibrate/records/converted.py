@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from ppdsim.errors import MeasurementError
 from ppdsim.measurements import LoadRow
+
+MOST_TOKENS = 10**12
+"""Larger counts in a record are read as damage [tokens]: a server that makes 30 k tokens/s needs a year for them."""
+LONGEST_S = 1e12
+"""Larger times in a record are read as damage, and so are infinity and NaN [s]; Unix time is 2e9."""
+Count = Annotated[int, Field(ge=0, le=MOST_TOKENS)]
+Seconds = Annotated[float, Field(ge=-LONGEST_S, le=LONGEST_S)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,16 +15,16 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ppdsim.calibrate.records.converted import Converted, load_record, malformed
+from ppdsim.calibrate.records.converted import Converted, Count, Seconds, load_record, malformed
 from ppdsim.calibrate.records.deployment import HANDED_OFF, UNIFIED, Deployment
 from ppdsim.calibrate.records.source import Source
 from ppdsim.errors import MeasurementError
 from ppdsim.measurements import LoadRow, ServerTimes
 
 EXPECTED = "a record of SGLang's --export-metrics-to-file"
-Count = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 
 class _Lenient(BaseModel):
@@ -70,15 +70,15 @@ class ExportRecord(_Lenient):
     completion_tokens: Count | None = None
     cached_tokens: Count | None = None
     num_retractions: Count | None = None
-    e2e_latency: FiniteFloat | None = None
-    request_received_ts: FiniteFloat | None = None
-    api_server_dispatch_finish_ts: FiniteFloat | None = None
-    forward_entry_time: FiniteFloat | None = None
-    prefill_finished_time: FiniteFloat | None = None
-    response_sent_to_client_ts: FiniteFloat | None = None
-    request_finished_ts: FiniteFloat | None = None
-    queue_time: FiniteFloat | None = None
-    decode_throughput: FiniteFloat | None = None
+    e2e_latency: Seconds | None = None
+    request_received_ts: Seconds | None = None
+    api_server_dispatch_finish_ts: Seconds | None = None
+    forward_entry_time: Seconds | None = None
+    prefill_finished_time: Seconds | None = None
+    response_sent_to_client_ts: Seconds | None = None
+    request_finished_ts: Seconds | None = None
+    queue_time: Seconds | None = None
+    decode_throughput: Rate | None = None
 
 
 class _Request:

@@ -54,7 +54,7 @@ def recognise(source: Source) -> Format:
     raise MeasurementError(
         f"{source.where(number)}: not a recorded file that is known: expected JSON lines with 'kind' (grid), 'backend' "
         "and 'duration' (bench_serving) or 'request_parameters' (--export-metrics-to-file), or a server log with "
-        f"{MARK}...) lines (--enable-request-time-stats-logging); got '{shown}'"
+        f"{MARK}...) lines (--enable-request-time-stats-logging); got {shown!r}"
     )
 
 

@@ -34,7 +34,18 @@ _LINE = re.compile(
     r"type=(?P<type>unified|prefill|decode)\): (?P<times>.+)$",
     re.ASCII,
 )
-_TIME = re.compile(r"(?P<name>\w+)=(?P<number>-?\d+(?:\.\d+)?)(?P<unit>ms| GB/s| MB)?", re.ASCII)
+_DURATION = re.compile(r"(-?\d{1,12}\.\d\d)ms", re.ASCII)
+_VALUES = {
+    "bootstrap_duration": _DURATION,
+    "alloc_wait_duration": _DURATION,
+    "transfer_duration": _DURATION,
+    "queue_duration": _DURATION,
+    "forward_duration": _DURATION,
+    "entry_time": re.compile(r"(-?\d{1,12}\.\d{3})", re.ASCII),
+    "transfer_speed": re.compile(r"(\d{1,12}\.\d\d) GB/s", re.ASCII),
+    "transfer_total": re.compile(r"(\d{1,12}\.\d\d) MB", re.ASCII),
+}
+"""What is read of a line, as the engine formats it: all digits, so that a line that was cut off is not misread."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +105,7 @@ def _records(source: Source) -> Iterator[_Record | None]:
         if found is None:
             raise MeasurementError(
                 f"{where}: a ReqTimeStats line that is not of SGLang 0.5.17's form: expected rid, input_len, "
-                f"cached_input_len, output_len, type=unified|prefill|decode, then times; got '{_shown(line)}'"
+                f"cached_input_len, output_len, type=unified|prefill|decode, then times; got {_shown(line)}"
             )
         room = None if found["room"] is None else int(found["room"])
         if HEALTH_CHECK in found["rid"] or room == OWN_ROOM:
@@ -116,10 +127,12 @@ def _records(source: Source) -> Iterator[_Record | None]:
 def _times(found: re.Match[str], where: str) -> ServerTimes:
     values: dict[str, str] = {}
     for part in found["times"].split(", "):
-        time = _TIME.fullmatch(part)
-        if time is None:
-            raise MeasurementError(f"{where}: '{_shown(part)}' is not of the form name=number with ms, GB/s or MB")
-        values[time["name"]] = time["number"]
+        name, equals, text = part.partition("=")
+        value = _VALUES[name].fullmatch(text) if name in _VALUES else None
+        if not equals or (name in _VALUES and value is None):
+            raise MeasurementError(f"{where}: {_shown(part)} is not how SGLang writes a time: was the line cut off?")
+        if value is not None:
+            values[name] = value[1]
     for name in ("queue_duration", "forward_duration", "entry_time"):
         if name not in values:
             raise MeasurementError(f"{where}: no {name} in the line: was it cut off?")
@@ -187,4 +200,4 @@ def _row(run: str, record: _Record, prefill: _Record | None, deployment: Deploym
 
 def _shown(text: str) -> str:
     text = text.strip()
-    return text if len(text) <= 80 else text[:77] + "..."
+    return repr(text if len(text) <= 80 else text[:77] + "...")

@@ -61,6 +61,7 @@ def test_a_turn_of_a_load_may_lack_what_its_record_does_not_know(tmp_path):
     assert measured.refused == ()
     assert [row.prompt_tokens for row in measured.load] == [1088, 1088, 7]
     assert [row.ttft_s for row in measured.load] == [0.02, None, None]
+    assert [(row.conversation_id, row.turn, row.sent_s, row.ttft_s) for row in measured.played] == [("0", 1, 3.0, 0.02)]
     with pytest.raises(MeasurementError, match="missing key 'prompt_tokens'"):
         measurements.parse_row({k: v for k, v in uncounted.items() if k != "prompt_tokens"}, where="x")
 

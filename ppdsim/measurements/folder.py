@@ -18,9 +18,11 @@ from ppdsim.measurements.rows import (
     DecodeRow,
     InterferenceRow,
     LoadRow,
+    PlayedTurn,
     PrefillRow,
     TransferRow,
     parse_row,
+    played,
 )
 
 
@@ -45,6 +47,12 @@ class Measurements:
     load: tuple[LoadRow, ...]
     transfer: tuple[TransferRow, ...]
     refused: tuple[Refused, ...]
+
+    @property
+    def played(self) -> tuple[PlayedTurn, ...]:
+        """The turns of loads that can be played again; those of an imported record may lack what that needs."""
+        turns = (played(row) for row in self.load)
+        return tuple(turn for turn in turns if turn is not None)
 
     def describe(self) -> str:
         """Return one line: rows per kind, and how many were refused."""

@@ -158,6 +158,23 @@ class LoadRow(MeasuredRow):
         return record
 
 
+class PlayedTurn(LoadRow):
+    """A turn that is known well enough to play its conversation again: who, when, what, and when its answer was whole."""
+
+    conversation_id: str
+    turn: int
+    sent_s: float
+    cached_tokens: int
+    new_tokens: int
+    e2e_s: float
+
+
+def played(row: LoadRow) -> PlayedTurn | None:
+    """Return the row as a turn that can be played again, or None if its record does not know enough for that."""
+    needed = (row.conversation_id, row.turn, row.sent_s, row.cached_tokens, row.new_tokens, row.e2e_s)
+    return None if None in needed else PlayedTurn.model_validate(row.model_dump())
+
+
 class TransferRow(MeasuredRow):
     """`size_bytes` in `blocks` pieces over the link alone, from and to host or GPU memory."""
 

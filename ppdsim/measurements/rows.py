@@ -159,7 +159,7 @@ class LoadRow(MeasuredRow):
 
 
 class PlayedTurn(LoadRow):
-    """A turn that is known well enough to play its conversation again: who, when, what, and when its answer was whole."""
+    """A turn that is known well enough to play its conversation again: whose, when, what, and when it was answered."""
 
     conversation_id: str
     turn: int

@@ -11,6 +11,7 @@ from calibrate.grids import MANIFEST
 from ppdsim import measurements
 from ppdsim.calibrate.records import Deployment, import_records
 from ppdsim.errors import MeasurementError
+from ppdsim.types import Arm
 
 # Two rows of the recorded grid, shortened to four digits, and one of each other kind.
 SERVER = {
@@ -97,3 +98,8 @@ def test_a_wrong_manifest_writes_nothing(tmp_path):
     with pytest.raises(MeasurementError, match="missing key 'machine'"):
         import_grid(source(tmp_path, U), {k: v for k, v in MANIFEST.items() if k != "machine"}, tmp_path / "m")
     assert not (tmp_path / "m").exists()
+
+
+def test_a_grid_names_its_own_arms(tmp_path):
+    with pytest.raises(MeasurementError, match="a recorded grid names its arms, leave out --arm and --transport"):
+        import_records([source(tmp_path, U)], MANIFEST, tmp_path / "m", said=Deployment(arm=Arm.P_FULL))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
@@ -55,6 +56,15 @@ def test_any_bytes_are_a_format_or_one_line(tmp_path_factory, content):
     path.write_bytes(content)
     with pytest.raises(MeasurementError, match=r"^[^\n]*$"):
         recognise(read_source(path))
+
+
+def test_a_torn_archive_and_a_file_that_is_not_there(tmp_path):
+    torn = tmp_path / "x.gz"
+    torn.write_bytes(gzip.compress((SAMPLES / "unified.log").read_bytes())[:-20])
+    with pytest.raises(MeasurementError, match=r"x\.gz: cannot be read as text \(Compressed file ended"):
+        read_source(torn)
+    with pytest.raises(MeasurementError, match=r"none: cannot be read \(No such file or directory\)"):
+        read_source(tmp_path / "none")
 
 
 def test_a_line_end_inside_a_json_text_does_not_cut_it(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from des.costs import cost_model, fleet, talk
 from hypothesis import given
 from hypothesis import strategies as st
+from routing.views import View, request
 
 from ppdsim.des.cluster import run_cluster
 from ppdsim.errors import ScenarioError
@@ -15,7 +16,6 @@ from ppdsim.routing import POLICIES, PolicyContext, build_policy
 from ppdsim.routing.base import AbstractPolicy
 from ppdsim.routing.view import AbstractClusterView, Request
 from ppdsim.types import Arm, Transport
-from routing.views import View, request
 
 MODEL = cost_model()
 CONTEXT = PolicyContext(model=MODEL, transport=Transport.TCP, gamma=1.0, plan=frozenset({("a", 1), ("3", 0)}))

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 from des.costs import cost_model
+from routing.views import View, request
 
 from ppdsim.routing import PolicyContext, build_policy
 from ppdsim.types import Arm, Transport
-from routing.views import View, request
 
 MODEL = cost_model()
 CONTEXT = PolicyContext(model=MODEL, transport=Transport.TCP, gamma=1.0)

@@ -8,8 +8,8 @@ It does not see queues, streams or what a transfer costs. Presets, each with its
 the rule off, the preset takes the value of its own examples and says so:
 
 - ``llm-d``: ``nonCachedTokens`` of the plugin ``prefix-based-pd-decider``, llm-d-router
-  pkg/epp/framework/plugins (package disagg, type PrefixBasedPDDecider, main of 2026-09): hand over from that many
-  uncached tokens on. The plugin's default is 0 (never hand over); llm-d's P/D guide sets 16.
+  pkg/epp/framework/plugins/scheduling/profilehandler/disagg/prefix_based_pd_decider.go at 3a08990: hand over from that
+  many uncached tokens on. The plugin's default is 0 (never hand over); llm-d's P/D guide sets 16.
 - ``vllm-pull``: ``kv_recompute_threshold`` (``remote_pull_threshold`` in vllm#32553 as first merged),
   vllm/distributed/kv_transfer/kv_connector/v1/nixl/base_scheduler.py, 64: fewer remote tokens than that are recomputed
   and not pulled. vLLM applies it where P pulls from D; vllm#55801 (open) would apply it to what D pulls from P, and

@@ -16,7 +16,13 @@ from ppdsim.routing.oracle import Oracle
 from ppdsim.routing.parameters import Reader, Value
 from ppdsim.routing.ppd import Ppd
 from ppdsim.routing.slo_aware import ITL_BUDGET_S, SloAware
-from ppdsim.routing.threshold import DEFAULT_TOKENS, PRESETS, Threshold
+from ppdsim.routing.threshold import (
+    DEFAULT_TOKENS,
+    LLM_D_TOKENS,
+    TENSORRT_LLM_TOKENS,
+    VLLM_PULL_TOKENS,
+    Threshold,
+)
 from ppdsim.turn import TurnModel
 from ppdsim.types import Transport
 from ppdsim.units import MS_PER_S
@@ -63,12 +69,21 @@ def _threshold(read: Reader, context: PolicyContext) -> AbstractPolicy:
     return Threshold(threshold_tokens=read.tokens("threshold_tokens", DEFAULT_TOKENS))
 
 
-def _preset(name: str) -> PolicyBuilder:
-    def build(read: Reader, context: PolicyContext) -> AbstractPolicy:
-        del read, context
-        return PRESETS[name]
+def _llm_d(read: Reader, context: PolicyContext) -> AbstractPolicy:
+    del context
+    tokens = read.tokens("nonCachedTokens", LLM_D_TOKENS)
+    return Threshold(threshold_tokens=tokens) if tokens else AlwaysD()  # 0 turns handing over off
 
-    return build
+
+def _vllm_pull(read: Reader, context: PolicyContext) -> AbstractPolicy:
+    del context
+    return Threshold(threshold_tokens=read.tokens("kv_recompute_threshold", VLLM_PULL_TOKENS))
+
+
+def _tensorrt_llm(read: Reader, context: PolicyContext) -> AbstractPolicy:
+    del context
+    longest = read.tokens("max_local_prefill_length", TENSORRT_LLM_TOKENS)
+    return Threshold(threshold_tokens=longest + 1, needs_prefix=True)
 
 
 def _dynamo(read: Reader, context: PolicyContext) -> AbstractPolicy:
@@ -122,9 +137,9 @@ POLICIES: Registry[PolicyBuilder] = Registry(
         "always-p": _always_p,
         "always-d": _always_d,
         "threshold": _threshold,
-        "llm-d": _preset("llm-d"),
-        "vllm-pull": _preset("vllm-pull"),
-        "tensorrt-llm": _preset("tensorrt-llm"),
+        "llm-d": _llm_d,
+        "vllm-pull": _vllm_pull,
+        "tensorrt-llm": _tensorrt_llm,
         "dynamo": _dynamo,
         "ppd": _ppd,
         "cost-aware": _cost_aware,

@@ -4,12 +4,12 @@
 
     append on D  iff  prompt - cached on D < threshold_tokens   (and, where asked for, something is cached on D)
 
-It does not see queues, streams or what a transfer costs. Presets, each with its source; where a router's default turns
-the rule off, the preset takes the value of its own examples and says so:
+It does not see queues, streams or what a transfer costs. Other routers' rules of this form, each with its own knob:
 
 - ``llm-d``: ``nonCachedTokens`` of the plugin ``prefix-based-pd-decider``, llm-d-router
   pkg/epp/framework/plugins/scheduling/profilehandler/disagg/prefix_based_pd_decider.go at 3a08990: hand over from that
-  many uncached tokens on. The plugin's default is 0 (never hand over); llm-d's P/D guide sets 16.
+  many uncached tokens on; 0, the plugin's default, never hands over. llm-d has no recommended value: its samples have 8
+  and 16, the plugin's README 512. Here 16 is what is taken when nothing is said.
 - ``vllm-pull``: ``kv_recompute_threshold`` (``remote_pull_threshold`` in vllm#32553 as first merged),
   vllm/distributed/kv_transfer/kv_connector/v1/nixl/base_scheduler.py, 64: fewer remote tokens than that are recomputed
   and not pulled. vLLM applies it where P pulls from D; vllm#55801 (open) would apply it to what D pulls from P, and
@@ -22,7 +22,6 @@ the rule off, the preset takes the value of its own examples and says so:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from ppdsim.routing.base import AbstractPolicy
 from ppdsim.routing.view import AbstractClusterView, Request
@@ -30,7 +29,7 @@ from ppdsim.routing.view import AbstractClusterView, Request
 DEFAULT_TOKENS = 512
 """PPD's short cut [tokens]: ``PPD_BYPASS_THRESHOLD``, freelulul/vllm-ppd ppd/optimizer/ppd_decision_engine.py."""
 LLM_D_TOKENS = 16
-"""``nonCachedTokens`` of llm-d's guides/pd-disaggregation [tokens]."""
+"""``nonCachedTokens`` in the larger of llm-d's P/D samples [tokens]."""
 VLLM_PULL_TOKENS = 64
 """``kv_recompute_threshold``, vllm v1/nixl/base_scheduler.py [tokens]."""
 TENSORRT_LLM_TOKENS = 0
@@ -54,11 +53,3 @@ class Threshold(AbstractPolicy):
         if self.needs_prefix and cached == 0:
             return False
         return request.prompt_tokens - cached < self.threshold_tokens
-
-
-PRESETS: Final = {
-    "llm-d": Threshold(threshold_tokens=LLM_D_TOKENS),
-    "vllm-pull": Threshold(threshold_tokens=VLLM_PULL_TOKENS),
-    "tensorrt-llm": Threshold(threshold_tokens=TENSORRT_LLM_TOKENS + 1, needs_prefix=True),
-}
-"""Other routers' rules that are a threshold, with their constants."""

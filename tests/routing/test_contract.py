@@ -162,7 +162,7 @@ def test_costs_are_compared_to_the_last_millisecond(arm, on_p, new, streams, gam
         ("threshold", {"threshold_tokens": -1}, "expected a count of tokens"),
         ("threshold", {"threshold_tokens": 1.5}, "given 1.5"),
         ("threshold", {"threshold_tokens": True}, "given True"),
-        ("llm-d", {"threshold_tokens": 3}, r"unknown parameter 'threshold_tokens' \(valid: none\)"),
+        ("llm-d", {"threshold_tokens": 3}, r"unknown parameter 'threshold_tokens' \(valid: nonCachedTokens\)"),
         ("dynamo", {"policy": "isl_bound"}, "did you mean 'isl_bounding'"),
         ("dynamo", {"eff_isl_ratio_threshold": 1.5}, "given 1.5, expected a number from 0 to 1"),
         ("dynamo", {"decode_busy_threshold": -1}, "routing.parameters.decode_busy_threshold: given -1"),

@@ -29,6 +29,15 @@ def test_the_longest_append_of_a_preset(name, longest):
     assert not appends(name, 1000 + longest + 1, View(cached=1000))
 
 
+def test_the_knobs_of_presets_are_the_routers_own():
+    assert appends("llm-d", 1511, View(cached=1000), nonCachedTokens=512)
+    assert not appends("llm-d", 1512, View(cached=1000), nonCachedTokens=512)
+    assert appends("llm-d", 9000, View(cached=0), nonCachedTokens=0)  # off: never hands over
+    assert not appends("vllm-pull", 1063, View(cached=1000), kv_recompute_threshold=0)
+    assert appends("tensorrt-llm", 1100, View(cached=1000), max_local_prefill_length=100)
+    assert not appends("tensorrt-llm", 1101, View(cached=1000), max_local_prefill_length=100)
+
+
 def test_tensorrt_llm_hands_over_what_matches_nothing():
     # A prompt of no uncached token needs a match; vllm-pull asks for none.
     assert not appends("tensorrt-llm", 0, View(cached=0))

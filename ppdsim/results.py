@@ -65,6 +65,8 @@ class Results:
         What `slo_met` was judged by.
     interrupted : bool
         Somebody stopped the run: unfinished turns are no sign of overload, and the summary judges the others.
+    decisions : mapping of str to array, or None
+        Each decision with what the other arm would have cost (`ppdsim.routing.decision_log`), if they were logged.
     """
 
     turns: Mapping[str, np.ndarray[Any, Any]]
@@ -74,6 +76,7 @@ class Results:
     interrupted: bool = False
     notes: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    decisions: Mapping[str, np.ndarray[Any, Any]] | None = None
 
     def __len__(self) -> int:
         return len(self.turns["turn"])
@@ -134,6 +137,7 @@ class Results:
                 "attainment": metrics.attainment(met, offered),
             },
             "arms": arms,
+            "regret": None if self.decisions is None else _regret(self.decisions),
             "extrapolated": float(np.mean(turns["extrapolated"].astype(bool)[known])) if known.any() else None,
             "notes": list(self.notes),
             "provenance": dict(self.provenance),
@@ -188,7 +192,27 @@ class Results:
         attained, rate = summary["goodput"]["attainment"], summary["throughput"]["turns_per_s"]
         if rate is not None and attained is not None:
             lines.append(f"{rate:.2f} turns/s; {attained:.1%} of the offered turns meet the SLO")
+        regret = summary["regret"]
+        if regret is not None:
+            lines.append(
+                f"REGRET       {format_s(regret['mean_s'])} a choice, {regret['dearer']} of {regret['choices']} choices"
+                " took the arm that looked dearer at that moment"
+            )
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+
+def _regret(decisions: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
+    """Return what the decisions cost beyond the cheaper arm, by the estimates made when they were taken."""
+    regret = decisions["regret_s"]
+    choices = int(np.sum(decisions["choice"]))
+    return {
+        "decisions": len(regret),
+        "choices": choices,
+        "dearer": int(np.sum(regret > 0.0)),
+        "sum_s": float(np.sum(regret)),
+        "mean_s": float(np.sum(regret)) / choices if choices else 0.0,
+        "max_s": float(np.max(regret, initial=0.0)),
+    }
 
 
 def _cells(column: np.ndarray[Any, Any]) -> list[Any]:

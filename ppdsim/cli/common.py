@@ -44,6 +44,14 @@ ProfileOption = Annotated[
     ),
 ]
 PolicyOption = Annotated[str | None, typer.Option(help="Routing policy in place of the scenario's.")]
+PoliciesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--policy",
+        help="Routing policy in place of the scenario's. Repeatable, or 'all': they run on the same conversations and"
+        " are listed with their regret.",
+    ),
+]
 TraceOption = Annotated[
     Path | None,
     typer.Option(help="Workload in place of the scenario's: conversation JSONL, Mooncake JSONL, Azure CSV."),
@@ -73,6 +81,21 @@ def check_folder(path: Path) -> None:
     for place in (path, *path.parents):
         if place.exists() and not place.is_dir():
             raise InputError(f"-o {path}: {place} is a file, expected a folder")
+
+
+def check_target(path: Path, option: str) -> None:
+    """Refuse, before any work is done, a file to write to that cannot be one.
+
+    Raises
+    ------
+    InputError
+        If the path is a folder, or a folder above it is a file.
+    """
+    if path.is_dir():
+        raise InputError(f"{option} {path}: a folder, expected a file")
+    for place in path.parents:
+        if place.exists() and not place.is_dir():
+            raise InputError(f"{option} {path}: {place} is a file, expected a folder")
 
 
 def print_json(document: Any) -> None:

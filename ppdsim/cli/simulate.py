@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json as json_module
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ppdsim.cli.common import (
     JsonOption,
     OutOption,
-    PolicyOption,
+    PoliciesOption,
     ProfileOption,
     QuietOption,
     ScenarioArgument,
@@ -18,48 +20,114 @@ from ppdsim.cli.common import (
     SetOption,
     TraceOption,
     check_folder,
+    check_target,
     overrides,
     print_json,
+    progress,
     wrote,
 )
+
+if TYPE_CHECKING:
+    from ppdsim.scenario import Scenario
 
 
 def simulate(
     scenario: ScenarioArgument,
     out: OutOption = Path("out"),
     profile: ProfileOption = None,
-    policy: PolicyOption = None,
+    policy: PoliciesOption = None,
     seed: SeedOption = None,
     trace: TraceOption = None,
     settings: SetOption = None,
+    decisions: Annotated[
+        Path | None,
+        typer.Option(help="CSV to write: each routing decision, and what the other arm would have cost just then."),
+    ] = None,
     parquet: Annotated[bool, typer.Option("--parquet", help="Write turns.parquet in place of turns.csv.")] = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Run a scenario in the simulator: one row a turn in turns.csv, and summary.json.
 
+    Several policies run on the same conversations: a folder each, and policies.json with their regret.
     Ctrl-C keeps the turns that had ended, in a folder 'interrupted'.
 
-    Example: ppdsim simulate one-pair --set transport=tcp -o out
+    Example: ppdsim simulate one-pair --policy always-p --policy cost-aware -o out
     """
     from ppdsim.scenario import load, with_trace
 
     check_folder(out)
-    chosen = load(scenario, overrides(settings, profile=profile, policy=policy))
+    if decisions is not None:
+        check_target(decisions, "--decisions")
+    several = policy is not None and (len(policy) > 1 or "all" in policy)
+    only = policy[0] if policy and not several else None
+    chosen = load(scenario, overrides(settings, profile=profile, policy=only))
     if trace is not None:
         chosen = with_trace(chosen, trace)
+    run_seed = chosen.seed if seed is None else seed
+    if several and policy is not None:
+        _compare(chosen, policy, run_seed, out, decisions, parquet=parquet, json=json, quiet=quiet)
+    else:
+        _run(chosen, run_seed, out, decisions, parquet=parquet, json=json, quiet=quiet)
 
+
+def _run(
+    scenario: Scenario, seed: int, out: Path, decisions: Path | None, *, parquet: bool, json: bool, quiet: bool
+) -> None:
     from ppdsim.des.cluster import Interrupted
     from ppdsim.des.run import simulate as run
+    from ppdsim.routing.decision_log import write
 
     try:
-        results = run(chosen, seed=chosen.seed if seed is None else seed)
+        results = run(scenario, seed=seed, decisions=decisions is not None)
     except Interrupted as stop:
         wrote(stop.results.save(out / "interrupted"), quiet=quiet)
         raise
-    paths = results.save(out, "parquet" if parquet else "csv")
+    paths = [*results.save(out, "parquet" if parquet else "csv")]
+    if decisions is not None and results.decisions is not None:
+        write(decisions, [(scenario.routing.policy, results.decisions)])
+        paths.append(decisions)
     if json:
         print_json(results.summary())
     elif not quiet:
         typer.echo(str(results))
+    wrote(paths, quiet=quiet)
+
+
+def _compare(
+    scenario: Scenario,
+    policies: list[str],
+    seed: int,
+    out: Path,
+    decisions: Path | None,
+    *,
+    parquet: bool,
+    json: bool,
+    quiet: bool,
+) -> None:
+    from ppdsim.des.compare import compare, table
+    from ppdsim.routing.decision_log import write
+
+    with progress("policies", quiet=quiet) as advance:
+        compared = compare(scenario, policies, seed=seed, progress=advance)
+    paths = [
+        path for each in compared for path in each.results.save(out / each.policy, "parquet" if parquet else "csv")
+    ]
+    rows = {
+        "schema": "ppdsim/policies/1",
+        "scenario": scenario.name,
+        "seed": seed,
+        "policies": [e.row() for e in compared],
+    }
+    scratch = out / f".policies.json.{os.getpid()}"
+    scratch.write_text(json_module.dumps(rows, indent=1, allow_nan=False) + "\n")
+    os.replace(scratch, out / "policies.json")
+    paths.append(out / "policies.json")
+    if decisions is not None:
+        write(decisions, [(e.policy, e.results.decisions) for e in compared if e.results.decisions is not None])
+        paths.append(decisions)
+    if json:
+        print_json(rows)
+    elif not quiet:
+        typer.echo(table(compared))
     wrote(paths, quiet=quiet)

@@ -6,6 +6,7 @@ waits. Its regret at a cache rate is what the arm it takes costs beyond the chea
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 
 import numpy as np
@@ -27,7 +28,7 @@ P, D = 0, 1
 class IdlePair(AbstractClusterView):
     """One P and one pD at rest but for the residents."""
 
-    __slots__ = ("_arm", "_cached_d", "_cached_p", "_residents", "_residents_tokens")
+    __slots__ = ("_arm", "_cached_d", "_cached_p", "_residents", "_residents_tokens", "_turns_per_s")
 
     def __init__(self, plan: Plan, question: Question, cached_tokens: int) -> None:
         self._arm = question.arm
@@ -35,6 +36,7 @@ class IdlePair(AbstractClusterView):
         self._cached_p, self._cached_d = int(np.asarray(on_p)), cached_tokens
         self._residents = plan.grid.residents
         self._residents_tokens = plan.grid.residents * plan.grid.resident_context_tokens
+        self._turns_per_s = plan.grid.turn_rate_per_s
 
     @property
     def handoff_arm(self) -> Arm:
@@ -68,6 +70,25 @@ class IdlePair(AbstractClusterView):
     def context_tokens(self, node: int) -> int:
         """Return the residents' KV."""
         return self._residents_tokens if node == D else 0
+
+    def kv_pool_tokens(self, node: int) -> int:
+        """Return a pool without limit: the grid fits."""
+        del node
+        return sys.maxsize
+
+    def waiting_tokens(self, node: int) -> int:
+        """Return 0: nobody waits."""
+        del node
+        return 0
+
+    def turns_per_s(self, node: int) -> float:
+        """Return the grid's rate on D."""
+        return self._turns_per_s if node == D else 0.0
+
+    def link_wait_s(self, prefill: int, node: int) -> float:
+        """Return 0: the link is idle."""
+        del prefill, node
+        return 0.0
 
     def wait_s(self, node: int) -> float:
         """Return 0: nobody waits."""

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from ppdsim.des.clock import Clock, Tick
 from ppdsim.des.closed_form_node import ClosedFormNode
 from ppdsim.des.decode_node import AbstractDecodeNode
+from ppdsim.des.inflight import ConversationCap
 from ppdsim.des.prefill_node import PrefillNode
 from ppdsim.des.recorder import Labels, to_results
 from ppdsim.des.router import Router
@@ -22,6 +23,7 @@ from ppdsim.des.stepped_node import SteppedNode
 from ppdsim.des.turns import OK, REJECTED, Turns
 from ppdsim.results import Results
 from ppdsim.routing.base import AbstractPolicy
+from ppdsim.routing.decision_log import DecisionLog
 from ppdsim.types import Arm, NodeRole
 from ppdsim.workload.base import Conversation
 
@@ -39,6 +41,8 @@ class Cluster:
 
     __slots__ = (
         "_after_s",
+        "_client",
+        "_frontend",
         "_next_start",
         "_open",
         "clock",
@@ -49,7 +53,7 @@ class Cluster:
         "turns",
     )
 
-    def __init__(self, spec: ClusterSpec, turns: Turns, policy: AbstractPolicy) -> None:
+    def __init__(self, spec: ClusterSpec, turns: Turns, policy: AbstractPolicy, log: DecisionLog | None = None) -> None:
         self.spec, self.turns = spec, turns
         # Every turn may cause some ten events, and all turns may come at once.
         self.clock = Clock(limit_per_instant=1_000 + 20 * turns.count)
@@ -65,7 +69,9 @@ class Cluster:
             if node.role is not NodeRole.P
         }
         self._after_s = [float(node.model.frontend.after_s()) for node in spec.nodes]
-        self.router = Router(turns, spec, policy, self.prefill, self.decode)
+        self.router = Router(turns, spec, policy, self.prefill, self.decode, log)
+        self._client = ConversationCap(spec.client_max_conversations)
+        self._frontend = ConversationCap(spec.frontend_max_conversations)
         self._next_start = 0  # conversations start one after the other: each start plans the next
         self._open = turns.count  # turns without an end
 
@@ -91,19 +97,35 @@ class Cluster:
 
     def _start(self, tick: Tick) -> None:
         self._plan_start()
-        self._arrive(tick)
+        if self._client.admit(tick.arg):
+            self._send_first(tick)
+
+    def _send_first(self, tick: Tick) -> None:
+        """Let the client send a conversation's first turn, which may wait at the front end."""
+        self.turns.t_arrival[tick.arg] = tick.time
+        if self._frontend.admit(tick.arg):
+            self._decide(tick)
 
     def _arrive(self, tick: Tick) -> None:
+        self.turns.t_arrival[tick.arg] = tick.time
+        self._decide(tick)
+
+    def _ended(self, time: float) -> None:
+        """Let those in whose turn it is after a conversation has ended."""
+        for turn, proceed in ((self._frontend.release(), self._decide), (self._client.release(), self._send_first)):
+            if turn is not None:
+                self.clock.at(time, proceed, turn, turn)
+
+    def _decide(self, tick: Tick) -> None:
         turns, turn, time = self.turns, tick.arg, tick.time
-        turns.t_arrival[turn] = time
         if turn in turns.preloads:
             self._preload(turn, turns.preloads[turn], time)
         decision = self.router.decide(turn, time)
         node = decision.decode_node
         if not self._can_hold(turn, node, decision.prefill_node):
-            self._reject(turn)
+            self._reject(turn, time)
             return
-        self.router.book(turn, decision)
+        self.router.book(turn, decision, time)
         reach_s = time + float(self.spec.nodes[node].model.frontend.before_s(turns.prompt[turn]))
         target = self.decode[node]
         self.clock.at(reach_s, target.append if decision.arm is Arm.APPEND_D else target.request, turn, turn)
@@ -127,12 +149,13 @@ class Cluster:
             return False
         return prefill == node or self.prefill[prefill].pool.pages(prompt) <= self.prefill[prefill].pool.capacity
 
-    def _reject(self, turn: int) -> None:
+    def _reject(self, turn: int, time: float) -> None:
         turns = self.turns
         while True:
             turns.status[turn] = REJECTED
             self._close()
             if turns.last[turn]:
+                self._ended(time)
                 return
             turn += 1
 
@@ -161,8 +184,10 @@ class Cluster:
         turns.status[turn] = OK
         self.router.finished(turn)
         self._close()
-        if not turns.last[turn]:
-            done_s = time + self._after_s[turns.decode_node[turn]]
+        done_s = time + self._after_s[turns.decode_node[turn]]
+        if turns.last[turn]:
+            self._ended(done_s)
+        else:
             self.clock.at(done_s + turns.think[turn + 1], self._arrive, turn + 1, turn + 1)
 
 
@@ -173,6 +198,7 @@ def run_cluster(
     *,
     preloads: Mapping[int | str, Preload] | Preload | None = None,
     labels: Labels | None = None,
+    log: DecisionLog | None = None,
 ) -> Results:
     """Run conversations through a fleet.
 
@@ -182,6 +208,8 @@ def run_cluster(
         KV that first turns find in place, by conversation id, or the same for all.
     labels : Labels or None
         Names and limits that go into the results: run id, seed, SLO, provenance.
+    log : DecisionLog or None
+        Filled with every decision and what the other arm would have cost.
 
     Raises
     ------
@@ -191,7 +219,7 @@ def run_cluster(
         On Ctrl-C.
     """
     turns = Turns(conversations, preloads)
-    cluster = Cluster(spec, turns, policy)
+    cluster = Cluster(spec, turns, policy, log)
     known = labels or Labels()
     try:
         cluster.run()

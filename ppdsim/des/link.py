@@ -47,6 +47,10 @@ class Links:
             tokens += (1.0 - self._early) * max(piece.before - held, 0)
         return self._send(piece.turn, time, tokens, held)
 
+    def wait_s(self, node: int, now: float) -> float:
+        """Return for how long the link to `node` still carries what it was given [s]."""
+        return max(self._free_s[node] - now, 0.0)
+
     def join_s(self) -> float:
         """Return the time from the last KV byte to D's first token [s]."""
         return float(self._curve.after_s())

@@ -24,7 +24,7 @@ INTERRUPTED_NOTE = "interrupted: the unfinished turns were not simulated to thei
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labels:
-    """What results say beside the numbers; `outside` tells which turns lie outside the measured domain."""
+    """What results say beside the numbers: `outside` tells which turns the profile never saw, `decisions` the log."""
 
     run_id: str = "run"
     seed: int = 0
@@ -33,6 +33,7 @@ class Labels:
     outside: Callable[[Mapping[str, NDArray[Any]]], NDArray[np.bool_]] | None = None
     notes: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    decisions: Callable[[], Mapping[str, NDArray[Any]]] | None = None
 
 
 def to_results(
@@ -57,8 +58,9 @@ def to_results(
     start, end = _floats(turns.t_prefill_start), _floats(turns.t_prefill_end)
     handed = np.frombuffer(bytes(turns.handed), dtype=np.uint8) == 1
     reached = arrival + (before_fixed + before_token * prompt)
-    pages_wait = np.where(handed, _floats(turns.t_admitted) - reached, 0.0)
-    queue = np.maximum(pages_wait, 0.0) + (start - _floats(turns.t_ready))  # no negative rounding errors
+    # Before the engine may start: for pages on D, or at the front end.
+    early_wait = np.where(handed, _floats(turns.t_admitted), _floats(turns.t_ready)) - reached
+    queue = np.maximum(early_wait, 0.0) + (start - _floats(turns.t_ready))  # no negative rounding errors
     cached, on_prefill = _ints(turns.cached), _ints(turns.prefill_cached)
     if not spec.decode_radix:
         cached = np.where(handed, on_prefill, cached)
@@ -113,6 +115,7 @@ def to_results(
         interrupted=interrupted,
         notes=(*labels.notes, *([INTERRUPTED_NOTE] if interrupted else []), *_notes(spec, turns, decode)),
         provenance=labels.provenance,
+        decisions=None if labels.decisions is None else labels.decisions(),
     )
 
 

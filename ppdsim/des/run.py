@@ -16,7 +16,7 @@ from ppdsim.des.spec import DECODE_ROLES, ClusterSpec, NodeSpec
 from ppdsim.errors import WorkloadError
 from ppdsim.metrics import SloLimits
 from ppdsim.results import Results
-from ppdsim.routing import PolicyContext, build_policy
+from ppdsim.routing import DecisionLog, PolicyContext, build_policy
 from ppdsim.scenario import Scenario
 from ppdsim.types import Arm, Tag, Transport
 from ppdsim.workload import Conversation
@@ -30,7 +30,7 @@ KNOBS = (
 """Engine knobs that a scenario may set; `ClusterSpec` knows what they are otherwise."""
 
 
-def resolve(scenario: Scenario) -> tuple[ClusterSpec, tuple[profile.Profile, ...]]:
+def resolve(scenario: Scenario, *, seed: int = 0) -> tuple[ClusterSpec, tuple[profile.Profile, ...]]:
     """Return the fleet of a scenario, and the profile of each of its nodes.
 
     Raises
@@ -59,34 +59,61 @@ def resolve(scenario: Scenario) -> tuple[ClusterSpec, tuple[profile.Profile, ...
         transport=scenario.transport,
         decode_radix=scenario.decode_radix,
         per_step=scenario.per_step,
+        prefill_policy=scenario.routing.prefill_policy,
+        decode_policy=scenario.routing.decode_policy,
+        sticky_sessions=scenario.routing.sticky_sessions,
+        client_max_conversations=scenario.routing.client_max_conversations,
+        frontend_max_conversations=scenario.routing.frontend_max_conversations,
+        router_seed=seed,
         **knobs,
     )
     return spec, tuple(profiles)
 
 
-def simulate(scenario: Scenario, *, seed: int) -> Results:
+def simulate(
+    scenario: Scenario,
+    *,
+    seed: int,
+    decisions: bool = False,
+    plan: frozenset[tuple[str, int]] | None = None,
+) -> Results:
     """Run a scenario's workload through its fleet.
+
+    Parameters
+    ----------
+    decisions : bool
+        Log each decision with what the other arm would have cost.
+    plan : frozenset or None
+        What the policy ``oracle`` replays.
 
     Raises
     ------
     InputError
         If a profile, the policy, or the workload cannot be used; nothing has been simulated by then.
     """
-    spec, profiles = resolve(scenario)
+    spec, profiles = resolve(scenario, seed=seed)
     routing = scenario.routing
-    context = PolicyContext(model=spec.nodes[0].model, transport=spec.transport, gamma=routing.gamma)
+    context = PolicyContext(
+        model=spec.nodes[0].model,
+        transport=spec.transport,
+        gamma=routing.gamma,
+        itl_budget_s=scenario.slo.itl_max_s,
+        plan=plan,
+    )
     policy = build_policy(routing.policy, routing.parameters, context)
     rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
     conversations = list(scenario.build_workload().conversations(rng))
     if not conversations:
         raise WorkloadError(f"scenario '{scenario.name}': the workload has no conversation")
     _check_pools(spec, conversations)
+    log = DecisionLog([node.model for node in spec.nodes], spec.transport, routing.gamma) if decisions else None
     roles = Counter(node.role.value for node in spec.nodes)
     labels = Labels(
         run_id=f"{scenario.name}-{seed}",
         seed=seed,
         limits=SloLimits(ttft_s=scenario.slo.ttft_s, tpot_s=scenario.slo.tpot_s, itl_max_s=scenario.slo.itl_max_s),
         outside=lambda turns: outside_domain(turns, profiles),
+        decisions=None if log is None else log.columns,
         provenance={
             "ppdsim": __version__,
             "scenario": scenario.name,
@@ -102,7 +129,7 @@ def simulate(scenario: Scenario, *, seed: int) -> Results:
             "per_step": spec.per_step,
         },
     )
-    return run_cluster(spec, conversations, policy, labels=labels)
+    return run_cluster(spec, conversations, policy, labels=labels, log=log)
 
 
 def _check_pools(spec: ClusterSpec, conversations: Sequence[Conversation]) -> None:

@@ -55,6 +55,14 @@ class ClusterSpec:
         The scheduler launches one step ahead: an append that meets a running batch waits for one more step.
     residents, resident_context_tokens : int
         Streams that decode for ever on every decode node, and the constant KV of each [tokens].
+    prefill_policy, decode_policy : str or None
+        Load balancer of a role (`ppdsim.routing.balance`). None: the P with much of the prompt, else the least loaded.
+    sticky_sessions : bool
+        A conversation returns to the decode node that keeps its prefix.
+    client_max_conversations, frontend_max_conversations : int or None
+        Conversations under way at once: the client sends the next one when one has ended; the front end lets it wait.
+    router_seed : int
+        Seed of the load balancers' random picks.
     per_step : bool
         One event per engine step: slower, the same times; the oracle of the closed form.
     until_s : float
@@ -72,6 +80,12 @@ class ClusterSpec:
     overlap_schedule: bool = True
     residents: int = 0
     resident_context_tokens: int = 0
+    prefill_policy: str | None = None
+    decode_policy: str | None = None
+    sticky_sessions: bool = True
+    client_max_conversations: int | None = None
+    frontend_max_conversations: int | None = None
+    router_seed: int = 0
     per_step: bool = False
     until_s: float = math.inf
 

@@ -1,13 +1,15 @@
 """Routing policies: who prefills a turn, and where it decodes."""
 
 from ppdsim.routing.always import AlwaysD, AlwaysP
+from ppdsim.routing.balance import BALANCERS
 from ppdsim.routing.base import AbstractPolicy, Decision
 from ppdsim.routing.cost_aware import CostAware
-from ppdsim.routing.registry import POLICIES, PolicyContext, build_policy
+from ppdsim.routing.decision_log import DecisionLog
+from ppdsim.routing.registry import ORACLE, POLICIES, PolicyContext, build_policy
 from ppdsim.routing.threshold import Threshold
 from ppdsim.routing.view import NOWHERE, AbstractClusterView, Request
 
 __all__ = [
-    "NOWHERE", "POLICIES", "AbstractClusterView", "AbstractPolicy", "AlwaysD", "AlwaysP", "CostAware", "Decision",
-    "PolicyContext", "Request", "Threshold", "build_policy",
+    "BALANCERS", "NOWHERE", "ORACLE", "POLICIES", "AbstractClusterView", "AbstractPolicy", "AlwaysD", "AlwaysP",
+    "CostAware", "Decision", "DecisionLog", "PolicyContext", "Request", "Threshold", "build_policy",
 ]  # fmt: skip

@@ -6,68 +6,146 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from ppdsim.errors import ScenarioError, nearest
+from ppdsim.errors import ScenarioError
 from ppdsim.registry import Registry
 from ppdsim.routing.always import AlwaysD, AlwaysP
 from ppdsim.routing.base import AbstractPolicy
 from ppdsim.routing.cost_aware import CostAware
-from ppdsim.routing.threshold import DEFAULT_TOKENS, Threshold
+from ppdsim.routing.dynamo import EFF_ISL_RATIO_THRESHOLD, EFF_ISL_THRESHOLD, Dynamo, Rule
+from ppdsim.routing.oracle import Oracle
+from ppdsim.routing.parameters import Reader, Value
+from ppdsim.routing.ppd import Ppd
+from ppdsim.routing.slo_aware import ITL_BUDGET_S, SloAware
+from ppdsim.routing.threshold import (
+    DEFAULT_TOKENS,
+    LLM_D_TOKENS,
+    TENSORRT_LLM_TOKENS,
+    VLLM_PULL_TOKENS,
+    Threshold,
+)
 from ppdsim.turn import TurnModel
 from ppdsim.types import Transport
+from ppdsim.units import MS_PER_S
 
-Value: TypeAlias = bool | int | float | str
+ORACLE = "oracle"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyContext:
-    """What a policy may need beside its parameters: costs, the transport, and the price of a stalled stream-second."""
+    """What a policy may need beside its parameters.
+
+    Attributes
+    ----------
+    gamma : float
+        Price of a stalled stream-second, in seconds of TTFT.
+    itl_budget_s : float or None
+        The scenario's longest inter-token gap, if it has one [s].
+    plan : frozenset or None
+        The turns that the oracle appends, as (conversation id, turn), once a comparison knows them.
+    """
 
     model: TurnModel
     transport: Transport
     gamma: float
+    itl_budget_s: float | None = None
+    plan: frozenset[tuple[str, int]] | None = None
 
 
-PolicyBuilder: TypeAlias = Callable[[Mapping[str, Value], PolicyContext], AbstractPolicy]
+PolicyBuilder: TypeAlias = Callable[[Reader, PolicyContext], AbstractPolicy]
 
 
-def _always_p(parameters: Mapping[str, Value], context: PolicyContext) -> AbstractPolicy:
-    del context
-    _only(parameters, ())
+def _always_p(read: Reader, context: PolicyContext) -> AbstractPolicy:
+    del read, context
     return AlwaysP()
 
 
-def _always_d(parameters: Mapping[str, Value], context: PolicyContext) -> AbstractPolicy:
-    del context
-    _only(parameters, ())
+def _always_d(read: Reader, context: PolicyContext) -> AbstractPolicy:
+    del read, context
     return AlwaysD()
 
 
-def _threshold(parameters: Mapping[str, Value], context: PolicyContext) -> AbstractPolicy:
+def _threshold(read: Reader, context: PolicyContext) -> AbstractPolicy:
     del context
-    _only(parameters, ("threshold_tokens",))
-    tokens = parameters.get("threshold_tokens", DEFAULT_TOKENS)
-    if isinstance(tokens, bool) or not isinstance(tokens, int) or tokens < 0:
-        raise ScenarioError(f"routing.parameters.threshold_tokens: given {tokens!r}, expected a count of tokens from 0")
-    return Threshold(threshold_tokens=tokens)
+    return Threshold(threshold_tokens=read.tokens("threshold_tokens", DEFAULT_TOKENS))
 
 
-def _cost_aware(parameters: Mapping[str, Value], context: PolicyContext) -> AbstractPolicy:
-    _only(parameters, ())
+def _llm_d(read: Reader, context: PolicyContext) -> AbstractPolicy:
+    del context
+    tokens = read.tokens("nonCachedTokens", LLM_D_TOKENS)
+    return Threshold(threshold_tokens=tokens) if tokens else AlwaysD()  # 0 turns handing over off
+
+
+def _vllm_pull(read: Reader, context: PolicyContext) -> AbstractPolicy:
+    del context
+    return Threshold(threshold_tokens=read.tokens("kv_recompute_threshold", VLLM_PULL_TOKENS))
+
+
+def _tensorrt_llm(read: Reader, context: PolicyContext) -> AbstractPolicy:
+    del context
+    longest = read.tokens("max_local_prefill_length", TENSORRT_LLM_TOKENS)
+    return Threshold(threshold_tokens=longest + 1, needs_prefix=True)
+
+
+def _dynamo(read: Reader, context: PolicyContext) -> AbstractPolicy:
+    return Dynamo(
+        prefill_token_capacity=context.model.chunked_prefill_size,
+        rule=Rule(read.choice("policy", [rule.value for rule in Rule])),
+        eff_isl_threshold=read.tokens("eff_isl_threshold", EFF_ISL_THRESHOLD),
+        eff_isl_ratio_threshold=read.number("eff_isl_ratio_threshold", EFF_ISL_RATIO_THRESHOLD, at_most=1.0),
+        prefill_busy_threshold=read.optional("prefill_busy_threshold"),
+        decode_busy_threshold=read.optional("decode_busy_threshold"),
+    )
+
+
+def _ppd(read: Reader, context: PolicyContext) -> AbstractPolicy:
+    return Ppd(
+        model=context.model,
+        transport=context.transport,
+        bypass_threshold_tokens=read.tokens("bypass_threshold_tokens", DEFAULT_TOKENS),
+        w_ttft=read.number("w_ttft", 1.0),
+        w_tpot=read.number("w_tpot", 1.0),
+    )
+
+
+def _cost_aware(read: Reader, context: PolicyContext) -> AbstractPolicy:
+    del read
     return CostAware(model=context.model, transport=context.transport, gamma=context.gamma)
 
 
-def _only(parameters: Mapping[str, Value], valid: tuple[str, ...]) -> None:
-    for name in parameters:
-        if name not in valid:
-            expected = ", ".join(valid) if valid else "none"
-            raise ScenarioError(
-                f"routing.parameters: unknown parameter '{name}' (valid: {expected}){nearest(name, valid)}"
-            )
+def _slo_aware(read: Reader, context: PolicyContext) -> AbstractPolicy:
+    budget_s = ITL_BUDGET_S if context.itl_budget_s is None else context.itl_budget_s
+    return SloAware(
+        model=context.model,
+        transport=context.transport,
+        itl_budget_s=read.number("itl_budget_ms", budget_s * MS_PER_S) / MS_PER_S,
+        enable_mixed_chunk=read.flag("enable_mixed_chunk"),
+    )
+
+
+def _oracle(read: Reader, context: PolicyContext) -> AbstractPolicy:
+    del read
+    if context.plan is None:
+        raise ScenarioError(
+            f"policy '{ORACLE}' replays what a comparison found in hindsight; try ppdsim simulate SCENARIO --policy all"
+        )
+    return Oracle(plan=context.plan)
 
 
 POLICIES: Registry[PolicyBuilder] = Registry(
     "policy",
-    {"always-p": _always_p, "always-d": _always_d, "threshold": _threshold, "cost-aware": _cost_aware},
+    {
+        "always-p": _always_p,
+        "always-d": _always_d,
+        "threshold": _threshold,
+        "llm-d": _llm_d,
+        "vllm-pull": _vllm_pull,
+        "tensorrt-llm": _tensorrt_llm,
+        "dynamo": _dynamo,
+        "ppd": _ppd,
+        "cost-aware": _cost_aware,
+        "slo-aware": _slo_aware,
+        ORACLE: _oracle,
+    },
 )
 
 
@@ -81,4 +159,7 @@ def build_policy(name: str, parameters: Mapping[str, Value], context: PolicyCont
     ScenarioError
         If a parameter is unknown or malformed.
     """
-    return POLICIES[name](parameters, context)
+    read = Reader(parameters)
+    policy = POLICIES[name](read, context)
+    read.end()
+    return policy

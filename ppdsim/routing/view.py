@@ -65,5 +65,21 @@ class AbstractClusterView(abc.ABC):
         """Return an estimate of the KV that a decode step reads there: prompts on the node and residents [tokens]."""
 
     @abc.abstractmethod
+    def kv_pool_tokens(self, node: int) -> int:
+        """Return how much KV a node can hold [tokens]."""
+
+    @abc.abstractmethod
+    def waiting_tokens(self, node: int) -> int:
+        """Return the prompt tokens that were promised to a P, uncached there and not handed over yet [tokens]."""
+
+    @abc.abstractmethod
+    def turns_per_s(self, node: int) -> float:
+        """Return the rate at which turns came to a decode node of late [1/s]."""
+
+    @abc.abstractmethod
+    def link_wait_s(self, prefill: int, node: int) -> float:
+        """Return for how long the link from a P to a decode node still carries what it was given [s]."""
+
+    @abc.abstractmethod
     def wait_s(self, node: int) -> float:
         """Return an estimate of the wait before a forward of this turn would start there [s]."""

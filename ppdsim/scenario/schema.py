@@ -6,13 +6,14 @@ Engine knobs have the engine's own names. A value left out comes from the profil
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, PrivateAttr, field_validator, model_validator
 
 from ppdsim.errors import ScenarioError, nearest
-from ppdsim.routing import POLICIES
+from ppdsim.routing import BALANCERS, POLICIES
 from ppdsim.scenario.lengths import NonNegative, Positive
 from ppdsim.scenario.strict import Strict
 from ppdsim.scenario.workloads import WorkloadSpec
@@ -21,6 +22,12 @@ from ppdsim.units import MS_PER_S
 from ppdsim.workload import AbstractWorkload
 
 CacheRate = Annotated[float, Field(ge=0.0, lt=1.0, allow_inf_nan=False)]
+
+
+def _known(name: str, valid: Collection[str]) -> str:
+    if name not in valid:
+        raise ValueError(f"given '{name}', expected {', '.join(valid)}{nearest(name, valid)}")
+    return name
 
 
 class NodeGroup(Strict):
@@ -33,18 +40,26 @@ class NodeGroup(Strict):
 
 
 class Routing(Strict):
-    """Who prefills a turn: a policy by name, its parameters, and the price of a stalled stream-second (gamma)."""
+    """Who prefills a turn, which node of a role takes it, and how many conversations are under way at once."""
 
     policy: str
     parameters: dict[str, bool | int | float | str] = Field(default_factory=dict)
     gamma: NonNegative = 1.0
+    prefill_policy: str | None = None
+    decode_policy: str | None = None
+    sticky_sessions: bool = True
+    client_max_conversations: PositiveInt | None = None
+    frontend_max_conversations: PositiveInt | None = None
 
     @field_validator("policy")
     @classmethod
     def _is_registered(cls, policy: str) -> str:
-        if policy not in POLICIES:
-            raise ValueError(f"given '{policy}', expected {', '.join(POLICIES)}{nearest(policy, POLICIES)}")
-        return policy
+        return _known(policy, POLICIES)
+
+    @field_validator("prefill_policy", "decode_policy")
+    @classmethod
+    def _balances(cls, policy: str | None) -> str | None:
+        return None if policy is None else _known(policy, BALANCERS)
 
 
 class Slo(Strict):

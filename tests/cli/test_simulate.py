@@ -117,3 +117,54 @@ def test_ctrl_c_keeps_the_turns_that_had_ended(trace: Path, tmp_path: Path, caps
     summary = json.loads((tmp_path / "out" / "interrupted" / "summary.json").read_text())
     assert any(note.startswith("interrupted") for note in summary["notes"])
     assert capsys.readouterr().err.splitlines()[-1] == "error: interrupted"
+
+
+def test_decisions_are_a_file_of_their_own(trace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "why.csv"
+    how = ["--trace", str(trace), "-o", str(tmp_path / "out"), "--decisions", str(path)]
+    assert run(["simulate", "one-pair", *how]) == 0
+    with path.open(newline="") as file:
+        found = list(csv.DictReader(file))
+    assert [row["policy"] for row in found] == ["always-p"] * 3
+    assert sum(row["choice"] == "true" for row in found) == 1
+    printed = capsys.readouterr()
+    assert "REGRET" in printed.out
+    assert printed.err.endswith(f"wrote {path}\n")
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["regret"]["choices"] == 1
+
+
+def test_several_policies_are_compared(trace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    how = ["--trace", str(trace), "-o", str(out), "--policy", "always-d", "--policy", "always-p"]
+    assert run(["simulate", "one-pair", *how, "--decisions", str(tmp_path / "d.csv")]) == 0
+    saved = json.loads((out / "policies.json").read_text())
+    assert {row["policy"] for row in saved["policies"]} == {"always-p", "always-d"}
+    assert {path.name for path in out.iterdir()} == {"always-p", "always-d", "policies.json"}
+    assert {row["policy"] for row in csv.DictReader((tmp_path / "d.csv").read_text().splitlines())} == {
+        "always-p",
+        "always-d",
+    }
+    assert "regret" in capsys.readouterr().out
+    assert run(["simulate", "one-pair", *how, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == saved
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        (["--policy", "oracle"], "--policy all"),
+        (["--policy", "always-p", "--policy", "alwaysd"], "did you mean 'always-d'"),
+        (["--decisions", "."], "expected a file"),
+        (["--set", "routing.decode_policy=randm"], "did you mean 'random'"),
+        (["--set", "routing.client_max_conversations=0"], "client_max_conversations"),
+    ],
+)
+def test_wrong_policies_and_targets_end_before_anything_is_written(
+    how, message, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run(["simulate", "one-pair", "-o", str(out), *how]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not out.exists()

@@ -8,7 +8,7 @@ from des.costs import cost_model, fleet, talk
 from hypothesis import strategies as st
 
 from ppdsim.des.spec import ClusterSpec, Preload
-from ppdsim.routing import AlwaysD, AlwaysP, CostAware, Threshold
+from ppdsim.routing import BALANCERS, POLICIES, PolicyContext, build_policy
 from ppdsim.routing.base import AbstractPolicy
 from ppdsim.turn import TurnModel
 from ppdsim.types import Transport
@@ -31,9 +31,23 @@ def _draw_fleet(draw: Any, model: TurnModel, pools: tuple[int, ...]) -> tuple[Cl
         resident_context_tokens=40,
         max_running_requests=draw(st.sampled_from([3, 100, 2048])),
         max_prefill_tokens=draw(st.sampled_from([64, 16_384])),
+        **(_draw_balancing(draw) if draw(st.integers(0, 3)) == 3 else {}),
     )
-    cost_aware = CostAware(model=model, transport=Transport.TCP, gamma=1.0)
-    return spec, draw(st.sampled_from([AlwaysP(), AlwaysD(), Threshold(threshold_tokens=60), cost_aware]))
+    context = PolicyContext(model=model, transport=Transport.TCP, gamma=1.0, plan=frozenset({("1", 1), ("0", 2)}))
+    name = draw(st.sampled_from([*POLICIES]))
+    parameters = {"threshold_tokens": 60} if name == "threshold" else {}
+    return spec, build_policy(name, parameters, context)
+
+
+def _draw_balancing(draw: Any) -> dict[str, Any]:
+    """Draw how nodes of a role are picked; caps thin the load out, so most scenes have none of this."""
+    return {
+        "prefill_policy": draw(st.sampled_from([None, *BALANCERS])),
+        "decode_policy": draw(st.sampled_from([None, *BALANCERS])),
+        "sticky_sessions": draw(st.booleans()),
+        "client_max_conversations": draw(st.sampled_from([None, None, 2])),
+        "frontend_max_conversations": draw(st.sampled_from([None, None, 3])),
+    }
 
 
 def _draw_model(draw: Any) -> TurnModel:

@@ -69,7 +69,7 @@ def test_a_promise_is_the_work_that_the_node_would_have_now():
     cluster = Cluster(fleet("U", MODEL, until_s=50.0), Turns([talk("a", 0.0, (100, 30), (40, 2, 99.0))]), AlwaysP())
     cluster.run()
     assert cluster.decode[0].backlog.wait_s(50.0) == 0.0
-    cluster.router.book(1, cluster.router.decide(1, 50.0))
+    cluster.router.book(1, cluster.router.decide(1, 50.0), 50.0)
     # A prompt of 100 + 30 + 40, of which 129 // 16 pages are here.
     assert cluster.decode[0].backlog.wait_s(50.0) == MODEL.prefill.seconds(170 - 128, 128, 512)
 

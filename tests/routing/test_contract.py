@@ -6,21 +6,31 @@ from dataclasses import fields, replace
 
 import pytest
 from des.costs import cost_model, fleet, talk
+from hypothesis import given
+from hypothesis import strategies as st
+from routing.views import View, request
 
 from ppdsim.des.cluster import run_cluster
 from ppdsim.errors import ScenarioError
 from ppdsim.routing import POLICIES, PolicyContext, build_policy
 from ppdsim.routing.base import AbstractPolicy
 from ppdsim.routing.view import AbstractClusterView, Request
-from ppdsim.types import Arm, NodeRole, Transport
+from ppdsim.types import Arm, Transport
 
 MODEL = cost_model()
-CONTEXT = PolicyContext(model=MODEL, transport=Transport.TCP, gamma=1.0)
-PARAMETERS: dict[str, dict[str, int]] = {
+CONTEXT = PolicyContext(model=MODEL, transport=Transport.TCP, gamma=1.0, plan=frozenset({("a", 1), ("3", 0)}))
+PARAMETERS: dict[str, dict[str, bool | int | float | str]] = {
     "always-p": {},
     "always-d": {},
     "threshold": {"threshold_tokens": 60},
+    "llm-d": {},
+    "vllm-pull": {},
+    "tensorrt-llm": {},
+    "dynamo": {"policy": "isl_or_load", "prefill_busy_threshold": 0.5, "decode_busy_threshold": 0.9},
+    "ppd": {"bypass_threshold_tokens": 100, "w_tpot": 2},
     "cost-aware": {},
+    "slo-aware": {"itl_budget_ms": 50, "enable_mixed_chunk": True},
+    "oracle": {},
 }
 """One case a policy; a new policy adds a line."""
 
@@ -28,54 +38,6 @@ PARAMETERS: dict[str, dict[str, int]] = {
 @pytest.fixture(params=list(POLICIES))
 def policy(request) -> AbstractPolicy:
     return build_policy(request.param, PARAMETERS[request.param], CONTEXT)
-
-
-class View(AbstractClusterView):
-    """A fleet of one P (0) and one pD (1) that says the same whenever it is asked."""
-
-    def __init__(
-        self,
-        *,
-        cached: int = 0,
-        on_p: int = 0,
-        streams: int = 0,
-        wait_s: float = 0.0,
-        wait_on_p_s: float = 0.0,
-        arm: Arm = Arm.P_FULL,
-    ) -> None:
-        self._cached, self._streams, self._waits_s, self._arm = (on_p, cached), streams, (wait_on_p_s, wait_s), arm
-
-    @property
-    def handoff_arm(self) -> Arm:
-        return self._arm
-
-    def role(self, node: int) -> NodeRole:
-        return (NodeRole.P, NodeRole.PD)[node]
-
-    def home(self) -> int:
-        return 1
-
-    def least_loaded_decode(self) -> int:
-        return 1
-
-    def best_prefill(self) -> int:
-        return 0
-
-    def cached_tokens(self, node: int) -> int:
-        return self._cached[node]
-
-    def streams(self, node: int) -> int:
-        return self._streams
-
-    def context_tokens(self, node: int) -> int:
-        return 1000 * self._streams
-
-    def wait_s(self, node: int) -> float:
-        return self._waits_s[node]
-
-
-def request(prompt: int, turn: int = 1) -> Request:
-    return Request(conversation_id="a", turn=turn, prompt_tokens=prompt, may_append=turn > 0)
 
 
 def test_every_policy_has_a_case():
@@ -97,6 +59,39 @@ def test_a_decision_is_one_that_the_fleet_can_carry_out(policy):
 
 def test_a_first_turn_is_prefilled_by_p(policy):
     assert policy.decide(request(1000, turn=0), View(cached=0)).arm is Arm.P_FULL
+
+
+@given(
+    prompt=st.integers(1, 100_000),
+    share=st.floats(0, 1),
+    on_p=st.floats(0, 1),
+    streams=st.integers(0, 256),
+    waits=st.tuples(st.floats(0, 10), st.floats(0, 10), st.floats(0, 10)),
+    waiting=st.integers(0, 100_000),
+    rate=st.floats(0, 100),
+    arm=st.sampled_from([Arm.P_FULL, Arm.P_DELTA]),
+    turn=st.integers(0, 3),
+)
+@pytest.mark.parametrize("name", POLICIES)
+def test_every_view_gets_a_legal_decision(name, prompt, share, on_p, streams, waits, waiting, rate, arm, turn):
+    # The last token of a prompt is always computed.
+    cached, cached_p = int(share * (prompt - 1)), int(on_p * (prompt - 1))
+    view = View(
+        cached=cached,
+        on_p=cached_p,
+        streams=streams,
+        wait_s=waits[0],
+        wait_on_p_s=waits[1],
+        link_wait_s=waits[2],
+        waiting_tokens=waiting,
+        turns_per_s=rate,
+        arm=arm,
+    )
+    chooses = build_policy(name, PARAMETERS[name], CONTEXT)
+    found = chooses.decide(request(prompt, turn), view)
+    assert (found.arm, found.prefill_node, found.decode_node) in ((Arm.APPEND_D, 1, 1), (arm, 0, 1))
+    assert turn > 0 or found.arm is arm
+    assert chooses.decide(request(prompt, turn), view) == found
 
 
 def test_nothing_that_a_policy_may_see_tells_the_length_of_the_answer():
@@ -166,8 +161,22 @@ def test_costs_are_compared_to_the_last_millisecond(arm, on_p, new, streams, gam
         ("threshold", {"treshold_tokens": 3}, "did you mean 'threshold_tokens'"),
         ("threshold", {"threshold_tokens": -1}, "expected a count of tokens"),
         ("threshold", {"threshold_tokens": 1.5}, "given 1.5"),
+        ("threshold", {"threshold_tokens": True}, "given True"),
+        ("llm-d", {"threshold_tokens": 3}, r"unknown parameter 'threshold_tokens' \(valid: nonCachedTokens\)"),
+        ("dynamo", {"policy": "isl_bound"}, "did you mean 'isl_bounding'"),
+        ("dynamo", {"eff_isl_ratio_threshold": 1.5}, "given 1.5, expected a number from 0 to 1"),
+        ("dynamo", {"decode_busy_threshold": -1}, "routing.parameters.decode_busy_threshold: given -1"),
+        ("ppd", {"w_ttft": "much"}, "w_ttft: given 'much', expected a number from 0"),
+        ("ppd", {"w_ttft": float("inf")}, "w_ttft: given inf"),
+        ("slo-aware", {"itl_budget_ms": float("nan")}, "itl_budget_ms: given nan"),
+        ("slo-aware", {"enable_mixed_chunk": 1}, "given 1, expected true or false"),
     ],
 )
 def test_wrong_parameters_are_named(name, parameters, message):
     with pytest.raises(ScenarioError, match=message):
         build_policy(name, parameters, CONTEXT)
+
+
+def test_the_oracle_needs_a_comparison():
+    with pytest.raises(ScenarioError, match="--policy all"):
+        build_policy("oracle", {}, replace(CONTEXT, plan=None))

@@ -1,0 +1,147 @@
+"""All policies on one scenario with common random numbers, and what each costs beyond a plan made in hindsight.
+
+::
+
+    J(run)  = sum over turns of TTFT + gamma x stall of the others       by what happened, not by an estimate
+    regret  = J(policy) - J(oracle)                                      over the turns that ended in every run
+
+Every run has the same conversations: arrivals, lengths and think times come from the seed alone. The oracle looks back
+on whole runs: those of the policies asked for, and of the cost-aware rule at other prices of a stall, which stand for
+the delay that a turn gives to turns behind it and that no router knows beforehand. The cheapest one's plan is replayed.
+So no regret is negative; it is the best plan found, not the best there is, and regret is a lower bound. Plans that
+choose each turn's arm by what it cost in other runs were tried and are worse: queues move with the other turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppdsim.des.run import simulate
+from ppdsim.metrics import STABLE
+from ppdsim.results import Results
+from ppdsim.routing import ORACLE, POLICIES
+from ppdsim.scenario import Scenario
+from ppdsim.types import Arm
+from ppdsim.units import MS_PER_S
+
+CHEAPEST = "cost-aware"
+PRICES = (0.25, 0.5, 0.7, 1.4, 2.0, 4.0)
+"""Prices that the oracle tries, as multiples of the scenario's gamma [1]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """One policy of a comparison: its run, and per turn what it cost and what the oracle would have saved [s]."""
+
+    policy: str
+    results: Results
+    j_s: float
+    regret_s: float
+
+    def row(self) -> dict[str, Any]:
+        """Return the policy's line of the table, ready for JSON (seconds)."""
+        summary = self.results.summary()
+        return {
+            "policy": self.policy,
+            "label": summary["label"],
+            "j_s": self.j_s,
+            "regret_s": self.regret_s,
+            "regret_at_the_moment_s": None if summary["regret"] is None else summary["regret"]["mean_s"],
+            "ttft_mean_s": summary["ttft_s"]["mean"],
+            "ttft_p99_s": summary["ttft_s"]["p99"],
+            "itl_p99_s": summary["itl_s"]["p99"],
+            "attainment": summary["goodput"]["attainment"],
+            "appended": summary["arms"].get(Arm.APPEND_D.value, 0.0),
+        }
+
+
+def expand(names: Sequence[str]) -> tuple[str, ...]:
+    """Return policy names once each, ``all`` as every registered one; the oracle comes last.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such policy.
+    """
+    found = dict.fromkeys(policy for name in names for policy in (POLICIES if name == "all" else (name,)))
+    for name in found:
+        _ = POLICIES[name]
+    return tuple(sorted(found, key=lambda name: name == ORACLE))
+
+
+def compare(
+    scenario: Scenario, policies: Sequence[str], *, seed: int, progress: Callable[[int, int], None] | None = None
+) -> tuple[Compared, ...]:
+    """Run policies on one scenario and return them with their regret, cheapest first.
+
+    A policy has the scenario's ``routing.parameters`` where it is the scenario's own, else its defaults. The oracle is
+    always found, and listed where it is asked for.
+    """
+    asked = expand(policies)
+    names = [name for name in asked if name != ORACLE]
+    gamma = scenario.routing.gamma
+    queries = [(name, gamma) for name in names] + [(CHEAPEST, price * gamma) for price in PRICES]
+    tried: list[Results] = []
+    for name, price in queries:
+        tried.append(simulate(_with(scenario, name, price), seed=seed, decisions=price == gamma))
+        if progress is not None:
+            progress(len(tried), len(queries))
+    ended = np.logical_and.reduce([run.turns["status"] == "ok" for run in tried])
+    costs = [_mean_j_s(run.turns, ended, gamma) for run in tried]
+    best = int(np.argmin(costs))
+    runs = dict(zip(names, tried, strict=False))
+    if ORACLE in asked:
+        plan = _plan(tried[best].turns)
+        runs[ORACLE] = simulate(_with(scenario, ORACLE, gamma), seed=seed, decisions=True, plan=plan)
+    rows = [
+        Compared(policy=name, results=run, j_s=cost, regret_s=cost - costs[best])
+        for name, run in runs.items()
+        for cost in (_mean_j_s(run.turns, ended, gamma),)
+    ]
+    return tuple(sorted(rows, key=lambda row: (row.j_s, row.policy != ORACLE)))
+
+
+def table(compared: Sequence[Compared]) -> str:
+    """Return the comparison as text, in milliseconds."""
+    heads = ("J", "regret", "then", "TTFT", "TTFT p99", "ITL p99")
+    lines = [f"{'policy':14}{''.join(f'{head:>10}' for head in heads)}{'SLO met':>9}{'appended':>10}"]
+    for row in (each.row() for each in compared):
+        times = (
+            row[key] for key in ("j_s", "regret_s", "regret_at_the_moment_s", "ttft_mean_s", "ttft_p99_s", "itl_p99_s")
+        )
+        shares = "".join(
+            f"{'-' if share is None else format(share, '.1%'):>{width}}"
+            for share, width in ((row["attainment"], 9), (row["appended"], 10))
+        )
+        shown = "".join(f"{'-' if time is None else format(time * MS_PER_S, '.1f'):>10}" for time in times)
+        lines.append(f"{row['policy']:14}{shown}{shares}" + ("" if row["label"] == STABLE else f"   {row['label']}"))
+    lines.append(
+        "ms; J = TTFT + gamma x stall, a turn; regret: J beyond the oracle's, the best plan found in hindsight;"
+    )
+    lines.append("then: J of a choice beyond the cheaper arm, by the estimates at that moment")
+    return "\n".join(lines)
+
+
+def _with(scenario: Scenario, policy: str, gamma: float) -> Scenario:
+    own = scenario.routing
+    parameters = own.parameters if policy == own.policy else {}
+    routing = own.model_copy(update={"policy": policy, "parameters": parameters, "gamma": gamma})
+    return scenario.model_copy(update={"routing": routing})
+
+
+def _mean_j_s(turns: Mapping[str, NDArray[Any]], ended: NDArray[np.bool_], gamma: float) -> float:
+    """Return J a turn over the turns that ended in every run [s]."""
+    cost = turns["ttft_s"] + gamma * turns["resident_stall_s"]
+    return float(np.mean(cost[ended])) if ended.any() else 0.0
+
+
+def _plan(turns: Mapping[str, NDArray[Any]]) -> frozenset[tuple[str, int]]:
+    """Return the turns that a run appended."""
+    appended = turns["arm"] == Arm.APPEND_D.value
+    ids, numbers = turns["conversation_id"][appended].tolist(), turns["turn"][appended].tolist()
+    return frozenset((str(conversation), number) for conversation, number in zip(ids, numbers, strict=True))

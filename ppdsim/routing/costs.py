@@ -1,0 +1,67 @@
+"""What each arm of a turn would cost at the moment of a decision: TTFT, stall, and J.
+
+::
+
+    append-d:  TTFT = W_D + TTFT(append-d) + 1.5 T_step     stall = N S_D
+    p-*:       TTFT = W_P + TTFT(p-*)      + 1.0 T_step     stall = N S_P        J = TTFT + gamma stall
+
+N streams decode on the node now. W are the router's estimates: work in progress and promised, and for a hand-off the
+KV that the link still has to carry; on a busy decode node also the step in progress (half of one on average) and, for
+an append, the one queued behind it. It does not know the delay that this turn gives to turns behind it, nor how long
+the streams will live.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ppdsim.routing.view import AbstractClusterView, Request
+from ppdsim.turn import TurnModel
+from ppdsim.types import Arm, Transport
+
+STEPS_BEFORE_APPEND = 1.5
+"""Decode steps that an append waits on average for a running batch: half of one, and the one queued behind it [1]."""
+STEPS_BEFORE_JOIN = 1.0
+"""Decode steps that a hand-off waits on average: half of one until D allocates, half until its KV may join [1]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmCost:
+    """TTFT [s], and what the node's streams lose to the turn, added up [stream-seconds]."""
+
+    ttft_s: float
+    stall_s: float
+
+    def j_s(self, gamma: float) -> float:
+        """Return J at the price `gamma` of a stalled stream-second [s]."""
+        return self.ttft_s + gamma * self.stall_s
+
+
+def append_cost(model: TurnModel, request: Request, view: AbstractClusterView, node: int) -> ArmCost:
+    """Return the cost of a prefill on the decode node itself."""
+    held, streams = view.cached_tokens(node), view.streams(node)
+    new = request.prompt_tokens - held
+    ttft_s = view.wait_s(node) + float(model.append_ttft_s(held, new))
+    if not streams:
+        return ArmCost(ttft_s=ttft_s, stall_s=0.0)
+    context = view.context_tokens(node)
+    step_s = float(model.decode.step_s(streams, context))
+    stall_s = streams * float(model.stall_s(Arm.APPEND_D, held, new, streams, context / streams))
+    return ArmCost(ttft_s=ttft_s + STEPS_BEFORE_APPEND * step_s, stall_s=stall_s)
+
+
+def handoff_cost(
+    model: TurnModel, transport: Transport, request: Request, view: AbstractClusterView, node: int, prefill: int
+) -> ArmCost:
+    """Return the cost of a prefill on the P `prefill` and a hand-off to `node`."""
+    held, streams, arm = view.cached_tokens(node), view.streams(node), view.handoff_arm
+    new, on_p = request.prompt_tokens - held, view.cached_tokens(prefill)
+    # Forward and link work side by side, so a turn waits for the busier of the two.
+    wait_s = max(view.wait_s(prefill), view.link_wait_s(prefill, node))
+    ttft_s = wait_s + float(model.handoff_ttft_s(arm, transport, held, new, on_p))
+    if not streams:
+        return ArmCost(ttft_s=ttft_s, stall_s=0.0)
+    context = view.context_tokens(node)
+    step_s = float(model.decode.step_s(streams, context))
+    stall_s = streams * float(model.stall_s(arm, held, new, streams, context / streams))
+    return ArmCost(ttft_s=ttft_s + STEPS_BEFORE_JOIN * step_s, stall_s=stall_s)

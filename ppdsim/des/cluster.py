@@ -4,7 +4,8 @@ A turn arrives at t0; the policy decides at once. The request reaches its nodes 
 client sees each token `frontend.after_s` after the engine emits it. A hand-off: D pre-allocates (FIFO),
 `handoff.before_s` later the turn is in P's queue, its KV crosses the link, `handoff.after_s` after the last byte it may
 join the batch. The next turn of a conversation arrives its think time after the client has the last token. Turns that
-no pool can ever hold are rejected on arrival, and their conversation ends.
+no pool can ever hold are rejected on arrival, and hand-offs that wait too long for pages time out; with either their
+conversation ends.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ppdsim.des.recorder import Labels, to_results
 from ppdsim.des.router import Router
 from ppdsim.des.spec import ClusterSpec, Preload
 from ppdsim.des.stepped_node import SteppedNode
-from ppdsim.des.turns import OK, REJECTED, Turns
+from ppdsim.des.turns import OK, REJECTED, TIMED_OUT, Turns
 from ppdsim.results import Results
 from ppdsim.routing.base import AbstractPolicy
 from ppdsim.types import Arm, NodeRole
@@ -60,7 +61,7 @@ class Cluster:
             if node.role is NodeRole.P
         }
         self.decode: dict[int, AbstractDecodeNode] = {
-            i: final(turns, self.clock, spec, i, self._allocated, self._finished)
+            i: final(turns, self.clock, spec, i, self._allocated, self._finished, self._timed_out)
             for i, node in enumerate(spec.nodes)
             if node.role is not NodeRole.P
         }
@@ -154,6 +155,17 @@ class Cluster:
         self.prefill[turns.prefill_node[turn]].transferred(turn, tick.time)
         self.router.transferred(turn)
         self.decode[turns.decode_node[turn]].arrive(turn, tick.time)
+
+    def _timed_out(self, turn: int) -> None:
+        """End a hand-off that D has not given its pages in time, and with it its conversation."""
+        turns = self.turns
+        self.prefill[turns.prefill_node[turn]].backlog.forget(turn)
+        self.router.transferred(turn)
+        self.router.finished(turn)
+        turns.status[turn] = TIMED_OUT
+        self._close()
+        if not turns.last[turn]:
+            self._reject(turn + 1)
 
     def _finished(self, turn: int, time: float) -> None:
         turns = self.turns

@@ -30,6 +30,8 @@ def _draw_fleet(draw: Any, model: TurnModel, pools: tuple[int, ...]) -> tuple[Cl
         residents=draw(st.sampled_from([0, 0, 3])) if len(roles) <= 4 else 0,
         resident_context_tokens=40,
         max_running_requests=draw(st.sampled_from([3, 100, 2048])),
+        disaggregation_decode_extra_slots=draw(st.sampled_from([None, 0, 2])),
+        bootstrap_timeout_s=draw(st.sampled_from([0.0625, 0.25, 300.0])),
         max_prefill_tokens=draw(st.sampled_from([64, 16_384])),
     )
     cost_aware = CostAware(model=model, transport=Transport.TCP, gamma=1.0)

@@ -1,4 +1,4 @@
-"""Six timelines worked out by hand; the closed form and the step-by-step simulation both have to give them.
+"""Timelines worked out by hand; the closed form and the step-by-step simulation both have to give them.
 
 Costs, unless one says otherwise: a forward takes 10 ms and 0.1 ms a new token (new tokens are padded to the captured
 sizes 64, 80, 128, 256), a decode step 10 ms, and 1 ms more on a node that takes hand-offs. A hand-off has a handshake
@@ -195,3 +195,56 @@ def test_a_stream_that_memory_does_not_hold_waits_until_another_ends(per_step):
     np.testing.assert_allclose(last, [122.8, 144.4, 144.4], rtol=1e-9)
     np.testing.assert_allclose(worst, [26.4, 91.6, 10.0], rtol=1e-9)
     assert results.notes == ("1 retractions: a KV pool ran out of pages while decoding",)
+
+
+@pytest.mark.parametrize(
+    ("extra_slots", "first_b"),
+    [
+        (1, 148.8),  # B's KV is there since 119.4, and its place in the batch is free when A ends
+        (0, 204.2),  # B gets its pages when A ends: handshake 5, forward 22.8, wire 25.6, join 2
+    ],
+)
+def test_a_hand_off_without_a_running_slot_waits_in_transfer_or_for_its_pages(per_step, extra_slots, first_b):
+    """One P and one D that runs one request at once.
+
+    A (256 new, 6 out) arrives at 0: first token 93.8, then five steps of 11: ends at 148.8.
+    B (128 new, 2 out) arrives at 1. With an extra slot it is transferred meanwhile (119.4, as above).
+    """
+    spec = fleet(
+        "P D",
+        MODEL,
+        overlap_schedule=False,
+        per_step=per_step,
+        max_running_requests=1,
+        disaggregation_decode_extra_slots=extra_slots,
+    )
+    results = run_cluster(spec, [talk("a", 0.0, (256, 6)), talk("b", 0.001, (128, 2))], AlwaysP())
+    first, last = columns(results, "t_first_token_s", "t_last_token_s")
+    np.testing.assert_allclose(first, [93.8, first_b], rtol=1e-9)
+    np.testing.assert_allclose(last, [148.8, first_b + 11.0], rtol=1e-9)
+
+
+def test_a_hand_off_that_waits_too_long_for_pages_fails_and_frees_the_queue(per_step):
+    """One P and one D of 20 pages; a hand-off waits 50 for its pages at most.
+
+    A (256 new, 4 out) takes 16 pages at 0: first token 93.8, end 126.8.
+    B (128 new, then another turn) asks for 8 pages at 1, which are not there: it fails at 51, and its second turn with
+        it. Nobody overtakes it until then.
+    C (16 new, 2 out) asks for one page at 20 and gets it at 51, while A is in transfer: P has it at 56, forward
+        10 + 1.6 -> 67.6, the link is free at 91.8, wire 3.2 -> 95, may join at 97; A's step ends at 104.8 = first.
+    """
+    spec = fleet(
+        "P D",
+        MODEL,
+        pool=320,
+        overlap_schedule=False,
+        per_step=per_step,
+        num_reserved_decode_tokens=0,
+        bootstrap_timeout_s=0.050,
+    )
+    talks = [talk("a", 0.0, (256, 4)), talk("b", 0.001, (128, 2), (16, 2)), talk("c", 0.020, (16, 2))]
+    results = run_cluster(spec, talks, AlwaysP())
+    assert results.turns["status"].tolist() == ["ok", "timed_out", "rejected", "ok"]
+    first, last = columns(results, "t_first_token_s", "t_last_token_s")
+    np.testing.assert_allclose(first, [93.8, np.nan, np.nan, 104.8], rtol=1e-9)
+    np.testing.assert_allclose(last, [126.8, np.nan, np.nan, 115.8], rtol=1e-9)

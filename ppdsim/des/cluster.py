@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from ppdsim.des.clock import Clock, Tick
 from ppdsim.des.closed_form_node import ClosedFormNode
 from ppdsim.des.decode_node import AbstractDecodeNode
+from ppdsim.des.nic import SharedNic
 from ppdsim.des.prefill_node import PrefillNode
 from ppdsim.des.recorder import Labels, to_results
 from ppdsim.des.router import Router
@@ -55,8 +56,9 @@ class Cluster:
         # Every turn may cause some ten events, and all turns may come at once.
         self.clock = Clock(limit_per_instant=1_000 + 20 * turns.count)
         final = SteppedNode if spec.per_step else ClosedFormNode
+        nics = {node.nic: SharedNic(self.clock) for node in spec.nodes if node.nic is not None}
         self.prefill = {
-            i: PrefillNode(turns, self.clock, spec, i, self._kv_arrived)
+            i: PrefillNode(turns, self.clock, spec, i, self._kv_arrived, None if node.nic is None else nics[node.nic])
             for i, node in enumerate(spec.nodes)
             if node.role is NodeRole.P
         }

@@ -54,6 +54,7 @@ def resolve(scenario: Scenario) -> tuple[ClusterSpec, tuple[profile.Profile, ...
             role=group.role,
             model=model if scenario.sends_prefix_early else model.without_early_send(),
             kv_pool_tokens=group.kv_pool_tokens or found.kv_pool_tokens,
+            nic=group.nic,
         )
         nodes += [node] * group.count
         profiles += [found] * group.count

@@ -23,11 +23,15 @@ EXTRA_SLOTS_UP_TO = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeSpec:
-    """One machine: what it does, what its work costs, how much KV it holds [tokens]."""
+    """One machine: what it does, what its work costs, how much KV it holds [tokens].
+
+    P nodes with the same `nic` send through one NIC; without one, every pair of a P and a D has a link of its own.
+    """
 
     role: NodeRole
     model: TurnModel
     kv_pool_tokens: int
+    nic: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

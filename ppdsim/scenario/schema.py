@@ -31,6 +31,13 @@ class NodeGroup(Strict):
     count: PositiveInt
     kv_pool_tokens: PositiveInt | None = None
     profile: str | None = None
+    nic: str | None = None
+
+    @model_validator(mode="after")
+    def _only_p_sends(self) -> NodeGroup:
+        if self.nic is not None and self.role is not NodeRole.P:
+            raise ValueError(f"nic: a {self.role.value} node sends no KV; only P nodes name a NIC")
+        return self
 
 
 class Routing(Strict):

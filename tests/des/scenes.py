@@ -24,6 +24,7 @@ def _draw_fleet(draw: Any, model: TurnModel, pools: tuple[int, ...]) -> tuple[Cl
         roles,
         model,
         pool=draw(st.sampled_from(pools)),
+        nic=draw(st.sampled_from([None, "one"])),
         decode_radix=draw(st.booleans()),
         num_reserved_decode_tokens=draw(st.sampled_from([0, 16, 64])),
         overlap_schedule=draw(st.booleans()),

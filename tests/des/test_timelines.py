@@ -248,3 +248,22 @@ def test_a_hand_off_that_waits_too_long_for_pages_fails_and_frees_the_queue(per_
     first, last = columns(results, "t_first_token_s", "t_last_token_s")
     np.testing.assert_allclose(first, [93.8, np.nan, np.nan, 104.8], rtol=1e-9)
     np.testing.assert_allclose(last, [126.8, np.nan, np.nan, 115.8], rtol=1e-9)
+
+
+def test_two_prefill_nodes_on_one_nic_share_it_while_both_send(per_step):
+    """Two P on one NIC and two D.
+
+    A (256 new, 2 out) arrives at 0: one P has it at 5, forward 35.6 -> 40.6, wire 51.2 if it were alone.
+    B (128 new, 2 out) arrives at 1: the other P has it at 6, forward 22.8 -> 28.8, wire 25.6 if it were alone.
+    B is alone until 40.6 and has 25.6 - 11.8 = 13.8 left; both at half speed until 40.6 + 2 x 13.8 = 68.2, when B is
+        there: first token 70.2. A has 51.2 - 13.8 = 37.4 left, alone -> 105.6, first token 107.6.
+    """
+    spec = fleet("P P D D", MODEL, nic="one", overlap_schedule=False, per_step=per_step)
+    results = run_cluster(spec, [talk("a", 0.0, (256, 2)), talk("b", 0.001, (128, 2))], AlwaysP())
+    first, last, wire, exposed = columns(
+        results, "t_first_token_s", "t_last_token_s", "kv_transfer_s", "kv_transfer_exposed_s"
+    )
+    np.testing.assert_allclose(first, [107.6, 70.2], rtol=1e-9)
+    np.testing.assert_allclose(last, [118.6, 81.2], rtol=1e-9)
+    np.testing.assert_allclose(wire, [51.2, 25.6], rtol=1e-9)
+    np.testing.assert_allclose(exposed, [105.6 - 40.6, 68.2 - 28.8], rtol=1e-9)

@@ -1,9 +1,10 @@
 """A node that decodes: D, pD or U. What happens at a step boundary, whoever computes when boundaries are.
 
-At a boundary, in this order: streams that have their last token leave (in order of turn); turns whose KV has arrived
-join, and their first token is streamed; retracted streams resume; hand-offs are pre-allocated; then either a prefill
-forward runs (prefill first, all chunks of a prompt in a row) or a decode step, before which streams are retracted until
-its pages fit. Roles differ by what reaches the node, not by code. Subclasses say when the next boundary is.
+At a boundary, in this order: streams that have their last token leave (in order of turn); retracted streams resume;
+when none is left, turns whose KV has arrived join, and their first token is streamed; hand-offs are pre-allocated; then
+either a prefill forward runs (prefill first, all chunks of a prompt in a row) or a decode step, before which streams
+are retracted until its pages fit. Roles differ by what reaches the node, not by code. Subclasses say when the next
+boundary is.
 
 What it does not know: mixed chunks, the cost of copying retracted KV, speculative decoding.
 """
@@ -215,10 +216,11 @@ class AbstractDecodeNode(abc.ABC):
             kv_tokens, _ = self._leave(turn)
             self.streams -= 1
             self._end(turn, kv_tokens)
-        if self._arrived:
-            self._join_arrived()
         if self._retracted and (done or self.streams == self._residents):
             self._resume()
+        # The engine does not look at arrivals while a stream is retracted. With nothing left to end it would hang.
+        if self._arrived and (not self._retracted or self.streams == self._residents):
+            self._join_arrived()
         if self._requests:
             self._admit_handoffs()
         attend = None
@@ -236,6 +238,9 @@ class AbstractDecodeNode(abc.ABC):
             self._decode_on(attend)
         else:
             self._state = IDLE
+            if self._arrived:
+                # They waited for the streams that have just been retracted.
+                self._wake(self.start)
 
     def _end(self, turn: int, kv_tokens: int) -> None:
         self.active -= 1

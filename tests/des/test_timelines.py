@@ -267,3 +267,44 @@ def test_two_prefill_nodes_on_one_nic_share_it_while_both_send(per_step):
     np.testing.assert_allclose(last, [118.6, 81.2], rtol=1e-9)
     np.testing.assert_allclose(wire, [51.2, 25.6], rtol=1e-9)
     np.testing.assert_allclose(exposed, [105.6 - 40.6, 68.2 - 28.8], rtol=1e-9)
+
+
+def test_a_hand_off_that_has_arrived_does_not_join_while_a_stream_is_retracted(per_step):
+    """One P and one D of 147 pages of one token.
+
+    A (64 new, 6 out) arrives at 0: P has it at 5, forward 16.4 -> 21.4, wire 12.8 -> 34.2, first token 36.2.
+    B (64 new, 3 out) arrives at 1: forward -> 37.8, wire -> 50.6, may join at 52.6, A's step ends at 58.2 = first.
+    C (16 new, 2 out) arrives at 40 and gets 16 pages at 47.2: P has it at 52.2, forward 11.6 -> 63.8, wire -> 67,
+        may join at 69.
+    At 58.2 A has 66 pages, B 64, C 16, and one is free; the step needs two: B goes. C is there at the next boundary,
+        69.2, but waits as long as B does. A ends at 91.2: B resumes and C joins. C ends at 102.2, B at 113.2.
+    """
+    spec = fleet(
+        "P D",
+        MODEL,
+        pool=147,
+        page_size_tokens=1,
+        num_reserved_decode_tokens=0,
+        overlap_schedule=False,
+        per_step=per_step,
+    )
+    talks = [talk("a", 0.0, (64, 6)), talk("b", 0.001, (64, 3)), talk("c", 0.040, (16, 2))]
+    first, last = columns(run_cluster(spec, talks, AlwaysP()), "t_first_token_s", "t_last_token_s")
+    np.testing.assert_allclose(first, [36.2, 58.2, 91.2], rtol=1e-9)
+    np.testing.assert_allclose(last, [91.2, 113.2, 102.2], rtol=1e-9)
+
+
+def test_every_node_costs_what_its_own_profile_says(per_step):
+    """One P whose forwards have a floor of 20 and one D whose steps take 30.
+
+    A (64 new, 3 out) arrives at 0: P has it at 5, forward 20 + 6.4 -> 31.4, wire 12.8 -> 44.2, first token 46.2, then
+        steps of 30 + 1: 77.2, 108.2.
+    """
+    spec = fleet("P D", MODEL, overlap_schedule=False, per_step=per_step)
+    prefill, decode = spec.nodes
+    slow_p = replace(MODEL, prefill=replace(MODEL.prefill, floor_s=0.020))
+    slow_d = replace(MODEL, decode=replace(MODEL.decode, floor_s=0.030))
+    spec = replace(spec, nodes=(replace(prefill, model=slow_p), replace(decode, model=slow_d)))
+    first, last = columns(run_cluster(spec, [talk("a", 0.0, (64, 3))], AlwaysP()), "t_first_token_s", "t_last_token_s")
+    np.testing.assert_allclose(first, [46.2], rtol=1e-9)
+    np.testing.assert_allclose(last, [108.2], rtol=1e-9)

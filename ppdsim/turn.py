@@ -61,6 +61,11 @@ class TurnModel:
         """Return a copy in which one arm's hand-off is `curve`."""
         return replace(self, handoffs={**self.handoffs, (arm, transport): curve})
 
+    def without_early_send(self) -> TurnModel:
+        """Return a copy whose P sends the cached prefix with the first chunk, as SGLang before 0.5.15 does."""
+        curves = {key: replace(curve, early_share=0.0) for key, curve in self.handoffs.items()}
+        return replace(self, handoffs=curves)
+
     def append_ttft_s(self, cached_tokens: Quantity, new_tokens: Quantity) -> Quantity:
         """Return the idle TTFT [s] of an append on D."""
         return (

@@ -29,6 +29,10 @@ class Backlog:
         self._estimates_s[turn] = estimate_s
         self._queued_s += estimate_s
 
+    def forget(self, turn: int) -> None:
+        """Drop the work of a turn that will not come."""
+        self._queued_s -= self._estimates_s.pop(turn)
+
     def forward(self, pieces: Iterable[Piece], prompt: Sequence[int], end_s: float) -> None:
         """Take the work of a forward that runs until `end_s` off the turns in it; `prompt` is by turn [tokens]."""
         self.busy_until_s = end_s

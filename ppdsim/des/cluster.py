@@ -4,7 +4,8 @@ A turn arrives at t0; the policy decides at once. The request reaches its nodes 
 client sees each token `frontend.after_s` after the engine emits it. A hand-off: D pre-allocates (FIFO),
 `handoff.before_s` later the turn is in P's queue, its KV crosses the link, `handoff.after_s` after the last byte it may
 join the batch. The next turn of a conversation arrives its think time after the client has the last token. Turns that
-no pool can ever hold are rejected on arrival, and their conversation ends.
+no pool can ever hold are rejected on arrival, and hand-offs that wait too long for pages time out; with either their
+conversation ends.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from ppdsim.des.clock import Clock, Tick
 from ppdsim.des.closed_form_node import ClosedFormNode
 from ppdsim.des.decode_node import AbstractDecodeNode
 from ppdsim.des.inflight import ConversationCap
+from ppdsim.des.nic import SharedNic
 from ppdsim.des.prefill_node import PrefillNode
 from ppdsim.des.recorder import Labels, to_results
 from ppdsim.des.router import Router
 from ppdsim.des.spec import ClusterSpec, Preload
 from ppdsim.des.stepped_node import SteppedNode
-from ppdsim.des.turns import OK, REJECTED, Turns
+from ppdsim.des.turns import OK, REJECTED, TIMED_OUT, Turns
 from ppdsim.results import Results
 from ppdsim.routing.base import AbstractPolicy
 from ppdsim.routing.decision_log import DecisionLog
@@ -58,13 +60,14 @@ class Cluster:
         # Every turn may cause some ten events, and all turns may come at once.
         self.clock = Clock(limit_per_instant=1_000 + 20 * turns.count)
         final = SteppedNode if spec.per_step else ClosedFormNode
+        nics = {node.nic: SharedNic(self.clock) for node in spec.nodes if node.nic is not None}
         self.prefill = {
-            i: PrefillNode(turns, self.clock, spec, i, self._kv_arrived)
+            i: PrefillNode(turns, self.clock, spec, i, self._kv_arrived, None if node.nic is None else nics[node.nic])
             for i, node in enumerate(spec.nodes)
             if node.role is NodeRole.P
         }
         self.decode: dict[int, AbstractDecodeNode] = {
-            i: final(turns, self.clock, spec, i, self._allocated, self._finished)
+            i: final(turns, self.clock, spec, i, self._allocated, self._finished, self._timed_out)
             for i, node in enumerate(spec.nodes)
             if node.role is not NodeRole.P
         }
@@ -177,6 +180,19 @@ class Cluster:
         self.prefill[turns.prefill_node[turn]].transferred(turn, tick.time)
         self.router.transferred(turn)
         self.decode[turns.decode_node[turn]].arrive(turn, tick.time)
+
+    def _timed_out(self, turn: int, time: float) -> None:
+        """End a hand-off that D has not given its pages in time, and with it its conversation."""
+        turns = self.turns
+        self.prefill[turns.prefill_node[turn]].backlog.forget(turn)
+        self.router.transferred(turn)
+        self.router.finished(turn)
+        turns.status[turn] = TIMED_OUT
+        self._close()
+        if turns.last[turn]:
+            self._ended(time)
+        else:
+            self._reject(turn + 1, time)
 
     def _finished(self, turn: int, time: float) -> None:
         turns = self.turns

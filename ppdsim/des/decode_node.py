@@ -1,9 +1,10 @@
 """A node that decodes: D, pD or U. What happens at a step boundary, whoever computes when boundaries are.
 
-At a boundary, in this order: streams that have their last token leave (in order of turn); turns whose KV has arrived
-join, and their first token is streamed; retracted streams resume; hand-offs are pre-allocated; then either a prefill
-forward runs (prefill first, all chunks of a prompt in a row) or a decode step, before which streams are retracted until
-its pages fit. Roles differ by what reaches the node, not by code. Subclasses say when the next boundary is.
+At a boundary, in this order: streams that have their last token leave (in order of turn); retracted streams resume;
+when none is left, turns whose KV has arrived join, and their first token is streamed; hand-offs are pre-allocated; then
+either a prefill forward runs (prefill first, all chunks of a prompt in a row) or a decode step, before which streams
+are retracted until its pages fit. Roles differ by what reaches the node, not by code. Subclasses say when the next
+boundary is.
 
 What it does not know: mixed chunks, the cost of copying retracted KV, speculative decoding.
 """
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from ppdsim.des.backlog import Backlog
 from ppdsim.des.batching import Piece, PrefillQueue, forward_s
 from ppdsim.des.clock import BOUNDARY, Clock, Tick
+from ppdsim.des.handoff_queue import HandoffQueue
 from ppdsim.des.kv_blocks import make_pool
 from ppdsim.des.spec import HANDOFF_ROLES, ClusterSpec
 from ppdsim.des.step_log import StepLog
@@ -38,6 +40,8 @@ class AbstractDecodeNode(abc.ABC):
         Called with a turn and the time when a hand-off has its pages.
     finished : callable
         Called with a turn and the time of its last token.
+    failed : callable
+        Called with a hand-off that has waited too long for its pages.
     """
 
     __slots__ = (
@@ -46,6 +50,7 @@ class AbstractDecodeNode(abc.ABC):
         "_arrived",
         "_clock",
         "_delta",
+        "_extra_slots",
         "_finished",
         "_local",
         "_max_running",
@@ -84,6 +89,7 @@ class AbstractDecodeNode(abc.ABC):
         number: int,
         admitted: Callable[[int, float], None],
         finished: Callable[[int, float], None],
+        failed: Callable[[int, float], None],
     ) -> None:
         node = spec.nodes[number]
         page = spec.page_of(node)
@@ -93,6 +99,7 @@ class AbstractDecodeNode(abc.ABC):
         self._admitted, self._finished = admitted, finished
         self.keeps_prefixes, self._delta = spec.keeps_prefixes(node), spec.decode_radix
         self._overlap, self._max_running = spec.overlap_schedule, spec.max_running_requests
+        self._extra_slots = spec.extra_slots
         # A decode-mode server polls its transfer queues in every step.
         self._step_extra_s = float(node.model.decode.disaggregated_s) if node.role in HANDOFF_ROLES else 0.0
         self._residents = spec.residents
@@ -106,7 +113,7 @@ class AbstractDecodeNode(abc.ABC):
         self.pool = make_pool(turns, room * page, page)
         self._reserve_pages = -(-spec.num_reserved_decode_tokens // page)
         self._local = PrefillQueue(turns, spec.chunk_of(node), page, spec.max_prefill_tokens)
-        self._requests: deque[int] = deque()  # hand-offs that wait for pages
+        self._requests = HandoffQueue(clock, spec.bootstrap_timeout_s, failed, self._look_again)
         self._arrived: list[int] = []  # turns whose KV has arrived and that wait for a boundary
         self._retracted: deque[tuple[int, int, int]] = deque()  # (turn, KV tokens, steps left)
         self._seen_unit: dict[int, int] = {}  # waiting append: the boundary that saw it first
@@ -162,19 +169,23 @@ class AbstractDecodeNode(abc.ABC):
 
     def request(self, tick: Tick) -> None:
         """Take a hand-off's request for pages."""
-        self._requests.append(tick.arg)
+        self._requests.add(tick.arg, tick.time)
         if self._state == IDLE:
             self._wake(tick.time)
         elif self._state == DECODING and len(self._requests) == 1 and not self._retracted:
             self._attend(self._coming_boundary(tick.time))
 
-    def arrive(self, turn: int, time: float) -> None:
-        """Take a turn whose KV has arrived and whose join is due."""
-        self._arrived.append(turn)
+    def _look_again(self, time: float) -> None:
+        """Handle the next boundary, because something that waits may go on now."""
         if self._state == IDLE:
             self._wake(time)
         elif self._state == DECODING:
             self._attend(self._coming_boundary(time))
+
+    def arrive(self, turn: int, time: float) -> None:
+        """Take a turn whose KV has arrived and whose join is due."""
+        self._arrived.append(turn)
+        self._look_again(time)
 
     def append(self, tick: Tick) -> None:
         """Take a turn that is prefilled here."""
@@ -205,12 +216,11 @@ class AbstractDecodeNode(abc.ABC):
             kv_tokens, _ = self._leave(turn)
             self.streams -= 1
             self._end(turn, kv_tokens)
-        if self._arrived:
-            arrived, self._arrived = self._arrived, []
-            for turn in arrived:
-                self._join(turn)
         if self._retracted and (done or self.streams == self._residents):
             self._resume()
+        # The engine does not look at arrivals while a stream is retracted. With nothing left to end it would hang.
+        if self._arrived and (not self._retracted or self.streams == self._residents):
+            self._join_arrived()
         if self._requests:
             self._admit_handoffs()
         attend = None
@@ -228,12 +238,33 @@ class AbstractDecodeNode(abc.ABC):
             self._decode_on(attend)
         else:
             self._state = IDLE
+            if self._arrived:
+                # They waited for the streams that have just been retracted.
+                self._wake(self.start)
 
     def _end(self, turn: int, kv_tokens: int) -> None:
         self.active -= 1
         self._turns.finish_step[turn] = self.steps
         self.pool.release(turn, kv_tokens, kv_tokens if self.keeps_prefixes else 0)
         self._finished(turn, self.time)
+
+    def _free_slots(self) -> int:
+        """Return how many streams may still enter the batch; a prompt that is cut has a place in it."""
+        return self._max_running - (self.streams - self._residents) - (self._local.cut >= 0)
+
+    def _join_arrived(self) -> None:
+        arrived = self._arrived
+        if len(arrived) <= self._free_slots():
+            self._arrived = []
+            for turn in arrived:
+                self._join(turn)
+            return
+        joined = 0
+        while joined < len(arrived) and self._free_slots() > 0:
+            self._join(arrived[joined])
+            joined += 1
+        # The others wait for a stream to end, which is a boundary of its own.
+        del arrived[:joined]
 
     def _join(self, turn: int) -> None:
         others = self.streams
@@ -256,9 +287,9 @@ class AbstractDecodeNode(abc.ABC):
         else:
             self._end(turn, prompt)
 
-    def _admit(self, turn: int, *, reuse: bool) -> int:
-        """Give a turn the pages of its prompt and return its cached tokens, or -1 if it must wait."""
-        if self._retracted or self.active >= self._max_running:
+    def _admit(self, turn: int, slots: int, *, reuse: bool) -> int:
+        """Give a turn one of `slots` and the pages of its prompt; return its cached tokens, or -1 if it must wait."""
+        if self._retracted or self.active >= slots:
             return -1
         if not self.pool.fits(turn, self._reserve_pages * (self.active + 1), reuse=reuse):
             return -1
@@ -268,18 +299,18 @@ class AbstractDecodeNode(abc.ABC):
 
     def _admit_handoffs(self) -> None:
         while self._requests:
-            turn = self._requests[0]
-            cached = self._admit(turn, reuse=self._delta)
+            turn = self._requests.head
+            cached = self._admit(turn, self._max_running + self._extra_slots, reuse=self._delta)
             if cached < 0:
                 return
-            self._requests.popleft()
+            self._requests.pop()
             self._turns.cached[turn] = cached
             self._admitted(turn, self.time)
 
     def _admit_local(self, turn: int) -> int:
         if self._overlap and self.streams and self._seen_unit[turn] >= self.unit:
             return -1
-        cached = self._admit(turn, reuse=True)
+        cached = self._admit(turn, self._max_running, reuse=True)
         if cached >= 0:
             turns = self._turns
             turns.cached[turn] = turns.prefill_cached[turn] = cached
@@ -325,7 +356,7 @@ class AbstractDecodeNode(abc.ABC):
     def _resume(self) -> None:
         """Resume retracted streams, first retracted first, while they fit beside the reserve of the others."""
         pool = self.pool
-        while self._retracted:
+        while self._retracted and self._free_slots() > 0:
             turn, kv_tokens, steps = self._retracted[0]
             if pool.pages(kv_tokens + 1) + self._reserve_pages * self.active > pool.available:
                 return

@@ -6,28 +6,52 @@
 
 The early share of the prefix that P has cached and D lacks enters when the turn's first forward starts; the rest of it
 with the first chunk's KV, and each chunk's KV when the chunk ends. A P works in sequence, so entries come in order.
+Pairs on one NIC share it: :mod:`ppdsim.des.nic`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ppdsim.cost.base import Quantity
 from ppdsim.des.batching import Piece
+from ppdsim.des.nic import SharedNic, Transfer
 from ppdsim.des.turns import Turns
 from ppdsim.transport.handoff import HandoffCurve
 from ppdsim.types import Arm
 
 
 class Links:
-    """The links of one prefill node to all decode nodes."""
+    """The links of one prefill node to all decode nodes.
 
-    __slots__ = ("_curve", "_delta", "_early", "_free_s", "_turns")
+    Parameters
+    ----------
+    number : int
+        The prefill node.
+    delivered : callable
+        Called with a turn and the time at which the last of its KV is on D, as soon as that is known.
+    nic : SharedNic or None
+        What its pairs send through; by default each has a link of its own.
+    """
 
-    def __init__(self, turns: Turns, curve: HandoffCurve, arm: Arm, nodes: int) -> None:
+    __slots__ = ("_curve", "_delivered", "_delta", "_early", "_free_s", "_nic", "_number", "_turns")
+
+    def __init__(
+        self,
+        turns: Turns,
+        curve: HandoffCurve,
+        arm: Arm,
+        nodes: int,
+        number: int,
+        delivered: Callable[[int, float], None],
+        nic: SharedNic | None = None,
+    ) -> None:
         self._turns = turns
         self._curve = curve
         self._early = float(curve.early_share)
         self._delta = arm is Arm.P_DELTA
         self._free_s = [0.0] * nodes
+        self._number, self._delivered, self._nic = number, delivered, nic
 
     def handshake_s(self, prefill_cached_tokens: int) -> float:
         """Return the time from D's pre-allocation to P's readiness [s]."""
@@ -37,15 +61,15 @@ class Links:
         """Send the early share of the cached prefix: the turn's first forward starts."""
         held = self._held(piece.turn)
         if self._early > 0.0 and piece.before > held:
-            self._send(piece.turn, time, self._early * (piece.before - held), held)
+            self._send(piece.turn, time, self._early * (piece.before - held), held, last=False)
 
-    def end(self, piece: Piece, time: float) -> float:
-        """Send a chunk's KV at its end, and return when all that was sent will have arrived [s]."""
+    def end(self, piece: Piece, time: float) -> None:
+        """Send a chunk's KV at its end."""
         held = self._held(piece.turn)
         tokens: float = max(min(piece.before + piece.tokens - held, piece.tokens), 0)
         if piece.first:
             tokens += (1.0 - self._early) * max(piece.before - held, 0)
-        return self._send(piece.turn, time, tokens, held)
+        self._send(piece.turn, time, tokens, held, last=piece.last)
 
     def wait_s(self, node: int, now: float) -> float:
         """Return for how long the link to `node` still carries what it was given [s]."""
@@ -58,11 +82,16 @@ class Links:
     def _held(self, turn: int) -> int:
         return self._turns.cached[turn] if self._delta else 0
 
-    def _send(self, turn: int, time: float, tokens: Quantity, held: int) -> float:
+    def _send(self, turn: int, time: float, tokens: Quantity, held: int, *, last: bool) -> None:
         node = self._turns.decode_node[turn]
         wire = float(self._curve.wire_s(tokens, held))
         self._turns.wire[turn] += wire
+        if self._nic is not None:
+            transfer = Transfer(turn=turn, wire_s=wire, delivered=self._delivered if last else None)
+            self._nic.send((self._number, node), transfer, time)
+            return
         free = self._free_s[node]
         free = (free if free > time else time) + wire
         self._free_s[node] = free
-        return free
+        if last:
+            self._delivered(turn, free)

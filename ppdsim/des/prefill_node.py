@@ -14,6 +14,7 @@ from ppdsim.des.batching import Piece, PrefillQueue, forward_s
 from ppdsim.des.clock import BOUNDARY, Clock, Tick
 from ppdsim.des.kv_blocks import make_pool
 from ppdsim.des.link import Links
+from ppdsim.des.nic import SharedNic
 from ppdsim.des.spec import ClusterSpec
 from ppdsim.des.turns import Turns
 
@@ -25,6 +26,8 @@ class PrefillNode:
     ----------
     arrived : callable
         Called when a turn's KV is on D and the turn may join its batch.
+    nic : SharedNic or None
+        What the node sends through, if others do too.
     """
 
     __slots__ = (
@@ -43,7 +46,13 @@ class PrefillNode:
     )
 
     def __init__(
-        self, turns: Turns, clock: Clock, spec: ClusterSpec, number: int, arrived: Callable[[Tick], None]
+        self,
+        turns: Turns,
+        clock: Clock,
+        spec: ClusterSpec,
+        number: int,
+        arrived: Callable[[Tick], None],
+        nic: SharedNic | None = None,
     ) -> None:
         self.spec = node = spec.nodes[number]
         self._priority = BOUNDARY + number
@@ -52,7 +61,7 @@ class PrefillNode:
         self.pool = make_pool(turns, node.kv_pool_tokens, spec.page_of(node))
         self._queue = PrefillQueue(turns, spec.chunk_of(node), spec.page_of(node), spec.max_prefill_tokens)
         curve = node.model.handoff(spec.handoff_arm, spec.transport)
-        self.links = Links(turns, curve, spec.handoff_arm, len(spec.nodes))
+        self.links = Links(turns, curve, spec.handoff_arm, len(spec.nodes), number, self._delivered, nic)
         self._busy = False
         self.backlog = Backlog(self._curve, spec.chunk_of(node))
         self._holding: set[int] = set()
@@ -104,9 +113,11 @@ class PrefillNode:
         pieces: list[Piece] = tick.arg
         turns, time = self._turns, tick.time
         for piece in pieces:
-            kv_done = self.links.end(piece, time)
             if piece.last:
                 turns.t_prefill_end[piece.turn] = time
-                turns.kv_done[piece.turn] = kv_done
-                self._clock.at(kv_done + self.links.join_s(), self._arrived, piece.turn, piece.turn)
+            self.links.end(piece, time)
         self._start(time)
+
+    def _delivered(self, turn: int, time: float) -> None:
+        self._turns.kv_done[turn] = time
+        self._clock.at(time + self.links.join_s(), self._arrived, turn, turn)

@@ -14,7 +14,7 @@ from ppdsim import metrics
 from ppdsim.des import itl
 from ppdsim.des.decode_node import AbstractDecodeNode
 from ppdsim.des.spec import ClusterSpec
-from ppdsim.des.turns import OK, REJECTED, Turns
+from ppdsim.des.turns import OK, STATUS_NAMES, Turns
 from ppdsim.results import TURN_COLUMNS, Results
 from ppdsim.types import Arm, NodeRole, Transport
 
@@ -103,7 +103,7 @@ def to_results(
         "new_tokens": prompt - cached,
         "output_tokens": output,
         "slo_met": metrics.slo_met(timings, ok, labels.limits),
-        "status": np.where(ok, "ok", np.where(status == REJECTED, "rejected", "unfinished")),
+        "status": np.array(STATUS_NAMES)[status],
     }
     nowhere = np.zeros(turns.count, dtype=np.bool_)
     columns["extrapolated"] = nowhere if labels.outside is None else labels.outside(columns)

@@ -26,6 +26,9 @@ KNOBS = (
     "chunked_prefill_size",
     "max_prefill_tokens",
     "max_running_requests",
+    "num_reserved_decode_tokens",
+    "disaggregation_decode_extra_slots",
+    "bootstrap_timeout_s",
 )
 """Engine knobs that a scenario may set; `ClusterSpec` knows what they are otherwise."""
 
@@ -46,10 +49,12 @@ def resolve(scenario: Scenario, *, seed: int = 0) -> tuple[ClusterSpec, tuple[pr
         if name not in loaded:
             loaded[name] = profile.load(library.find("profile", name))
         found = loaded[name]
+        model = compose.central(found)
         node = NodeSpec(
             role=group.role,
-            model=compose.central(found),
+            model=model if scenario.sends_prefix_early else model.without_early_send(),
             kv_pool_tokens=group.kv_pool_tokens or found.kv_pool_tokens,
+            nic=group.nic,
         )
         nodes += [node] * group.count
         profiles += [found] * group.count
@@ -122,6 +127,8 @@ def simulate(
             "fleet": "_".join(f"{count}{role}" for role, count in roles.items()),
             "transport": spec.transport.value,
             "decode_radix": spec.decode_radix,
+            "engine": scenario.engine,
+            "early_send_cached_prefix": scenario.sends_prefix_early,
             "policy": routing.policy,
             "policy_parameters": dict(routing.parameters),
             "gamma": routing.gamma,

@@ -17,14 +17,21 @@ DECODE_ROLES = (NodeRole.D, NodeRole.PD, NodeRole.U)
 APPEND_ROLES = (NodeRole.PD, NodeRole.U)
 HANDOFF_ROLES = (NodeRole.D, NodeRole.PD)
 
+EXTRA_SLOTS_UP_TO = 32
+"""Largest `max_running_requests` at which SGLang gives a decode server extra slots by itself [requests]."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeSpec:
-    """One machine: what it does, what its work costs, how much KV it holds [tokens]."""
+    """One machine: what it does, what its work costs, how much KV it holds [tokens].
+
+    P nodes with the same `nic` send through one NIC; without one, every pair of a P and a D has a link of its own.
+    """
 
     role: NodeRole
     model: TurnModel
     kv_pool_tokens: int
+    nic: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +58,10 @@ class ClusterSpec:
         Decode machines keep prompts and answers, and a hand-off sends what they lack (arm p-delta).
     num_reserved_decode_tokens : int
         Room that admission keeps free for each admitted turn [tokens].
+    disaggregation_decode_extra_slots : int or None
+        Hand-offs that may be in transfer beyond `max_running_requests`; by default twice that number up to 32, else 0.
+    bootstrap_timeout_s : float
+        Longest wait of a hand-off for its pages on D; then it fails (SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT) [s].
     overlap_schedule : bool
         The scheduler launches one step ahead: an append that meets a running batch waits for one more step.
     residents, resident_context_tokens : int
@@ -77,6 +88,8 @@ class ClusterSpec:
     max_prefill_tokens: int = 16_384
     max_running_requests: int = 2_048
     num_reserved_decode_tokens: int = 512
+    disaggregation_decode_extra_slots: int | None = None
+    bootstrap_timeout_s: float = 300.0
     overlap_schedule: bool = True
     residents: int = 0
     resident_context_tokens: int = 0
@@ -106,6 +119,13 @@ class ClusterSpec:
     def handoff_arm(self) -> Arm:
         """Return the arm of a turn that P prefills."""
         return Arm.P_DELTA if self.decode_radix else Arm.P_FULL
+
+    @property
+    def extra_slots(self) -> int:
+        """Return how many admitted hand-offs may wait beside a full running batch (SGLang 0.5.17)."""
+        if self.disaggregation_decode_extra_slots is not None:
+            return self.disaggregation_decode_extra_slots
+        return 2 * self.max_running_requests if self.max_running_requests <= EXTRA_SLOTS_UP_TO else 0
 
     def page_of(self, node: NodeSpec) -> int:
         """Return the node's KV page size [tokens]."""

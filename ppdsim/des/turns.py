@@ -17,7 +17,8 @@ from collections.abc import Iterable, Mapping
 from ppdsim.des.spec import Preload
 from ppdsim.workload.base import Conversation
 
-OK, UNFINISHED, REJECTED = 0, 1, 2
+OK, UNFINISHED, REJECTED, TIMED_OUT = 0, 1, 2, 3
+STATUS_NAMES = ("ok", "unfinished", "rejected", "timed_out")
 
 
 class Turns:

@@ -14,6 +14,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, PrivateAttr, field_vali
 
 from ppdsim.errors import ScenarioError, nearest
 from ppdsim.routing import BALANCERS, POLICIES
+from ppdsim.scenario.engines import ENGINES
 from ppdsim.scenario.lengths import NonNegative, Positive
 from ppdsim.scenario.strict import Strict
 from ppdsim.scenario.workloads import WorkloadSpec
@@ -37,6 +38,13 @@ class NodeGroup(Strict):
     count: PositiveInt
     kv_pool_tokens: PositiveInt | None = None
     profile: str | None = None
+    nic: str | None = None
+
+    @model_validator(mode="after")
+    def _only_p_sends(self) -> NodeGroup:
+        if self.nic is not None and self.role is not NodeRole.P:
+            raise ValueError(f"nic: a {self.role.value} node sends no KV; only P nodes name a NIC")
+        return self
 
 
 class Routing(Strict):
@@ -128,13 +136,18 @@ class Scenario(Strict):
     question: str
     run_time: str
     profile: str
+    engine: str | None = None
     fleet: Annotated[tuple[NodeGroup, ...], Field(min_length=1)]
     transport: Transport = Transport.NONE
     decode_radix: bool = False
+    early_send_cached_prefix: bool | None = None
     page_size_tokens: PositiveInt | None = None
     chunked_prefill_size: PositiveInt | None = None
     max_prefill_tokens: PositiveInt | None = None
     max_running_requests: PositiveInt | None = None
+    num_reserved_decode_tokens: NonNegativeInt | None = None
+    disaggregation_decode_extra_slots: NonNegativeInt | None = None
+    bootstrap_timeout_s: Positive | None = None
     routing: Routing
     workload: WorkloadSpec | None = None
     slo: Slo = Slo()
@@ -149,6 +162,13 @@ class Scenario(Strict):
     def name(self) -> str:
         """Name of the file without its ending."""
         return self._name
+
+    @field_validator("engine")
+    @classmethod
+    def _is_known(cls, engine: str | None) -> str | None:
+        if engine is not None and engine not in ENGINES:
+            raise ValueError(f"given '{engine}', expected {', '.join(ENGINES)}{nearest(engine, ENGINES)}")
+        return engine
 
     @field_validator("fleet")
     @classmethod
@@ -165,6 +185,22 @@ class Scenario(Strict):
         if self.transport is Transport.NONE and any(group.role is NodeRole.P for group in self.fleet):
             raise ValueError("transport: given none, expected nvlink, tcp or rdma, because P nodes hand over their KV")
         return self
+
+    @model_validator(mode="after")
+    def _the_engine_can(self) -> Scenario:
+        if self.engine is not None:
+            for switch in ("decode_radix", "early_send_cached_prefix"):
+                if getattr(self, switch) and not getattr(ENGINES[self.engine], switch):
+                    able = next(name for name, preset in ENGINES.items() if getattr(preset, switch))
+                    raise ValueError(f"{switch}: {self.engine} does not have it; the first that does is {able}")
+        return self
+
+    @property
+    def sends_prefix_early(self) -> bool:
+        """Whether P sends the cached prefix before the forward: as told, else as the engine does, else as measured."""
+        if self.early_send_cached_prefix is not None:
+            return self.early_send_cached_prefix
+        return self.engine is None or ENGINES[self.engine].early_send_cached_prefix
 
     def located(self, path: Path) -> Scenario:
         """Return a copy that knows the file it came from, so that relative trace files are found."""

@@ -69,9 +69,12 @@ def cost_model(
     )
 
 
-def fleet(roles: str, model: TurnModel, *, pool: int = 100_000, **knobs: Any) -> ClusterSpec:
+def fleet(roles: str, model: TurnModel, *, pool: int = 100_000, nic: str | None = None, **knobs: Any) -> ClusterSpec:
     """Return the fleet of space-separated `roles`, such as ``"P pD"``; over TCP where there is a P."""
-    nodes = tuple(NodeSpec(role=NodeRole(role), model=model, kv_pool_tokens=pool) for role in roles.split())
+    nodes = tuple(
+        NodeSpec(role=NodeRole(role), model=model, kv_pool_tokens=pool, nic=nic if role == "P" else None)
+        for role in roles.split()
+    )
     transport = Transport.TCP if "P" in roles.split() else Transport.NONE
     return ClusterSpec(nodes=nodes, **{"transport": transport, **knobs})
 

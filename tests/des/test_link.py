@@ -19,7 +19,11 @@ def links(arm: Arm = Arm.P_FULL, *, cached: int = 0, turns: int = 2) -> tuple[Li
     for turn in range(turns):
         rows.decode_node[turn] = 1
         rows.cached[turn] = cached
-    return Links(rows, CURVE, arm, nodes=3), rows
+
+    def delivered(turn: int, time: float) -> None:
+        rows.kv_done[turn] = time
+
+    return Links(rows, CURVE, arm, 3, 0, delivered), rows
 
 
 def test_chunks_leave_as_they_end_and_wait_for_the_wire():
@@ -27,17 +31,19 @@ def test_chunks_leave_as_they_end_and_wait_for_the_wire():
     first = Piece(0, 0, 1024, first=True, last=False)
     second = Piece(0, 1024, 512, first=False, last=True)
     link.start(first, 0.0)
-    assert link.end(first, 5.0) == 6.0
+    link.end(first, 5.0)
     # The wire is still busy with the first chunk when the second ends.
-    assert link.end(second, 5.25) == 6.5
+    link.end(second, 5.25)
+    assert rows.kv_done[0] == 6.5
     assert rows.wire[0] == 1.5
 
 
 def test_turns_to_one_node_queue_and_to_another_do_not():
     link, rows = links(turns=3)
     rows.decode_node[2] = 2
-    ends = [link.end(Piece(turn, 0, 1024, first=True, last=True), 1.0) for turn in (0, 1, 2)]
-    assert ends == [2.0, 3.0, 2.0]
+    for turn in (0, 1, 2):
+        link.end(Piece(turn, 0, 1024, first=True, last=True), 1.0)
+    assert rows.kv_done.tolist() == [2.0, 3.0, 2.0]
 
 
 def test_most_of_the_cached_prefix_leaves_when_the_forward_starts():
@@ -46,7 +52,8 @@ def test_most_of_the_cached_prefix_leaves_when_the_forward_starts():
     link.start(piece, 2.0)
     # 768 tokens early: until 2.75. The other 256 and the 256 new ones after the forward.
     assert rows.wire[0] == 0.75
-    assert link.end(piece, 2.5) == 2.75 + 0.5
+    link.end(piece, 2.5)
+    assert rows.kv_done[0] == 2.75 + 0.5
     assert rows.wire[0] == 1.25
 
 

@@ -1,4 +1,4 @@
-"""Six timelines worked out by hand; the closed form and the step-by-step simulation both have to give them.
+"""Timelines worked out by hand; the closed form and the step-by-step simulation both have to give them.
 
 Costs, unless one says otherwise: a forward takes 10 ms and 0.1 ms a new token (new tokens are padded to the captured
 sizes 64, 80, 128, 256), a decode step 10 ms, and 1 ms more on a node that takes hand-offs. A hand-off has a handshake
@@ -195,3 +195,116 @@ def test_a_stream_that_memory_does_not_hold_waits_until_another_ends(per_step):
     np.testing.assert_allclose(last, [122.8, 144.4, 144.4], rtol=1e-9)
     np.testing.assert_allclose(worst, [26.4, 91.6, 10.0], rtol=1e-9)
     assert results.notes == ("1 retractions: a KV pool ran out of pages while decoding",)
+
+
+@pytest.mark.parametrize(
+    ("extra_slots", "first_b"),
+    [
+        (1, 148.8),  # B's KV is there since 119.4, and its place in the batch is free when A ends
+        (0, 204.2),  # B gets its pages when A ends: handshake 5, forward 22.8, wire 25.6, join 2
+    ],
+)
+def test_a_hand_off_without_a_running_slot_waits_in_transfer_or_for_its_pages(per_step, extra_slots, first_b):
+    """One P and one D that runs one request at once.
+
+    A (256 new, 6 out) arrives at 0: first token 93.8, then five steps of 11: ends at 148.8.
+    B (128 new, 2 out) arrives at 1. With an extra slot it is transferred meanwhile (119.4, as above).
+    """
+    spec = fleet(
+        "P D",
+        MODEL,
+        overlap_schedule=False,
+        per_step=per_step,
+        max_running_requests=1,
+        disaggregation_decode_extra_slots=extra_slots,
+    )
+    results = run_cluster(spec, [talk("a", 0.0, (256, 6)), talk("b", 0.001, (128, 2))], AlwaysP())
+    first, last = columns(results, "t_first_token_s", "t_last_token_s")
+    np.testing.assert_allclose(first, [93.8, first_b], rtol=1e-9)
+    np.testing.assert_allclose(last, [148.8, first_b + 11.0], rtol=1e-9)
+
+
+def test_a_hand_off_that_waits_too_long_for_pages_fails_and_frees_the_queue(per_step):
+    """One P and one D of 20 pages; a hand-off waits 50 for its pages at most.
+
+    A (256 new, 4 out) takes 16 pages at 0: first token 93.8, end 126.8.
+    B (128 new, then another turn) asks for 8 pages at 1, which are not there: it fails at 51, and its second turn with
+        it. Nobody overtakes it until then.
+    C (16 new, 2 out) asks for one page at 20 and gets it at 51, while A is in transfer: P has it at 56, forward
+        10 + 1.6 -> 67.6, the link is free at 91.8, wire 3.2 -> 95, may join at 97; A's step ends at 104.8 = first.
+    """
+    spec = fleet(
+        "P D",
+        MODEL,
+        pool=320,
+        overlap_schedule=False,
+        per_step=per_step,
+        num_reserved_decode_tokens=0,
+        bootstrap_timeout_s=0.050,
+    )
+    talks = [talk("a", 0.0, (256, 4)), talk("b", 0.001, (128, 2), (16, 2)), talk("c", 0.020, (16, 2))]
+    results = run_cluster(spec, talks, AlwaysP())
+    assert results.turns["status"].tolist() == ["ok", "timed_out", "rejected", "ok"]
+    first, last = columns(results, "t_first_token_s", "t_last_token_s")
+    np.testing.assert_allclose(first, [93.8, np.nan, np.nan, 104.8], rtol=1e-9)
+    np.testing.assert_allclose(last, [126.8, np.nan, np.nan, 115.8], rtol=1e-9)
+
+
+def test_two_prefill_nodes_on_one_nic_share_it_while_both_send(per_step):
+    """Two P on one NIC and two D.
+
+    A (256 new, 2 out) arrives at 0: one P has it at 5, forward 35.6 -> 40.6, wire 51.2 if it were alone.
+    B (128 new, 2 out) arrives at 1: the other P has it at 6, forward 22.8 -> 28.8, wire 25.6 if it were alone.
+    B is alone until 40.6 and has 25.6 - 11.8 = 13.8 left; both at half speed until 40.6 + 2 x 13.8 = 68.2, when B is
+        there: first token 70.2. A has 51.2 - 13.8 = 37.4 left, alone -> 105.6, first token 107.6.
+    """
+    spec = fleet("P P D D", MODEL, nic="one", overlap_schedule=False, per_step=per_step)
+    results = run_cluster(spec, [talk("a", 0.0, (256, 2)), talk("b", 0.001, (128, 2))], AlwaysP())
+    first, last, wire, exposed = columns(
+        results, "t_first_token_s", "t_last_token_s", "kv_transfer_s", "kv_transfer_exposed_s"
+    )
+    np.testing.assert_allclose(first, [107.6, 70.2], rtol=1e-9)
+    np.testing.assert_allclose(last, [118.6, 81.2], rtol=1e-9)
+    np.testing.assert_allclose(wire, [51.2, 25.6], rtol=1e-9)
+    np.testing.assert_allclose(exposed, [105.6 - 40.6, 68.2 - 28.8], rtol=1e-9)
+
+
+def test_a_hand_off_that_has_arrived_does_not_join_while_a_stream_is_retracted(per_step):
+    """One P and one D of 147 pages of one token.
+
+    A (64 new, 6 out) arrives at 0: P has it at 5, forward 16.4 -> 21.4, wire 12.8 -> 34.2, first token 36.2.
+    B (64 new, 3 out) arrives at 1: forward -> 37.8, wire -> 50.6, may join at 52.6, A's step ends at 58.2 = first.
+    C (16 new, 2 out) arrives at 40 and gets 16 pages at 47.2: P has it at 52.2, forward 11.6 -> 63.8, wire -> 67,
+        may join at 69.
+    At 58.2 A has 66 pages, B 64, C 16, and one is free; the step needs two: B goes. C is there at the next boundary,
+        69.2, but waits as long as B does. A ends at 91.2: B resumes and C joins. C ends at 102.2, B at 113.2.
+    """
+    spec = fleet(
+        "P D",
+        MODEL,
+        pool=147,
+        page_size_tokens=1,
+        num_reserved_decode_tokens=0,
+        overlap_schedule=False,
+        per_step=per_step,
+    )
+    talks = [talk("a", 0.0, (64, 6)), talk("b", 0.001, (64, 3)), talk("c", 0.040, (16, 2))]
+    first, last = columns(run_cluster(spec, talks, AlwaysP()), "t_first_token_s", "t_last_token_s")
+    np.testing.assert_allclose(first, [36.2, 58.2, 91.2], rtol=1e-9)
+    np.testing.assert_allclose(last, [91.2, 113.2, 102.2], rtol=1e-9)
+
+
+def test_every_node_costs_what_its_own_profile_says(per_step):
+    """One P whose forwards have a floor of 20 and one D whose steps take 30.
+
+    A (64 new, 3 out) arrives at 0: P has it at 5, forward 20 + 6.4 -> 31.4, wire 12.8 -> 44.2, first token 46.2, then
+        steps of 30 + 1: 77.2, 108.2.
+    """
+    spec = fleet("P D", MODEL, overlap_schedule=False, per_step=per_step)
+    prefill, decode = spec.nodes
+    slow_p = replace(MODEL, prefill=replace(MODEL.prefill, floor_s=0.020))
+    slow_d = replace(MODEL, decode=replace(MODEL.decode, floor_s=0.030))
+    spec = replace(spec, nodes=(replace(prefill, model=slow_p), replace(decode, model=slow_d)))
+    first, last = columns(run_cluster(spec, [talk("a", 0.0, (64, 3))], AlwaysP()), "t_first_token_s", "t_last_token_s")
+    np.testing.assert_allclose(first, [46.2], rtol=1e-9)
+    np.testing.assert_allclose(last, [108.2], rtol=1e-9)

@@ -59,9 +59,19 @@ def anchor(profile: Profile, path: Path) -> Profile:
     Raises
     ------
     InputError
+        If the file holds no usable probe, or as `anchor_to` says.
+    """
+    return anchor_to(profile, *read_probes(path), source=str(path))
+
+
+def anchor_to(profile: Profile, cached: Array, new: Array, ttft: Array, *, source: str) -> Profile:
+    """Return the profile with the launch floor that probes of `ttft` seconds show; `source` names them.
+
+    Raises
+    ------
+    InputError
         If no probe is short enough to show the floor, or no believable floor explains them.
     """
-    cached, new, ttft = read_probes(path)
     model = compose.central(profile)
 
     def predicted(floor_s: float) -> Array:
@@ -72,7 +82,7 @@ def anchor(profile: Profile, path: Path) -> Profile:
     sensitivity = (predicted(before * 1.05) - predicted(before)) / (0.05 * before)
     use = sensitivity >= LEAST_SENSITIVITY
     if not use.any():
-        raise InputError(f"{path}: no probe shows the launch floor; expected appends of a few hundred tokens or fewer")
+        raise InputError(f"{source}: no probe shows the launch floor; expected appends of a few hundred tokens or fewer")
 
     def excess(floor_s: float) -> float:
         return float(np.median((predicted(floor_s) / ttft - 1.0)[use]))
@@ -80,14 +90,14 @@ def anchor(profile: Profile, path: Path) -> Profile:
     low, high = FLOOR_RANGE_S
     if excess(low) > 0 or excess(high) < 0:
         raise InputError(
-            f"{path}: no launch floor between {low * 1e3:g} and {high * 1e3:g} ms explains the probes' TTFT "
+            f"{source}: no launch floor between {low * 1e3:g} and {high * 1e3:g} ms explains the probes' TTFT "
             f"(median {float(np.median(ttft[use])) * 1e3:.1f} ms): are they idle appends on this profile's machine?"
         )
     floor = float(brentq(excess, low, high, xtol=1e-7))
     spread = max(
         ANCHOR_SPREAD, np.nan_to_num(relative_spread((ttft / predicted(floor))[use].tolist())) / use.sum() ** 0.5
     )
-    return _replace_floor(profile, floor, float(spread), f"{int(use.sum())} probes of {path.name}")
+    return _replace_floor(profile, floor, float(spread), f"{int(use.sum())} probes of {Path(source).name}")
 
 
 def _replace_floor(profile: Profile, floor_s: float, spread: float, source: str) -> Profile:

@@ -82,7 +82,9 @@ def anchor_to(profile: Profile, cached: Array, new: Array, ttft: Array, *, sourc
     sensitivity = (predicted(before * 1.05) - predicted(before)) / (0.05 * before)
     use = sensitivity >= LEAST_SENSITIVITY
     if not use.any():
-        raise InputError(f"{source}: no probe shows the launch floor; expected appends of a few hundred tokens or fewer")
+        raise InputError(
+            f"{source}: no probe shows the launch floor; expected appends of a few hundred tokens or fewer"
+        )
 
     def excess(floor_s: float) -> float:
         return float(np.median((predicted(floor_s) / ttft - 1.0)[use]))

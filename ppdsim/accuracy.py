@@ -2,7 +2,7 @@
 
 Plain data in SI units; shares, not per cent. A scope says what the prediction had not seen: `LEFT_OUT` a cell of the
 profile's own run that a refit did without, `HELD_OUT` a cell of that run that no fit ever saw, `ANOTHER_RUN` a cell of
-a run that the profile was not fitted to, and `ANCHORED` the same with the launch floor that the probes of that run show.
+a run that the profile was not fitted to, and `ANCHORED` the same with the launch floor that probes of that run show.
 """
 
 from __future__ import annotations

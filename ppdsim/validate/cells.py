@@ -22,9 +22,9 @@ from ppdsim.calibrate.crossval import leave_one_out, name_of, predict_cells
 from ppdsim.calibrate.fit import fitter, inside_left_out
 from ppdsim.calibrate.split import is_own_run
 from ppdsim.cost.base import Array
-from ppdsim.errors import ProfileError
 from ppdsim.measurements import Measurements
 from ppdsim.profile import Profile
+from ppdsim.types import Arm
 from ppdsim.validate.floor import anchored
 from ppdsim.validate.targets import cell_target
 
@@ -35,9 +35,8 @@ LEVEL = 0.9
 def cell_errors(profile: Profile, measured: Measurements) -> tuple[CellErrors, ...]:
     """Return the errors of every kind of cell that the profile had not seen."""
     if not is_own_run(profile, measured):
-        groups = [
-            group for group in _merged([*grid(measured).all(), *grid(measured, "validation").all()]) if len(group)
-        ]
+        every = _merged([*grid(measured).all(), *grid(measured, "validation").all()])
+        groups = [group for group in every if len(group) and knows(profile, group)]
         found = [_predicted(profile, measured, group, ANOTHER_RUN) for group in groups]
         own_floor = anchored(profile, measured)
         if own_floor is not None:
@@ -47,6 +46,12 @@ def cell_errors(profile: Profile, measured: Measurements) -> tuple[CellErrors, .
         _predicted(profile, measured, group, HELD_OUT) for group in grid(measured, "validation").all() if len(group)
     )
     return (*_left_out(profile, measured), *held_out)
+
+
+def knows(profile: Profile, cells: Cells) -> bool:
+    """Return whether a profile has the hand-off that cells were measured with; appends every profile has."""
+    have = {(record.arm, record.transport) for record in profile.curves}
+    return cells.arm is Arm.APPEND_D or (cells.arm, cells.transport) in have
 
 
 def _merged(groups: list[Cells]) -> Iterator[Cells]:
@@ -75,10 +80,7 @@ def _left_out(profile: Profile, measured: Measurements) -> Iterator[CellErrors]:
 
 
 def _predicted(profile: Profile, measured: Measurements, cells: Cells, scope: str) -> CellErrors:
-    try:
-        misfit = compose.misfit_of(profile, cells.kind, cells.arm, cells.transport)
-    except ProfileError as problem:
-        raise ProfileError(f"{measured.manifest.id} has cells of {name_of(cells)}: {problem}") from None
+    misfit = compose.misfit_of(profile, cells.kind, cells.arm, cells.transport)
     value = np.broadcast_to(predict_cells(compose.central(profile), cells), len(cells))
     samples = predict_cells(compose.cloud(profile, another_run=scope != HELD_OUT), cells)
     band = compose.band(np.broadcast_to(samples, (len(samples), len(cells))), misfit)

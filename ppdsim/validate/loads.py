@@ -83,7 +83,10 @@ def replay(profile: Profile, rows: Sequence[LoadRow]) -> Mapping[str, NDArray[An
 def load_errors(profile: Profile, measured: Measurements) -> tuple[LoadErrors, ...]:
     """Return every class, quantity and load: with the profile's own floor, then with the floor anchored in the run."""
     out: list[LoadErrors] = []
+    known = {(record.arm, record.transport) for record in profile.curves}
     for rows in loads_of(measured).values():
+        if rows[0].arm is not Arm.APPEND_D and (rows[0].arm, rows[0].transport) not in known:
+            continue
         out += _compare(profile, measured, rows, own_floor=False)
         other = anchored(profile, measured, beside=rows[0].block)
         if other is not None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ppdsim.accuracy import CellErrors, CrossingCheck, Decisions, LoadErrors, Validation
+from ppdsim.calibrate.cells import grid
+from ppdsim.calibrate.crossval import name_of
 from ppdsim.calibrate.split import is_own_run, leaks
 from ppdsim.errors import InputError, ProfileError
 from ppdsim.measurements import Measurements
 from ppdsim.profile import Profile
-from ppdsim.validate.cells import cell_errors
+from ppdsim.validate.cells import cell_errors, knows
 from ppdsim.validate.crossings import crossing_checks
 from ppdsim.validate.decisions import decisions
 from ppdsim.validate.gates import gates
@@ -35,7 +37,7 @@ def validate(
     InputError
         If a run was measured with another model shape, so nothing can be compared, or is given twice.
     ProfileError
-        If the profile does not record its split, or lacks a hand-off that a run has cells of.
+        If the profile does not record its split.
     """
     if not profile.fitted_cells:
         raise ProfileError(
@@ -90,6 +92,10 @@ def _notes(profile: Profile, runs: Sequence[Measurements], loads: Sequence[LoadE
     out = []
     if not any(is_own_run(profile, run) for run in runs):
         out.append("no run is the profile's own: nothing was left out or held out, every cell is of another run")
+    for run in runs:
+        unknown = [name_of(group) for group in grid(run).handoffs if not knows(profile, group)]
+        if unknown:
+            out.append(f"{run.manifest.id}: {', '.join(unknown)} not compared: the profile has no such hand-off")
     arms = {load.arm for load in loads}
     if len(arms) == 1:
         out.append(f"loads were played on one arm ({', '.join(arms)}): there is no order of arms to compare")

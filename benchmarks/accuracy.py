@@ -99,7 +99,7 @@ def by_candidate(name: str, cells: Cells, fitted: Profile) -> None:
 def in_load(run: Measurements, fitted: Profile) -> None:
     """Later turns of the loads: the residual of TTFT beside the prompt's length, the new tokens, and being alone."""
     for (name, _, _), rows in loads_of(run).items():
-        turns = replay(fitted, rows)
+        turns = replay(fitted, run, rows)
         simulated = {
             (str(c), int(t)): s
             for c, t, s in zip(turns["conversation_id"], turns["turn"], turns["ttft_s"], strict=True)

@@ -64,18 +64,20 @@ def _conversation(name: str, rows: Sequence[LoadRow]) -> Conversation:
     return Conversation(conversation_id=name, arrival_s=rows[0].sent_s, turns=tuple(turns))
 
 
-def replay(profile: Profile, rows: Sequence[LoadRow]) -> Mapping[str, NDArray[Any]]:
-    """Return the simulated turns of one load on the arm it was measured on."""
-    first = rows[0]
+def replay(profile: Profile, measured: Measurements, rows: Sequence[LoadRow]) -> Mapping[str, NDArray[Any]]:
+    """Return the simulated turns of one load on the arm it was measured on, with that run's engine settings."""
+    first, settings = rows[0], measured.manifest
 
     def node(role: NodeRole) -> NodeSpec:
-        return NodeSpec(role=role, model=compose.central(profile), kv_pool_tokens=profile.kv_pool_tokens)
+        return NodeSpec(role=role, model=compose.central(profile), kv_pool_tokens=settings.kv_pool_tokens)
 
     alone = first.arm is Arm.APPEND_D
     spec = ClusterSpec(
         nodes=(node(NodeRole.U),) if alone else (node(NodeRole.P), node(NodeRole.D)),
         transport=first.transport,
         decode_radix=first.arm is Arm.P_DELTA,
+        page_size_tokens=settings.page_size_tokens,
+        chunked_prefill_size=settings.chunked_prefill_size,
     )
     return run_cluster(spec, conversations(rows), AlwaysD() if alone else AlwaysP(), labels=Labels()).turns
 
@@ -105,7 +107,7 @@ def loads_of(measured: Measurements) -> dict[tuple[str, str, str], list[LoadRow]
 def _compare(
     profile: Profile, measured: Measurements, rows: Sequence[LoadRow], *, own_floor: bool
 ) -> Iterator[LoadErrors]:
-    turns = replay(profile, rows)
+    turns = replay(profile, measured, rows)
     busy = utilisation(turns)
     for name in CLASSES:
         real = [row for row in rows if (row.turn == 0) == (name == CLASSES[0])]

@@ -56,7 +56,7 @@ def test_the_committed_loads_have_every_turn_and_prompt(live, shipped):
     loads = loads_of(live)
     assert {name for name, _, _ in loads} == {"light", "middle", "heavy"}
     for rows in loads.values():
-        turns = replay(shipped, rows)
+        turns = replay(shipped, live, rows)
         recorded = {(r.conversation_id, r.turn): r.cached_tokens + r.new_tokens for r in rows}
         simulated = zip(turns["conversation_id"], turns["turn"], turns["input_tokens"], strict=True)
         assert {(str(c), t): n for c, t, n in simulated} == recorded
@@ -72,7 +72,7 @@ def itself(live, shipped):
             for r in live.load
             if r.run == "light"
         ]
-        turns = replay(shipped, asked)
+        turns = replay(shipped, live, asked)
         for i, name in enumerate(turns["conversation_id"]):
             rows.append(
                 row(
@@ -101,6 +101,13 @@ def test_a_load_that_the_simulator_made_comes_back_and_the_arms_in_order(itself,
     for order in orders:
         assert order.measured == order.predicted
         assert len(order.measured) == 3
+
+
+def test_the_kv_pool_is_that_of_the_run(live, shipped):
+    heavy = next(rows for (name, _, _), rows in loads_of(live).items() if name == "heavy")
+    small = replace(live, manifest=live.manifest.model_copy(update={"kv_pool_tokens": 60_000}))
+    waits = [np.mean(replay(shipped, run, heavy)["queue_s"]) for run in (live, small)]
+    assert waits[1] > 2 * waits[0]
 
 
 def test_distributions_are_kept_at_the_same_quantiles(live, shipped):

@@ -13,7 +13,6 @@ import numpy as np
 from scipy.optimize import brentq
 
 from ppdsim import compose
-from ppdsim.calibrate.cells import relative_spread
 from ppdsim.cost.base import Array
 from ppdsim.errors import InputError
 from ppdsim.points import number, read_records
@@ -25,7 +24,7 @@ FLOOR_RANGE_S = (2e-3, 60e-3)
 LEAST_SENSITIVITY = 0.2
 """A probe counts if at least this share of a change of the floor reaches its TTFT [1]; long prefills do not show it."""
 ANCHOR_SPREAD = 0.03
-"""Relative half-width of the floor's 90 % interval that an anchor leaves at best [1]: the repeat noise of a cell."""
+"""Relative half-width of the floor's interval that an anchor leaves at best [1]: the repeat noise of a cell."""
 
 
 def read_probes(path: Path) -> tuple[Array, Array, Array]:
@@ -96,13 +95,18 @@ def anchor_to(profile: Profile, cached: Array, new: Array, ttft: Array, *, sourc
             f"(median {float(np.median(ttft[use])) * 1e3:.1f} ms): are they idle appends on this profile's machine?"
         )
     floor = float(brentq(excess, low, high, xtol=1e-7))
-    spread = max(
-        ANCHOR_SPREAD, np.nan_to_num(relative_spread((ttft / predicted(floor))[use].tolist())) / use.sum() ** 0.5
+    # What is predicted is one turn, not a mean of many: its floor is one of those that the probes saw.
+    seen = floor * (1.0 + ((ttft / predicted(floor) - 1.0) / sensitivity)[use])
+    low, high = (float(end) for end in np.quantile(seen, [0.05, 0.95]))
+    return _replace_floor(
+        profile,
+        floor,
+        (min(low, floor * (1 - ANCHOR_SPREAD)), max(high, floor * (1 + ANCHOR_SPREAD))),
+        f"{int(use.sum())} probes of {Path(source).name}",
     )
-    return _replace_floor(profile, floor, float(spread), f"{int(use.sum())} probes of {Path(source).name}")
 
 
-def _replace_floor(profile: Profile, floor_s: float, spread: float, source: str) -> Profile:
+def _replace_floor(profile: Profile, floor_s: float, ends_s: tuple[float, float], source: str) -> Profile:
     ratio = floor_s / float(compose.central(profile).prefill.floor_s)
     curves = []
     for record in profile.curves:
@@ -129,8 +133,8 @@ def _replace_floor(profile: Profile, floor_s: float, spread: float, source: str)
     drift = Drift(
         quantity="floor_s",
         scale="absolute",
-        low=floor_s * (1 - spread),
-        high=floor_s * (1 + spread),
+        low=ends_s[0],
+        high=ends_s[1],
         tag=Tag.MEASURED,
         source=f"anchored: {source}",
     )

@@ -96,7 +96,9 @@ def anchor_to(profile: Profile, cached: Array, new: Array, ttft: Array, *, sourc
         )
     floor = float(brentq(excess, low, high, xtol=1e-7))
     # What is predicted is one turn, not a mean of many: its floor is one of those that the probes saw.
-    seen = floor * (1.0 + ((ttft / predicted(floor) - 1.0) / sensitivity)[use])
+    floors = np.geomspace(*FLOOR_RANGE_S, 200)
+    table = np.array([predicted(trial) for trial in floors])
+    seen = [np.interp(ttft[i], table[:, i], floors) for i in np.flatnonzero(use)]
     low, high = (float(end) for end in np.quantile(seen, [0.05, 0.95]))
     return _replace_floor(
         profile,

@@ -85,6 +85,17 @@ def two_floors(run: Measurements, fitted: Profile) -> None:
         print(f"  {len(probes)} probes (L = 0, m = 64), {name}: {low:.1f} / {middle:.1f} / {high:.1f} ms (5, 50, 95 %)")
 
 
+def by_block(run: Measurements, cached_tokens: int, longest_tokens: int) -> None:
+    """Short appends on one prefix: the median span of the forward in every block in which they were measured."""
+    blocks: dict[int, list[float]] = defaultdict(list)
+    for row in run.prefill:
+        short = row.cached_tokens == cached_tokens and row.new_tokens <= longest_tokens
+        if row.arm is Arm.APPEND_D and short and row.block is not None:
+            blocks[row.block].append((row.server_prefill_finished_s or 0.0) - (row.server_forward_entry_s or 0.0))
+    words = ", ".join(f"{MS * np.median(spans):.1f}" for _, spans in sorted(blocks.items()))
+    print(f"  appends of up to {longest_tokens} on L = {cached_tokens}, span of the forward by block [ms]: {words}")
+
+
 def by_candidate(name: str, cells: Cells, fitted: Profile) -> None:
     """Median residual of a group of cells by new tokens and by cached tokens."""
     error = predict_cells(compose.central(fitted), cells) / cells.seconds - 1.0
@@ -128,6 +139,8 @@ def main() -> None:
     print(f" {LIVE}, cells that were held out")
     padded_rows(runs[LIVE], fitted[LIVE])
     two_floors(runs[LIVE], fitted[LIVE])
+    for cached_tokens in (1024, 2048, 4096):
+        by_block(runs[LIVE], cached_tokens, 320)
     for group in grid(runs[LIVE]).handoffs:
         by_candidate(f"{group.arm.value}:{group.transport.value}", group, fitted[GRID])
     in_load(runs[LIVE], fitted[LIVE])

@@ -103,7 +103,7 @@ class ModelRecord(_Strict):
 
 
 class Profile(_Strict):
-    """One calibrated machine pair."""
+    """One calibrated machine pair. `fitted_cells` is the split: every cell that the fit has seen, and its seconds."""
 
     schema_: Literal["ppdsim/profile/1"] = Field(default="ppdsim/profile/1", alias="schema")
     id: str
@@ -120,6 +120,7 @@ class Profile(_Strict):
     provenance: dict[str, str]
     curves: tuple[CurveRecord, ...]
     drift: tuple[Drift, ...]
+    fitted_cells: tuple[str, ...] = ()
     left_out_rows: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 

@@ -13,7 +13,6 @@ import numpy as np
 from scipy.optimize import brentq
 
 from ppdsim import compose
-from ppdsim.calibrate.cells import relative_spread
 from ppdsim.cost.base import Array
 from ppdsim.errors import InputError
 from ppdsim.points import number, read_records
@@ -25,7 +24,7 @@ FLOOR_RANGE_S = (2e-3, 60e-3)
 LEAST_SENSITIVITY = 0.2
 """A probe counts if at least this share of a change of the floor reaches its TTFT [1]; long prefills do not show it."""
 ANCHOR_SPREAD = 0.03
-"""Relative half-width of the floor's 90 % interval that an anchor leaves at best [1]: the repeat noise of a cell."""
+"""Relative half-width of the floor's interval that an anchor leaves at best [1]: the repeat noise of a cell."""
 
 
 def read_probes(path: Path) -> tuple[Array, Array, Array]:
@@ -59,9 +58,19 @@ def anchor(profile: Profile, path: Path) -> Profile:
     Raises
     ------
     InputError
+        If the file holds no usable probe, or as `anchor_to` says.
+    """
+    return anchor_to(profile, *read_probes(path), source=str(path))
+
+
+def anchor_to(profile: Profile, cached: Array, new: Array, ttft: Array, *, source: str) -> Profile:
+    """Return the profile with the launch floor that probes of `ttft` seconds show; `source` names them.
+
+    Raises
+    ------
+    InputError
         If no probe is short enough to show the floor, or no believable floor explains them.
     """
-    cached, new, ttft = read_probes(path)
     model = compose.central(profile)
 
     def predicted(floor_s: float) -> Array:
@@ -72,7 +81,9 @@ def anchor(profile: Profile, path: Path) -> Profile:
     sensitivity = (predicted(before * 1.05) - predicted(before)) / (0.05 * before)
     use = sensitivity >= LEAST_SENSITIVITY
     if not use.any():
-        raise InputError(f"{path}: no probe shows the launch floor; expected appends of a few hundred tokens or fewer")
+        raise InputError(
+            f"{source}: no probe shows the launch floor; expected appends of a few hundred tokens or fewer"
+        )
 
     def excess(floor_s: float) -> float:
         return float(np.median((predicted(floor_s) / ttft - 1.0)[use]))
@@ -80,17 +91,24 @@ def anchor(profile: Profile, path: Path) -> Profile:
     low, high = FLOOR_RANGE_S
     if excess(low) > 0 or excess(high) < 0:
         raise InputError(
-            f"{path}: no launch floor between {low * 1e3:g} and {high * 1e3:g} ms explains the probes' TTFT "
+            f"{source}: no launch floor between {low * 1e3:g} and {high * 1e3:g} ms explains the probes' TTFT "
             f"(median {float(np.median(ttft[use])) * 1e3:.1f} ms): are they idle appends on this profile's machine?"
         )
     floor = float(brentq(excess, low, high, xtol=1e-7))
-    spread = max(
-        ANCHOR_SPREAD, np.nan_to_num(relative_spread((ttft / predicted(floor))[use].tolist())) / use.sum() ** 0.5
+    # What is predicted is one turn, not a mean of many: its floor is one of those that the probes saw.
+    floors = np.geomspace(*FLOOR_RANGE_S, 200)
+    table = np.array([predicted(trial) for trial in floors])
+    seen = [np.interp(ttft[i], table[:, i], floors) for i in np.flatnonzero(use)]
+    low, high = (float(end) for end in np.quantile(seen, [0.05, 0.95]))
+    return _replace_floor(
+        profile,
+        floor,
+        (min(low, floor * (1 - ANCHOR_SPREAD)), max(high, floor * (1 + ANCHOR_SPREAD))),
+        f"{int(use.sum())} probes of {Path(source).name}",
     )
-    return _replace_floor(profile, floor, float(spread), f"{int(use.sum())} probes of {path.name}")
 
 
-def _replace_floor(profile: Profile, floor_s: float, spread: float, source: str) -> Profile:
+def _replace_floor(profile: Profile, floor_s: float, ends_s: tuple[float, float], source: str) -> Profile:
     ratio = floor_s / float(compose.central(profile).prefill.floor_s)
     curves = []
     for record in profile.curves:
@@ -117,8 +135,8 @@ def _replace_floor(profile: Profile, floor_s: float, spread: float, source: str)
     drift = Drift(
         quantity="floor_s",
         scale="absolute",
-        low=floor_s * (1 - spread),
-        high=floor_s * (1 + spread),
+        low=ends_s[0],
+        high=ends_s[1],
         tag=Tag.MEASURED,
         source=f"anchored: {source}",
     )

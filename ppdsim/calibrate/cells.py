@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from ppdsim.types import Arm, Transport
 
 ACCIDENT_RATIO = 1.25
 """Ratio of two repeats above which the larger is an accident [1]; source: the measurement protocol of the grid."""
+
+Purpose: TypeAlias = Literal["fit", "validation"]
 
 R = TypeVar("R")
 M = TypeVar("M", bound=MeasuredRow)
@@ -75,9 +77,9 @@ def relative_spread(values: Iterable[float]) -> float:
     return 0.5 * (max(found) - min(found)) / float(np.median(found))
 
 
-def _fitted(rows: Iterable[M]) -> list[M]:
-    """Return the rows that may be fitted: neither held out, nor probes, nor outliers."""
-    return [row for row in rows if row.purpose == "fit" and not row.outlier]
+def _meant_for(rows: Iterable[M], purpose: Purpose) -> list[M]:
+    """Return the rows of one purpose; neither probes nor outliers make cells."""
+    return [row for row in rows if row.purpose == purpose and not row.outlier]
 
 
 def _group(rows: Iterable[R], key: Callable[[R], tuple[float, ...]]) -> list[tuple[tuple[float, ...], list[R]]]:
@@ -112,9 +114,9 @@ def _after(row: PrefillRow) -> float:
     return float("nan") if sent is None or done is None else sent - done
 
 
-def prefill_cells(measured: Measurements, arm: Arm, transport: Transport) -> Cells:
+def prefill_cells(measured: Measurements, arm: Arm, transport: Transport, purpose: Purpose = "fit") -> Cells:
     """Return the idle-TTFT cells of one arm and transport."""
-    rows = [row for row in _fitted(measured.prefill) if row.arm is arm and row.transport is transport]
+    rows = [row for row in _meant_for(measured.prefill, purpose) if row.arm is arm and row.transport is transport]
 
     def key(row: PrefillRow) -> tuple[float, ...]:
         on_p = row.cached_tokens if row.prefill_cached_tokens is None else row.prefill_cached_tokens
@@ -142,7 +144,7 @@ def _context(group: list[DecodeRow] | list[InterferenceRow]) -> float:
     return float(np.median([row.prompt_tokens + row.generated_tokens for row in group]))
 
 
-def decode_cells(measured: Measurements) -> Cells:
+def decode_cells(measured: Measurements, purpose: Purpose = "fit") -> Cells:
     """Return the inter-token cells; `context_tokens` is per stream, prompt and generated."""
 
     def key(row: DecodeRow) -> tuple[float, ...]:
@@ -155,12 +157,12 @@ def decode_cells(measured: Measurements) -> Cells:
             "seconds": cell_value(row.itl_median_s for row in group),
             "noise": relative_spread(row.itl_median_s for row in group),
         }
-        for (batch, _), group in _group(_fitted(measured.decode), key)
+        for (batch, _), group in _group(_meant_for(measured.decode, purpose), key)
     ]
     return Cells(kind="decode", arm=Arm.APPEND_D, transport=Transport.NONE, **_columns(records))
 
 
-def stall_cells(measured: Measurements, arm: Arm, transport: Transport) -> Cells:
+def stall_cells(measured: Measurements, arm: Arm, transport: Transport, purpose: Purpose = "fit") -> Cells:
     """Return the stall-gap cells: the largest gap that an append (or a hand-off) opens in resident streams."""
 
     def key(row: InterferenceRow) -> tuple[float, ...]:
@@ -168,7 +170,7 @@ def stall_cells(measured: Measurements, arm: Arm, transport: Transport) -> Cells
 
     records = []
     for (batch, _, cached, new), group in _group(
-        [row for row in _fitted(measured.interference) if row.arm is arm and row.transport is transport], key
+        [r for r in _meant_for(measured.interference, purpose) if r.arm is arm and r.transport is transport], key
     ):
         gaps = [gap for row in group for gap in row.stall_gap_s]
         records.append(
@@ -202,18 +204,18 @@ class Grid:
         return (self.append, *self.handoffs, self.decode, self.stall)
 
 
-def grid(measured: Measurements) -> Grid:
-    """Return the cells of a run."""
+def grid(measured: Measurements, purpose: Purpose = "fit") -> Grid:
+    """Return the cells of a run that were measured to be fitted, or those that were held out (``validation``)."""
     pairs = sorted(
-        {(row.arm, row.transport) for row in _fitted(measured.prefill) if row.arm is not Arm.APPEND_D},
+        {(r.arm, r.transport) for r in _meant_for(measured.prefill, purpose) if r.arm is not Arm.APPEND_D},
         key=lambda pair: (pair[0].value, pair[1].value),
     )
     return Grid(
-        append=prefill_cells(measured, Arm.APPEND_D, Transport.NONE),
-        decode=decode_cells(measured),
-        stall=stall_cells(measured, Arm.APPEND_D, Transport.NONE),
-        handoffs=tuple(prefill_cells(measured, arm, transport) for arm, transport in pairs),
-        handoff_stall=_joined([stall_cells(measured, arm, transport) for arm, transport in pairs]),
+        append=prefill_cells(measured, Arm.APPEND_D, Transport.NONE, purpose),
+        decode=decode_cells(measured, purpose),
+        stall=stall_cells(measured, Arm.APPEND_D, Transport.NONE, purpose),
+        handoffs=tuple(prefill_cells(measured, arm, transport, purpose) for arm, transport in pairs),
+        handoff_stall=_joined([stall_cells(measured, arm, transport, purpose) for arm, transport in pairs]),
     )
 
 

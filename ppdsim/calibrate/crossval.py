@@ -74,10 +74,9 @@ def _applies(cells: Cells, column: str) -> bool:
     return (cells.kind == "decode") == (column in ("batch", "context_column"))
 
 
-def leave_one_out(cells: Grid, fit: Fit) -> Mapping[str, LeftOut]:
-    """Refit without each L, m, batch and context in turn and predict what was left out, by kind and arm."""
-    parts: dict[str, list[tuple[Cells, Array, int]]] = {}
-    for number, (column, value) in enumerate(splits(cells)):
+def left_out_fits(cells: Grid, fit: Fit) -> Iterator[tuple[str, float, TurnModel]]:
+    """Yield (column, value, model): a model that has seen no cell with that value in that column."""
+    for column, value in splits(cells):
 
         def keep(group: Cells, column: str = column, value: float = value) -> Cells:
             return group.pick(_column(group, column) != value) if _applies(group, column) else group
@@ -91,6 +90,13 @@ def leave_one_out(cells: Grid, fit: Fit) -> Mapping[str, LeftOut]:
                 handoff_stall=keep(cells.handoff_stall),
             )
         )
+        yield column, value, model
+
+
+def leave_one_out(cells: Grid, fit: Fit) -> Mapping[str, LeftOut]:
+    """Refit without each L, m, batch and context in turn and predict what was left out, by kind and arm."""
+    parts: dict[str, list[tuple[Cells, Array, int]]] = {}
+    for number, (column, value, model) in enumerate(left_out_fits(cells, fit)):
         for group in cells.all():
             if _applies(group, column):
                 out = group.pick(_column(group, column) == value)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from ppdsim import __version__
@@ -19,6 +20,7 @@ from ppdsim.calibrate.crossval import LeftOut, leave_one_out, name_of, predict_c
 from ppdsim.calibrate.drift import measured_drift
 from ppdsim.calibrate.fit_curves import FREE_HANDOFF, FREE_HANDOFF_ELSEWHERE, fit_model
 from ppdsim.calibrate.mechanisms import UNMEASURED_MISFIT, unmeasured
+from ppdsim.calibrate.split import fitted_cells
 from ppdsim.compose import HALF_NORMAL_90
 from ppdsim.cost.base import AbstractCurve, Array, Parameter
 from ppdsim.errors import MeasurementError
@@ -71,7 +73,8 @@ UNKNOWN_HANDOFF_STALL = (
 )
 
 
-def _fitter(measured: Measurements) -> Callable[[Grid], TurnModel]:
+def fitter(measured: Measurements) -> Callable[[Grid], TurnModel]:
+    """Return what fits a model to cells of this run."""
     manifest = measured.manifest
     model = manifest.model
 
@@ -115,15 +118,15 @@ def _misfit(log_error: Array, log_spread: Array) -> float:
     return float(brentq(beyond, 1e-6, 10.0, xtol=1e-6))
 
 
-def _coverage(left_out: LeftOut, log_spread: Array) -> float:
-    """Return the share of left-out cells inside their interval, the misfit coming from the other splits."""
+def inside_left_out(left_out: LeftOut, log_spread: Array) -> NDArray[np.bool_]:
+    """Return which left-out cells lie inside their interval, the misfit coming from the other splits."""
     log_error = -np.log1p(left_out.error)
     inside = np.zeros(len(log_error), dtype=bool)
     for split in np.unique(left_out.split):
         here = left_out.split == split
         sigma = _misfit(log_error[~here], log_spread[~here])
         inside[here] = np.abs(log_error[here]) <= HALF_NORMAL_90 * np.hypot(log_spread[here], sigma)
-    return float(np.mean(inside))
+    return inside
 
 
 def _origin(parameter: Parameter, free: tuple[str, ...]) -> Tag:
@@ -170,7 +173,7 @@ def _record(
     if left_out is not None:
         log_spread = spread(left_out.cells)
         misfit = _misfit(-np.log1p(left_out.error), log_spread)
-        coverage = _round(_coverage(left_out, log_spread))
+        coverage = _round(float(np.mean(inside_left_out(left_out, log_spread))))
     return CurveRecord(
         kind=curve.kind,
         arm=arm,
@@ -212,7 +215,7 @@ def fit_profile(
     cells = grid(measured)
     if not len(cells.append):
         raise MeasurementError(f"{measured.path}: no prefill rows of arm 'append-d'; the append curve needs them")
-    fit = _fitter(measured)
+    fit = fitter(measured)
     model = fit(cells)
     progress("leave-one-out")
     left_out = leave_one_out(cells, fit)
@@ -275,7 +278,9 @@ def fit_profile(
     for (arm, transport), curve in unmeasured(model.handoffs, model.kv_bytes_per_token).items():
         curves.append(_mechanism(curve, model, arm, transport))
     notes = () if len(cells.handoff_stall) else (UNKNOWN_HANDOFF_STALL,)
-    return _assemble(measured, tuple(curves), measured_drift(measured, model, PRIORS), model.kv_bytes_per_token, notes)
+    drift = measured_drift(measured, model, PRIORS)
+    assembled = _assemble(measured, tuple(curves), drift, model.kv_bytes_per_token, notes)
+    return assembled.model_copy(update={"fitted_cells": fitted_cells(cells)})
 
 
 def _mechanism(curve: HandoffCurve, model: TurnModel, arm: Arm, transport: Transport) -> CurveRecord:

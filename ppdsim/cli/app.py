@@ -19,6 +19,7 @@ from ppdsim.errors import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_OK, PpdsimError
 
 COMMANDS = (
     "crossover",
+    "validate",
     "simulate",
     "calibrate",
     "doctor",

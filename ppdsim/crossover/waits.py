@@ -1,8 +1,9 @@
 """The waits of turns that arrive at random at the traffic's rate: they make the formulas comparable with a simulation.
 
-An append waits for other appends (M/D/1) and for its turn between decode steps, of which the overlap scheduler hides
-the launch; a hand-off waits for other forwards on P, for other transfers on the link (M/D/1 each), and for two
-boundaries of D's steps: D pre-allocates at one, and the KV joins the batch at another, half a step each on average.
+An append waits for other appends (M/D/1) and for its turn between decode steps (a launch that outlasts the step before
+it delays the tokens of that step, not the forward); a hand-off waits for other forwards on P, for other transfers on
+the link (M/D/1 each), and for two boundaries of D's steps: D pre-allocates at one, and the KV joins the batch at
+another, half a step each on average.
 Turns that have their first token go on decoding and are stalled by later appends too: by Little's law
 ``rate x T_step x (output_tokens - 1)`` of them are on the node.
 
@@ -43,8 +44,7 @@ def under_load(
     forward_d = np.asarray(model.prefill.seconds(new_tokens, cached_tokens, model.chunked_prefill_size))
     wait_d = mg1_wait_s(rate, forward_d)
     if grid.residents:
-        hidden = forward_d - model.stall.append_s(forward_d, step_s)
-        wait_d = wait_d + step_wait_s(step_s, grid.residents) - hidden
+        wait_d = wait_d + step_wait_s(step_s, grid.residents)
     on_p = np.asarray(cached_on_p(question, cached_tokens, model.page_size_tokens))
     prompt = cached_tokens + new_tokens
     forward_p = model.prefill.seconds(prompt - on_p, on_p, model.chunked_prefill_size)

@@ -326,15 +326,21 @@ class AbstractDecodeNode(abc.ABC):
         return pieces, None
 
     def _forward(self, pieces: list[Piece]) -> None:
-        """Run a prefill forward; streams that decode lose its time, less the launch hidden behind their last step."""
+        """Run a prefill forward; streams that decode wait for it.
+
+        The host delivers the tokens of their last step only when it has launched the forward: they come late, the gap
+        after them is shorter by as much, and that gap less a step is what the turn is charged with (`stall_s`).
+        """
         turns = self._turns
         seconds = forward_s(self._model.prefill, pieces)
         if self.streams:
+            stall_s = seconds
             if self._after_step:
-                seconds = float(self._model.stall.append_s(seconds, self.last_step_s))
+                stall_s = float(self._model.stall.append_s(seconds, self.last_step_s))
+                self.log.delay(seconds - stall_s)
             tokens = sum(piece.tokens for piece in pieces)
             for piece in pieces:
-                turns.stall[piece.turn] += seconds * self.streams * piece.tokens / tokens
+                turns.stall[piece.turn] += stall_s * self.streams * piece.tokens / tokens
         self._state = FORWARD
         self._after_step = False
         self.unit += 1

@@ -1,7 +1,8 @@
 """Gaps between tokens, rebuilt after the run from each node's step log. No event per token was needed for them.
 
-A turn's tokens are its first one and the ends of the steps in which it decoded, so its gaps are differences of step
-ends, but for the first gap of each spell (after the first token, after a retraction), which starts elsewhere.
+A turn's tokens are its first one and the ends of the steps in which it decoded, late where the host was launching a
+forward then. Its gaps are differences of these, but for the first gap of each spell (after the first token, after a
+retraction), which starts elsewhere, and for its last token, which is never late: the stream has left.
 """
 
 from __future__ import annotations
@@ -37,12 +38,13 @@ def rebuild(turns: Turns, logs: dict[int, StepLog]) -> Itl:
         if turns.status[turn] == OK and turns.output[turn] > 1:
             by_node[turns.decode_node[turn]].append(turn)
     for node, log in logs.items():
-        ends = log.ends_s()
+        late = log.late_s()
+        ends = log.ends_s() + late
         steps = np.diff(ends, prepend=np.nan)  # entry s: gap between the ends of steps s - 1 and s
         felt = np.zeros(len(ends) + 1)
         own: list[float] = []
         for turn in by_node[node]:
-            mine = _gaps_of(turns, turn, ends, steps, felt, own)
+            mine = _gaps_of(turns, turn, ends, late, steps, felt, own)
             mine.sort()
             largest[turn] = mine[-1]
             at = P99 * (len(mine) - 1)
@@ -54,24 +56,34 @@ def rebuild(turns: Turns, logs: dict[int, StepLog]) -> Itl:
     return Itl(p99, largest, _joined(gaps), _joined(counts))
 
 
-def _gaps_of(turns: Turns, turn: int, ends: Array, steps: Array, felt: Array, own: list[float]) -> Array:
+def _gaps_of(turns: Turns, turn: int, ends: Array, late: Array, steps: Array, felt: Array, own: list[float]) -> Array:
     """Return a turn's gaps, and book them: whole steps in `felt` (as differences), gaps of its own in `own`."""
     first, last = turns.start_step[turn], turns.finish_step[turn]
     pauses = turns.pauses.get(turn)
     if pauses is None:
         mine = steps[first + 1 : last + 1].copy()
         mine[0] = ends[first + 1] - turns.t_first[turn]
+        mine[-1] -= late[last]
         own.append(float(mine[0]))
+        whole = last
+        if late[last] and last > first + 1:
+            own.append(float(mine[-1]))
+            whole = last - 1
         felt[first + 2] += 1.0
-        felt[last + 1] -= 1.0
+        felt[whole + 1] -= 1.0
         return mine
     borders = [first, *(border for pause in pauses for border in pause), last]
     spells = [(a, b) for a, b in zip(borders[::2], borders[1::2], strict=True) if b > a]
     times = np.concatenate([[turns.t_first[turn]], *(ends[a + 1 : b + 1] for a, b in spells)])
+    times[-1] -= late[last]
+    mine = np.diff(times)
+    if late[last] and spells[-1][1] - spells[-1][0] > 1:
+        own.append(float(mine[-1]))
+        felt[last] -= 1.0
+        felt[last + 1] += 1.0
     for a, b in spells:
         felt[a + 2] += 1.0
         felt[b + 1] -= 1.0
-    mine = np.diff(times)
     heads = np.cumsum([0, *(b - a for a, b in spells)])[:-1]
     own.extend(mine[heads].tolist())
     return mine

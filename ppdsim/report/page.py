@@ -9,12 +9,13 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -44,7 +45,11 @@ def write_report(answer: CrossoverAnswer, path: Path) -> Path:
     Path
         `path`.
     """
-    text = render(answer)
+    return write_page(render(answer), path)
+
+
+def write_page(text: str, path: Path) -> Path:
+    """Write a page, which appears whole or not at all, and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_text(text, encoding="utf-8")
@@ -52,16 +57,21 @@ def write_report(answer: CrossoverAnswer, path: Path) -> Path:
     return path
 
 
-def render(answer: CrossoverAnswer) -> str:
-    """Return the page as HTML."""
+def template(name: str) -> jinja2.Template:
+    """Return a template of the report; an undefined name in it is an error."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ppdsim.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )
-    figures = {name: _figure(answer, name) for name in FIGURES}
-    return environment.get_template("report.html").render(
+    return environment.get_template(name)
+
+
+def render(answer: CrossoverAnswer) -> str:
+    """Return the page as HTML."""
+    figures = {name: drawings(draw, answer, redrawn=name == REDRAWN) for name, draw in FIGURES.items()}
+    return template("report.html").render(
         answer=answer,
         meaning=wording.meaning(answer),
         figures=figures,
@@ -72,21 +82,24 @@ def render(answer: CrossoverAnswer) -> str:
             "quality": tables.quality_table(answer.profile.cards),
             "parameters": tables.parameters_table(answer),
         },
-        data=_script_json({"figures": figures, "costs": _costs(answer)}),
-        style=_verbatim("report.css"),
-        plotly=Markup(get_plotlyjs()),  # noqa: S704  (plotly's own file, not input)
-        scripts=[_verbatim(name) for name in SCRIPTS],
+        data=script_json({"figures": figures, "costs": _costs(answer)}),
+        style=verbatim("report.css"),
+        plotly=plotly_script(),
+        scripts=[verbatim(name) for name in SCRIPTS],
     )
 
 
-def _figure(answer: CrossoverAnswer, name: str) -> dict[str, Any]:
-    """Return a figure as the page takes it: its texts, its choices, and a drawing for each combination of them."""
-    layout = FIGURES[name](answer).to_plotly_json()["layout"]
-    combinations = _combinations([] if name == REDRAWN else layout["meta"]["choices"])
+def drawings(draw: Callable[..., go.Figure], answer: object, *, redrawn: bool = False) -> dict[str, Any]:
+    """Return a figure as the page takes it: its texts, its choices, and a drawing for each combination of them.
+
+    A `redrawn` figure is drawn once, because a script of the page draws the other combinations.
+    """
+    layout = draw(answer).to_plotly_json()["layout"]
+    combinations = _combinations([] if redrawn else layout["meta"]["choices"])
     return {
         "title": layout["title"]["text"],
         **layout["meta"],
-        "variants": {_key(chosen): _drawing(answer, name, chosen) for chosen in combinations},
+        "variants": {_key(chosen): _drawing(draw, answer, chosen) for chosen in combinations},
     }
 
 
@@ -101,9 +114,9 @@ def _key(chosen: Mapping[str, Any]) -> str:
     return "|".join(str(value) for value in chosen.values())
 
 
-def _drawing(answer: CrossoverAnswer, name: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
+def _drawing(draw: Callable[..., go.Figure], answer: object, chosen: Mapping[str, Any]) -> dict[str, Any]:
     """Return a drawing without what the page prints around it."""
-    drawn = FIGURES[name](answer, **chosen).to_plotly_json()
+    drawn = draw(answer, **chosen).to_plotly_json()
     layout = {key: value for key, value in drawn["layout"].items() if key not in ("meta", "title")}
     return {"data": drawn["data"], "layout": layout}
 
@@ -130,7 +143,7 @@ def _costs(answer: CrossoverAnswer) -> dict[str, Any]:
     }
 
 
-def _script_json(value: object) -> Markup:
+def script_json(value: object) -> Markup:
     """Return JSON that may stand inside a script element; NaN and infinities are an error here, not in the browser."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     for character in "<>&":
@@ -138,7 +151,12 @@ def _script_json(value: object) -> Markup:
     return Markup(text)  # noqa: S704  (no character of it can end the element)
 
 
-def _verbatim(name: str) -> Markup:
+def plotly_script() -> Markup:
+    """Return plotly.js itself, so that the page needs no network."""
+    return Markup(get_plotlyjs())  # noqa: S704  (plotly's own file, not input)
+
+
+def verbatim(name: str) -> Markup:
     """Return a file of the page as it is."""
     source = resources.files("ppdsim.report") / "templates" / name
     return Markup(source.read_text(encoding="utf-8"))  # noqa: S704  (the package's own file)

@@ -48,6 +48,16 @@ def test_an_anchored_floor_narrows_the_interval_for_that_run(shipped, tmp_path):
     assert len(anchored.drift) == len(shipped.drift)
 
 
+def test_probes_that_saw_two_floors_leave_the_interval_both(shipped, tmp_path):
+    model = compose.central(shipped)
+    path = tmp_path / "probes.csv"
+    seen = [float(compose.with_floor(model, floor).append_ttft_s(0.0, 64.0)) for floor in [9e-3] * 20 + [15e-3] * 19]
+    path.write_text("\n".join(["cached_tokens,new_tokens,ttft_s", *(f"0,64,{ttft}" for ttft in seen)]) + "\n")
+    found = anchor(shipped, path).drift_of("floor_s")
+    assert found.low < 9.1e-3
+    assert found.high == pytest.approx(15e-3, rel=0.1)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

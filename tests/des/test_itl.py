@@ -25,9 +25,13 @@ def gaps_token_by_token(spec, conversations, policy) -> tuple[Turns, dict[int, l
     done = SteppedNode._step_done
 
     def note(self, tick):
-        for turn in self._batch:
+        before = list(self._batch)
+        for turn in before:
             times[turn].append(tick.time)
         done(self, tick)
+        for turn in before:
+            if turn in self._batch:  # a stream that has left is not kept waiting for its last token
+                times[turn][-1] += self.log.late_s()[-1]
 
     turns = Turns(conversations, None)
     with pytest.MonkeyPatch.context() as patch:
@@ -76,3 +80,22 @@ def test_a_log_gives_the_end_of_every_step():
     log.add(10.0, 1, 2.0, 0.0)
     # n (p + h n): 0.75, 2, 3.75.
     np.testing.assert_array_equal(log.ends_s()[1:], [1.75, 3.0, 4.75, 12.0])
+    log.delay(0.5)
+    np.testing.assert_array_equal(log.late_s(), [0.0, 0.0, 0.0, 0.0, 0.5])
+
+
+def test_a_launch_that_outlasts_the_step_delays_its_tokens_and_not_the_append():
+    """Forward 2^-7 + 2^-14 a token; step 2^-8; launch 2^-7, so tokens of the step before come 2^-8 late."""
+    model = cost_model(
+        prefill={"attention_s_per_token2": 0.0, "kv_read_s_per_token": 0.0},
+        decode={"row_s": 0.0, "context_s_per_token": 0.0},
+        stall={"launch_s": 2.0**-7, "handoff_s": 0.0},
+    )
+    spec = fleet("U", model, overlap_schedule=False)
+    talks = [talk("a", 0.0, (64, 10)), talk("b", 0.02, (64, 2))]
+    turns, gaps, _ = gaps_token_by_token(spec, talks, AlwaysP())
+    forward, step = 2.0**-7 + 64 * 2.0**-14, 2.0**-8
+    assert turns.t_first[1] - turns.t_prefill_start[1] == pytest.approx(forward)
+    late = 2.0**-7 - step
+    assert sorted(gaps[0])[-2:] == pytest.approx(sorted([step + late, forward + step - late]))
+    assert turns.stall[1] == pytest.approx(forward - late)

@@ -1,7 +1,8 @@
 """Measuring a stall cell: what a turn that arrives takes from the streams that decode.
 
-Turns are injected one after another into resident streams. Of each stream the largest gap that overlaps the turn's
-prefill is taken, and the median over streams is the turn's stall gap.
+Turns are injected one after another into resident streams. Of each stream the gap is taken in which the turn's first
+token came, or a larger one soon after, and the median over streams is the turn's stall gap. A token that comes late
+before it, because the host was launching the forward, counts into `window_sum_s` only.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ async def measure_stall(
         If a stream or a turn failed, or the residents did not all run throughout.
     """
     prefix = await warm(engine, prompts, cell.cached_tokens)
-    windows: list[tuple[float, float]] = []
+    windows: list[tuple[float, float, float]] = []  # sent, first token, end [s]
     ttft: list[float] = []
     cached: list[int] = []
     async with residents(
@@ -65,7 +66,7 @@ async def measure_stall(
             )
             if reason is not None:
                 raise RequestFailed(Failure.REFUSED, reason)
-            windows.append((found.sent_s, found.token_s[0] + TAIL_STEPS * base_s))
+            windows.append((found.sent_s, found.token_s[0], found.token_s[0] + TAIL_STEPS * base_s))
             ttft.append(found.ttft_s)
             cached.append(found.cached_tokens)
         await _generate_more(streams, QUIET_TOKENS)
@@ -73,7 +74,8 @@ async def measure_stall(
         end_s = engine.now_s()
     if not all_running:
         raise RequestFailed(Failure.REFUSED, f"a resident ended before the last turn: {STALL_OUTPUT_TOKENS} were few")
-    touched = [gaps_touching(streams, start, end) for start, end in windows]
+    touched = [gaps_touching(streams, sent, end) for sent, _, end in windows]
+    stalled = [gaps_touching(streams, first, end) for _, first, end in windows]
     return InterferenceRow(
         arm=cell.arm,
         transport=cell.transport,
@@ -84,7 +86,7 @@ async def measure_stall(
         new_tokens=cell.new_tokens,
         found_cached_tokens=tuple(cached),
         append_ttft_s=tuple(ttft),
-        stall_gap_s=tuple(float(np.median([gaps.max() for gaps in turn])) for turn in touched),
+        stall_gap_s=tuple(float(np.median([gaps.max() for gaps in turn])) for turn in stalled),
         window_sum_s=tuple(float(np.median([gaps.sum() for gaps in turn])) for turn in touched),
         window_gaps=tuple(float(np.median([len(gaps) for gaps in turn])) for turn in touched),
         itl_base_s=base_s,

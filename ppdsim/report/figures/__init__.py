@@ -18,7 +18,11 @@ from ppdsim.report.figures.plot_breakeven_lines import plot_breakeven_lines
 from ppdsim.report.figures.plot_breakeven_map import plot_breakeven_map
 from ppdsim.report.figures.plot_costs import plot_costs
 from ppdsim.report.figures.plot_latencies import plot_latencies
+from ppdsim.report.figures.plot_load_cdfs import plot_load_cdfs
+from ppdsim.report.figures.plot_load_quantiles import plot_load_quantiles
+from ppdsim.report.figures.plot_parity import plot_parity
 from ppdsim.report.figures.plot_profile_quality import plot_profile_quality
+from ppdsim.report.figures.plot_residuals import plot_residuals
 
 FIGURES: Registry[Callable[..., go.Figure]] = Registry(
     "figure",
@@ -30,3 +34,14 @@ FIGURES: Registry[Callable[..., go.Figure]] = Registry(
         "profile-quality": plot_profile_quality,
     },
 )
+
+ACCURACY_FIGURES: Registry[Callable[..., go.Figure]] = Registry(
+    "figure",
+    {
+        "parity": plot_parity,
+        "residuals": plot_residuals,
+        "load-cdfs": plot_load_cdfs,
+        "load-quantiles": plot_load_quantiles,
+    },
+)
+"""The same of the accuracy report: functions of a `Validation`."""

@@ -20,7 +20,8 @@ class AbstractDecodingCore(AbstractCore):
     """A server with a decode batch.
 
     `_unit` counts ends of steps and forwards; `_time_s` is when what runs now has begun; `_last_step_s` is the length
-    of the decode step that ended at `_time_s`, 0 if none did.
+    of the decode step that ended at `_time_s`, 0 if none did; `_late_s` is how long after its end the tokens of that
+    step come out, where the host was launching a forward then.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class AbstractDecodingCore(AbstractCore):
         self._unit = 0
         self._time_s = 0.0
         self._last_step_s = 0.0
+        self._late_s = 0.0
 
     @abstractmethod
     def _join_arrived(self) -> None:
@@ -85,8 +87,10 @@ class AbstractDecodingCore(AbstractCore):
                 request.generated += 1
                 if request.generated >= request.output_tokens:
                     self._finish(request)
-        self._tell(batch, time_s)
+        self._late_s = 0.0
+        self._tell([request for request in batch if request.ending is not None], time_s)
         self._next()
+        self._tell([request for request in batch if request.ending is None], time_s + self._late_s)
 
     def _begin_stream(self, request: Request) -> None:
         """Give a request its first token; the rest is decoded."""

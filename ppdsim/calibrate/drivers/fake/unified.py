@@ -1,9 +1,10 @@
 """A unified server: prefill goes first, and streams that decode wait for it.
 
 With overlapped scheduling the host has launched the next step before it sees what arrived during this one, so an append
-that arrives while streams decode runs one step later; and it hides a part of the forward's launch behind the step that
-runs, which is ``stall.append_s``. Admission as in SGLang's PrefillAdder: prompt and answer must fit beside what running
-streams may still generate, of which a share (`new_token_ratio`) is set aside.
+that arrives while streams decode runs one step later. It delivers that step's tokens only when it has launched the
+forward: they come late by what ``stall.append_s`` leaves of the forward, and the gap after them is shorter. Admission
+as in SGLang's PrefillAdder: prompt and answer must fit beside what running streams may still generate, of which a share
+(`new_token_ratio`) is set aside.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class UnifiedCore(AbstractDecodingCore):
             return False
         seconds = forward_s(self.model.prefill, pieces)
         if self.streams and self._last_step_s:
-            seconds = float(self.model.stall.append_s(seconds, self._last_step_s))
+            self._late_s = seconds - float(self.model.stall.append_s(seconds, self._last_step_s))
         self.clock.at(self._time_s + seconds, lambda time: self._forward_done(pieces, time))
         return True
 

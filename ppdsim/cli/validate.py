@@ -1,0 +1,83 @@
+"""``ppdsim validate``: how accurate a profile is, in words, JSON and a report; gates set the exit code."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ppdsim.cli.common import JsonOption, OutOption, QuietOption, check_folder, say, wrote
+
+
+def validate(
+    profile: Annotated[str, typer.Argument(help="Profile, by name ('ppdsim profiles' lists them) or path.")],
+    measured: Annotated[
+        list[Path], typer.Argument(metavar="MEASUREMENTS...", help="Folders of raw measurements to compare with.")
+    ],
+    fail_over: Annotated[
+        str | None,
+        typer.Option(help="Exit with 1 where a kind's median error passes this, such as 5%, or its coverage is off."),
+    ] = None,
+    out: OutOption = Path("out"),
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Compare a profile with what it was not fitted to: accuracy.txt, validation.json and report.html.
+
+    A held-out cell that the profile was fitted to always ends in exit code 1.
+
+    Example: ppdsim validate h200x2_llama-3.1-8b_sglang-0.5.17 calibration/measurements/* -o out
+    """
+    from ppdsim import library, measurements
+    from ppdsim import profile as profiles
+    from ppdsim.accuracy import to_json
+    from ppdsim.errors import GateError
+    from ppdsim.report import write_accuracy_report
+    from ppdsim.validate import to_text
+    from ppdsim.validate import validate as run
+
+    check_folder(out)
+    limit = None if fail_over is None else _share(fail_over)
+    chosen = profiles.load(library.find("profile", profile))
+    runs = [measurements.read(folder) for folder in measured]
+    found = run(chosen, runs, fail_over=limit, progress=lambda text: say(text + " ...", quiet=quiet))
+    text, document = to_text(found), to_json(found)
+    paths = [
+        _save((text + "\n").encode(), out / "accuracy.txt"),
+        _save(document, out / "validation.json"),
+        write_accuracy_report(found, text, out / "report.html"),
+    ]
+    if json:
+        typer.echo(document, nl=False)
+    elif not quiet:
+        typer.echo(text)
+    wrote(paths, quiet=quiet)
+    if found.failed:
+        first = found.failed[0]
+        more = f" and {len(found.failed) - 1} more" if len(found.failed) > 1 else ""
+        raise GateError(f"{found.profile}: gate failed: {first.name}; found {first.found}{more}")
+
+
+def _share(text: str) -> float:
+    """Return ``5%`` or ``0.05`` as a share."""
+    from ppdsim.errors import InputError
+
+    number = text.strip().removesuffix("%")
+    try:
+        value = float(number) / (100.0 if text.strip().endswith("%") else 1.0)
+    except ValueError:
+        value = -1.0
+    if not 0.0 < value <= 1.0:
+        raise InputError(f"--fail-over {text}: expected a share above 0 and at most 1, such as 5% or 0.05")
+    return value
+
+
+def _save(document: bytes, path: Path) -> Path:
+    """Write a file that appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_bytes(document)
+    os.replace(temporary, path)
+    return path

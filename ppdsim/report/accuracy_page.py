@@ -1,0 +1,107 @@
+"""The accuracy report: a :class:`~ppdsim.accuracy.Validation` as one offline HTML file, made like the crossover's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from ppdsim.accuracy import CellErrors, CrossingCheck, Decisions, Validation
+from ppdsim.report.figures import ACCURACY_FIGURES
+from ppdsim.report.page import drawings, plotly_script, script_json, template, verbatim, write_page
+from ppdsim.report.tables import Cell, Table
+from ppdsim.units import MS_PER_S
+
+
+def write_accuracy_report(found: Validation, card: str, path: Path) -> Path:
+    """Write the accuracy report with the card's text, as a file that appears whole or not at all."""
+    return write_page(render_accuracy(found, card), path)
+
+
+def render_accuracy(found: Validation, card: str) -> str:
+    """Return the page as HTML."""
+    figures = {name: drawings(draw, found) for name, draw in ACCURACY_FIGURES.items()}
+    missed = [
+        f"{'failed' if gate.required else 'missed'}: {gate.name}; found {gate.found}"
+        for gate in found.gates
+        if not gate.passed
+    ]
+    return template("accuracy.html").render(
+        found=found,
+        headline=headline(found),
+        missed=missed,
+        card=card,
+        figures=figures,
+        tables={
+            "cells": _table("Cells: absolute relative error [%] and coverage", CELL_COLUMNS, map(_cells, found.cells)),
+            "decisions": _table(
+                "Decisions: was the cheaper arm predicted", DECISION_COLUMNS, map(_of, found.decisions)
+            ),
+            "crossings": _table(
+                "Level lines at gamma = 1, with 90 % intervals", CROSSING_COLUMNS, map(_line, found.crossings)
+            ),
+        },
+        data=script_json({"figures": figures}),
+        style=verbatim("report.css"),
+        plotly=plotly_script(),
+        script=verbatim("figures.js"),
+    )
+
+
+def headline(found: Validation) -> str:
+    """Return the first line: the median errors of unseen cells, worst kind last."""
+    parts = [
+        f"{row.kind} {100 * row.median:.1f} % ({row.scope})" for row in sorted(found.cells, key=lambda r: r.median)
+    ]
+    return f"{found.profile}: median error on unseen cells: {', '.join(parts) or 'nothing was compared'}"
+
+
+CELL_COLUMNS = ("run", "kind", "unseen as", "cells", "median", "p90", "max", "bias", "noise", "inside", "largest at")
+DECISION_COLUMNS = ("run", "arms", "unseen as", "right", "compared", "right of decided", "decided", "mean regret [ms]")
+CROSSING_COLUMNS = ("run", "line", "against", "fixed [tokens]", "N [streams]", "unseen as", "predicted", "measured")
+
+
+def _table(caption: str, columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Table:
+    return Table(
+        caption=caption,
+        columns=columns,
+        rows=tuple(tuple(Cell(text=text) for text in row) for row in rows),
+    )
+
+
+def _cells(row: CellErrors) -> tuple[str, ...]:
+    shares = (row.median, row.p90, row.maximum, row.bias, row.noise, row.coverage)
+    return (
+        row.measurements,
+        row.kind,
+        row.scope,
+        str(row.cells),
+        *("-" if share is None else f"{100 * share:.1f}" for share in shares),
+        row.worst,
+    )
+
+
+def _of(row: Decisions) -> tuple[str, ...]:
+    arms = f"{row.first} or {row.second}"
+    counts = (row.right, row.compared, row.right_decided, row.decided)
+    return (row.measurements, arms, row.scope, *map(str, counts), f"{MS_PER_S * row.regret_mean_s:.1f}")
+
+
+def _line(row: CrossingCheck) -> tuple[str, ...]:
+    digits = 3 if row.axis == "r" else 0
+
+    def text(value: float | None, low: float | None, high: float | None) -> str:
+        if value is None:
+            return "no crossing"
+        span = "" if low is None or high is None else f" ({low:.{digits}f} to {high:.{digits}f})"
+        return f"{value:.{digits}f}{span}"
+
+    return (
+        row.measurements,
+        "r*" if row.axis == "r" else "m*",
+        row.against,
+        str(row.fixed_tokens),
+        str(row.residents),
+        row.scope,
+        text(row.predicted, row.predicted_low, row.predicted_high),
+        text(row.measured, row.measured_low, row.measured_high),
+    )

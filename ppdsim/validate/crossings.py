@@ -1,0 +1,179 @@
+"""m* and r* from measured cells, by interpolation, beside the predicted ones with their intervals.
+
+The measured gain J_P - J_D is known at the cells that both arms share. m* at a cached prefix runs over the measured m
+of that L (linear in log m between them); r* at a prompt S runs along L + m = S through the triangulated cells (in log L
+and log m). The measured interval is the 90 % range over `RESAMPLES` draws of the cells' repeat noise. For the profile's
+own run the predicted m* comes from a refit without that L; r* crosses all L and is in sample, as its scope says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+from scipy.interpolate import LinearNDInterpolator
+
+from ppdsim import compose
+from ppdsim.accuracy import ANOTHER_RUN, LEFT_OUT, CrossingCheck
+from ppdsim.analytical.crossing import Found, cache_rate_crossing, new_tokens_crossing, sampled_crossing
+from ppdsim.analytical.question import Question
+from ppdsim.calibrate.cells import Cells, grid
+from ppdsim.calibrate.crossval import left_out_fits, name_of
+from ppdsim.calibrate.fit import fitter
+from ppdsim.calibrate.split import is_own_run
+from ppdsim.cost.base import Array
+from ppdsim.measurements import Measurements
+from ppdsim.profile import Profile
+from ppdsim.turn import TurnModel
+from ppdsim.validate.decisions import BATCHES, measured_loss, prefill_pairs, shared
+from ppdsim.validate.stalls import MeasuredStalls, measured_stalls
+
+PROMPTS = (4096, 8192, 16_384)
+"""Prompts that r* is looked for at [tokens]."""
+RESAMPLES = 200
+SEED = 20260823
+IN_SAMPLE = "in sample"
+FEWEST = 3
+"""Cells below which nothing is interpolated."""
+
+
+def crossing_checks(profile: Profile, measured: Measurements) -> tuple[CrossingCheck, ...]:
+    """Return every r* and m*, at gamma = 1, where the measured gain changes sign or the predicted one does."""
+    cells = grid(measured)
+    stalls = measured_stalls(measured, cells)
+    own = is_own_run(profile, measured)
+    middle, cloud = compose.central(profile), compose.cloud(profile, another_run=not own)
+    without = (
+        {value: model for column, value, model in left_out_fits(cells, fitter(measured)) if column == "cached_tokens"}
+        if own
+        else {}
+    )
+    out: list[CrossingCheck] = []
+    for append, handoff in prefill_pairs(cells):
+        if (handoff.arm, handoff.transport) not in middle.handoffs:
+            continue
+        for streams in BATCHES:
+            question = Question(
+                arm=handoff.arm,
+                transport=handoff.transport,
+                residents=streams,
+                resident_context_tokens=round(stalls.context_tokens),
+            )
+            gains = _Gains.measure(append, handoff, stalls, streams)
+            blank = CrossingCheck(
+                scope=ANOTHER_RUN,
+                measurements=measured.manifest.id,
+                against=name_of(handoff),
+                axis="new_tokens",
+                fixed_tokens=0,
+                residents=streams,
+                predicted=None,
+                predicted_low=None,
+                predicted_high=None,
+                measured=None,
+                measured_low=None,
+                measured_high=None,
+            )
+            out += _of_question(gains, question, middle, cloud, without, blank, own=own)
+    return tuple(check for check in out if check.measured is not None or check.predicted is not None)
+
+
+class _Gains:
+    """The measured gain J_P - J_D [s] at shared cells, and draws of it."""
+
+    def __init__(self, cached: Array, new: Array, draws: Array) -> None:
+        self.cached, self.new, self.draws = cached, new, draws
+
+    @staticmethod
+    def measure(append: Cells, handoff: Cells, stalls: MeasuredStalls, streams: int) -> _Gains:
+        rng = np.random.default_rng(SEED)
+        rows: list[tuple[float, float, Array]] = []
+        for i, j in shared(append, handoff):
+            lost = measured_loss(stalls, append, i, streams)
+            if lost is None:
+                continue
+            sides = [
+                c.seconds[k] * (1.0 + np.nan_to_num(c.noise[k]) * np.append(0.0, rng.standard_normal(RESAMPLES)))
+                for c, k in ((handoff, j), (append, i))
+            ]
+            gain = sides[0] - sides[1] - streams * (lost - stalls.handoff_s)
+            rows.append((float(append.cached_tokens[i]), float(append.new_tokens[i]), gain))
+        table = np.array([gain for _, _, gain in rows]).T if rows else np.zeros((RESAMPLES + 1, 0))
+        return _Gains(np.array([r[0] for r in rows]), np.array([r[1] for r in rows]), table)
+
+    def along_new(self, cached: float) -> Found | None:
+        here = np.flatnonzero(self.cached == cached)
+        here = here[np.argsort(self.new[here])]
+        if len(here) < FEWEST:
+            return None
+        return sampled_crossing(np.log2(self.new[here]), self.draws[0, here], self.draws[1:, here])
+
+    def along_rate(self, total: int) -> Found | None:
+        if len(self.cached) < FEWEST or len(np.unique(self.cached)) < 2 or len(np.unique(self.new)) < 2:
+            return None
+        new = np.geomspace(max(self.new.min(), 1.0), total, 200)[::-1]
+        surface = LinearNDInterpolator(_logs(self.cached, self.new), self.draws.T)
+        gains = np.asarray(surface(_logs(total - new, new)))
+        inside = np.isfinite(gains[:, 0])
+        if inside.sum() < FEWEST:
+            return None
+        return sampled_crossing(1.0 - new[inside] / total, gains[inside, 0], gains[inside, 1:].T)
+
+
+def _logs(cached: Array, new: Array) -> Array:
+    return np.stack([np.log2(cached + 512.0), np.log2(new)], axis=-1)
+
+
+def _of_question(
+    gains: _Gains,
+    question: Question,
+    middle: TurnModel,
+    cloud: TurnModel,
+    without: dict[float, TurnModel],
+    blank: CrossingCheck,
+    *,
+    own: bool,
+) -> Iterator[CrossingCheck]:
+    for cached in np.unique(gains.cached):
+        truth = gains.along_new(float(cached))
+        if truth is not None:
+            guess = new_tokens_crossing(without.get(float(cached), middle), cloud, question, int(cached))
+            largest = float(gains.new[gains.cached == cached].max())
+            yield _check(
+                replace(blank, scope=LEFT_OUT if own else ANOTHER_RUN, fixed_tokens=int(cached)),
+                truth,
+                guess,
+                log_axis=True,
+                reach=(float(gains.new[gains.cached == cached].min()), largest),
+            )
+    for total in PROMPTS:
+        truth = gains.along_rate(total)
+        if truth is not None:
+            guess = cache_rate_crossing(middle, cloud, question, total)
+            yield _check(
+                replace(blank, scope=IN_SAMPLE if own else ANOTHER_RUN, axis="r", fixed_tokens=total),
+                truth,
+                guess,
+                log_axis=False,
+                reach=(0.0, 1.0),
+            )
+
+
+def _check(
+    blank: CrossingCheck, truth: Found, guess: Found, *, log_axis: bool, reach: tuple[float, float]
+) -> CrossingCheck:
+    def back(value: float) -> float:
+        return float(2.0**value) if log_axis else value
+
+    # A predicted crossing beyond the measured cells has nothing to be compared with.
+    predicted = guess.values[-1] if guess.values and reach[0] <= guess.values[-1] <= reach[1] else None
+    return replace(
+        blank,
+        predicted=predicted,
+        predicted_low=None if guess.interval is None or predicted is None else guess.interval.low,
+        predicted_high=None if guess.interval is None or predicted is None else guess.interval.high,
+        measured=back(truth.values[-1]) if truth.values else None,
+        measured_low=back(truth.interval.low) if truth.values and truth.interval else None,
+        measured_high=back(truth.interval.high) if truth.values and truth.interval else None,
+    )

@@ -1,0 +1,104 @@
+"""``ppdsim validate``: leaks first, then cells, decisions, level lines and loads of every run, and the gates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ppdsim.accuracy import CellErrors, CrossingCheck, Decisions, LoadErrors, Validation
+from ppdsim.calibrate.cells import grid
+from ppdsim.calibrate.crossval import name_of
+from ppdsim.calibrate.split import is_own_run, leaks
+from ppdsim.errors import InputError, ProfileError
+from ppdsim.measurements import Measurements
+from ppdsim.profile import Profile
+from ppdsim.validate.cells import cell_errors, knows
+from ppdsim.validate.crossings import crossing_checks
+from ppdsim.validate.decisions import decisions
+from ppdsim.validate.gates import gates
+from ppdsim.validate.loads import load_errors, rankings
+
+
+def validate(
+    profile: Profile,
+    runs: Sequence[Measurements],
+    *,
+    fail_over: float | None = None,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Validation:
+    """Compare a profile with measured runs.
+
+    Parameters
+    ----------
+    fail_over
+        Largest median relative error of a kind of cells that passes [share]; None: errors are only reported.
+
+    Raises
+    ------
+    InputError
+        If a run was measured with another model shape, so nothing can be compared, or is given twice.
+    ProfileError
+        If the profile does not record its split.
+    """
+    if not profile.fitted_cells:
+        raise ProfileError(
+            f"profile '{profile.id}' does not record which cells it was fitted to, so a leak cannot be excluded; "
+            "fit it again: ppdsim fit MEASUREMENTS -o PROFILE.json"
+        )
+    names = [run.manifest.id for run in runs]
+    for run in runs:
+        _check_same_model(profile, run)
+        if names.count(run.manifest.id) > 1:
+            raise InputError(f"{run.path}: run '{run.manifest.id}' is given twice; give every run once")
+    leaked = tuple(f"{run.manifest.id}: {place}" for run in runs for place in leaks(profile, run))
+    cells: list[CellErrors] = []
+    chosen: list[Decisions] = []
+    lines: list[CrossingCheck] = []
+    loads: list[LoadErrors] = []
+    for run in runs:
+        progress(f"{run.manifest.id}: cells")
+        cells += cell_errors(profile, run)
+        progress(f"{run.manifest.id}: decisions")
+        chosen += decisions(profile, run)
+        lines += crossing_checks(profile, run)
+        if run.played:
+            progress(f"{run.manifest.id}: loads")
+            loads += load_errors(profile, run)
+    return Validation(
+        profile=profile.id,
+        measurements=tuple(names),
+        cells=tuple(cells),
+        decisions=tuple(chosen),
+        crossings=tuple(lines),
+        loads=tuple(loads),
+        rankings=rankings(loads),
+        leaked=leaked,
+        gates=gates(cells, chosen, loads, leaked, fail_over),
+        notes=_notes(profile, runs, loads),
+    )
+
+
+def _check_same_model(profile: Profile, run: Measurements) -> None:
+    shape = run.manifest.model
+    ours = (profile.model.layers, profile.model.kv_heads, profile.model.query_heads, profile.model.head_dim)
+    theirs = (shape.layers, shape.kv_heads, shape.query_heads, shape.head_dim)
+    if ours != theirs:
+        raise InputError(
+            f"{run.path}: measured with {shape.name} (layers, KV heads, query heads, head size = {theirs}), "
+            f"profile '{profile.id}' is of {profile.model.name} {ours}; expected the same shape"
+        )
+
+
+def _notes(profile: Profile, runs: Sequence[Measurements], loads: Sequence[LoadErrors]) -> tuple[str, ...]:
+    out = []
+    if not any(is_own_run(profile, run) for run in runs):
+        out.append("no run is the profile's own: nothing was left out or held out, every cell is of another run")
+    for run in runs:
+        unknown = [name_of(group) for group in grid(run).handoffs if not knows(profile, group)]
+        if unknown:
+            out.append(f"{run.manifest.id}: {', '.join(unknown)} not compared: the profile has no such hand-off")
+    arms = {load.arm for load in loads}
+    if len(arms) == 1:
+        out.append(f"loads were played on one arm ({', '.join(arms)}): there is no order of arms to compare")
+    if not loads:
+        out.append("no run has a load: TTFT, TPOT, ITL and E2E under traffic were not compared")
+    return tuple(out)

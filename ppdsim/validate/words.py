@@ -1,0 +1,139 @@
+"""The accuracy card in words: tables no wider than 120 columns, then the gates that do not hold, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from statistics import median
+
+from ppdsim.accuracy import CellErrors, CrossingCheck, Decisions, LoadErrors, Validation
+from ppdsim.units import MS_PER_S
+from ppdsim.validate.gates import by_interval, pooled_coverage
+
+
+def to_text(found: Validation) -> str:
+    """Return the accuracy card."""
+    lines = [f"{found.profile} against {', '.join(found.measurements)}", ""]
+    lines += _cells(found.cells)
+    lines += _decisions(found.decisions)
+    lines += _crossings(found.crossings)
+    lines += _loads(found.loads)
+    for row in found.rankings:
+        verdict = "right" if row.measured == row.predicted else "WRONG"
+        lines.append(
+            f"  order of arms by {row.quantity} of later turns, load {row.load}: measured {' < '.join(row.measured)}, "
+            f"simulated {' < '.join(row.predicted)}: {verdict}"
+        )
+    missed = [gate for gate in found.gates if not gate.passed]
+    lines += ["", f"  Gates: {len(found.gates) - len(missed)} of {len(found.gates)} hold"]
+    lines += [f"    {'FAILED' if gate.required else 'missed'}: {gate.name}; found {gate.found}" for gate in missed]
+    lines += [f"  note: {note}" for note in found.notes]
+    return "\n".join(lines)
+
+
+def _target(first: float | None, second: float | None) -> str:
+    return "-" if first is None or second is None else f"{100 * first:g} / {100 * second:g}"
+
+
+def _cells(rows: Sequence[CellErrors]) -> Iterator[str]:
+    yield "  Cells: absolute relative error in %, and the share inside the stated 90 % interval"
+    yield (
+        f"  {'kind':<15}{'unseen as':<19}{'cells':>6}{'median':>8}{'p90':>7}{'max':>7}{'bias':>7}{'noise':>7}"
+        f"{'target':>12}{'inside':>8}  largest at"
+    )
+    for run in dict.fromkeys(row.measurements for row in rows):
+        yield f"  {run}"
+        for row in (r for r in rows if r.measurements == run):
+            noise = "-" if row.noise is None else f"{100 * row.noise:.1f}"
+            mark = "" if row.meets_target is not False else "!"
+            yield (
+                f"  {row.kind:<15}{row.scope:<19}{row.cells:>6}{100 * row.median:>8.1f}{100 * row.p90:>7.1f}"
+                f"{100 * row.maximum:>7.1f}{100 * row.bias:>+7.1f}{noise:>7}"
+                f"{_target(row.target_median, row.target_p90) + mark:>12}{100 * row.coverage:>6.0f} %  {row.worst}"
+            )
+    for name, part in by_interval(rows):
+        yield f"  pooled coverage {name}: {100 * pooled_coverage(part):.0f} %"
+
+
+def _decisions(rows: Sequence[Decisions]) -> Iterator[str]:
+    if not rows:
+        return
+    yield ""
+    yield "  Decisions: the arm of lower J, over prices and batches; decided: beyond noise and drift"
+    yield (
+        f"  {'arms':<32}{'unseen as':<16}{'right':>13}{'right of decided':>18}{'regret, mean / max':>22}"
+        f"{'N* error':>14}"
+    )
+    for row in rows:
+        star = "-" if row.n_star_error is None else f"{100 * row.n_star_error:.0f} % of {row.n_star_cells}"
+        yield (
+            f"  {row.first + ' or ' + row.second:<32}{row.scope:<16}{_share(row.right, row.compared):>13}"
+            f"{_share(row.right_decided, row.decided):>18}"
+            f"{f'{MS_PER_S * row.regret_mean_s:.1f} / {MS_PER_S * row.regret_max_s:.1f} ms':>22}{star:>14}"
+        )
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f} % of {whole}" if whole else "-"
+
+
+def _crossings(rows: Sequence[CrossingCheck]) -> Iterator[str]:
+    """Sum the level lines up by arm: how many cross in both, how far apart, how often the interval holds it."""
+    if not rows:
+        return
+    yield ""
+    yield "  Level lines at gamma = 1: predicted, and interpolated from measured cells (each one: validation.json)"
+    yield (
+        f"  {'line':<28}{'unseen as':<16}{'cross in both':>15}{'in one only':>13}{'median error':>14}"
+        f"{'intervals meet':>16}"
+    )
+    for key in dict.fromkeys((row.axis, row.against, row.scope) for row in rows):
+        part = [row for row in rows if (row.axis, row.against, row.scope) == key]
+        both = [(row, p, m) for row in part if (p := row.predicted) is not None and (m := row.measured) is not None]
+        name = "m*" if key[0] == "new_tokens" else "r*"
+        error = "-" if not both else _error_of(both, relative=key[0] == "new_tokens")
+        meet = sum(_meet(row) for row, _, _ in both)
+        yield (
+            f"  {f'{name} against {key[1]}':<28}{key[2]:<16}{len(both):>15}{len(part) - len(both):>13}{error:>14}"
+            f"{f'{meet} of {len(both)}':>16}"
+        )
+
+
+def _error_of(both: Sequence[tuple[CrossingCheck, float, float]], *, relative: bool) -> str:
+    if relative:
+        return f"{100 * median(abs(p / m - 1.0) for _, p, m in both):.0f} %"
+    return f"{median(abs(p - m) for _, p, m in both):.3f}"
+
+
+def _meet(row: CrossingCheck) -> bool:
+    """Return whether the predicted and the measured interval share a value."""
+    ours = (row.predicted_low, row.predicted_high)
+    theirs = (row.measured_low, row.measured_high)
+    if None in ours or None in theirs:
+        return False
+    low, high = (max(ours[0] or 0.0, theirs[0] or 0.0), min(ours[1] or 0.0, theirs[1] or 0.0))
+    return low <= high
+
+
+def _loads(rows: Sequence[LoadErrors]) -> Iterator[str]:
+    if not rows:
+        return
+    yield ""
+    yield "  Loads: recorded conversations through the simulator; measured -> simulated [ms] (relative error)"
+    for load, arm, anchored in dict.fromkeys((row.load, row.arm, row.anchored) for row in rows):
+        part = [row for row in rows if (row.load, row.arm, row.anchored) == (load, arm, anchored)]
+        floor = "floor anchored in the run" if anchored else "the profile's own floor"
+        yield f"  {load}, {arm}, {floor}; prefill {100 * part[0].utilisation:.0f} % of the time"
+        for row in part:
+            note = "" if row.meets_target is None else " (not gated)" if not row.gated else ""
+            miss = "!" if row.gated and row.meets_target is False else ""
+            yield (
+                f"    {row.turn_class:<12}{row.quantity:<8}{row.turns:>5} turns"
+                f"{_pair(row.measured_p50_s, row.predicted_p50_s, row.p50_error, 'p50')}"
+                f"{_pair(row.measured_p90_s, row.predicted_p90_s, row.p90_error, 'p90')}"
+                f"{_pair(row.measured_p99_s, row.predicted_p99_s, row.p99_error, 'p99')}  KS {row.ks:.2f}{miss}{note}"
+            )
+
+
+def _pair(measured: float, predicted: float, error: float, name: str) -> str:
+    numbers = f"{MS_PER_S * measured:.1f} -> {MS_PER_S * predicted:.1f} ({100 * error:+.0f} %)"
+    return f"  {name} {numbers:<23}"

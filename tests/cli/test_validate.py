@@ -1,0 +1,42 @@
+"""``ppdsim validate`` as a command: what it prints and writes, its exit codes, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ppdsim.cli.app import run
+
+TWO = "h200x2_llama-3.1-8b_sglang-0.5.17"
+
+
+@pytest.fixture
+def grid(repository):
+    return str(repository / "calibration/measurements" / TWO)
+
+
+def test_it_prints_the_card_and_writes_words_json_and_a_report(grid, tmp_path, capsys):
+    assert run(["validate", TWO, grid, "-o", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr()
+    out = tmp_path / "out"
+    assert sorted(path.name for path in out.iterdir()) == ["accuracy.txt", "report.html", "validation.json"]
+    assert printed.out == (out / "accuracy.txt").read_text()
+    found = json.loads((out / "validation.json").read_text())
+    assert found["profile"] == TWO
+    assert {row["scope"] for row in found["cells"]} == {"leave-one-out"}
+    assert max(map(len, printed.out.splitlines())) <= 160
+
+
+def test_a_median_over_the_limit_ends_with_1_and_a_loose_one_with_0(grid, tmp_path, capsys):
+    assert run(["validate", TWO, grid, "--fail-over", "1%", "-q", "-o", str(tmp_path)]) == 1
+    assert "gate failed" in capsys.readouterr().err
+    assert (tmp_path / "report.html").exists()
+    assert run(["validate", TWO, grid, "--fail-over", "0.05", "-q", "-o", str(tmp_path)]) == 0
+
+
+@pytest.mark.parametrize("limit", ["five", "0", "-1%", "200%", ""])
+def test_a_limit_that_is_no_share_is_refused(limit, grid, tmp_path, capsys):
+    assert run(["validate", TWO, grid, "--fail-over", limit, "-o", str(tmp_path / "out")]) == 2
+    assert "expected a share" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

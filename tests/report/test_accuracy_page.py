@@ -1,0 +1,57 @@
+"""The accuracy report: complete, offline, every figure drawn for every choice, also when nothing was compared."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from report.test_page import read
+
+from ppdsim import measurements, profile
+from ppdsim.report.accuracy_page import render_accuracy
+from ppdsim.report.figures import ACCURACY_FIGURES
+from ppdsim.report.figures.plot_residuals import residuals_data
+from ppdsim.validate import to_text, validate
+
+ONE = "h200x1_llama-3.1-8b_sglang-0.5.17"
+
+
+@pytest.fixture(scope="module")
+def found(repository):
+    mine = profile.load(repository / "calibration/profiles" / f"{ONE}.json")
+    return validate(mine, [measurements.read(repository / "calibration/measurements" / ONE)])
+
+
+@pytest.fixture(params=["all", "no load", "bare"])
+def shown(request, found):
+    cut = {"all": {}, "no load": {"loads": ()}, "bare": {"loads": (), "cells": (), "decisions": (), "crossings": ()}}
+    return replace(found, **cut[request.param])
+
+
+@pytest.mark.parametrize("name", list(ACCURACY_FIGURES))
+def test_every_figure_is_drawn_for_every_choice_with_units_and_without_nan(name, shown):
+    figure = ACCURACY_FIGURES[name](shown)
+    drawn = [figure]
+    for choice in figure.layout.meta["choices"]:
+        drawn += [ACCURACY_FIGURES[name](shown, **{choice["name"]: value}) for value, _ in choice["options"]]
+    for one in drawn:
+        json.dumps(one.to_plotly_json(), allow_nan=False)
+        for axis in (*one.select_xaxes(), *one.select_yaxes()):
+            assert axis.title.text.endswith("]")
+
+
+def test_the_page_is_whole_and_loads_nothing(shown):
+    reader = read(render_accuracy(shown, to_text(shown)))
+    assert reader.loads == ["data:,"]
+    assert reader.text[0].startswith(f"{ONE}: median error on unseen cells")
+    assert set(ACCURACY_FIGURES) <= reader.ids
+    if shown.cells:
+        assert {"table-cells", "table-decisions", "table-crossings"} <= reader.ids
+
+
+def test_a_residual_map_has_every_cell_once_and_leaves_gaps(found):
+    row = next(i for i, r in enumerate(found.cells) if r.kind == "append-d" and r.scope == "held-out cells")
+    data = residuals_data(found, row)
+    assert sum(value is not None for line in data.error for value in line) == 9
+    assert data.x_title == "new m [tokens]"

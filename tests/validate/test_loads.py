@@ -1,0 +1,131 @@
+"""Recorded loads as conversations again, and what the simulator makes of a load that it made itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ppdsim import compose, measurements, profile
+from ppdsim.measurements import LoadRow
+from ppdsim.types import Arm, Transport
+from ppdsim.validate.floor import anchored
+from ppdsim.validate.loads import QUANTILE_GRID, conversations, load_errors, loads_of, rankings, replay
+
+ONE, TWO = "h200x1_llama-3.1-8b_sglang-0.5.17", "h200x2_llama-3.1-8b_sglang-0.5.17"
+
+
+def row(turn, sent_s, cached, new, output, *, arm=Arm.APPEND_D, transport=Transport.NONE, run="light", name="a"):
+    return LoadRow(
+        run=run,
+        arm=arm,
+        transport=transport,
+        conversation_id=name,
+        turn=turn,
+        sent_s=sent_s,
+        cached_tokens=cached,
+        new_tokens=new,
+        output_tokens=output,
+        ttft_s=0.1,
+        tpot_s=0.01,
+        itl_max_s=0.02,
+        e2e_s=0.5,
+        finish_reason="length",
+    )
+
+
+@pytest.fixture(scope="module")
+def shipped(repository):
+    return profile.load(repository / "calibration/profiles" / f"{TWO}.json")
+
+
+@pytest.fixture(scope="module")
+def live(repository):
+    return measurements.read(repository / "calibration/measurements" / ONE)
+
+
+def test_a_turn_adds_what_its_prompt_has_beyond_the_earlier_prompt_and_answer():
+    (found,) = conversations([row(1, 3.0, 128, 82, 20), row(0, 1.0, 0, 100, 50)])
+    assert found.arrival_s == 1.0
+    assert [(t.new_tokens, t.output_tokens) for t in found.turns] == [(100, 50), (60, 20)]
+    assert found.turns[1].think_s == pytest.approx(3.0 - 1.5)
+
+
+def test_the_committed_loads_have_every_turn_and_prompt(live, shipped):
+    loads = loads_of(live)
+    assert {name for name, _, _ in loads} == {"light", "middle", "heavy"}
+    for rows in loads.values():
+        turns = replay(shipped, live, rows)
+        recorded = {(r.conversation_id, r.turn): r.cached_tokens + r.new_tokens for r in rows}
+        simulated = zip(turns["conversation_id"], turns["turn"], turns["input_tokens"], strict=True)
+        assert {(str(c), t): n for c, t, n in simulated} == recorded
+
+
+@pytest.fixture(scope="module")
+def itself(live, shipped):
+    """Measurements whose loads are the simulator's own on three arms."""
+    rows = []
+    for arm, transport in ((Arm.APPEND_D, Transport.NONE), (Arm.P_FULL, Transport.NVLINK), (Arm.P_FULL, Transport.TCP)):
+        asked = [
+            r.model_copy(update={"arm": arm, "transport": transport, "block": None})
+            for r in live.load
+            if r.run == "light"
+        ]
+        turns = replay(shipped, live, asked)
+        for i, name in enumerate(turns["conversation_id"]):
+            rows.append(
+                row(
+                    int(turns["turn"][i]),
+                    float(turns["t_arrival_s"][i]),
+                    int(turns["cached_tokens"][i]),
+                    int(turns["new_tokens"][i]),
+                    int(turns["output_tokens"][i]),
+                    arm=arm,
+                    transport=transport,
+                    name=str(name),
+                ).model_copy(update={k: float(turns[k][i]) for k in ("ttft_s", "tpot_s", "itl_max_s", "e2e_s")})
+            )
+    return replace(live, load=tuple(rows))
+
+
+def test_a_load_that_the_simulator_made_comes_back_and_the_arms_in_order(itself, shipped):
+    found = load_errors(shipped, itself)
+    assert len({r.arm for r in found}) == 3
+    for r in (r for r in found if not r.anchored):
+        assert abs(r.p50_error) < 1e-6
+        assert abs(r.p90_error) < 1e-6
+        assert r.ks < 0.02
+    orders = rankings(found)
+    assert {order.quantity for order in orders} == {"ttft", "tpot"}
+    for order in orders:
+        assert order.measured == order.predicted
+        assert len(order.measured) == 3
+
+
+def test_the_kv_pool_is_that_of_the_run(live, shipped):
+    heavy = next(rows for (name, _, _), rows in loads_of(live).items() if name == "heavy")
+    small = replace(live, manifest=live.manifest.model_copy(update={"kv_pool_tokens": 60_000}))
+    waits = [np.mean(replay(shipped, run, heavy)["queue_s"]) for run in (live, small)]
+    assert waits[1] > 2 * waits[0]
+
+
+def test_distributions_are_kept_at_the_same_quantiles(live, shipped):
+    for r in load_errors(shipped, live):
+        assert len(r.measured_s) == len(r.predicted_s) == len(QUANTILE_GRID)
+        assert r.measured_s[50] == r.measured_p50_s
+        assert np.all(np.diff(r.predicted_s) >= 0)
+
+
+def test_few_turns_are_shown_and_not_gated(live, shipped):
+    rows = load_errors(shipped, live)
+    assert {r.gated for r in rows if r.turns < 100} == {False}
+    assert {r.gated for r in rows if r.turns >= 100} == {True}
+
+
+def test_the_floor_of_a_load_is_that_of_the_probes_beside_it(live, shipped):
+    beside = anchored(shipped, live, beside=26)
+    model = compose.central(beside)
+    probes = [r.ttft_s for r in live.prefill if r.purpose == "probe" and r.block in (25, 26, 27)]
+    assert model.ttft_s(Arm.APPEND_D, Transport.NONE, 0.0, 64.0) == pytest.approx(np.median(probes), rel=0.02)
+    assert anchored(shipped, replace(live, prefill=())) is None

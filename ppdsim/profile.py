@@ -90,8 +90,19 @@ class Drift(_Strict):
     source: str
 
 
+class MatricesRecord(_Strict):
+    """Sizes of a dense model's matrices: what `ppdsim derive` scales its work by."""
+
+    hidden_size: int
+    intermediate_size: int
+    matrix_parameters: float
+    vocabulary_parameters: float
+    query_key_norm: bool = False
+    weights_dtype: str = "bf16"
+
+
 class ModelRecord(_Strict):
-    """Shape of the model that was measured."""
+    """Shape of the model that was measured; without `matrices` a profile cannot be derived from."""
 
     name: str
     layers: int
@@ -100,6 +111,7 @@ class ModelRecord(_Strict):
     head_dim: int
     dtype: str
     kv_bytes_per_token: int
+    matrices: MatricesRecord | None = None
 
 
 class Profile(_Strict):
@@ -114,6 +126,7 @@ class Profile(_Strict):
     engine: str
     engine_version: str
     model: ModelRecord
+    tensor_parallel_size: int = Field(default=1, gt=0)
     page_size_tokens: int = Field(gt=0)
     chunked_prefill_size: int = Field(gt=0)
     kv_pool_tokens: int = Field(gt=0)

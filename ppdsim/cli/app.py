@@ -28,6 +28,7 @@ COMMANDS = (
     "profiles",
     "show",
     "predict",
+    "derive",
     "import_",
     "fit",
     "schema",

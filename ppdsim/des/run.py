@@ -18,7 +18,7 @@ from ppdsim.metrics import SloLimits
 from ppdsim.results import Results
 from ppdsim.routing import PolicyContext, build_policy
 from ppdsim.scenario import Scenario
-from ppdsim.types import Arm, Tag, Transport
+from ppdsim.types import Arm, Transport
 from ppdsim.workload import Conversation
 
 KNOBS = (
@@ -124,7 +124,7 @@ def outside_domain(turns: Mapping[str, NDArray[Any]], profiles: tuple[profile.Pr
     """Return which turns lie outside what the profile of the node that prefills was measured on.
 
     The prefill curve is asked about what its node has cached and computes, a hand-off about what the decode machine
-    keeps and lacks; a hand-off that nobody measured is outside throughout.
+    keeps and lacks; a curve that nobody measured is outside throughout.
     """
     outside = np.zeros(len(turns["turn"]), dtype=np.bool_)
     on_prefill = turns["prefill_cached_tokens"]
@@ -137,7 +137,7 @@ def outside_domain(turns: Mapping[str, NDArray[Any]], profiles: tuple[profile.Pr
             if arm != Arm.APPEND_D.value:
                 asked.append((found.curve("handoff", Arm(arm), Transport(transport)), dict(turns)))
             for record, columns in asked:
-                if record.tag is Tag.MECHANISM:
+                if record.tag.unmeasured:
                     outside |= rows
                 for name in computed:
                     low, high = record.domain.get(name, (-np.inf, np.inf))

@@ -84,7 +84,7 @@ def caveats(plan: Plan) -> tuple[str, ...]:
     if floor is not None and floor.tag is Tag.PRIOR:
         out.append(
             f"Intervals are for another run of such a machine: its launch floor may be anywhere from "
-            f"{floor.low * MS_PER_S:g} to {floor.high * MS_PER_S:g} ms ({floor.tag.value}). "
+            f"{floor.low * MS_PER_S:.3g} to {floor.high * MS_PER_S:.3g} ms ({floor.tag.value}). "
             "'ppdsim fit --anchor' narrows it."
         )
     out += [f"{name}: {Tag.MECHANISM.value}." for name in unmeasured]

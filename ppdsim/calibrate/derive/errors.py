@@ -72,7 +72,7 @@ def transfers(source: Machine, target: Machine) -> tuple[str, ...]:
 
 def sigma_of(check: Check) -> float:
     """Return the sigma that puts 90 % of a check's absolute log errors inside its interval."""
-    return float(np.quantile(np.abs(check.log_error), 0.9)) / HALF_NORMAL_90
+    return float(np.quantile(np.abs(check.log_error), 0.9, method="higher")) / HALF_NORMAL_90
 
 
 def compute(folder: Path) -> TransferErrors:

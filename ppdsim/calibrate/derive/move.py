@@ -60,6 +60,8 @@ class Mover:
 
     def curve(self, record: CurveRecord) -> CurveRecord:
         """Return a curve on the target."""
+        if not self.kinds and (self.link is None or record.transport is not self.link.transport):
+            return record
         table = np.asarray(record.draws, dtype=np.float64)
         samples: dict[str, Array] = {}
         parameters: list[ParameterRecord] = []

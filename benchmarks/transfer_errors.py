@@ -14,7 +14,8 @@ import numpy as np
 
 from ppdsim import profile
 from ppdsim.calibrate.derive import errors
-from ppdsim.calibrate.derive.checks import Check, all_checks
+from ppdsim.calibrate.derive.check import Check
+from ppdsim.calibrate.derive.checks import all_checks
 from ppdsim.calibrate.derive.whole import whole_checks
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,7 +43,10 @@ def main() -> None:
     measured = profile.load(ROOT / "calibration" / "profiles" / f"{MEASURED}.json")
     for check in [*all_checks(folder), *whole_checks(measured, folder, found)]:
         print(line(check))
-    print(f"\nshare of memory bandwidth {found.reached.memory_share}, of NVLink bandwidth {found.reached.link_share}")
+    share = found.reached
+    print(
+        f"\nshares: memory bandwidth {share.memory_share}, NVLink {share.link_share}, a row's FLOPs {share.row_share}"
+    )
     if chosen.write:
         path = ROOT / "calibration" / errors.FILE
         path.write_text(errors.to_json(found))

@@ -34,7 +34,7 @@ def _of_question(plan: Plan, question: Question, load: Load, source: str) -> Ite
 
 
 def crossing_of(plan: Plan, question: Question, found: Found, *, axis: str, fixed_tokens: int, source: str) -> Crossing:
-    """Return a search's result with the question it answers; extrapolated where its last crossing or a curve under it is."""
+    """Return a search's result with its question; extrapolated where its last crossing, or a curve under it, is."""
     curves = (plan.profile.curve("prefill"), plan.profile.curve("handoff", question.arm, question.transport))
     outside = any(record.tag.unmeasured for record in curves)
     if found.values:

@@ -7,59 +7,29 @@ profiles; the others compare engines too, so their error is not the transfer's a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ppdsim.calibrate.derive import published
-from ppdsim.calibrate.derive.hardware import Gpu, gpus
+from ppdsim.calibrate.derive.check import (
+    ATTENTION_ROWS,
+    BF16_BYTES,
+    COMPUTE_TOKENS,
+    LAYER_7B_PARAMETERS,
+    LAYER_8B_PARAMETERS,
+    LLAMA_2_70B_PARAMETERS,
+    MEMORY_TOKENS,
+    SHORT_TOKENS,
+    Check,
+    moved_reads,
+    reached,
+    reads,
+    row_s,
+)
+from ppdsim.calibrate.derive.hardware import gpus
 from ppdsim.calibrate.derive.terms import Reached
-from ppdsim.cost.base import Array
-
-COMPUTE_TOKENS = 512
-"""From here on a product is bound by compute on every GPU of the tables [tokens]."""
-MEMORY_TOKENS = 64
-"""Up to here a product is bound by reading its weights [tokens]."""
-LARGE_BYTES = 100e6
-"""Matrices whose reading takes longer than anything beside it [B]."""
-BF16_BYTES = 2.0
-LLAMA_2_70B_PARAMETERS = 80 * (2 * 8192 * 8192 + 2 * 8192 * 1024 + 3 * 8192 * 28672) + 8192 * 32000
-"""Parameters that a step reads [1]: 80 layers, hidden 8192, inner 28672, 8 KV heads of 128; its config.json."""
-LAYER_7B_PARAMETERS = 4 * 4096 * 4096 + 3 * 4096 * 11008
-"""Parameters of a Llama-2-7B layer [1]; its config.json."""
-LAYER_8B_PARAMETERS = 2 * 4096 * 4096 + 2 * 4096 * 1024 + 3 * 4096 * 14336
-"""Parameters of a Llama-3.1-8B layer [1]; its config.json."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """Predicted and measured seconds of one transfer, quantity and table."""
-
-    transfer: str
-    quantity: str
-    what: str
-    predicted_s: Array
-    measured_s: Array
-    counted: bool = True
-
-    @property
-    def log_error(self) -> Array:
-        """Natural logarithm of predicted over measured."""
-        return np.log(self.predicted_s / self.measured_s)
-
-
-def reached(folder: Path) -> Reached:
-    """Return the shares of bandwidth that tables show: large matrices at few tokens, large messages over NVLink."""
-    known, table = gpus(), published.gemm(folder)
-    large = table[(table["m"] <= MEMORY_TOKENS / 4) & (table["n"] * table["k"] * BF16_BYTES >= LARGE_BYTES)]
-    bandwidth = large["gpu"].map({name: gpu.memory_bandwidth_bytes_per_s for name, gpu in known.items()})
-    memory = large["n"] * large["k"] * BF16_BYTES / large["seconds"] / bandwidth
-    size, seconds = published.messages(folder)
-    top = size > 0.5 * size.max()
-    link = np.median(size[top] / seconds[top]) / known["H100-SXM"].peer.bandwidth_bytes_per_s
-    return Reached(memory_share=float(np.median(memory)), link_share=float(link))
 
 
 def all_checks(folder: Path) -> list[Check]:
@@ -72,15 +42,6 @@ def all_checks(folder: Path) -> list[Check]:
         *_across_architectures(folder, share),
         _link(folder, share),
     ]
-
-
-def _moved_reads(seconds: Array, read: Array, read_there: Array) -> Array:
-    """Return the law of a step's floor: what is beside the reading stays, the reading changes."""
-    return np.asarray(np.maximum(seconds - read, 0.0) + read_there)
-
-
-def _reads(gpu: Gpu, size_bytes: Array, share: Reached) -> Array:
-    return np.asarray(size_bytes / (gpu.memory_bandwidth_bytes_per_s * share.memory_share))
 
 
 def _pair(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
@@ -99,6 +60,7 @@ def _across_gpus(folder: Path, share: Reached) -> list[Check]:
     first = steps.groupby("batch")[["H200", "H100-SXM"]].transform("min")
     slope = steps[steps["H200"] >= 4 * first["H200"]]
     grown = {name: np.asarray(slope[name] - first.loc[slope.index, name]) for name in ("H200", "H100-SXM")}
+    rows = steps[(steps["batch"] >= ATTENTION_ROWS) & (steps["tokens"] <= SHORT_TOKENS)]
     compute = h200.bf16_flops_per_s / h100.bf16_flops_per_s
     bandwidth = h200.memory_bandwidth_bytes_per_s / h100.memory_bandwidth_bytes_per_s
     return [
@@ -113,7 +75,7 @@ def _across_gpus(folder: Path, share: Reached) -> list[Check]:
             transfer="gpu",
             quantity="memory",
             what="H200 to H100, products of up to 64 tokens (AIConfigurator)",
-            predicted_s=_moved_reads(np.asarray(small["H200"]), _reads(h200, size, share), _reads(h100, size, share)),
+            predicted_s=moved_reads(np.asarray(small["H200"]), reads(h200, size, share), reads(h100, size, share)),
             measured_s=np.asarray(small["H100-SXM"]),
         ),
         Check(
@@ -122,6 +84,13 @@ def _across_gpus(folder: Path, share: Reached) -> list[Check]:
             what="H200 to H100, decode attention beyond its shortest context (AIConfigurator)",
             predicted_s=grown["H200"] * bandwidth,
             measured_s=grown["H100-SXM"],
+        ),
+        Check(
+            transfer="gpu",
+            quantity="row",
+            what="H200 to H100, decode attention of 64 streams and more on up to 4 tokens (AIConfigurator)",
+            predicted_s=np.asarray(rows["H200"]),
+            measured_s=np.asarray(rows["H100-SXM"]),
         ),
         Check(
             transfer="gpu",
@@ -146,7 +115,7 @@ def _across_models(folder: Path, share: Reached) -> list[Check]:
     big, small = both[both["m"] >= COMPUTE_TOKENS], both[both["m"] <= MEMORY_TOKENS]
     known = gpus()
     read = {
-        name: np.array([float(_reads(known[gpu], np.asarray(size[name]), share)) for gpu in small["gpu"]])
+        name: np.array([float(reads(known[gpu], np.asarray(size[name]), share)) for gpu in small["gpu"]])
         for name in size
     }
     eight = published.layers_8b(folder)[list(published.MATRICES_8B)].sum(axis=1)
@@ -155,11 +124,15 @@ def _across_models(folder: Path, share: Reached) -> list[Check]:
     eight = eight.loc[seven.index]
     many, few = seven.index >= COMPUTE_TOKENS, seven.index <= MEMORY_TOKENS
     h100 = known["H100-SXM"]
-    reads = [
-        _reads(h100, np.asarray(parameters * BF16_BYTES), share)
+    read_s = [
+        reads(h100, np.asarray(parameters * BF16_BYTES), share)
         for parameters in (LAYER_8B_PARAMETERS, LAYER_7B_PARAMETERS)
     ]
     kernels = len(published.MATRICES_7B) / len(published.MATRICES_8B)
+    each = [row_s(parts) for parts in (eight, seven)]
+    steps = published.attention(folder, "generation")
+    short = steps[steps["tokens"] <= SHORT_TOKENS].set_index(["gpu", "tokens", "batch"])["seconds"].unstack()
+    doubled = [short[[rows, 2 * rows]].dropna() for rows in (ATTENTION_ROWS, 2 * ATTENTION_ROWS, 4 * ATTENTION_ROWS)]
     heads = published.attention(folder, "context")
     heads = heads[heads["tokens"] >= 2 * COMPUTE_TOKENS].set_index(["gpu", "tokens", "batch"])["seconds"].unstack()
     pairs = [heads[[1, more]].dropna() for more in (2, 4, 8)]
@@ -182,15 +155,29 @@ def _across_models(folder: Path, share: Reached) -> list[Check]:
             transfer="model",
             quantity="memory",
             what="qkv and o products of 8B to 70B on one GPU, up to 64 tokens (AIConfigurator)",
-            predicted_s=_moved_reads(np.asarray(small["8B"]), read["8B"], read["70B"]),
+            predicted_s=moved_reads(np.asarray(small["8B"]), read["8B"], read["70B"]),
             measured_s=np.asarray(small["70B"]),
         ),
         Check(
             transfer="model",
             quantity="memory",
             what="matrices of Llama-3.1-8B (LLMServingSim) to Llama-2-7B (Vidur), H100, up to 64 tokens",
-            predicted_s=np.maximum(np.asarray(eight[few]) - reads[0], 0.0) * kernels + reads[1],
+            predicted_s=np.maximum(np.asarray(eight[few]) - read_s[0], 0.0) * kernels + read_s[1],
             measured_s=np.asarray(seven[few]),
+        ),
+        Check(
+            transfer="model",
+            quantity="row",
+            what="one more row of the matrices of Llama-3.1-8B (LLMServingSim) to Llama-2-7B (Vidur), H100",
+            predicted_s=np.array([each[0] * LAYER_7B_PARAMETERS / LAYER_8B_PARAMETERS]),
+            measured_s=np.array([each[1]]),
+        ),
+        Check(
+            transfer="model",
+            quantity="row",
+            what="decode attention of 8 KV heads to 16 (twice the streams), 64 streams and more (AIConfigurator)",
+            predicted_s=np.concatenate([2 * np.asarray(pair[pair.columns[0]]) for pair in doubled]),
+            measured_s=np.concatenate([np.asarray(pair[pair.columns[1]]) for pair in doubled]),
         ),
         Check(
             transfer="model",
@@ -214,8 +201,8 @@ def _across_tp(folder: Path, share: Reached) -> list[Check]:
         alone = np.asarray(rows[1])
         predicted = []
         for tp in (2, 4, 8):
-            read = _reads(h100, np.asarray(LAYER_7B_PARAMETERS * BF16_BYTES), share)
-            predicted.append(alone / tp if quantity == "matrix" else _moved_reads(alone, read, read / tp))
+            read = reads(h100, np.asarray(LAYER_7B_PARAMETERS * BF16_BYTES), share)
+            predicted.append(alone / tp if quantity == "matrix" else moved_reads(alone, read, read / tp))
         out.append(
             Check(
                 transfer="tp",
@@ -248,7 +235,7 @@ def _across_architectures(folder: Path, share: Reached) -> list[Check]:
             transfer="architecture",
             quantity="memory",
             what="A100 to H100, Llama-2-70B time per token (Splitwise)",
-            predicted_s=_moved_reads(step, _reads(a100, weights, share), _reads(h100, weights, share)),
+            predicted_s=moved_reads(step, reads(a100, weights, share), reads(h100, weights, share)),
             measured_s=np.asarray(both["tpot_s"]["H100-SXM"]),
         ),
     ]

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from ppdsim import library
-from ppdsim.calibrate.derive.checks import Check, all_checks, reached
+from ppdsim.calibrate.derive.check import Check, reached
+from ppdsim.calibrate.derive.checks import all_checks
 from ppdsim.calibrate.derive.machine import Machine
 from ppdsim.calibrate.derive.terms import Reached
 from ppdsim.calibrate.mechanisms import UNMEASURED_MISFIT
@@ -83,7 +84,12 @@ def compute(folder: Path) -> TransferErrors:
         known[check.quantity] = max(known.get(check.quantity, 0.0), _round(sigma_of(check)))
     share = reached(folder)
     return TransferErrors(
-        reached=Reached(memory_share=_round(share.memory_share), link_share=_round(share.link_share)), sigma=sigma
+        reached=Reached(
+            memory_share=_round(share.memory_share),
+            link_share=_round(share.link_share),
+            row_share=_round(share.row_share),
+        ),
+        sigma=sigma,
     )
 
 
@@ -94,6 +100,7 @@ def to_json(errors: TransferErrors) -> str:
         "computed_by": "benchmarks/transfer_errors.py --write",
         "memory_share": errors.reached.memory_share,
         "link_share": errors.reached.link_share,
+        "row_share": errors.reached.row_share,
         "sigma": errors.sigma,
     }
     return json.dumps(content, indent=1) + "\n"
@@ -111,7 +118,7 @@ def load() -> TransferErrors:
     try:
         content = json.loads(path.read_text())
         return TransferErrors(
-            reached=Reached(memory_share=float(content["memory_share"]), link_share=float(content["link_share"])),
+            reached=Reached(**{name: float(content[name]) for name in ("memory_share", "link_share", "row_share")}),
             sigma={kind: {name: float(s) for name, s in row.items()} for kind, row in content["sigma"].items()},
         )
     except (KeyError, TypeError, ValueError) as error:

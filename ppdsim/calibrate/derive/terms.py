@@ -24,10 +24,15 @@ from ppdsim.cost.base import Quantity, maximum
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reached:
-    """Shares of a limit that published tables show, needed to part a sum: weights read, and messages over NVLink."""
+    """Shares of a limit that published tables show, needed to part a sum.
+
+    Of the memory bandwidth where weights are read, of NVLink's where messages are large, and of a row's FLOPs at peak
+    in how much longer a product takes for one more row while it reads its weights.
+    """
 
     memory_share: float
     link_share: float
+    row_share: float
 
 
 Law: TypeAlias = Callable[[Machine, Machine, Quantity, Reached], Quantity]
@@ -77,14 +82,15 @@ def step_floor(source: Machine, target: Machine, value: Quantity, reached: Reach
     return kernels * ((target.launches - target.all_reduces) / own) + _step_reads(target, reached)
 
 
-def row(source: Machine, target: Machine, value: Quantity, reached: Reached) -> Quantity:  # noqa: ARG001
-    """Scale what one stream adds to a step by its FLOPs, vocabulary included."""
+def row(source: Machine, target: Machine, value: Quantity, reached: Reached) -> Quantity:
+    """Move what one stream adds to a step: its share of the matrices by FLOPs, the rest by layers and KV heads.
 
-    def seconds(machine: Machine) -> float:
-        parameters = machine.matrices.matrix_parameters + machine.matrices.vocabulary_parameters
-        return parameters / machine.tp / machine.matrix_flops_per_s
-
-    return value * (seconds(target) / seconds(source))
+    The matrices of a step wait for their weights, so a row shows only `row_share` of its FLOPs at peak. The rest is
+    mostly attention, one block of work a KV head and layer whatever the context; sampling is in it too.
+    """
+    blocks = maximum(value - _row_matrices(source, reached), 0.0)
+    work = target.kv_bytes_per_token / target.shape.head_dim / (source.kv_bytes_per_token / source.shape.head_dim)
+    return blocks * work + _row_matrices(target, reached)
 
 
 def peer_wire(source: Machine, target: Machine, value: Quantity, reached: Reached) -> Quantity:  # noqa: ARG001
@@ -112,6 +118,12 @@ def _step_reads(machine: Machine, reached: Reached) -> float:
     return reads + machine.all_reduces * machine.gpu.peer.latency_s
 
 
+def _row_matrices(machine: Machine, reached: Reached) -> float:
+    """Seconds that the matrices of a step take longer for one more row."""
+    vocabulary = 2.0 * machine.matrices.vocabulary_parameters / machine.tp
+    return reached.row_share * (machine.matrix_flops_per_token + vocabulary) / machine.matrix_flops_per_s
+
+
 def _peer_bytes_per_s(machine: Machine, reached: Reached) -> float:
     return machine.gpu.peer.bandwidth_bytes_per_s * reached.link_share
 
@@ -126,7 +138,7 @@ TERMS: dict[str, dict[str, Term]] = {
     },
     "decode": {
         "floor_s": Term(law=step_floor, quantity="memory"),
-        "row_s": Term(law=row, quantity="matrix"),
+        "row_s": Term(law=row, quantity="row"),
         "context_s_per_token": Term(law=kv_read, quantity="memory"),
         "disaggregated_s": Term(law=kept, quantity="host"),
     },

@@ -12,7 +12,7 @@ from ppdsim.calibrate.derive.machine import Machine, check, machine_of
 from ppdsim.curves import CURVES
 from ppdsim.errors import InputError, UnknownNameError
 
-REACHED = terms.Reached(memory_share=0.8, link_share=0.75)
+REACHED = terms.Reached(memory_share=0.8, link_share=0.75, row_share=0.2)
 LAWS = [(kind, name, term) for kind, found in terms.TERMS.items() for name, term in found.items()]
 
 
@@ -69,6 +69,16 @@ def test_a_step_reads_its_weights_at_the_bandwidth_and_keeps_its_kernels(h200):
     h100 = replace(h200, gpu=hardware.find_gpu("H100-SXM"))
     more = terms.step_floor(h200, h100, 4.8e-3, REACHED) - 4.8e-3
     assert more == pytest.approx(h200.weights_bytes / 0.8 * (1 / 3.35e12 - 1 / 4.8e12), rel=1e-9)
+
+
+def test_a_row_goes_by_flops_for_its_matrices_and_by_kv_heads_for_the_rest(h200):
+    matrices = 0.2 * 2 * (6.98e9 + 0.525e9) / 989e12
+    deep = replace(h200, shape=replace(h200.shape, layers=64))
+    assert terms.row(h200, deep, matrices + 8e-6, REACHED) == pytest.approx(matrices + 16e-6)
+    narrow = replace(h200, shape=replace(h200.shape, head_dim=64))
+    assert terms.row(h200, narrow, matrices + 8e-6, REACHED) == pytest.approx(matrices + 8e-6)
+    wide = replace(h200, matrices=replace(h200.matrices, matrix_parameters=2 * 6.98e9 + 0.525e9))
+    assert terms.row(h200, wide, matrices + 8e-6, REACHED) == pytest.approx(2 * matrices + 8e-6)
 
 
 def test_fp8_halves_the_weights_of_the_layers_and_leaves_attention(h200):

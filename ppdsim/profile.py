@@ -136,6 +136,14 @@ class Profile(_Strict):
     left_out_rows: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
+    @property
+    def derivation(self) -> str | None:
+        """What a profile made by `ppdsim derive` must say of itself wherever it is used; None for a measured one."""
+        if "derived_from" not in self.provenance:
+            return None
+        source, changed = self.provenance["derived_from"], self.provenance["transfers"]
+        return f"derived from {source} ({changed}), nobody measured this machine"
+
     def curve(self, kind: str, arm: Arm | None = None, transport: Transport | None = None) -> CurveRecord:
         """Return a curve's record.
 

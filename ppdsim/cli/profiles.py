@@ -39,12 +39,7 @@ def profiles(json: JsonOption = False) -> None:
         )
         if not json:
             shown = ", ".join(f"{name} {error.median:.1%} / {error.p90:.1%}" for name, error in errors.items())
-            origin = loaded.provenance.get("derived_from")
-            quality = (
-                f"error of left-out cells (median / 90 %): {shown}"
-                if origin is None
-                else f"derived from {origin} ({loaded.provenance['transfers']}): nobody measured this machine"
-            )
+            quality = loaded.derivation or f"error of left-out cells (median / 90 %): {shown}"
             entry(loaded.id, [*what.values(), loaded.date, quality])
     if json:
         print_json(found)

@@ -75,12 +75,8 @@ def caveats(plan: Plan) -> tuple[str, ...]:
         "What a hand-off takes from decoding streams (S_P) was not measured: assumed 0, and shown for 2 ms too.",
         "Captured graph sizes make the cost of small appends a staircase; the grid measured only captured sizes.",
     ]
-    origin = plan.profile.provenance.get("derived_from")
-    if origin is not None:
-        changed = plan.profile.provenance["transfers"]
-        out.insert(
-            0, f"The profile is derived from {origin} ({changed}): nobody measured this machine, every line is dashed."
-        )
+    if plan.profile.derivation is not None:
+        out.insert(0, f"The profile is {plan.profile.derivation}: every line is dashed.")
     if floor is not None and floor.tag is Tag.PRIOR:
         out.append(
             f"Intervals are for another run of such a machine: its launch floor may be anywhere from "

@@ -87,6 +87,7 @@ def simulate(scenario: Scenario, *, seed: int) -> Results:
         seed=seed,
         limits=SloLimits(ttft_s=scenario.slo.ttft_s, tpot_s=scenario.slo.tpot_s, itl_max_s=scenario.slo.itl_max_s),
         outside=lambda turns: outside_domain(turns, profiles),
+        notes=tuple(sorted({f"profile {p.id} is {p.derivation}" for p in profiles if p.derivation is not None})),
         provenance={
             "ppdsim": __version__,
             "scenario": scenario.name,

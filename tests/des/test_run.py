@@ -108,4 +108,6 @@ def test_a_turn_above_every_pool_is_refused_with_the_numbers(tmp_path):
 
 def test_every_turn_of_a_derived_profile_is_marked():
     derived = "profile=h100x2_llama-3.1-8b_sglang-0.5.17_derived"
-    assert simulate(load("one-pair", [*FEW, derived]), seed=0).turns["extrapolated"].all()
+    found = simulate(load("one-pair", [*FEW, derived]), seed=0)
+    assert found.turns["extrapolated"].all()
+    assert any("nobody measured this machine" in note for note in found.notes)

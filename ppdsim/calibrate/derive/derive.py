@@ -41,7 +41,7 @@ def derive(profile: Profile, change: Change, errors: TransferErrors, *, name: st
     InputError
         If nothing changes, the profile cannot be derived from, or no engine runs such a machine.
     """
-    if "derived_from" in profile.provenance:
+    if profile.derivation is not None:
         raise InputError(
             f"profile '{profile.id}' is derived from '{profile.provenance['derived_from']}'; derive from that one, "
             "so that errors are not carried twice"

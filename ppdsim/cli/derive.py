@@ -15,7 +15,8 @@ def derive(
     out: Annotated[Path, typer.Option("--out", "-o", help="Profile to write (JSON); its name is the file's.")],
     gpu: Annotated[str | None, typer.Option(help="GPU of calibration/hardware.yaml, such as H100-SXM.")] = None,
     model: Annotated[
-        Path | None, typer.Option(help="config.json of a Hugging Face model (dense Llama, Mistral, Qwen2, Qwen3).")
+        Path | None,
+        typer.Option(help="config.json of a Hugging Face model (dense Llama, Mistral, Qwen2, Qwen3), or its folder."),
     ] = None,
     tp: Annotated[int | None, typer.Option(help="GPUs that one server spreads the model over.", min=1, max=64)] = None,
     dtype: Annotated[
@@ -36,12 +37,19 @@ def derive(
     from ppdsim.calibrate.derive import errors, hardware
     from ppdsim.calibrate.derive.derive import Change
     from ppdsim.calibrate.derive.derive import derive as derived
-    from ppdsim.calibrate.live.model_config import read_config
+    from ppdsim.calibrate.live.model_config import quantisation, read_config
     from ppdsim.card import card_of, to_text
     from ppdsim.errors import InputError
 
     if out.suffix != ".json":
         raise InputError(f"-o {out}: expected a file that ends in .json")
+    if model is not None and model.is_dir():
+        model = model / "config.json"
+    method = None if model is None else quantisation(model)
+    if method is not None and not (method == "fp8" and dtype == "fp8"):
+        raise InputError(
+            f"{model}: weights quantised by {method}; covered are bf16 and fp8, the latter with --dtype fp8"
+        )
     change = Change(
         gpu=None if gpu is None else hardware.find_gpu(gpu),
         model=None if model is None else read_config(model, dummy_weights=True),

@@ -40,16 +40,7 @@ def read_config(path: Path, *, dummy_weights: bool) -> Model:
     InputError
         If it is malformed, or not a dense model that the cost curves describe: what it is instead is named.
     """
-    try:
-        config: dict[str, Any] = json.loads(path.read_text())
-    except OSError as error:
-        raise InputError(
-            f"--model {path}: cannot be read ({error.strerror}); expected a Hugging Face config.json"
-        ) from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}:{error.lineno}: malformed JSON ({error.msg})") from None
-    if not isinstance(config, dict):
-        raise InputError(f"{path}: expected one JSON object, a Hugging Face config.json")
+    config = _read(path)
     architecture = (config.get("architectures") or ["unknown"])[0]
     reason = _not_covered(architecture, config)
     if reason:
@@ -85,6 +76,24 @@ def read_config(path: Path, *, dummy_weights: bool) -> Model:
     )
 
 
+def quantisation(path: Path) -> str | None:
+    """Return how a model's weights are quantised, by the name its config.json gives, or None."""
+    found = _read(path).get("quantization_config")
+    return str(found.get("quant_method", "unknown")) if isinstance(found, dict) else None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text())
+    except OSError as error:
+        raise InputError(f"--model {path}: cannot be read ({error.strerror}); expected a config.json") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}:{error.lineno}: malformed JSON ({error.msg})") from None
+    if not isinstance(config, dict):
+        raise InputError(f"{path}: expected one JSON object, a Hugging Face config.json")
+    return config
+
+
 def _not_covered(architecture: str, config: Mapping[str, Any]) -> str | None:
     """Return why the cost curves do not describe a model, or None."""
     if "kv_lora_rank" in config:
@@ -93,6 +102,6 @@ def _not_covered(architecture: str, config: Mapping[str, Any]) -> str | None:
         return "mixture of experts (MoE)"
     if architecture not in COVERED:
         return "not covered"
-    if config.get("sliding_window") and config.get("use_sliding_window", True):
+    if config.get("sliding_window") and config.get("use_sliding_window", architecture == "MistralForCausalLM"):
         return f"attention in a sliding window of {config['sliding_window']} tokens"
     return None

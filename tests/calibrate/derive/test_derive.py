@@ -228,3 +228,14 @@ def test_the_command_refuses_in_one_line_and_writes_nothing(tmp_path, capsys):
         assert words in said
         assert said.count("\n") == 1
     assert not out.exists()
+
+
+def test_quantised_weights_need_to_be_asked_for(tmp_path, capsys):
+    out = str(tmp_path / "new.json")
+    fp8 = config(tmp_path, LLAMA | {"quantization_config": {"quant_method": "fp8"}})
+    assert run(["derive", MEASURED, "--model", str(fp8), "-o", out]) == 2
+    assert "weights quantised by fp8; covered are bf16 and fp8, the latter with --dtype fp8" in capsys.readouterr().err
+    assert run(["derive", MEASURED, "--model", str(tmp_path), "--dtype", "fp8", "-q", "-o", out]) == 0
+    assert profile.load(tmp_path / "new.json").model.matrices.weights_dtype == "fp8"
+    awq = config(tmp_path, LLAMA | {"quantization_config": {"quant_method": "awq"}})
+    assert run(["derive", MEASURED, "--model", str(awq), "--dtype", "fp8", "-o", out]) == 2

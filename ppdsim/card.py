@@ -88,6 +88,8 @@ def to_text(card: ProfileCard) -> str:
         f"  {'kind':<16}{'cells':>6}{'left out: median':>18}{'p90':>7}{'in sample: median':>19}{'p90':>7}"
         f"{'repeat noise':>14}{'in 90 % interval':>18}",
     ]
+    if not card.cards:
+        lines.append("  none: nobody measured this machine")
     for c in card.cards:
         inside = "-" if c.coverage_within_run is None else f"{100 * c.coverage_within_run:.0f} %"
         lines.append(
@@ -101,8 +103,8 @@ def to_text(card: ProfileCard) -> str:
         if p.curve != curve:
             curve = p.curve
             lines.append(f"  {curve}")
-        value = format_quantity(p.value, p.unit)
-        interval = f"({format_quantity(p.low, p.unit)} to {format_quantity(p.high, p.unit)})" if p.high > p.low else ""
+        value = format_quantity(p.value, p.unit) + " "
+        interval = f"({format_quantity(p.low, p.unit)} to {format_quantity(p.high, p.unit)}) " if p.high > p.low else ""
         warning = "  AT ITS BOUND" if p.at_bound else ""
         lines.append(f"    {p.name:<24}{value:<16}{interval:<38}{p.tag}; {p.meaning}{warning}")
     bound = [f"{p.curve}.{p.name}" for p in card.parameters if p.at_bound]

@@ -60,6 +60,13 @@ def installed(kind: str) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
+def shipped(file: str) -> Path:
+    """Return a data file that the program itself reads, such as ``hardware.yaml``: packaged, or in the checkout."""
+    package = Path(str(resources.files("ppdsim")))
+    packaged = package / "_data"
+    return packaged / file if packaged.is_dir() else package.parent / "calibration" / file
+
+
 def find(kind: str, name: str) -> Path:
     """Return the file of a kind that `name` names.
 

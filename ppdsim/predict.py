@@ -3,7 +3,8 @@
 For `prefill` the idle TTFT at the client, for `decode` the inter-token latency of `batch` streams of `context_tokens`
 each, for `stall` the stall gap that one append opens in them. The interval is for another run (drift included) unless
 it is asked for within the run. A point outside the measured domain, or on a hand-off nobody measured, is extrapolated;
-`mechanisms` names what a value rests on that the grid could not see.
+`mechanisms` names what a value rests on that the grid could not see, and says
+`derived` for a curve of a profile that `ppdsim derive` made.
 """
 
 from __future__ import annotations
@@ -81,11 +82,11 @@ def _seconds(model: TurnModel, kind: str, arm: Arm, transport: Transport, points
 
 
 def extrapolated(profile: Profile, point: Point) -> bool:
-    """Return whether a point lies outside the measured domain, or on a hand-off that nobody measured."""
+    """Return whether a point lies outside the measured domain, or on a curve that nobody measured."""
     records = [profile.curve(point.kind)]
     if point.arm is not Arm.APPEND_D:
         records.append(profile.curve("handoff", point.arm, point.transport))
-    if any(record.tag is Tag.MECHANISM for record in records):
+    if any(record.tag.unmeasured for record in records):
         return True
     return any(
         not low <= getattr(point, name) <= high for record in records for name, (low, high) in record.domain.items()
@@ -95,6 +96,8 @@ def extrapolated(profile: Profile, point: Point) -> bool:
 def mechanisms(profile: Profile, point: Point) -> tuple[str, ...]:
     """Return what a prediction uses that the grid could not identify."""
     found: list[str] = []
+    if profile.curve(point.kind).tag is Tag.DERIVED:
+        found.append(f"{point.kind}: {Tag.DERIVED.value}")
     if point.kind != "decode":
         on_p = point.cached_tokens if point.prefill_cached_tokens is None else point.prefill_cached_tokens
         reused = point.cached_tokens if point.arm is Arm.APPEND_D else on_p
@@ -107,6 +110,9 @@ def mechanisms(profile: Profile, point: Point) -> tuple[str, ...]:
             found.append("P without the whole prefix")
     if point.kind != "prefill" and point.batch not in DECODE_GRAPH_SIZES:
         found.append("decode graph sizes")
-    if point.arm is not Arm.APPEND_D and profile.curve("handoff", point.arm, point.transport).tag is Tag.MECHANISM:
-        found.append(f"{point.arm.value} over {point.transport.value}")
+    if point.arm is not Arm.APPEND_D:
+        tag = profile.curve("handoff", point.arm, point.transport).tag
+        if tag.unmeasured:
+            what = f"{point.arm.value} over {point.transport.value}"
+            found.append(what if tag is Tag.MECHANISM else f"{what}: {tag.value}")
     return tuple(found)

@@ -90,8 +90,19 @@ class Drift(_Strict):
     source: str
 
 
+class MatricesRecord(_Strict):
+    """Sizes of a dense model's matrices: what `ppdsim derive` scales its work by."""
+
+    hidden_size: int
+    intermediate_size: int
+    matrix_parameters: float
+    vocabulary_parameters: float
+    query_key_norm: bool = False
+    weights_dtype: str = "bf16"
+
+
 class ModelRecord(_Strict):
-    """Shape of the model that was measured."""
+    """Shape of the model that was measured; without `matrices` a profile cannot be derived from."""
 
     name: str
     layers: int
@@ -100,6 +111,7 @@ class ModelRecord(_Strict):
     head_dim: int
     dtype: str
     kv_bytes_per_token: int
+    matrices: MatricesRecord | None = None
 
 
 class Profile(_Strict):
@@ -114,6 +126,7 @@ class Profile(_Strict):
     engine: str
     engine_version: str
     model: ModelRecord
+    tensor_parallel_size: int = Field(default=1, gt=0)
     page_size_tokens: int = Field(gt=0)
     chunked_prefill_size: int = Field(gt=0)
     kv_pool_tokens: int = Field(gt=0)
@@ -123,6 +136,14 @@ class Profile(_Strict):
     fitted_cells: tuple[str, ...] = ()
     left_out_rows: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def derivation(self) -> str | None:
+        """What a profile made by `ppdsim derive` must say of itself wherever it is used; None for a measured one."""
+        if "derived_from" not in self.provenance:
+            return None
+        source, changed = self.provenance["derived_from"], self.provenance["transfers"]
+        return f"derived from {source} ({changed}), nobody measured this machine"
 
     def curve(self, kind: str, arm: Arm | None = None, transport: Transport | None = None) -> CurveRecord:
         """Return a curve's record.

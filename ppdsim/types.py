@@ -44,6 +44,13 @@ class Tag(str, Enum):
     MECHANISM = "mechanism, unmeasured"
     PRIOR = "named prior"
     CHOSEN = "chosen by cross-validation"
+    DERIVED = "derived"
+    DATA_SHEET = "data-sheet"
+
+    @property
+    def unmeasured(self) -> bool:
+        """Return whether nobody measured it on the machine it is stated for: such a line is dashed."""
+        return self in (Tag.MECHANISM, Tag.DERIVED, Tag.DATA_SHEET)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

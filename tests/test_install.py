@@ -86,6 +86,13 @@ def test_profiles_and_scenarios_are_found(installed: Path, repository: Path, tmp
     assert all(Path(row["path"]).is_relative_to(home) for row in [*scenarios, *profiles])
 
 
+def test_what_derive_reads_is_installed(installed: Path, repository: Path, tmp_path: Path) -> None:
+    name = "h100x2_llama-3.1-8b_sglang-0.5.17_derived.json"
+    measured = "h200x2_llama-3.1-8b_sglang-0.5.17"
+    run([installed / "bin" / "ppdsim", "derive", measured, "--gpu", "H100-SXM", "-q", "-o", name], cwd=tmp_path)
+    assert (tmp_path / name).read_text() == (repository / "calibration/profiles" / name).read_text()
+
+
 def test_a_shipped_trace_is_installed_with_its_scenario(installed: Path, tmp_path: Path) -> None:
     code = (
         "import numpy, ppdsim.scenario as s; w = s.load('mooncake-conversation').build_workload();"

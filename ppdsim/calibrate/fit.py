@@ -24,8 +24,8 @@ from ppdsim.calibrate.split import fitted_cells
 from ppdsim.compose import HALF_NORMAL_90
 from ppdsim.cost.base import AbstractCurve, Array, Parameter
 from ppdsim.errors import MeasurementError
-from ppdsim.measurements import Measurements
-from ppdsim.profile import CurveRecord, Drift, ErrorRecord, ModelRecord, ParameterRecord, Profile
+from ppdsim.measurements import Measurements, Model
+from ppdsim.profile import CurveRecord, Drift, ErrorRecord, MatricesRecord, ModelRecord, ParameterRecord, Profile
 from ppdsim.transport.handoff import HandoffCurve
 from ppdsim.turn import TurnModel
 from ppdsim.types import Arm, Tag, Transport
@@ -300,6 +300,18 @@ def _mechanism(curve: HandoffCurve, model: TurnModel, arm: Arm, transport: Trans
     )
 
 
+def _matrices(model: Model) -> MatricesRecord | None:
+    if model.hidden_size is None or model.intermediate_size is None:
+        return None
+    return MatricesRecord(
+        hidden_size=model.hidden_size,
+        intermediate_size=model.intermediate_size,
+        matrix_parameters=model.matrix_parameters,
+        vocabulary_parameters=model.vocabulary_parameters,
+        query_key_norm=model.query_key_norm,
+    )
+
+
 def _assemble(
     measured: Measurements,
     curves: tuple[CurveRecord, ...],
@@ -324,7 +336,9 @@ def _assemble(
             head_dim=manifest.model.head_dim,
             dtype=manifest.model.dtype,
             kv_bytes_per_token=kv_bytes_per_token,
+            matrices=_matrices(manifest.model),
         ),
+        tensor_parallel_size=manifest.tensor_parallel_size,
         page_size_tokens=manifest.page_size_tokens,
         chunked_prefill_size=manifest.chunked_prefill_size,
         kv_pool_tokens=manifest.kv_pool_tokens,

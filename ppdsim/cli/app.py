@@ -29,6 +29,7 @@ COMMANDS = (
     "profiles",
     "show",
     "predict",
+    "derive",
     "import_",
     "fit",
     "schema",

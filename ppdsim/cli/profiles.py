@@ -32,12 +32,14 @@ def profiles(json: JsonOption = False) -> None:
                 "id": loaded.id,
                 **what,
                 "date": loaded.date,
+                "derived_from": loaded.provenance.get("derived_from"),
                 "errors": {name: {"median": error.median, "p90": error.p90} for name, error in errors.items()},
                 "path": str(path),
             }
         )
         if not json:
             shown = ", ".join(f"{name} {error.median:.1%} / {error.p90:.1%}" for name, error in errors.items())
-            entry(loaded.id, [*what.values(), loaded.date, f"error of left-out cells (median / 90 %): {shown}"])
+            quality = loaded.derivation or f"error of left-out cells (median / 90 %): {shown}"
+            entry(loaded.id, [*what.values(), loaded.date, quality])
     if json:
         print_json(found)

@@ -34,8 +34,9 @@ def _of_question(plan: Plan, question: Question, load: Load, source: str) -> Ite
 
 
 def crossing_of(plan: Plan, question: Question, found: Found, *, axis: str, fixed_tokens: int, source: str) -> Crossing:
-    """Return a search's result with the question it answers; extrapolated where its last crossing is."""
-    outside = False
+    """Return a search's result with its question; extrapolated where its last crossing, or a curve under it, is."""
+    curves = (plan.profile.curve("prefill"), plan.profile.curve("handoff", question.arm, question.transport))
+    outside = any(record.tag.unmeasured for record in curves)
     if found.values:
         last = found.values[-1]
         at = tokens_at(fixed_tokens, last) if axis == "r" else (fixed_tokens, last)

@@ -9,7 +9,16 @@ import numpy as np
 
 from ppdsim.analytical.crossing import Found, sampled_crossing
 from ppdsim.analytical.question import Question
-from ppdsim.answers import SIMULATED, WITH_WAITS, ArmCurve, BreakEvenPoint, Crossing, CrossoverAnswer, Interval
+from ppdsim.answers import (
+    SIMULATED,
+    WITH_WAITS,
+    ArmCurve,
+    BreakEvenPoint,
+    Crossing,
+    CrossingKind,
+    CrossoverAnswer,
+    Interval,
+)
 from ppdsim.cost.base import Array
 from ppdsim.crossover.arms import choice_of
 from ppdsim.crossover.bench import Bench, Simulated
@@ -90,7 +99,13 @@ def _crossing(plan: Plan, bench: Bench, question: Question, axis: Array, pairs: 
     handoffs = [bench.handoff(question, *pair) for pair in pairs]
     middle = np.array([p.middle.j_s(gamma) - d.middle.j_s(gamma) for p, d in zip(handoffs, appends, strict=True)])
     draws = np.array([p.j_s(gamma) - d.j_s(gamma) for p, d in zip(handoffs, appends, strict=True)]).T
-    return sampled_crossing(axis, middle, draws)
+    # An arm that is so overloaded that turns time out has no J: its points are not compared.
+    carried = np.isfinite(middle) & np.all(np.isfinite(draws), axis=0)
+    if not carried.any():
+        appended = np.isfinite([d.middle.j_s(gamma) for d in appends]).any()
+        kind = CrossingKind.ALWAYS_D if appended else CrossingKind.ALWAYS_P
+        return Found(kind=kind, values=(), interval=None, share_without=1.0)
+    return sampled_crossing(axis[carried], middle[carried], draws[:, carried])
 
 
 def _new_tokens(plan: Plan, bench: Bench, question: Question, cached: int, formulas: Sequence[Crossing]) -> Crossing:

@@ -75,10 +75,12 @@ def caveats(plan: Plan) -> tuple[str, ...]:
         "What a hand-off takes from decoding streams (S_P) was not measured: assumed 0, and shown for 2 ms too.",
         "Captured graph sizes make the cost of small appends a staircase; the grid measured only captured sizes.",
     ]
+    if plan.profile.derivation is not None:
+        out.insert(0, f"The profile is {plan.profile.derivation}: every line is dashed.")
     if floor is not None and floor.tag is Tag.PRIOR:
         out.append(
             f"Intervals are for another run of such a machine: its launch floor may be anywhere from "
-            f"{floor.low * MS_PER_S:g} to {floor.high * MS_PER_S:g} ms ({floor.tag.value}). "
+            f"{floor.low * MS_PER_S:.3g} to {floor.high * MS_PER_S:.3g} ms ({floor.tag.value}). "
             "'ppdsim fit --anchor' narrows it."
         )
     out += [f"{name}: {Tag.MECHANISM.value}." for name in unmeasured]

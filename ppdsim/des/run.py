@@ -18,7 +18,7 @@ from ppdsim.metrics import SloLimits
 from ppdsim.results import Results
 from ppdsim.routing import DecisionLog, PolicyContext, build_policy
 from ppdsim.scenario import Scenario
-from ppdsim.types import Arm, Tag, Transport
+from ppdsim.types import Arm, Transport
 from ppdsim.workload import Conversation
 
 KNOBS = (
@@ -119,6 +119,7 @@ def simulate(
         limits=SloLimits(ttft_s=scenario.slo.ttft_s, tpot_s=scenario.slo.tpot_s, itl_max_s=scenario.slo.itl_max_s),
         outside=lambda turns: outside_domain(turns, profiles),
         decisions=None if log is None else log.columns,
+        notes=tuple(sorted({f"profile {p.id} is {p.derivation}" for p in profiles if p.derivation is not None})),
         provenance={
             "ppdsim": __version__,
             "scenario": scenario.name,
@@ -158,7 +159,7 @@ def outside_domain(turns: Mapping[str, NDArray[Any]], profiles: tuple[profile.Pr
     """Return which turns lie outside what the profile of the node that prefills was measured on.
 
     The prefill curve is asked about what its node has cached and computes, a hand-off about what the decode machine
-    keeps and lacks; a hand-off that nobody measured is outside throughout.
+    keeps and lacks; a curve that nobody measured is outside throughout.
     """
     outside = np.zeros(len(turns["turn"]), dtype=np.bool_)
     on_prefill = turns["prefill_cached_tokens"]
@@ -171,7 +172,7 @@ def outside_domain(turns: Mapping[str, NDArray[Any]], profiles: tuple[profile.Pr
             if arm != Arm.APPEND_D.value:
                 asked.append((found.curve("handoff", Arm(arm), Transport(transport)), dict(turns)))
             for record, columns in asked:
-                if record.tag is Tag.MECHANISM:
+                if record.tag.unmeasured:
                     outside |= rows
                 for name in computed:
                     low, high = record.domain.get(name, (-np.inf, np.inf))

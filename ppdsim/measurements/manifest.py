@@ -39,6 +39,9 @@ class Model(Strict):
     matrix_parameters: float
     vocabulary_parameters: float
     weights: str
+    hidden_size: int | None = None
+    intermediate_size: int | None = None
+    query_key_norm: bool = False
 
 
 class Manifest(Strict):

@@ -104,3 +104,10 @@ def test_a_turn_above_every_pool_is_refused_with_the_numbers(tmp_path):
     trace.write_text(TURN % (7, 0.0, 500_000))
     with pytest.raises(WorkloadError, match=r"conversation 7, turn 0 needs 500008 tokens.*160000"):
         simulate(with_trace(load("one-pair", []), trace), seed=0)
+
+
+def test_every_turn_of_a_derived_profile_is_marked():
+    derived = "profile=h100x2_llama-3.1-8b_sglang-0.5.17_derived"
+    found = simulate(load("one-pair", [*FEW, derived]), seed=0)
+    assert found.turns["extrapolated"].all()
+    assert any("nobody measured this machine" in note for note in found.notes)

@@ -15,6 +15,8 @@ from ppdsim.measurements import DecodeRow
 
 FEWEST_GAPS = 16
 """Gaps of one stream below which a window is too short to count."""
+BURST_SHARE = 0.5
+"""Share of the mean gap below which a median says that tokens came in bursts: the client did not read them in time."""
 
 
 async def measure_decode(engine: AbstractEngine, cell: DecodeCell, prompts: Prompts, *, started_s: float) -> DecodeRow:
@@ -23,7 +25,7 @@ async def measure_decode(engine: AbstractEngine, cell: DecodeCell, prompts: Prom
     Raises
     ------
     RequestFailed
-        If a stream failed, or the window was too short (the engine ran them one after another).
+        If a stream failed, the window was too short (the engine ran them one after another), or tokens came in bursts.
     """
     await engine.flush()
     async with residents(
@@ -44,6 +46,12 @@ async def measure_decode(engine: AbstractEngine, cell: DecodeCell, prompts: Prom
             f"only {shortest} gaps while all {cell.batch} streams ran: not enough KV, or max_running_requests too low",
         )
     every = np.concatenate(gaps)
+    if np.median(every) < BURST_SHARE * np.mean(every):
+        raise RequestFailed(
+            Failure.REFUSED,
+            f"half of the {len(every)} gaps are below {np.median(every) * 1e3:.2f} ms, their mean is"
+            f" {np.mean(every) * 1e3:.2f} ms: the client could not read the tokens in time (--cpu-pin)",
+        )
     return DecodeRow(
         batch=cell.batch,
         prompt_tokens=cell.prompt_tokens,

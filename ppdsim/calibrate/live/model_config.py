@@ -6,6 +6,7 @@ Matrix parameters of the layers decide compute per token, KV heads and head size
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ppdsim.errors import InputError
 from ppdsim.measurements import Model
 
 COVERED = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
+EXPERT_KEYS = ("num_experts", "num_local_experts", "n_routed_experts")
 DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 
 
@@ -27,27 +29,38 @@ def read_model(folder: Path, *, dummy_weights: bool) -> Model:
     path = folder / "config.json"
     if not path.is_file():
         raise InputError(f"--model {folder}: no config.json there, expected the folder of a Hugging Face model")
-    try:
-        config: dict[str, Any] = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}:{error.lineno}: malformed JSON ({error.msg})") from None
-    names = config.get("architectures") or ["unknown"]
-    if names[0] not in COVERED:
-        kind = "mixture of experts" if "num_experts" in config or "num_local_experts" in config else "not covered"
-        kind = "multi-head latent attention" if "kv_lora_rank" in config else kind
-        raise InputError(f"{path}: architecture {names[0]} ({kind}); the cost curves cover {', '.join(COVERED)}")
+    return read_config(path, dummy_weights=dummy_weights)
+
+
+def read_config(path: Path, *, dummy_weights: bool) -> Model:
+    """Read a model's shape from a ``config.json``.
+
+    Raises
+    ------
+    InputError
+        If it is malformed, or not a dense model that the cost curves describe: what it is instead is named.
+    """
+    config = _read(path)
+    architecture = (config.get("architectures") or ["unknown"])[0]
+    reason = _not_covered(architecture, config)
+    if reason:
+        raise InputError(f"{path}: architecture {architecture} ({reason}); the cost curves cover {', '.join(COVERED)}")
     try:
         hidden, layers = int(config["hidden_size"]), int(config["num_hidden_layers"])
         heads, inner = int(config["num_attention_heads"]), int(config["intermediate_size"])
         vocabulary = int(config["vocab_size"])
+        kv_heads = int(config.get("num_key_value_heads") or heads)
+        head = int(config.get("head_dim") or hidden // heads)
     except KeyError as missing:
         raise InputError(f"{path}: missing key {missing}") from None
-    kv_heads = int(config.get("num_key_value_heads") or heads)
-    head = int(config.get("head_dim") or hidden // heads)
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise InputError(f"{path}: a size is no whole number above 0 ({error})") from None
+    if min(hidden, layers, heads, inner, vocabulary, kv_heads, head) < 1:
+        raise InputError(f"{path}: a size is below 1; expected whole numbers above 0")
     dtype = str(config.get("dtype") or config.get("torch_dtype") or "bfloat16")
     attention = 2 * hidden * heads * head + 2 * hidden * kv_heads * head
     return Model(
-        name=str(config.get("_name_or_path") or folder.resolve().name),
+        name=str(config.get("_name_or_path") or path.resolve().parent.name),
         layers=layers,
         kv_heads=kv_heads,
         query_heads=heads,
@@ -57,4 +70,38 @@ def read_model(folder: Path, *, dummy_weights: bool) -> Model:
         matrix_parameters=float(layers * (attention + 3 * hidden * inner)),
         vocabulary_parameters=float(hidden * vocabulary),
         weights="random (cost does not depend on their values)" if dummy_weights else "as trained",
+        hidden_size=hidden,
+        intermediate_size=inner,
+        query_key_norm=architecture == "Qwen3ForCausalLM",
     )
+
+
+def quantisation(path: Path) -> str | None:
+    """Return how a model's weights are quantised, by the name its config.json gives, or None."""
+    found = _read(path).get("quantization_config")
+    return str(found.get("quant_method", "unknown")) if isinstance(found, dict) else None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text())
+    except OSError as error:
+        raise InputError(f"--model {path}: cannot be read ({error.strerror}); expected a config.json") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}:{error.lineno}: malformed JSON ({error.msg})") from None
+    if not isinstance(config, dict):
+        raise InputError(f"{path}: expected one JSON object, a Hugging Face config.json")
+    return config
+
+
+def _not_covered(architecture: str, config: Mapping[str, Any]) -> str | None:
+    """Return why the cost curves do not describe a model, or None."""
+    if "kv_lora_rank" in config:
+        return "multi-head latent attention (MLA)"
+    if any(key in config for key in EXPERT_KEYS) or "Moe" in architecture:
+        return "mixture of experts (MoE)"
+    if architecture not in COVERED:
+        return "not covered"
+    if config.get("sliding_window") and config.get("use_sliding_window", architecture == "MistralForCausalLM"):
+        return f"attention in a sliding window of {config['sliding_window']} tokens"
+    return None

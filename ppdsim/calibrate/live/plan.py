@@ -256,7 +256,7 @@ def need_tokens(cell: Cell) -> int:
     if isinstance(cell, DecodeCell):
         return cell.batch * (cell.prompt_tokens + DECODE_OUTPUT_TOKENS)
     if isinstance(cell, StallCell):
-        residents = cell.batch * (cell.prompt_tokens + STALL_OUTPUT_TOKENS)
+        residents = cell.batch * (cell.prompt_tokens + stall_output_tokens(cell))
         # Each injected turn leaves its new tokens in the prefix cache until they are evicted.
         return residents + cell.cached_tokens + cell.new_tokens + TAIL_TOKENS
     return 0
@@ -266,7 +266,15 @@ DECODE_OUTPUT_TOKENS = 160
 """Answer of a decode cell's streams [tokens]: the first go on while the last are prefilled, then the ramp, then the
 window. With 96 a batch of 20 prompts of 4096 tokens had no window on the real engine."""
 STALL_OUTPUT_TOKENS = 1024
-"""Most that a resident of a stall cell generates [tokens]; it is cut off when the last turn is served."""
+"""Least that a resident of a stall cell may generate [tokens]; it is cut off when the last turn is served."""
+TURN_TOKENS_A_STEP = 16
+"""Tokens of a turn that are prefilled and handed over during one decode step, at the slowest [tokens]. A full hand-off
+of 32,768 tokens over TCP takes 3 s on the H200 host, some 600 steps; of 1,024 there were too few for three turns."""
+
+
+def stall_output_tokens(cell: StallCell) -> int:
+    """Return how much the residents of a stall cell may generate [tokens]."""
+    return max(STALL_OUTPUT_TOKENS, (cell.cached_tokens + cell.new_tokens) // TURN_TOKENS_A_STEP)
 
 
 def clipped(cells: list[Cell], limits: Limits) -> tuple[list[Cell], list[str]]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ppdsim.calibrate.drivers.base import AbstractEngine, EngineInfo, Failure, RequestFailed, Stream
 from ppdsim.calibrate.live.cells import StallCell
-from ppdsim.calibrate.live.plan import STALL_OUTPUT_TOKENS
+from ppdsim.calibrate.live.plan import stall_output_tokens
 from ppdsim.calibrate.live.prefill import TIMEOUT_S, warm
 from ppdsim.calibrate.live.prompts import Prompts
 from ppdsim.calibrate.live.residents import gaps_touching, gaps_within, mean_generated, residents
@@ -22,9 +22,12 @@ from ppdsim.calibrate.live.verify import not_as_asked
 from ppdsim.measurements import InterferenceRow
 
 INJECTED_TURNS = 3
-"""Turns injected into one set of residents; the first of a shape may be slow and shows as an outlier."""
+"""Turns injected into one set of residents, fewer if these would end before; the first of a shape may be slow and shows
+as an outlier."""
 QUIET_TOKENS = 12
 """Tokens that the residents generate undisturbed before each turn and after the last."""
+SLOWER = 1.25
+"""Share of the last turn's time that the next may take."""
 TAIL_STEPS = 4
 """Steps after the injected first token that still belong to the turn's window."""
 
@@ -43,12 +46,13 @@ async def measure_stall(
     windows: list[tuple[float, float, float]] = []  # sent, first token, end [s]
     ttft: list[float] = []
     cached: list[int] = []
+    output_tokens = stall_output_tokens(cell)
     async with residents(
         engine,
         prompts,
         batch=cell.batch,
         prompt_tokens=cell.prompt_tokens,
-        output_tokens=STALL_OUTPUT_TOKENS,
+        output_tokens=output_tokens,
     ) as streams:
         quiet_from_s = engine.now_s()
         for _ in range(INJECTED_TURNS):
@@ -69,11 +73,14 @@ async def measure_stall(
             windows.append((found.sent_s, found.token_s[0], found.token_s[0] + TAIL_STEPS * base_s))
             ttft.append(found.ttft_s)
             cached.append(found.cached_tokens)
+            left = output_tokens - max(len(stream.token_s) for stream in streams)
+            if left < 2 * QUIET_TOKENS + TAIL_STEPS + SLOWER * ttft[-1] / base_s:
+                break
         await _generate_more(streams, QUIET_TOKENS)
         all_running = all(stream.task is not None and not stream.task.done() for stream in streams)
         end_s = engine.now_s()
     if not all_running:
-        raise RequestFailed(Failure.REFUSED, f"a resident ended before the last turn: {STALL_OUTPUT_TOKENS} were few")
+        raise RequestFailed(Failure.REFUSED, f"a resident ended before the last turn: {output_tokens} tokens were few")
     touched = [gaps_touching(streams, sent, end) for sent, _, end in windows]
     stalled = [gaps_touching(streams, first, end) for _, first, end in windows]
     return InterferenceRow(

@@ -179,7 +179,9 @@ class FakeStack:
         if self.options.router == "mini-lb":
             return [*command, "--mini-lb"]
         # A retry or an opened circuit would hide what the stand-in is made to do.
-        return [*command, "--disable-retries", "--disable-circuit-breaker"]
+        command += ["--disable-retries", "--disable-circuit-breaker"]
+        # Its own default is 29000 for every router of a host.
+        return [*command, "--prometheus-port", str(self._ports["metrics"])]
 
 
 def check(options: StackOptions) -> None:
@@ -209,7 +211,7 @@ def check(options: StackOptions) -> None:
 
 
 def _ports(base: int) -> Mapping[str, int]:
-    names = ("router", "prefill", "decode", "unified", "bootstrap")
+    names = ("router", "prefill", "decode", "unified", "bootstrap", "metrics")
     if base:
         return {name: base + number for number, name in enumerate(names)}
     with ExitStack() as held:

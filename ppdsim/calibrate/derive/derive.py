@@ -1,0 +1,183 @@
+"""From a measured profile to a machine that nobody measured: every number tagged, every interval widened.
+
+Curves keep the misfit of their source, and hand-offs that were `mechanism, unmeasured` stay so. What it does not know:
+whether the engine picks other kernels, chunks or graph sizes there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ppdsim import __version__
+from ppdsim.calibrate.derive import hardware
+from ppdsim.calibrate.derive.errors import TransferErrors, transfers
+from ppdsim.calibrate.derive.hardware import Gpu, Link
+from ppdsim.calibrate.derive.machine import Machine, Matrices, check, machine_of
+from ppdsim.calibrate.derive.move import ERROR_SEED, Mover, normal_errors
+from ppdsim.calibrate.derive.terms import TERMS
+from ppdsim.compose import HALF_NORMAL_90
+from ppdsim.errors import InputError
+from ppdsim.measurements import Model
+from ppdsim.profile import MatricesRecord, Profile
+from ppdsim.types import ModelShape, Transport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What differs from the measured machine; None keeps what was measured."""
+
+    gpu: Gpu | None = None
+    model: Model | None = None
+    tp: int | None = None
+    weights_dtype: str | None = None
+    link: Link | None = None
+
+
+def derive(profile: Profile, change: Change, errors: TransferErrors, *, name: str) -> Profile:
+    """Return the profile of the changed machine, named `name`.
+
+    Raises
+    ------
+    InputError
+        If nothing changes, the profile cannot be derived from, or no engine runs such a machine.
+    """
+    if profile.derivation is not None:
+        raise InputError(
+            f"profile '{profile.id}' is derived from '{profile.provenance['derived_from']}'; derive from that one, "
+            "so that errors are not carried twice"
+        )
+    source = machine_of(profile, hardware.find_gpu(profile.gpu))
+    target = _target(source, change)
+    check(target)
+    kinds = transfers(source, target)
+    if not kinds and change.link is None:
+        raise InputError(
+            f"profile '{profile.id}' was measured on exactly that; change --gpu, --model, --tp, --dtype or --link"
+        )
+    if change.link is not None:
+        _check_link(profile, change.link)
+    mover = Mover(source=source, target=target, kinds=kinds, errors=errors, link=change.link, z=normal_errors(profile))
+    curves = tuple(
+        mover.curve(record)
+        for record in profile.curves
+        if record.transport is not Transport.NVLINK or target.gpu.peer.transport is Transport.NVLINK
+    )
+    return profile.model_copy(
+        update={
+            "id": name,
+            "machine": f"not measured: {target.tp} x {target.gpu.name} a server, derived from {profile.machine}",
+            "gpu": target.gpu.engine_names[0],
+            "link": _link_words(profile, source, target, change.link),
+            "model": profile.model.model_copy(update=_model_update(target)),
+            "tensor_parallel_size": target.tp,
+            "kv_pool_tokens": target.kv_pool_tokens(profile.page_size_tokens),
+            "provenance": _provenance(profile, kinds, change.link),
+            "curves": curves,
+            "drift": tuple(mover.drift(found) for found in profile.drift),
+            "left_out_rows": (),
+            "notes": _notes(profile, target, kinds, errors, change.link),
+        }
+    )
+
+
+def _target(source: Machine, change: Change) -> Machine:
+    model = change.model
+    shape, matrices = source.shape, source.matrices
+    if model is not None:
+        shape = ModelShape(
+            name=model.name,
+            layers=model.layers,
+            kv_heads=model.kv_heads,
+            query_heads=model.query_heads,
+            head_dim=model.head_dim,
+            dtype_bytes=source.shape.dtype_bytes,
+        )
+        matrices = Matrices(
+            hidden_size=model.hidden_size or 0,
+            intermediate_size=model.intermediate_size or 0,
+            matrix_parameters=model.matrix_parameters,
+            vocabulary_parameters=model.vocabulary_parameters,
+            query_key_norm=model.query_key_norm,
+        )
+    return Machine(
+        gpu=change.gpu or source.gpu,
+        shape=shape,
+        matrices=matrices,
+        weights_dtype=change.weights_dtype or source.weights_dtype,
+        tp=change.tp or source.tp,
+    )
+
+
+def _check_link(profile: Profile, link: Link) -> None:
+    have = sorted({record.transport.value for record in profile.curves if record.transport is not None})
+    if link.transport is None:
+        raise InputError(
+            f"--link {link.name}: serves tensor parallelism only; expected a link of a hand-off ({', '.join(have)})"
+        )
+    if link.transport.value not in have:
+        raise InputError(
+            f"--link {link.name}: profile '{profile.id}' has no hand-off over {link.transport.value} "
+            f"(it has: {', '.join(have) or 'none'})"
+        )
+
+
+def _model_update(target: Machine) -> dict[str, object]:
+    shape, matrices = target.shape, target.matrices
+    return {
+        "name": shape.name,
+        "layers": shape.layers,
+        "kv_heads": shape.kv_heads,
+        "query_heads": shape.query_heads,
+        "head_dim": shape.head_dim,
+        "kv_bytes_per_token": shape.kv_bytes_per_token,
+        "matrices": MatricesRecord(
+            hidden_size=matrices.hidden_size,
+            intermediate_size=matrices.intermediate_size,
+            matrix_parameters=matrices.matrix_parameters,
+            vocabulary_parameters=matrices.vocabulary_parameters,
+            query_key_norm=matrices.query_key_norm,
+            weights_dtype=target.weights_dtype,
+        ),
+    }
+
+
+def _link_words(profile: Profile, source: Machine, target: Machine, link: Link | None) -> str:
+    words = (
+        profile.link
+        if source.gpu.name == target.gpu.name
+        else f"{target.gpu.peer.name} between the GPUs; host as measured"
+    )
+    return words if link is None else f"{words}; {link.name}"
+
+
+def _provenance(profile: Profile, kinds: tuple[str, ...], link: Link | None) -> dict[str, str]:
+    kept = {key: words for key, words in profile.provenance.items() if key in ("points_sha256", "client", "weights")}
+    changed = (*kinds, *(() if link is None else (f"link {link.name}",)))
+    return {
+        "derived_from": profile.id,
+        "derived_by": f"ppdsim {__version__}",
+        "transfers": ", ".join(changed),
+        "draws": f"those of the source, times transfer errors of seed {ERROR_SEED}",
+        **kept,
+    }
+
+
+def _notes(
+    profile: Profile, target: Machine, kinds: tuple[str, ...], errors: TransferErrors, link: Link | None
+) -> tuple[str, ...]:
+    quantities = sorted({term.quantity for laws in TERMS.values() for term in laws.values()})
+    widths = [
+        f"{quantity} {100 * HALF_NORMAL_90 * errors.together(kinds, quantity):.0f} %"
+        for quantity in quantities
+        if kinds and errors.together(kinds, quantity) > 0.0
+    ]
+    out = [f"DERIVED from {profile.id}: nobody measured this machine"]
+    if widths:
+        out.append(f"90 % intervals of parameters are widened by ({', '.join(kinds)}): {', '.join(widths)}")
+    if link is not None:
+        out.append(
+            f"hand-offs over {link.transport.value if link.transport else '-'} travel over {link.name}: links.yaml"
+        )
+    if target.gpu.peer.transport is not Transport.NVLINK:
+        out.append(f"{target.gpu.name} has no NVLink: hand-offs over it are left out")
+    return (*out, f"chunked_prefill_size {profile.chunked_prefill_size} is that of the measured engine")

@@ -1,0 +1,131 @@
+"""What a transfer costs in accuracy: ``calibration/transfer.json``, which ``benchmarks/transfer_errors.py`` computes.
+
+The file holds the shares of bandwidth that parting a sum needs, and for each kind of transfer and quantity the sigma
+that widens a derived parameter: 90 % of the absolute log errors of the worst table lie within 1.645 sigma. A transfer
+of a quantity that no table shows gets `UNMEASURED_MISFIT`, the width of a hand-off that nobody measured.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ppdsim import library
+from ppdsim.calibrate.derive.check import Check, reached
+from ppdsim.calibrate.derive.checks import all_checks
+from ppdsim.calibrate.derive.machine import Machine
+from ppdsim.calibrate.derive.terms import Reached
+from ppdsim.calibrate.mechanisms import UNMEASURED_MISFIT
+from ppdsim.compose import HALF_NORMAL_90
+from ppdsim.errors import InputError
+
+FILE = "transfer.json"
+SCHEMA = "ppdsim/transfer/1"
+SIGNIFICANT_DIGITS = 4
+"""Digits kept of a share or a sigma: far below what the tables resolve."""
+UNTOUCHED: dict[str, frozenset[str]] = {
+    "gpu": frozenset({"shape"}),
+    "architecture": frozenset({"shape"}),
+    "model": frozenset({"shape", "host"}),
+    "tp": frozenset({"shape", "host"}),
+    "fp8": frozenset({"shape", "host", "launch", "attention", "link"}),
+}
+"""Quantities that a transfer does not change, so that nothing widens them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferErrors:
+    """The shares that tables show, and one sigma of the log error by transfer and quantity."""
+
+    reached: Reached
+    sigma: dict[str, dict[str, float]]
+
+    def of(self, transfer: str, quantity: str) -> float:
+        """Return the sigma of one transfer of one quantity [1]."""
+        if quantity in UNTOUCHED[transfer]:
+            return 0.0
+        if quantity == "link":
+            return self.sigma["link"]["link"]
+        return self.sigma.get(transfer, {}).get(quantity, UNMEASURED_MISFIT)
+
+    def together(self, transfers: tuple[str, ...], quantity: str) -> float:
+        """Return the sigma of several transfers at once: independent errors add in squares."""
+        return math.hypot(*(self.of(transfer, quantity) for transfer in transfers))
+
+
+def transfers(source: Machine, target: Machine) -> tuple[str, ...]:
+    """Return the kinds of transfer between two machines."""
+    found = []
+    if source.gpu.name != target.gpu.name:
+        found.append("gpu" if source.gpu.architecture == target.gpu.architecture else "architecture")
+    if source.shape != target.shape or source.matrices != target.matrices:
+        found.append("model")
+    if source.tp != target.tp:
+        found.append("tp")
+    if source.weights_dtype != target.weights_dtype:
+        found.append("fp8")
+    return tuple(found)
+
+
+def sigma_of(check: Check) -> float:
+    """Return the sigma that puts 90 % of a check's absolute log errors inside its interval."""
+    return float(np.quantile(np.abs(check.log_error), 0.9, method="higher")) / HALF_NORMAL_90
+
+
+def compute(folder: Path) -> TransferErrors:
+    """Compute the constants from the published tables in `folder`."""
+    sigma: dict[str, dict[str, float]] = {}
+    for check in all_checks(folder):
+        known = sigma.setdefault(check.transfer, {})
+        known[check.quantity] = max(known.get(check.quantity, 0.0), _round(sigma_of(check)))
+    share = reached(folder)
+    return TransferErrors(
+        reached=Reached(
+            memory_share=_round(share.memory_share),
+            link_share=_round(share.link_share),
+            row_share=_round(share.row_share),
+        ),
+        sigma=sigma,
+    )
+
+
+def to_json(errors: TransferErrors) -> str:
+    """Return the text of the file."""
+    content = {
+        "schema": SCHEMA,
+        "computed_by": "benchmarks/transfer_errors.py --write",
+        "memory_share": errors.reached.memory_share,
+        "link_share": errors.reached.link_share,
+        "row_share": errors.reached.row_share,
+        "sigma": errors.sigma,
+    }
+    return json.dumps(content, indent=1) + "\n"
+
+
+def load() -> TransferErrors:
+    """Read the shipped constants.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged.
+    """
+    path = library.shipped(FILE)
+    try:
+        content = json.loads(path.read_text())
+        return TransferErrors(
+            reached=Reached(**{name: float(content[name]) for name in ("memory_share", "link_share", "row_share")}),
+            sigma={kind: {name: float(s) for name, s in row.items()} for kind, row in content["sigma"].items()},
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: damaged ({error}); 'python benchmarks/transfer_errors.py --write' makes it anew in a checkout"
+        ) from None
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.{SIGNIFICANT_DIGITS}g}")

@@ -1,0 +1,151 @@
+"""What a GPU and a link can do at best: ``calibration/hardware.yaml`` and ``calibration/links.yaml``.
+
+Each number stands in the file with its kind (data sheet or measured) and its source; here only the value is kept. What
+a machine reaches of these limits is not here: that comes from a measured profile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from ppdsim import library
+from ppdsim.errors import InputError, unknown
+from ppdsim.types import Transport
+
+E = TypeVar("E", bound=BaseModel)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Number(_Strict):
+    value: float = Field(gt=0)
+    kind: Literal["data-sheet", "measured", "assumed"]
+    source: str = Field(min_length=1)
+
+
+class _GpuEntry(_Strict):
+    names: tuple[str, ...]
+    architecture: str
+    peer_link: str
+    memory_bytes: _Number
+    memory_bandwidth_bytes_per_s: _Number
+    bf16_flops_per_s: _Number
+    fp8_flops_per_s: _Number | None = None
+
+
+class _LinkEntry(_Strict):
+    transport: Transport | None = None
+    bandwidth_bytes_per_s: _Number
+    latency_s: _Number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A link: bytes a second in one direction, seconds of a small message, the hand-off it can carry (or None)."""
+
+    name: str
+    transport: Transport | None
+    bandwidth_bytes_per_s: float
+    latency_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """A GPU's limits; `fp8_flops_per_s` is None where its tensor cores have no fp8."""
+
+    name: str
+    engine_names: tuple[str, ...]
+    architecture: str
+    peer: Link
+    memory_bytes: float
+    memory_bandwidth_bytes_per_s: float
+    bf16_flops_per_s: float
+    fp8_flops_per_s: float | None
+
+
+def links() -> dict[str, Link]:
+    """Return the known links by name."""
+    return {
+        name: Link(
+            name=name,
+            transport=entry.transport,
+            bandwidth_bytes_per_s=entry.bandwidth_bytes_per_s.value,
+            latency_s=entry.latency_s.value,
+        )
+        for name, entry in _read("links.yaml", _LinkEntry).items()
+    }
+
+
+def gpus() -> dict[str, Gpu]:
+    """Return the known GPUs by name.
+
+    Raises
+    ------
+    InputError
+        If a file is malformed; the message names file and key.
+    """
+    known = links()
+    return {
+        name: Gpu(
+            name=name,
+            engine_names=entry.names,
+            architecture=entry.architecture,
+            peer=find_link(entry.peer_link, known),
+            memory_bytes=entry.memory_bytes.value,
+            memory_bandwidth_bytes_per_s=entry.memory_bandwidth_bytes_per_s.value,
+            bf16_flops_per_s=entry.bf16_flops_per_s.value,
+            fp8_flops_per_s=None if entry.fp8_flops_per_s is None else entry.fp8_flops_per_s.value,
+        )
+        for name, entry in _read("hardware.yaml", _GpuEntry).items()
+    }
+
+
+def find_gpu(name: str) -> Gpu:
+    """Return a GPU by its name here, or by the name that the driver gives it.
+
+    Raises
+    ------
+    UnknownNameError
+        Listing the known ones.
+    """
+    known = gpus()
+    for gpu in known.values():
+        if name == gpu.name or name in gpu.engine_names:
+            return gpu
+    raise unknown("GPU", name, known, hint="(calibration/hardware.yaml)")
+
+
+def find_link(name: str, known: dict[str, Link] | None = None) -> Link:
+    """Return a link by name.
+
+    Raises
+    ------
+    UnknownNameError
+        Listing the known ones.
+    """
+    known = links() if known is None else known
+    if name not in known:
+        raise unknown("link", name, known, hint="(calibration/links.yaml)")
+    return known[name]
+
+
+def _read(file: str, entry: type[E]) -> dict[str, E]:
+    path: Path = library.shipped(file)
+    try:
+        content = YAML(typ="safe", pure=True).load(path.read_text())
+    except YAMLError as error:
+        raise InputError(f"{path}: malformed YAML ({' '.join(str(error).split())})") from None
+    try:
+        return TypeAdapter(dict[str, entry]).validate_python(content)  # type: ignore[valid-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path}: '{key}' = {first.get('input')!r}: {first['msg'].lower()}") from None

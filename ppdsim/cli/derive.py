@@ -1,0 +1,63 @@
+"""``ppdsim derive``: a measured profile to another GPU, model, number of GPUs, dtype or link."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ppdsim.cli.common import QuietOption, say, wrote
+
+
+def derive(
+    profile: Annotated[str, typer.Argument(help="Measured profile, by name ('ppdsim profiles' lists them) or path.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Profile to write (JSON); its name is the file's.")],
+    gpu: Annotated[str | None, typer.Option(help="GPU of calibration/hardware.yaml, such as H100-SXM.")] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="config.json of a Hugging Face model (dense Llama, Mistral, Qwen2, Qwen3), or its folder."),
+    ] = None,
+    tp: Annotated[int | None, typer.Option(help="GPUs that one server spreads the model over.", min=1, max=64)] = None,
+    dtype: Annotated[
+        Literal["bf16", "fp8"] | None, typer.Option(help="Weights of the layers; KV stays as it is.")
+    ] = None,
+    link: Annotated[str | None, typer.Option(help="Link of calibration/links.yaml, such as rdma-200g.")] = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Derive the profile of a machine that nobody measured; what is not given stays as measured.
+
+    Every number is tagged measured, derived or data-sheet, and its interval is widened by the error that published
+    tables show for that kind of transfer.
+
+    Example: ppdsim derive h200x2_llama-3.1-8b_sglang-0.5.17 --gpu H100-SXM -o my-h100.json
+    """
+    from ppdsim import library
+    from ppdsim import profile as profiles
+    from ppdsim.calibrate.derive import errors, hardware
+    from ppdsim.calibrate.derive.derive import Change
+    from ppdsim.calibrate.derive.derive import derive as derived
+    from ppdsim.calibrate.live.model_config import quantisation, read_config
+    from ppdsim.card import card_of, to_text
+    from ppdsim.errors import InputError
+
+    if out.suffix != ".json":
+        raise InputError(f"-o {out}: expected a file that ends in .json")
+    if model is not None and model.is_dir():
+        model = model / "config.json"
+    method = None if model is None else quantisation(model)
+    if method is not None and not (method == "fp8" and dtype == "fp8"):
+        raise InputError(
+            f"{model}: weights quantised by {method}; covered are bf16 and fp8, the latter with --dtype fp8"
+        )
+    change = Change(
+        gpu=None if gpu is None else hardware.find_gpu(gpu),
+        model=None if model is None else read_config(model, dummy_weights=True),
+        tp=tp,
+        weights_dtype=dtype,
+        link=None if link is None else hardware.find_link(link),
+    )
+    found = derived(profiles.load(library.find("profile", profile)), change, errors.load(), name=out.stem)
+    profiles.save(found, out)
+    say(to_text(card_of(found)), quiet=quiet)
+    wrote([out], quiet=quiet)

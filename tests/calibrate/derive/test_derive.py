@@ -1,0 +1,241 @@
+"""Derived profiles: the shipped one is re-derived, numbers are tagged, intervals widened, predictions say so."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from ppdsim import compose, profile
+from ppdsim.calibrate.derive import errors, hardware
+from ppdsim.calibrate.derive.derive import Change, derive
+from ppdsim.calibrate.live.model_config import read_config
+from ppdsim.card import card_of, to_text
+from ppdsim.cli.app import run
+from ppdsim.errors import InputError
+from ppdsim.points import Point
+from ppdsim.predict import predict
+from ppdsim.types import Arm, Tag, Transport
+
+MEASURED = "h200x2_llama-3.1-8b_sglang-0.5.17"
+SHIPPED = "h100x2_llama-3.1-8b_sglang-0.5.17_derived"
+LLAMA = {
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 4096,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "intermediate_size": 14336,
+    "vocab_size": 128256,
+}
+QWEN = LLAMA | {
+    "architectures": ["Qwen3ForCausalLM"],
+    "hidden_size": 5120,
+    "num_hidden_layers": 40,
+    "num_attention_heads": 40,
+    "head_dim": 128,
+    "intermediate_size": 17408,
+    "vocab_size": 151936,
+}
+
+
+@pytest.fixture(scope="module")
+def measured(repository):
+    return profile.load(repository / "calibration/profiles" / f"{MEASURED}.json")
+
+
+@pytest.fixture(scope="module")
+def constants():
+    return errors.load()
+
+
+@pytest.fixture(scope="module")
+def h100(measured, constants):
+    return derive(measured, Change(gpu=hardware.find_gpu("H100-SXM")), constants, name=SHIPPED)
+
+
+def config(folder, content):
+    path = folder / "config.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def point(kind="prefill", arm=Arm.APPEND_D, transport=Transport.NONE):
+    sizes = {"cached_tokens": 4096.0, "new_tokens": 1024.0, "batch": 8.0, "context_tokens": 2048.0}
+    return Point(kind=kind, arm=arm, transport=transport, prefill_cached_tokens=None, source={}, **sizes)
+
+
+def parameters(found):
+    return {(curve.name, p.name): p for curve in found.curves for p in curve.parameters}
+
+
+def test_the_shipped_h100_profile_is_what_the_command_makes(repository, tmp_path):
+    out = tmp_path / f"{SHIPPED}.json"
+    assert run(["derive", MEASURED, "--gpu", "H100-SXM", "-q", "-o", str(out)]) == 0
+    assert out.read_text() == (repository / "calibration/profiles" / out.name).read_text()
+
+
+def test_an_h100_computes_alike_and_reads_slower(measured, h100):
+    old, new = compose.central(measured), compose.central(h100)
+    assert 1.0 < new.prefill.token_s / old.prefill.token_s < 1.05
+    assert new.decode.context_s_per_token / old.decode.context_s_per_token == pytest.approx(4.8 / 3.35, rel=1e-4)
+    assert 1.2 < new.decode.floor_s / old.decode.floor_s < 4.8 / 3.35
+    assert new.prefill.floor_s == old.prefill.floor_s
+
+
+def test_no_number_of_another_gpu_is_called_measured(h100):
+    assert Tag.MEASURED not in {p.tag for p in parameters(h100).values()}
+    assert {curve.tag for curve in h100.curves} == {Tag.DERIVED, Tag.MECHANISM}
+    assert all(curve.left_out is None and curve.cells == 0 for curve in h100.curves)
+
+
+def test_on_the_same_gpu_the_hosts_numbers_stay_measured(measured, constants, tmp_path):
+    model = read_config(config(tmp_path, QWEN), dummy_weights=True)
+    found = parameters(derive(measured, Change(model=model), constants, name="q"))
+    assert found["frontend", "in_s"].tag is Tag.MEASURED
+    assert found["prefill", "overlap_sharpness"].tag is Tag.MEASURED
+    assert found["prefill", "token_s"].tag is Tag.DERIVED
+    assert found["p-full:tcp", "wire_s_per_token"].value == pytest.approx(
+        parameters(measured)["p-full:tcp", "wire_s_per_token"].value * 40 / 32, rel=1e-4
+    )
+    assert found["prefill", "floor_s"].value == pytest.approx(8.6341e-3 * (40 * 12 + 8) / 328, rel=1e-4)
+
+
+def test_intervals_widen_by_the_measured_error(measured, h100, constants):
+    for name, quantity in {"token_s": "matrix", "attention_s_per_token2": "attention"}.items():
+        old, new = (
+            np.array([row[curve.draw_names.index(name)] for row in curve.draws])
+            for curve in (measured.curve("prefill"), h100.curve("prefill"))
+        )
+        expected = np.hypot(np.std(np.log(old)), constants.of("gpu", quantity))
+        assert np.std(np.log(new)) == pytest.approx(expected, rel=0.1)
+    prior, moved = measured.drift_of("floor_s"), h100.drift_of("floor_s")
+    assert moved.low < prior.low
+    assert moved.high > prior.high
+
+
+def test_a_prediction_says_that_it_is_derived_and_is_wider(measured, h100):
+    points = [point(), point(kind="decode"), point(arm=Arm.P_FULL, transport=Transport.TCP)]
+    for before, after in zip(predict(measured, points), predict(h100, points), strict=True):
+        assert not before.extrapolated
+        assert after.extrapolated
+        assert after.high_s / after.low_s > before.high_s / before.low_s
+    named = [found.mechanisms for found in predict(h100, points)]
+    assert named == [("prefill: derived",), ("decode: derived",), ("prefill: derived", "p-full over tcp: derived")]
+
+
+def test_the_card_says_so_too(h100):
+    text = to_text(card_of(h100))
+    assert f"DERIVED from {MEASURED}: nobody measured this machine" in text
+    assert "widened by (gpu): attention 13 %" in text
+    assert "none: nobody measured this machine" in text
+
+
+def test_a_link_replaces_the_wire_of_its_transport(measured, constants):
+    slow = derive(measured, Change(link=hardware.find_link("rdma-100g")), constants, name="l")
+    wire = parameters(slow)["p-full:rdma", "wire_s_per_token"]
+    assert wire.value == pytest.approx(131_072 / 10.25e9, rel=1e-4)
+    assert wire.tag is Tag.DATA_SHEET
+    same = parameters(slow)["p-full:tcp", "wire_s_per_token"]
+    assert same == parameters(measured)["p-full:tcp", "wire_s_per_token"]
+    assert slow.curve("prefill") == measured.curve("prefill")
+
+
+def test_tcp_is_the_slower_of_engine_and_line(measured, constants):
+    before = parameters(measured)["p-full:tcp", "wire_s_per_token"].value
+    for name, expected in {"tcp-100g": before, "tcp-10g": 131_072 / 1.18e9}.items():
+        found = derive(measured, Change(link=hardware.find_link(name)), constants, name="l")
+        assert parameters(found)["p-full:tcp", "wire_s_per_token"].value == pytest.approx(expected, rel=1e-4)
+
+
+def test_without_nvlink_its_handoffs_are_left_out(measured, constants):
+    found = derive(measured, Change(gpu=hardware.find_gpu("L40S")), constants, name="l40s")
+    assert all(curve.transport is not Transport.NVLINK for curve in found.curves)
+    assert "L40S has no NVLink: hand-offs over it are left out" in found.notes
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (Change(), "was measured on exactly that; change --gpu, --model, --tp, --dtype or --link"),
+        (Change(tp=1, gpu=hardware.find_gpu("H200")), "was measured on exactly that"),
+        (Change(link=hardware.find_link("pcie5-x16")), "--link pcie5-x16: serves tensor parallelism only"),
+    ],
+)
+def test_what_changes_nothing_is_refused(measured, constants, change, words):
+    with pytest.raises(InputError, match=words):
+        derive(measured, change, constants, name="x")
+
+
+def test_errors_are_not_carried_twice(h100, constants):
+    with pytest.raises(InputError, match=f"is derived from '{MEASURED}'; derive from that one"):
+        derive(h100, Change(tp=2), constants, name="x")
+
+
+def test_a_profile_without_matrices_says_what_to_do(measured, constants):
+    old = measured.model_copy(update={"model": measured.model.model_copy(update={"matrices": None})})
+    with pytest.raises(InputError, match="does not hold the sizes of its model's matrices .*'ppdsim fit'"):
+        derive(old, Change(tp=2), constants, name="x")
+
+
+def test_a_link_that_the_profile_has_no_handoff_for(repository, constants):
+    one = profile.load(repository / "calibration/profiles/h200x1_llama-3.1-8b_sglang-0.5.17.json")
+    with pytest.raises(InputError, match=r"has no hand-off over rdma \(it has: tcp\)"):
+        derive(one, Change(link=hardware.find_link("rdma-400g")), constants, name="x")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"architectures": ["MixtralForCausalLM"], "num_local_experts": 8}, r"mixture of experts \(MoE\)"),
+        ({"architectures": ["Qwen3MoeForCausalLM"]}, r"mixture of experts \(MoE\)"),
+        ({"architectures": ["DeepseekV3ForCausalLM"], "kv_lora_rank": 512}, r"multi-head latent attention \(MLA\)"),
+        ({"architectures": ["GemmaForCausalLM"]}, r"architecture GemmaForCausalLM \(not covered\)"),
+        ({"architectures": ["MistralForCausalLM"], "sliding_window": 4096}, "sliding window of 4096 tokens"),
+        ({"num_hidden_layers": 0}, "a size is below 1"),
+        ({"num_attention_heads": 0}, "no whole number above 0"),
+        ({"vocab_size": None}, "no whole number above 0"),
+    ],
+)
+def test_a_model_that_the_curves_do_not_describe_is_refused_by_name(tmp_path, change, words):
+    with pytest.raises(InputError, match=words):
+        read_config(config(tmp_path, LLAMA | change), dummy_weights=True)
+
+
+def test_a_qwen2_that_does_not_use_its_window_is_covered(tmp_path):
+    change = {"architectures": ["Qwen2ForCausalLM"], "sliding_window": 131072, "use_sliding_window": False}
+    assert read_config(config(tmp_path, LLAMA | change), dummy_weights=True).layers == 32
+
+
+def test_the_measured_model_from_its_config_changes_no_work(measured, constants, tmp_path):
+    found = derive(
+        measured, Change(model=read_config(config(tmp_path, LLAMA), dummy_weights=True)), constants, name="m"
+    )
+    for key, parameter in parameters(found).items():
+        assert parameter.value == pytest.approx(parameters(measured)[key].value, rel=1e-3), key
+
+
+def test_the_command_refuses_in_one_line_and_writes_nothing(tmp_path, capsys):
+    out = tmp_path / "new.json"
+    for arguments, words in (
+        (["--gpu", "H300"], "unknown GPU 'H300'"),
+        (["--model", str(tmp_path / "none.json")], "cannot be read (No such file or directory)"),
+        (["--tp", "3"], "cannot be split over 3 GPUs"),
+    ):
+        assert run(["derive", MEASURED, *arguments, "-o", str(out)]) == 2
+        said = capsys.readouterr().err
+        assert words in said
+        assert said.count("\n") == 1
+    assert not out.exists()
+
+
+def test_quantised_weights_need_to_be_asked_for(tmp_path, capsys):
+    out = str(tmp_path / "new.json")
+    fp8 = config(tmp_path, LLAMA | {"quantization_config": {"quant_method": "fp8"}})
+    assert run(["derive", MEASURED, "--model", str(fp8), "-o", out]) == 2
+    assert "weights quantised by fp8; covered are bf16 and fp8, the latter with --dtype fp8" in capsys.readouterr().err
+    assert run(["derive", MEASURED, "--model", str(tmp_path), "--dtype", "fp8", "-q", "-o", out]) == 0
+    assert profile.load(tmp_path / "new.json").model.matrices.weights_dtype == "fp8"
+    awq = config(tmp_path, LLAMA | {"quantization_config": {"quant_method": "awq"}})
+    assert run(["derive", MEASURED, "--model", str(awq), "--dtype", "fp8", "-o", out]) == 2

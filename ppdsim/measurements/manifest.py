@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from ppdsim.errors import MeasurementError
 from ppdsim.measurements.strict import Strict, explain
-from ppdsim.types import Transport
+from ppdsim.types import Arm, Transport
 
 SCHEMA = "ppdsim/measurements/1"
 
@@ -45,7 +45,10 @@ class Model(Strict):
 
 
 class Manifest(Strict):
-    """What was measured, on what, with which flags, and the hash of the points."""
+    """What was measured, on what, with which flags, and the hash of the points.
+
+    `kv_pool_tokens` is the smallest pool of the run, `kv_pools_tokens` that of the servers of each arm.
+    """
 
     schema_: Literal["ppdsim/measurements/1"] = Field(default="ppdsim/measurements/1", alias="schema")
     id: str
@@ -63,6 +66,7 @@ class Manifest(Strict):
     page_size_tokens: int
     chunked_prefill_size: int
     kv_pool_tokens: int
+    kv_pools_tokens: dict[Arm, int] = Field(default_factory=dict)
     max_running_requests: int | None = None
     tensor_parallel_size: int
     client: str
@@ -73,6 +77,10 @@ class Manifest(Strict):
     points_sha256: str
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    def kv_pool_of(self, arm: Arm) -> int:
+        """Return the KV pool of the servers that an arm was measured on [tokens]."""
+        return self.kv_pools_tokens.get(arm, self.kv_pool_tokens)
 
     @property
     def weight_read_floor_s(self) -> float:

@@ -69,7 +69,7 @@ def replay(profile: Profile, measured: Measurements, rows: Sequence[PlayedTurn])
     first, settings = rows[0], measured.manifest
 
     def node(role: NodeRole) -> NodeSpec:
-        return NodeSpec(role=role, model=compose.central(profile), kv_pool_tokens=settings.kv_pool_tokens)
+        return NodeSpec(role=role, model=compose.central(profile), kv_pool_tokens=settings.kv_pool_of(first.arm))
 
     alone = first.arm is Arm.APPEND_D
     spec = ClusterSpec(

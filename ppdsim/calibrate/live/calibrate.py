@@ -73,6 +73,12 @@ def measure(
                     transports=tuple(sorted({t for arm, t in arms if arm is not Arm.APPEND_D}, key=lambda t: t.value)),
                     model=machine.model,
                     info=info,
+                    kv_pools_tokens={
+                        arm: session.infos[service.name].kv_pool_tokens
+                        for service in services
+                        if service.name in session.infos
+                        for arm, _ in service.arms
+                    },
                     notes=(*(note for s in services for note in s.notes), *monitor.notes(), *session.left_out),
                 )
     say(f"{journal.rows - rows_before} rows added, {journal.rows} in all")

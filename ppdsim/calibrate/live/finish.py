@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -12,8 +13,8 @@ from pathlib import Path
 from ppdsim import __version__
 from ppdsim.calibrate.drivers.base import EngineInfo
 from ppdsim.calibrate.live.journal import POINTS, SKIPPED
-from ppdsim.measurements import Gpu, Manifest, Model
-from ppdsim.types import Transport
+from ppdsim.measurements import Gpu, Manifest, Model, read_manifest
+from ppdsim.types import Arm, Transport
 
 LIBRARIES = (
     "torch",
@@ -29,6 +30,8 @@ LIBRARIES = (
     "aiohttp",
 )
 """Packages whose versions a profile depends on."""
+SKIPPED_NOTE = "skipped"
+"""How a note on a cell that could not be measured begins."""
 
 
 def write_manifest(
@@ -41,11 +44,18 @@ def write_manifest(
     transports: tuple[Transport, ...],
     model: Model,
     info: EngineInfo,
+    kv_pools_tokens: Mapping[Arm, int],
     notes: tuple[str, ...],
 ) -> Manifest:
-    """Write ``manifest.json`` beside the points and return it."""
+    """Write ``manifest.json`` beside the points and return it; what an earlier call found on other arms stays in it."""
     points = folder / POINTS
     flags = info.flags
+    path = folder / "manifest.json"
+    earlier = read_manifest(folder) if path.is_file() else None
+    if earlier is not None:
+        transports = tuple(sorted({*earlier.transports, *transports}, key=lambda transport: transport.value))
+        kv_pools_tokens = {**earlier.kv_pools_tokens, **kv_pools_tokens}
+        notes = (*(note for note in earlier.notes if not note.startswith(SKIPPED_NOTE)), *notes)
     manifest = Manifest(
         id=run_id,
         date=datetime.now(timezone.utc).date().isoformat(),
@@ -66,16 +76,16 @@ def write_manifest(
         },
         page_size_tokens=info.page_size_tokens,
         chunked_prefill_size=info.chunked_prefill_size,
-        kv_pool_tokens=info.kv_pool_tokens,
+        kv_pool_tokens=min(kv_pools_tokens.values(), default=info.kv_pool_tokens),
+        kv_pools_tokens=dict(sorted(kv_pools_tokens.items())),
         max_running_requests=info.max_running_requests,
         tensor_parallel_size=int(str(flags.get("tp_size", 1))),
         client=f"ppdsim {__version__}, aiohttp streaming, on the servers' host",
-        notes=(*notes, *skipped(folder)),
+        notes=tuple(dict.fromkeys((*notes, *skipped(folder)))),
         source="ppdsim calibrate",
         points_file=POINTS,
         points_sha256=hashlib.sha256(points.read_bytes()).hexdigest(),
     )
-    path = folder / "manifest.json"
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_text(manifest.model_dump_json(by_alias=True, indent=1) + "\n")
     os.replace(temporary, path)
@@ -100,4 +110,4 @@ def skipped(folder: Path) -> tuple[str, ...]:
     if not path.exists():
         return ()
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return tuple(dict.fromkeys(f"skipped {line['cell']}: {line['reason']}" for line in lines))
+    return tuple(dict.fromkeys(f"{SKIPPED_NOTE} {line['cell']}: {line['reason']}" for line in lines))

@@ -2,10 +2,11 @@
 
 ::
 
-    T_step = floor_s + row_s * pad(B) + context_s_per_token * C
+    T_step = floor_s + row_s * pad(B) + context_s_per_token * C * pad(B) / B
 
 The floor is weight read and launch, a row is the matrix work and sampling of one stream, and the last part reads the
-KV. ``pad`` is the next captured CUDA-graph size, so the cost is a staircase in B. After n steps the context has grown
+KV. ``pad`` is the next captured CUDA-graph size, so the cost is a staircase in B: a graph lays its attention out for
+all its rows, and those that pad a smaller batch leave their share of the GPU idle. After n steps the context has grown
 by n B, which gives the closed form of :meth:`DecodeCurve.steps_s`. A decode-mode server also polls its transfer
 queues each step, which adds `disaggregated_s` (measured at one stream). What it does not know: speculative decoding,
 sampling cost by vocabulary, eager execution above the largest captured size. Forms that were tried:
@@ -17,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ppdsim.cost.base import FittedCurve, Parameter, Quantity, pad_up
+from ppdsim.cost.base import FittedCurve, Parameter, Quantity, maximum, pad_up
 
 DECODE_GRAPH_SIZES: tuple[int, ...] = (1, 2, 4, 8, 12, *range(16, 257, 8))
 """Captured decode batch sizes [streams] on cards of 60 to 160 GB at TP1; SGLang 0.5.17, server_args.py."""
@@ -43,9 +44,13 @@ class DecodeCurve(FittedCurve):
         """Return the part of a step that depends on the batch alone [s]."""
         return self.floor_s + self.row_s * pad_up(batch, DECODE_GRAPH_SIZES)
 
+    def slope_s(self, batch: Quantity) -> Quantity:
+        """Return what one more token of KV adds to a step of `batch` streams [s]."""
+        return self.context_s_per_token * pad_up(batch, DECODE_GRAPH_SIZES) / maximum(batch, 1)
+
     def step_s(self, batch: Quantity, context_tokens: Quantity) -> Quantity:
         """Return T_step [s] of `batch` streams that hold `context_tokens` together."""
-        return self.batch_s(batch) + self.context_s_per_token * context_tokens
+        return self.batch_s(batch) + self.slope_s(batch) * context_tokens
 
     def steps_s(self, batch: Quantity, context_tokens: Quantity, steps: Quantity) -> Quantity:
         """Return the time of `steps` successive steps [s]; the context grows by `batch` tokens at each."""

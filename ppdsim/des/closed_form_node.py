@@ -37,15 +37,14 @@ class ClosedFormNode(AbstractDecodeNode):
         "_p",
         "_paged_steps",
         "_phases",
-        "_slope_s",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         spec = args[2]
-        curve = self._model.decode
-        self._slope_s = float(curve.context_s_per_token)
-        self._batch_s: dict[int, float] = {}  # by streams
+        self._batch_s: dict[
+            int, tuple[float, float]
+        ] = {}  # by streams: a step's part of them, and of a token of context
         self._context = spec.residents * spec.resident_context_tokens
         self._ends: list[tuple[int, int]] = []  # heap of (last step, turn)
         self._end_step: dict[int, int] = {}
@@ -132,12 +131,16 @@ class ClosedFormNode(AbstractDecodeNode):
 
     def _decode_on(self, attend_unit: int | None) -> None:
         streams, growing = self.streams, len(self._offset)
-        batch_s = self._batch_s.get(streams)
-        if batch_s is None:
-            batch_s = float(self._model.decode.batch_s(streams)) + self._step_extra_s
-            self._batch_s[streams] = batch_s
-        self._h = h = 0.5 * self._slope_s * growing
-        self._p = batch_s + self._slope_s * self._context - h
+        costs = self._batch_s.get(streams)
+        if costs is None:
+            curve = self._model.decode
+            costs = self._batch_s[streams] = (
+                float(curve.batch_s(streams)) + self._step_extra_s,
+                float(curve.slope_s(streams)),
+            )
+        batch_s, slope_s = costs
+        self._h = h = 0.5 * slope_s * growing
+        self._p = batch_s + slope_s * self._context - h
         due = math.inf
         if growing:
             due = self._ends[0][0] - self.steps

@@ -95,8 +95,10 @@ class TurnModel:
         link_free_s = ready_s + curve.wire_s(curve.early_share * prefix, held)
         late = (1.0 - curve.early_share) * prefix
         end_s = ready_s
+        forward_s: Quantity = 0.0
         for start, size in chunks(prompt - on_p, self.chunked_prefill_size):
-            end_s = end_s + self.prefill.forward_s(self.prefill.work(size, on_p + start)) * (size > 0)
+            forward_s = self.prefill.forward_s(self.prefill.work(size, on_p + start), forward_s)
+            end_s = end_s + forward_s * (size > 0)
             sent = maximum(minimum(on_p + start + size - held, size), 0) + late
             link_free_s = maximum(link_free_s, end_s) + curve.wire_s(sent, held)
             late = late * 0

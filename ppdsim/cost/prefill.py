@@ -60,25 +60,31 @@ class PrefillCurve(FittedCurve):
         """Return the work of one request's chunk of `new_tokens` on `cached_tokens`."""
         return PrefillWork(new_tokens, new_tokens * (cached_tokens + 0.5 * new_tokens), cached_tokens)
 
-    def forward_s(self, work: PrefillWork) -> Quantity:
-        """Return the seconds of one forward that does `work` (sum over its requests)."""
+    def forward_s(self, work: PrefillWork, hidden_s: Quantity = 0.0) -> Quantity:
+        """Return the seconds of one forward that does `work` (sum over its requests).
+
+        `hidden_s` is for how long the GPU still runs what came before when the host begins to launch it [s].
+        """
         gpu_s = (
             self.token_s * pad_up(work.tokens, PREFILL_GRAPH_SIZES_TOKENS)
             + self.attention_s_per_token2 * work.attention_tokens2
             + self.kv_read_s_per_token * work.cached_tokens
         )
         k = self.overlap_sharpness
-        return (self.floor_s**k + gpu_s**k) ** (1.0 / k)
+        return (maximum(self.floor_s - hidden_s, 0.0) ** k + gpu_s**k) ** (1.0 / k)
 
-    def seconds(self, new_tokens: Quantity, cached_tokens: Quantity, chunk_tokens: int) -> Quantity:
+    def seconds(
+        self, new_tokens: Quantity, cached_tokens: Quantity, chunk_tokens: int, hidden_s: Quantity = 0.0
+    ) -> Quantity:
         """Return T_ext(m | c) [s]: the sum of its forwards of at most `chunk_tokens` new tokens.
 
         `new_tokens` is at least 1: the engine always computes the last prompt token.
         """
         total: Quantity = 0.0
         for start, size in chunks(new_tokens, chunk_tokens):
-            cost = self.forward_s(self.work(size, cached_tokens + start))
+            cost = self.forward_s(self.work(size, cached_tokens + start), hidden_s)
             total = total + cost * (size > 0)
+            hidden_s = cost
         return total
 
 

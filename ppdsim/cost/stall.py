@@ -7,6 +7,9 @@ token before the gap comes late and the gap is shorter by::
     h = max(0, launch_s - T_step)
     stall_s = T_ext - h,      stall_gap_s = stall_s + T_step
 
+In all they lose the forward as it runs behind a step, its launch hidden (`PrefillCurve.forward_s`): what that is more
+than `stall_s`, the tokens before the gap are late.
+
 What it does not know: mixed chunks (decode rows riding in the extend batch). What a hand-off takes (`handoff_s`) is in
 no row of the first grid: it is 0, tagged assumed, and results are printed for 2 ms too. Forms that were tried:
 docs/design/curve-forms.md.

@@ -1,9 +1,8 @@
 """The waits of turns that arrive at random at the traffic's rate: they make the formulas comparable with a simulation.
 
-An append waits for other appends (M/D/1) and for its turn between decode steps (a launch that outlasts the step before
-it delays the tokens of that step, not the forward); a hand-off waits for other forwards on P, for other transfers on
-the link (M/D/1 each), and for two boundaries of D's steps: D pre-allocates at one, and the KV joins the batch at
-another, half a step each on average.
+An append waits for other appends (M/D/1) and for its turn between decode steps, behind which a part of its launch is
+hidden; a hand-off waits for other forwards on P, for other transfers on the link (M/D/1 each), and for two boundaries
+of D's steps: D pre-allocates at one, and the KV joins the batch at another, half a step each on average.
 Turns that have their first token go on decoding and are stalled by later appends too: by Little's law
 ``rate x T_step x (output_tokens - 1)`` of them are on the node.
 
@@ -42,9 +41,11 @@ def under_load(
     rate = traffic.rate_per_s
     step_s = float(model.decode.step_s(float(grid.residents), float(grid.residents * grid.resident_context_tokens)))
     forward_d = np.asarray(model.prefill.seconds(new_tokens, cached_tokens, model.chunked_prefill_size))
-    wait_d = mg1_wait_s(rate, forward_d)
     if grid.residents:
-        wait_d = wait_d + step_wait_s(step_s, grid.residents)
+        busy = np.asarray(model.prefill.seconds(new_tokens, cached_tokens, model.chunked_prefill_size, step_s))
+        wait_d = mg1_wait_s(rate, busy) + step_wait_s(step_s, grid.residents) - (forward_d - busy)
+    else:
+        wait_d = mg1_wait_s(rate, forward_d)
     on_p = np.asarray(cached_on_p(question, cached_tokens, model.page_size_tokens))
     prompt = cached_tokens + new_tokens
     forward_p = model.prefill.seconds(prompt - on_p, on_p, model.chunked_prefill_size)

@@ -67,10 +67,10 @@ class PrefillQueue:
         return pieces
 
 
-def forward_s(curve: PrefillCurve, pieces: list[Piece]) -> float:
-    """Return the seconds of one forward over `pieces` on an idle machine [s]."""
+def forward_s(curve: PrefillCurve, pieces: list[Piece], hidden_s: float) -> float:
+    """Return the seconds of one forward over `pieces`, launched while the GPU is busy for `hidden_s` more [s]."""
     if len(pieces) == 1:
         piece = pieces[0]
-        return float(curve.forward_s(curve.work(piece.tokens, piece.before)))
+        return float(curve.forward_s(curve.work(piece.tokens, piece.before), hidden_s))
     works = [curve.work(piece.tokens, piece.before) for piece in pieces]
-    return float(curve.forward_s(PrefillWork(*(sum(field) for field in zip(*works, strict=True)))))
+    return float(curve.forward_s(PrefillWork(*(sum(field) for field in zip(*works, strict=True))), hidden_s))

@@ -52,6 +52,7 @@ class AbstractDecodeNode(abc.ABC):
         "_delta",
         "_extra_slots",
         "_finished",
+        "_forward_s",
         "_local",
         "_max_running",
         "_model",
@@ -120,6 +121,7 @@ class AbstractDecodeNode(abc.ABC):
         self.backlog = Backlog(node.model.prefill, spec.chunk_of(node))
         self._state = DECODING if spec.residents else IDLE
         self._after_step = False
+        self._forward_s = 0.0  # of the last forward
         self.active = 0  # admitted turns: in transfer, in prefill, decoding
         self.holding: set[int] = set()  # admitted turns that do not decode yet
         self.streams = spec.residents  # that decode now, residents included
@@ -328,15 +330,19 @@ class AbstractDecodeNode(abc.ABC):
     def _forward(self, pieces: list[Piece]) -> None:
         """Run a prefill forward; streams that decode wait for it.
 
-        The host delivers the tokens of their last step only when it has launched the forward: they come late, the gap
-        after them is shorter by as much, and that gap less a step is what the turn is charged with (`stall_s`).
+        The launch hides behind their last step. The host delivers the tokens of that step only when the launch is done:
+        they come late, the gap after them is shorter by as much, and that gap less a step is what the turn is charged
+        with (`stall_s`). At large batches that is more than the forward takes, and they come early instead.
         """
         turns = self._turns
-        seconds = forward_s(self._model.prefill, pieces)
+        after_forward_s = 0.0 if pieces[0].first else self._forward_s
+        hidden_s = self.last_step_s if self._after_step else after_forward_s
+        seconds = forward_s(self._model.prefill, pieces, hidden_s)
         if self.streams:
             stall_s = seconds
             if self._after_step:
-                stall_s = float(self._model.stall.append_s(seconds, self.last_step_s))
+                alone_s = forward_s(self._model.prefill, pieces, 0.0)
+                stall_s = float(self._model.stall.append_s(alone_s, self.last_step_s))
                 self.log.delay(seconds - stall_s)
             tokens = sum(piece.tokens for piece in pieces)
             for piece in pieces:
@@ -344,6 +350,7 @@ class AbstractDecodeNode(abc.ABC):
         self._state = FORWARD
         self._after_step = False
         self.unit += 1
+        self._forward_s = seconds
         end_s = self.start + seconds
         self.backlog.forward(pieces, turns.prompt, end_s)
         self._clock.at(end_s, self._forward_done, pieces, self._priority)

@@ -2,7 +2,8 @@
 
 P keeps prompts, never answers. A turn's KV stays locked on P until it has arrived on D; when memory does not admit the
 head of the queue, it waits for that. The cached prefix is looked up twice: when D has pre-allocated, for the handshake,
-and again when the forward starts, for what is computed, because it may be evicted in between.
+and again when the forward starts, for what is computed, because it may be evicted in between. The launch of a prompt's
+next chunk hides behind the chunk that runs; what arrives meanwhile is only seen when that has ended.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class PrefillNode:
         "_busy",
         "_clock",
         "_curve",
+        "_forward_s",
         "_holding",
         "_priority",
         "_queue",
@@ -63,6 +65,7 @@ class PrefillNode:
         curve = node.model.handoff(spec.handoff_arm, spec.transport)
         self.links = Links(turns, curve, spec.handoff_arm, len(spec.nodes), number, self._delivered, nic)
         self._busy = False
+        self._forward_s = 0.0  # of the last forward
         self.backlog = Backlog(self._curve, spec.chunk_of(node))
         self._holding: set[int] = set()
 
@@ -100,12 +103,14 @@ class PrefillNode:
         if not pieces:
             self._busy = False
             return
+        hidden_s = 0.0 if pieces[0].first else self._forward_s
         self._busy = True
         for piece in pieces:
             if piece.first:
                 self._turns.t_prefill_start[piece.turn] = time
                 self.links.start(piece, time)
-        end_s = time + forward_s(self._curve, pieces)
+        self._forward_s = forward_s(self._curve, pieces, hidden_s)
+        end_s = time + self._forward_s
         self.backlog.forward(pieces, self._turns.prompt, end_s)
         self._clock.at(end_s, self._done, pieces, self._priority)
 

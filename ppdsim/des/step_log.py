@@ -1,7 +1,8 @@
 """The decode steps of one node, run by run: enough to rebuild every token's time after the simulation.
 
 A row is a run of steps without a change: ``n`` steps from `start`, of which the first j last ``j (p + h j)``. The
-tokens of a row's last step may come `late`: the host was launching a forward when it ended. No row is of one token.
+tokens of a row's last step may come `late`: the host was launching a forward when it ended (or early, where it was done
+sooner). No row is of one token.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class Forwards:
         return tokens
 
 
-def forward_s(curve: PrefillCurve, pieces: list[Piece]) -> float:
-    """Return the time of one forward [s]: the work of its pieces adds up."""
+def forward_s(curve: PrefillCurve, pieces: list[Piece], hidden_s: float) -> float:
+    """Return the time of one forward [s], launched while the GPU is busy for `hidden_s` more: its pieces add up."""
     works = [curve.work(piece.tokens, piece.before) for piece in pieces]
-    return float(curve.forward_s(PrefillWork(*(sum(part) for part in zip(*works, strict=True)))))
+    return float(curve.forward_s(PrefillWork(*(sum(part) for part in zip(*works, strict=True))), hidden_s))

@@ -40,6 +40,7 @@ class PrefillCore(AbstractCore):
         super().__init__(settings, model, clock)
         self._link = link if link is not None else ProfileLink(model, clock)
         self._forwards = Forwards(settings.chunk_tokens, settings.page_tokens)
+        self._forward_s = 0.0  # of the last forward
         self._busy = False
         self._time_s = 0.0
         self._here: dict[int, Request] = {}  # by room, until D has announced its pages
@@ -133,8 +134,8 @@ class PrefillCore(AbstractCore):
                 early = self._early_share(other) * self._prefix(piece, other)
                 if early > 0.0:
                     self._link.send(piece.request, other.allocated, time_s, early)
-        seconds = forward_s(self.model.prefill, pieces)
-        self.clock.at(time_s + seconds, lambda time: self._done(pieces, time))
+        self._forward_s = forward_s(self.model.prefill, pieces, 0.0 if pieces[0].first else self._forward_s)
+        self.clock.at(time_s + self._forward_s, lambda time: self._done(pieces, time))
 
     def _admit(self, request: Request, time_s: float) -> int | None:
         holding = self.pool.lock(request.ids)

@@ -1,10 +1,10 @@
 """A unified server: prefill goes first, and streams that decode wait for it.
 
 With overlapped scheduling the host has launched the next step before it sees what arrived during this one, so an append
-that arrives while streams decode runs one step later. It delivers that step's tokens only when it has launched the
-forward: they come late by what ``stall.append_s`` leaves of the forward, and the gap after them is shorter. Admission
-as in SGLang's PrefillAdder: prompt and answer must fit beside what running streams may still generate, of which a share
-(`new_token_ratio`) is set aside.
+that arrives while streams decode runs one step later. Its launch hides behind that step, whose tokens are delivered
+when the launch is done: they come late by what the forward takes above ``stall.append_s``, and the gap after them is
+shorter. Admission as in SGLang's PrefillAdder: prompt and answer must fit beside what running streams may still
+generate, of which a share (`new_token_ratio`) is set aside.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class UnifiedCore(AbstractDecodingCore):
     def __init__(self, settings: CoreSettings, model: TurnModel, clock: AbstractClock) -> None:
         super().__init__(settings, model, clock, step_extra_s=0.0, keeps_prefixes=True)
         self._forwards = Forwards(settings.chunk_tokens, settings.page_tokens)
+        self._forward_s = 0.0  # of the last forward
         self._seen: dict[str, int] = {}  # the coming end of a step or forward when a request arrived
 
     def _arrive(self, request: Request, time_s: float) -> None:
@@ -50,9 +51,11 @@ class UnifiedCore(AbstractDecodingCore):
         pieces = self._forwards.form(self._admit)
         if not pieces:
             return False
-        seconds = forward_s(self.model.prefill, pieces)
+        after_forward_s = 0.0 if pieces[0].first else self._forward_s
+        seconds = self._forward_s = forward_s(self.model.prefill, pieces, self._last_step_s or after_forward_s)
         if self.streams and self._last_step_s:
-            self._late_s = seconds - float(self.model.stall.append_s(seconds, self._last_step_s))
+            alone_s = forward_s(self.model.prefill, pieces, 0.0)
+            self._late_s = seconds - float(self.model.stall.append_s(alone_s, self._last_step_s))
         self.clock.at(self._time_s + seconds, lambda time: self._forward_done(pieces, time))
         return True
 

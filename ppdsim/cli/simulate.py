@@ -27,6 +27,8 @@ from ppdsim.cli.common import (
     wrote,
 )
 
+from ppdsim.errors import InputError
+
 if TYPE_CHECKING:
     from ppdsim.scenario import Scenario
 
@@ -49,7 +51,8 @@ def simulate(
 ) -> None:
     """Run a scenario in the simulator: one row a turn in turns.csv, and summary.json.
 
-    Several policies run on the same conversations: a folder each, and policies.json with their regret.
+    A scenario with alternatives runs them all on the same conversations: the answer, alternatives.json, report.html,
+    and a folder each with the run of the first seed. So do several policies: policies.json has their regret.
     Ctrl-C keeps the turns that had ended, in a folder 'interrupted'.
 
     Example: ppdsim simulate one-pair --policy always-p --policy cost-aware -o out
@@ -65,7 +68,12 @@ def simulate(
     if trace is not None:
         chosen = with_trace(chosen, trace)
     run_seed = chosen.seed if seed is None else seed
-    if several and policy is not None:
+    if chosen.alternatives:
+        refused = {"--decisions": decisions is not None, "several --policy": several}
+        for option in (option for option, given in refused.items() if given):
+            raise InputError(f"{option}: scenario '{chosen.name}' has alternatives; run one of them in a scenario of its own")
+        _what_if(chosen, run_seed, out, parquet=parquet, json=json, quiet=quiet)
+    elif several and policy is not None:
         _compare(chosen, policy, run_seed, out, decisions, parquet=parquet, json=json, quiet=quiet)
     else:
         _run(chosen, run_seed, out, decisions, parquet=parquet, json=json, quiet=quiet)
@@ -91,6 +99,31 @@ def _run(
         print_json(results.summary())
     elif not quiet:
         typer.echo(str(results))
+    wrote(paths, quiet=quiet)
+
+
+def _what_if(scenario: Scenario, seed: int, out: Path, *, parquet: bool, json: bool, quiet: bool) -> None:
+    from ppdsim.comparison import RESULT_FILE, to_json
+    from ppdsim.report.alternatives_page import write_report
+    from ppdsim.whatif import run, table
+
+    with progress("alternatives", quiet=quiet) as advance:
+        outcome = run(scenario, seed=seed, progress=advance)
+    paths = [
+        path
+        for name, results in outcome.first_runs.items()
+        for path in results.save(out / name, "parquet" if parquet else "csv")
+    ]
+    document = to_json(outcome.comparison)
+    scratch = out / f".{RESULT_FILE}.{os.getpid()}"
+    scratch.write_bytes(document)
+    os.replace(scratch, out / RESULT_FILE)
+    paths += [out / RESULT_FILE, write_report(outcome.comparison, out / "report.html")]
+    if json:
+        print_json(json_module.loads(document))
+    elif not quiet:
+        typer.echo("\n".join([*outcome.comparison.answer, table(outcome.comparison.alternatives)]))
+        typer.echo("\n".join(f"note: {note}" for note in outcome.comparison.notes))
     wrote(paths, quiet=quiet)
 
 

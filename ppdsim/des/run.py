@@ -81,11 +81,14 @@ def simulate(
     seed: int,
     decisions: bool = False,
     plan: frozenset[tuple[str, int]] | None = None,
+    conversations: Sequence[Conversation] | None = None,
 ) -> Results:
     """Run a scenario's workload through its fleet.
 
     Parameters
     ----------
+    conversations : sequence or None
+        What `conversations_of` returned for this seed, if the caller has it.
     decisions : bool
         Log each decision with what the other arm would have cost.
     plan : frozenset or None
@@ -106,10 +109,8 @@ def simulate(
         plan=plan,
     )
     policy = build_policy(routing.policy, routing.parameters, context)
-    rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
-    conversations = list(scenario.build_workload().conversations(rng))
-    if not conversations:
-        raise WorkloadError(f"scenario '{scenario.name}': the workload has no conversation")
+    if conversations is None:
+        conversations = conversations_of(scenario, seed)
     _check_pools(spec, conversations)
     log = DecisionLog([node.model for node in spec.nodes], spec.transport, routing.gamma) if decisions else None
     roles = Counter(node.role.value for node in spec.nodes)
@@ -138,6 +139,21 @@ def simulate(
         },
     )
     return run_cluster(spec, conversations, policy, labels=labels, log=log)
+
+
+def conversations_of(scenario: Scenario, seed: int) -> list[Conversation]:
+    """Return the conversations that a seed gives; they depend on the workload and the seed alone.
+
+    Raises
+    ------
+    InputError
+        If there is no workload, or it has no conversation.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
+    conversations = list(scenario.build_workload().conversations(rng))
+    if not conversations:
+        raise WorkloadError(f"scenario '{scenario.name}': the workload has no conversation")
+    return conversations
 
 
 def _check_pools(spec: ClusterSpec, conversations: Sequence[Conversation]) -> None:

@@ -1,0 +1,199 @@
+"""What a what-if found: alternatives on the same conversations, side by side. The result file and the report hold this.
+
+Seconds and turns a second; an estimate is a mean over seeds with its 95 % interval (Student's t). Differences are of
+one alternative's goodput less another's, seed by seed, and their intervals hold for all pairs at once.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from ppdsim.errors import InputError
+
+SCHEMA = "ppdsim/alternatives/1"
+RESULT_FILE = "alternatives.json"
+"""Name of the file that `ppdsim simulate` writes for a scenario with alternatives."""
+
+
+class Verdict(str, Enum):
+    """What the seeds say about one alternative's goodput against another's."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    EQUAL = "equal"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A mean over seeds, with its interval.
+
+    The ends are None where one seed is all there is; the mean is NaN where a run of it has no answers.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distribution:
+    """How a time is spread over the turns of all seeds: its values [s] at the shares of `SHARES`."""
+
+    name: str
+    values_s: tuple[float, ...]
+
+
+SHARES: tuple[float, ...] = (0.0, 0.01, 0.02, *(i / 20 for i in range(1, 20)), 0.98, 0.99, 0.995, 1.0)
+"""Shares of the turns at which a distribution is kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alternative:
+    """One alternative, over all seeds.
+
+    Attributes
+    ----------
+    fleet, transport, policy : str
+        What it is made of, such as ``1P_3D`` over ``nvlink`` with ``always-p``.
+    disaggregated : bool
+        Whether it has prefill machines.
+    labels : tuple of str
+        STABLE, BACKLOGGED or OVERLOADED, a seed each.
+    goodput_per_s : Estimate
+        Turns a second that keep every limit.
+    goodputs_per_s : tuple of float
+        The same, a seed each.
+    attainment, ttft_mean_s, ttft_p99_s, tpot_mean_s, appended : Estimate
+        Share of the offered turns that keep the limits; means over seeds of each run's mean or p99; share of the turns
+        that were prefilled on the decode machine.
+    extrapolated : float
+        Share of the turns outside what the profile was measured on.
+    notes : tuple of str
+        What the runs say about themselves.
+    """
+
+    name: str
+    fleet: str
+    transport: str
+    policy: str
+    disaggregated: bool
+    labels: tuple[str, ...]
+    goodput_per_s: Estimate
+    goodputs_per_s: tuple[float, ...]
+    attainment: Estimate
+    ttft_mean_s: Estimate
+    ttft_p99_s: Estimate
+    tpot_mean_s: Estimate
+    appended: Estimate
+    extrapolated: float
+    distributions: tuple[Distribution, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """Goodput of `first` less that of `second` [turns/s]."""
+
+    first: str
+    second: str
+    goodput_per_s: Estimate
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """All of it; `answer` is one or two sentences, `limits` the SLO in words.
+
+    `deterministic`: the seeds change neither arrivals nor lengths, so one run of each alternative is all there is.
+    """
+
+    scenario: str
+    question: str
+    answer: tuple[str, ...]
+    limits: str
+    seeds: tuple[int, ...]
+    deterministic: bool
+    alternatives: tuple[Alternative, ...]
+    differences: tuple[Difference, ...]
+    notes: tuple[str, ...]
+    provenance: tuple[tuple[str, str], ...]
+
+    def difference(self, first: str, second: str) -> Difference:
+        """Return the difference of two alternatives, in this order."""
+        return next(d for d in self.differences if (d.first, d.second) == (first, second))
+
+
+def to_json(comparison: Comparison) -> bytes:
+    """Return the comparison as one JSON document."""
+    document = {"schema": SCHEMA, **asdict(comparison), "shares": SHARES}
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def load(path: Path) -> Comparison:
+    """Read what `to_json` wrote.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or is something else.
+    """
+    try:
+        found = orjson.loads(path.read_bytes())
+    except OSError as problem:
+        raise InputError(f"{path}: cannot be read ({problem.strerror})") from None
+    except orjson.JSONDecodeError as problem:
+        raise InputError(f"{path}: not JSON ({problem.msg})") from None
+    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
+        given = found.get("schema") if isinstance(found, dict) else type(found).__name__
+        raise InputError(f"{path}: schema: given {given!r}, expected '{SCHEMA}', as 'ppdsim simulate' writes it")
+    try:
+        return _comparison(found)
+    except (KeyError, TypeError, ValueError) as problem:
+        raise InputError(f"{path}: {type(problem).__name__} {problem}; write it again with 'ppdsim simulate'") from None
+
+
+def _comparison(found: dict[str, Any]) -> Comparison:
+    plain = {key: found[key] for key in ("scenario", "question", "limits", "deterministic")}
+    return Comparison(
+        **plain,
+        answer=tuple(found["answer"]),
+        seeds=tuple(found["seeds"]),
+        alternatives=tuple(_alternative(each) for each in found["alternatives"]),
+        differences=tuple(
+            Difference(
+                first=each["first"],
+                second=each["second"],
+                goodput_per_s=_estimate(each["goodput_per_s"]),
+                verdict=Verdict(each["verdict"]),
+            )
+            for each in found["differences"]
+        ),
+        notes=tuple(found["notes"]),
+        provenance=tuple((key, value) for key, value in found["provenance"]),
+    )
+
+
+def _alternative(found: dict[str, Any]) -> Alternative:
+    estimates = ("goodput_per_s", "attainment", "ttft_mean_s", "ttft_p99_s", "tpot_mean_s", "appended")
+    lists = ("labels", "goodputs_per_s", "notes")
+    spread = tuple(Distribution(name=d["name"], values_s=tuple(d["values_s"])) for d in found["distributions"])
+    return Alternative(
+        **{
+            **found,
+            **{key: _estimate(found[key]) for key in estimates},
+            **{key: tuple(found[key]) for key in lists},
+            "distributions": spread,
+        }
+    )
+
+
+def _estimate(found: dict[str, float | None]) -> Estimate:
+    mean = found["mean"]
+    return Estimate(mean=math.nan if mean is None else mean, low=found["low"], high=found["high"])

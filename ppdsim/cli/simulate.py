@@ -26,7 +26,6 @@ from ppdsim.cli.common import (
     progress,
     wrote,
 )
-
 from ppdsim.errors import InputError
 
 if TYPE_CHECKING:
@@ -71,7 +70,9 @@ def simulate(
     if chosen.alternatives:
         refused = {"--decisions": decisions is not None, "several --policy": several}
         for option in (option for option, given in refused.items() if given):
-            raise InputError(f"{option}: scenario '{chosen.name}' has alternatives; run one of them in a scenario of its own")
+            raise InputError(
+                f"{option}: scenario '{chosen.name}' has alternatives; run one of them in a scenario of its own"
+            )
         _what_if(chosen, run_seed, out, parquet=parquet, json=json, quiet=quiet)
     elif several and policy is not None:
         _compare(chosen, policy, run_seed, out, decisions, parquet=parquet, json=json, quiet=quiet)
@@ -104,7 +105,7 @@ def _run(
 
 def _what_if(scenario: Scenario, seed: int, out: Path, *, parquet: bool, json: bool, quiet: bool) -> None:
     from ppdsim.comparison import RESULT_FILE, to_json
-    from ppdsim.report.alternatives_page import write_report
+    from ppdsim.report import write_alternatives_report
     from ppdsim.whatif import run, table
 
     with progress("alternatives", quiet=quiet) as advance:
@@ -118,12 +119,12 @@ def _what_if(scenario: Scenario, seed: int, out: Path, *, parquet: bool, json: b
     scratch = out / f".{RESULT_FILE}.{os.getpid()}"
     scratch.write_bytes(document)
     os.replace(scratch, out / RESULT_FILE)
-    paths += [out / RESULT_FILE, write_report(outcome.comparison, out / "report.html")]
+    paths += [out / RESULT_FILE, write_alternatives_report(outcome.comparison, out / "report.html")]
     if json:
         print_json(json_module.loads(document))
     elif not quiet:
-        typer.echo("\n".join([*outcome.comparison.answer, table(outcome.comparison.alternatives)]))
-        typer.echo("\n".join(f"note: {note}" for note in outcome.comparison.notes))
+        found = outcome.comparison
+        typer.echo("\n".join([*found.answer, table(found.alternatives), *(f"note: {note}" for note in found.notes)]))
     wrote(paths, quiet=quiet)
 
 

@@ -57,7 +57,9 @@ def _best(ranked: Sequence[Alternative], differences: Sequence[Difference], basi
     lead = f"{_names([first, *even])} carry the most good turns/s, {_rate(first.goodput_per_s)}" if even else carried
     nearest = next(other for other in rest if other not in even)
     apart = _signed(_between(differences, first, nearest).goodput_per_s)
-    return f"{lead}; {_named(nearest)} comes next with {_rate(nearest.goodput_per_s)}, a difference of {apart} ({basis})."
+    return (
+        f"{lead}; {_named(nearest)} comes next with {_rate(nearest.goodput_per_s)}, a difference of {apart} ({basis})."
+    )
 
 
 def _users(found: Sequence[Alternative]) -> str:

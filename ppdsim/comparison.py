@@ -1,7 +1,9 @@
 """What a what-if found: alternatives on the same conversations, side by side. The result file and the report hold this.
 
-Seconds and turns a second; an estimate is a mean over seeds with its 95 % interval (Student's t). Differences are of
-one alternative's goodput less another's, seed by seed, and their intervals hold for all pairs at once.
+Seconds, shares and turns a second; an estimate is a mean over seeds with its 95 % interval (Student's t). Alternatives
+are judged by attainment, the share of the offered turns that keep every limit: they are offered the same turns, whereas
+goodput also counts how long the last conversation takes to end. A difference is one attainment less another, seed by
+seed; the intervals of all pairs hold at once.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ RESULT_FILE = "alternatives.json"
 
 
 class Verdict(str, Enum):
-    """What the seeds say about one alternative's goodput against another's."""
+    """What the seeds say about one alternative's attainment against another's."""
 
     BETTER = "better"
     WORSE = "worse"
@@ -68,11 +70,12 @@ class Alternative:
         STABLE, BACKLOGGED or OVERLOADED, a seed each.
     goodput_per_s : Estimate
         Turns a second that keep every limit.
-    goodputs_per_s : tuple of float
+    attainment : Estimate
+        Share of the offered turns that keep every limit.
+    goodputs_per_s, attainments : tuple of float
         The same, a seed each.
-    attainment, ttft_mean_s, ttft_p99_s, tpot_mean_s, appended : Estimate
-        Share of the offered turns that keep the limits; means over seeds of each run's mean or p99; share of the turns
-        that were prefilled on the decode machine.
+    ttft_mean_s, ttft_p99_s, tpot_mean_s, appended : Estimate
+        Means over seeds of each run's mean or p99; share of the turns that were prefilled on the decode machine.
     extrapolated : float
         Share of the turns outside what the profile was measured on.
     notes : tuple of str
@@ -88,6 +91,7 @@ class Alternative:
     goodput_per_s: Estimate
     goodputs_per_s: tuple[float, ...]
     attainment: Estimate
+    attainments: tuple[float, ...]
     ttft_mean_s: Estimate
     ttft_p99_s: Estimate
     tpot_mean_s: Estimate
@@ -99,11 +103,11 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """Goodput of `first` less that of `second` [turns/s]."""
+    """Attainment of `first` less that of `second` [1]."""
 
     first: str
     second: str
-    goodput_per_s: Estimate
+    attainment: Estimate
     verdict: Verdict
 
 
@@ -170,7 +174,7 @@ def _comparison(found: dict[str, Any]) -> Comparison:
             Difference(
                 first=each["first"],
                 second=each["second"],
-                goodput_per_s=_estimate(each["goodput_per_s"]),
+                attainment=_estimate(each["attainment"]),
                 verdict=Verdict(each["verdict"]),
             )
             for each in found["differences"]
@@ -182,7 +186,7 @@ def _comparison(found: dict[str, Any]) -> Comparison:
 
 def _alternative(found: dict[str, Any]) -> Alternative:
     estimates = ("goodput_per_s", "attainment", "ttft_mean_s", "ttft_p99_s", "tpot_mean_s", "appended")
-    lists = ("labels", "goodputs_per_s", "notes")
+    lists = ("labels", "goodputs_per_s", "attainments", "notes")
     spread = tuple(Distribution(name=d["name"], values_s=tuple(d["values_s"])) for d in found["distributions"])
     return Alternative(
         **{

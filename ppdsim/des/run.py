@@ -19,6 +19,7 @@ from ppdsim.results import Results
 from ppdsim.routing import DecisionLog, PolicyContext, build_policy
 from ppdsim.scenario import Scenario
 from ppdsim.types import Arm, Transport
+from ppdsim.units import BYTES_PER_GB
 from ppdsim.workload import Conversation
 
 KNOBS = (
@@ -50,6 +51,8 @@ def resolve(scenario: Scenario, *, seed: int = 0) -> tuple[ClusterSpec, tuple[pr
             loaded[name] = profile.load(library.find("profile", name))
         found = loaded[name]
         model = compose.central(found)
+        if scenario.link_bytes_per_s is not None:
+            model = model.with_link(scenario.link_bytes_per_s)
         node = NodeSpec(
             role=group.role,
             model=model if scenario.sends_prefix_early else model.without_early_send(),
@@ -118,9 +121,9 @@ def simulate(
         run_id=f"{scenario.name}-{seed}",
         seed=seed,
         limits=SloLimits(ttft_s=scenario.slo.ttft_s, tpot_s=scenario.slo.tpot_s, itl_max_s=scenario.slo.itl_max_s),
-        outside=lambda turns: outside_domain(turns, profiles),
+        outside=lambda turns: outside_domain(turns, profiles, assumed_link=scenario.link_bytes_per_s is not None),
+        notes=_notes(scenario, profiles),
         decisions=None if log is None else log.columns,
-        notes=tuple(sorted({f"profile {p.id} is {p.derivation}" for p in profiles if p.derivation is not None})),
         provenance={
             "ppdsim": __version__,
             "scenario": scenario.name,
@@ -128,6 +131,7 @@ def simulate(
             "profiles": sorted({found.id for found in profiles}),
             "fleet": "_".join(f"{count}{role}" for role, count in roles.items()),
             "transport": spec.transport.value,
+            "link_bytes_per_s": scenario.link_bytes_per_s,
             "decode_radix": spec.decode_radix,
             "engine": scenario.engine,
             "early_send_cached_prefix": scenario.sends_prefix_early,
@@ -171,11 +175,22 @@ def _check_pools(spec: ClusterSpec, conversations: Sequence[Conversation]) -> No
                 )
 
 
-def outside_domain(turns: Mapping[str, NDArray[Any]], profiles: tuple[profile.Profile, ...]) -> NDArray[np.bool_]:
+def _notes(scenario: Scenario, profiles: Sequence[profile.Profile]) -> tuple[str, ...]:
+    """Return what a reader must know of what the run rests on."""
+    notes = sorted({f"profile {p.id} is {p.derivation}" for p in profiles if p.derivation is not None})
+    if scenario.link_bytes_per_s is not None:
+        speed = f"{scenario.link_bytes_per_s / BYTES_PER_GB:g} GB/s"
+        notes.append(f"assumed: KV moves at {speed}; the rest of a hand-off is that over {scenario.transport.value}")
+    return tuple(notes)
+
+
+def outside_domain(
+    turns: Mapping[str, NDArray[Any]], profiles: tuple[profile.Profile, ...], *, assumed_link: bool = False
+) -> NDArray[np.bool_]:
     """Return which turns lie outside what the profile of the node that prefills was measured on.
 
     The prefill curve is asked about what its node has cached and computes, a hand-off about what the decode machine
-    keeps and lacks; a curve that nobody measured is outside throughout.
+    keeps and lacks; a curve that nobody measured is outside throughout, as is a hand-off over an assumed link.
     """
     outside = np.zeros(len(turns["turn"]), dtype=np.bool_)
     on_prefill = turns["prefill_cached_tokens"]
@@ -188,7 +203,7 @@ def outside_domain(turns: Mapping[str, NDArray[Any]], profiles: tuple[profile.Pr
             if arm != Arm.APPEND_D.value:
                 asked.append((found.curve("handoff", Arm(arm), Transport(transport)), dict(turns)))
             for record, columns in asked:
-                if record.tag.unmeasured:
+                if record.tag.unmeasured or (assumed_link and record.arm is not None):
                     outside |= rows
                 for name in computed:
                     low, high = record.domain.get(name, (-np.inf, np.inf))

@@ -68,16 +68,16 @@ def alternatives_table(found: Comparison) -> Table:
 
 
 def differences_table(found: Comparison) -> Table:
-    """Return a row a pair: the one with the higher goodput first."""
-    shown = [each for each in found.differences if each.goodput_per_s.mean > 0.0]
+    """Return a row a pair: the one with the higher attainment first."""
+    shown = [each for each in found.differences if each.attainment.mean > 0.0]
     return Table(
-        caption="Differences of goodput, seed by seed; the intervals hold for all pairs at once",
-        columns=("alternative", "against", "good turns/s more", "verdict"),
+        caption="Differences in the share of turns that keep the limits; the intervals of all pairs hold at once",
+        columns=("alternative", "against", "points more [%]", "verdict"),
         rows=tuple(
             (
                 Cell(text=each.first),
                 Cell(text=each.second),
-                _plain(each.goodput_per_s, 1.0, 2),
+                _plain(each.attainment, 100.0, 1),
                 Cell(text=each.verdict.value),
             )
             for each in shown

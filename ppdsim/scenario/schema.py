@@ -146,6 +146,7 @@ class Scenario(Strict):
     engine: str | None = None
     fleet: Annotated[tuple[NodeGroup, ...], Field(min_length=1)]
     transport: Transport = Transport.NONE
+    link_bytes_per_s: Positive | None = None
     decode_radix: bool = False
     early_send_cached_prefix: bool | None = None
     page_size_tokens: PositiveInt | None = None
@@ -210,6 +211,8 @@ class Scenario(Strict):
     def _handoffs_have_a_link(self) -> Scenario:
         if self.transport is Transport.NONE and any(group.role is NodeRole.P for group in self.fleet):
             raise ValueError("transport: given none, expected nvlink, tcp or rdma, because P nodes hand over their KV")
+        if self.transport is Transport.NONE and self.link_bytes_per_s is not None:
+            raise ValueError("link_bytes_per_s: transport is none, expected nvlink, tcp or rdma with it")
         return self
 
     @model_validator(mode="after")

@@ -1,14 +1,13 @@
-"""Run the alternatives of a scenario with common random numbers, and compare their goodput seed by seed.
+"""Run the alternatives of a scenario with common random numbers, and compare their attainment seed by seed.
 
-Each seed gives one set of conversations (arrivals, lengths, think times) that every alternative meets. Goodput is
-turns a second that keep every limit, over the time from the first arrival to the last token. What it does not know:
-the uncertainty of the profile, which all alternatives share; it is no part of the intervals.
+Each seed gives one set of conversations (arrivals, lengths, think times) that every alternative meets. What it does not
+know: the uncertainty of the profile, which all alternatives share; it is no part of the intervals.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -25,7 +24,7 @@ from ppdsim.types import Arm, NodeRole
 from ppdsim.whatif import words
 
 MATTERS = 0.01
-"""Two goodputs that differ by less than this share of the larger one count as equal [1]."""
+"""Two attainments that differ by less than this count as equal [1]."""
 SPREAD = {"TTFT": "ttft_s", "TPOT": "tpot_s"}
 """Columns whose distributions are kept."""
 
@@ -124,6 +123,7 @@ def _alternative(name: str, variant: Scenario, runs: _Runs) -> Alternative:
         goodput_per_s=over_seeds("goodput", "turns_per_s"),
         goodputs_per_s=tuple(_number(summary, ("goodput", "turns_per_s")) for summary in summaries),
         attainment=over_seeds("goodput", "attainment"),
+        attainments=tuple(_number(summary, ("goodput", "attainment")) for summary in summaries),
         ttft_mean_s=over_seeds("ttft_s", "mean"),
         ttft_p99_s=over_seeds("ttft_s", "p99"),
         tpot_mean_s=over_seeds("tpot_s", "mean"),
@@ -169,12 +169,11 @@ def _differences(found: Sequence[Alternative]) -> tuple[Difference, ...]:
 
 
 def _difference(first: Alternative, second: Alternative, *, family: int) -> Difference:
-    values = [a - b for a, b in zip(first.goodputs_per_s, second.goodputs_per_s, strict=True)]
+    values = [a - b for a, b in zip(first.attainments, second.attainments, strict=True)]
     estimate = _estimate(values, family=family)
-    margin = MATTERS * max(first.goodput_per_s.mean, second.goodput_per_s.mean)
     low = estimate.mean if estimate.low is None else estimate.low
     high = estimate.mean if estimate.high is None else estimate.high
-    if -margin <= low and high <= margin:
+    if low >= -MATTERS and high <= MATTERS:
         verdict = Verdict.EQUAL
     elif low > 0.0:
         verdict = Verdict.BETTER
@@ -182,7 +181,7 @@ def _difference(first: Alternative, second: Alternative, *, family: int) -> Diff
         verdict = Verdict.WORSE
     else:
         verdict = Verdict.UNDECIDED
-    return Difference(first=first.name, second=second.name, goodput_per_s=estimate, verdict=verdict)
+    return Difference(first=first.name, second=second.name, attainment=estimate, verdict=verdict)
 
 
 def _common_notes(found: Sequence[Alternative]) -> tuple[str, ...]:
@@ -191,8 +190,9 @@ def _common_notes(found: Sequence[Alternative]) -> tuple[str, ...]:
     for alternative in found:
         for note in alternative.notes:
             said.setdefault(note, []).append(alternative.name)
-    return tuple(note if len(by) == len(found) else f"{', '.join(by)}: {note}" for note, by in said.items())
+    notes = [note if len(by) == len(found) else f"{', '.join(by)}: {note}" for note, by in said.items()]
+    return (*notes, *words.outside([each.extrapolated for each in found]))
 
 
-def _profiles(runs: Sequence[Results]) -> list[str]:
+def _profiles(runs: Iterable[Results]) -> list[str]:
     return sorted({name for results in runs for name in results.provenance["profiles"]})

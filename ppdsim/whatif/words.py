@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from ppdsim.comparison import Alternative, Difference, Estimate, Verdict
+from ppdsim.metrics import OVERLOADED, STABLE
 from ppdsim.scenario import Scenario
 from ppdsim.units import MS_PER_S, format_s
 
@@ -20,58 +21,50 @@ def answer(
     The first sentence is about disaggregation where there are fleets with and without prefill machines, else about the
     best alternative.
     """
-    ranked = sorted(found, key=lambda each: -each.goodput_per_s.mean)
+    ranked = sorted(found, key=lambda each: -each.attainment.mean)
     basis = ONE_TRACE if fixed else f"over {seeds} seeds, 95 % intervals"
     kinds = [[each for each in ranked if each.disaggregated is kind] for kind in (True, False)]
     if all(kinds):
         parted, unified = (kind[0] for kind in kinds)
-        verdict = _disaggregation(parted, unified, _between(differences, parted, unified), basis)
+        verdict = _disaggregation(parted, unified, _between(differences, parted, unified))
     else:
-        verdict = _best(ranked, differences, basis)
-    return (verdict, _users(found))
+        verdict = _best(ranked, differences)
+    return (f"{verdict} ({basis}).", _users(found))
 
 
-def _disaggregation(parted: Alternative, unified: Alternative, difference: Difference, basis: str) -> str:
-    both = f"{_named(parted)} carries {_rate(parted.goodput_per_s)} good turns/s, {_named(unified)}"
-    both += f" {_rate(unified.goodput_per_s)}"
-    apart = _signed(difference.goodput_per_s)
+def _disaggregation(parted: Alternative, unified: Alternative, difference: Difference) -> str:
     start = {
         Verdict.BETTER: "Disaggregate",
         Verdict.WORSE: "Do not disaggregate",
         Verdict.EQUAL: "Disaggregation makes no difference",
         Verdict.UNDECIDED: "Undecided",
     }[difference.verdict]
-    return f"{start}: {both}, a difference of {apart} ({basis})."
+    apart = _points(difference.attainment)
+    return f"{start}: {_kept(parted)}, {_kept(unified)}, a difference of {apart}"
 
 
-def _best(ranked: Sequence[Alternative], differences: Sequence[Difference], basis: str) -> str:
-    first, rest = ranked[0], ranked[1:]
-    verdicts = {other.name: _between(differences, first, other).verdict for other in rest}
-    even = [other for other in rest if verdicts[other.name] is Verdict.EQUAL]
-    unsure = [other for other in rest if verdicts[other.name] is Verdict.UNDECIDED]
-    carried = f"{_named(first)} carries the most good turns/s, {_rate(first.goodput_per_s)}"
-    if unsure:
-        return f"Undecided between {_names([first, *even, *unsure])}: {carried} ({basis})."
-    if len(even) == len(rest):
-        return f"No difference: all carry {_rate(first.goodput_per_s)} good turns/s within 1 % ({basis})."
-    lead = f"{_names([first, *even])} carry the most good turns/s, {_rate(first.goodput_per_s)}" if even else carried
-    nearest = next(other for other in rest if other not in even)
-    apart = _signed(_between(differences, first, nearest).goodput_per_s)
-    return (
-        f"{lead}; {_named(nearest)} comes next with {_rate(nearest.goodput_per_s)}, a difference of {apart} ({basis})."
-    )
+def _best(ranked: Sequence[Alternative], differences: Sequence[Difference]) -> str:
+    first, last = ranked[0], ranked[-1]
+    verdicts = {other.name: _between(differences, first, other).verdict for other in ranked[1:]}
+    if all(verdict is Verdict.EQUAL for verdict in verdicts.values()):
+        return f"No difference: {_kept(first)}, and the others differ by less than a point"
+    rivals = [other for other in ranked[1:] if verdicts[other.name] is not Verdict.BETTER]
+    start = "Undecided" if any(verdicts[other.name] is Verdict.UNDECIDED for other in rivals) else "Best"
+    top = " and ".join(_kept(each) for each in [first, *rivals])
+    if last in rivals:
+        return f"{start}: {top}"
+    least = _points(_between(differences, last, first).attainment)
+    return f"{start}: {top}; least: {_kept(last)}, a difference of {least}"
 
 
 def _users(found: Sequence[Alternative]) -> str:
-    """Return TTFT of every alternative, and the share appended where it differs."""
+    """Return TTFT of every alternative, and the share appended where a policy chooses."""
     mixed = any(0.0 < each.appended.mean < 1.0 for each in found)
     parts = []
     for each in found:
         told = "no answers" if math.isnan(each.ttft_mean_s.mean) else format_s(each.ttft_mean_s.mean)
-        if mixed:
-            told += f" ({each.appended.mean:.0%} of turns appended on D)"
-        parts.append(f"{each.name} {told}")
-    return f"Mean TTFT: {', '.join(parts)}."
+        parts.append(f"{each.name} {told}" + (f" ({each.appended.mean:.0%})" if mixed else ""))
+    return f"Mean TTFT{' (share of turns appended on D)' if mixed else ''}: {', '.join(parts)}."
 
 
 def table(found: Sequence[Alternative]) -> str:
@@ -91,7 +84,7 @@ def table(found: Sequence[Alternative]) -> str:
             *("-" if math.isnan(time.mean) else f"{time.mean * MS_PER_S:.1f}" for time in times),
             f"{each.appended.mean:.0%}",
         )
-        label = ", ".join(sorted(set(each.labels) - {"STABLE"}))
+        label = ", ".join(sorted(set(each.labels) - {STABLE}))
         row = "".join(f"{cell:>{w}}" for cell, w in zip(cells, widths, strict=True))
         lines.append(f"{each.name:{width}}{row}" + (f"   {label}" if label else ""))
     lines.append("ms; means over seeds of each run's mean or p99; good: every limit of the SLO kept")
@@ -109,6 +102,17 @@ def limits(ttft_s: float | None, tpot_s: float | None, itl_max_s: float | None) 
     return ", ".join(told) or "none: every answered turn is good"
 
 
+def outside(shares: Sequence[float]) -> tuple[str, ...]:
+    """Return a note on turns outside the measured domain, unless there are none.
+
+    >>> outside([0.1, 0.25]), outside([0.0])
+    (('10 % to 25 % of the turns lie outside what the profile was measured on',), ())
+    """
+    low, high = round(100 * min(shares)), round(100 * max(shares))
+    span = f"{low} %" if low == high else f"{low} % to {high} %"
+    return (f"{span} of the turns lie outside what the profile was measured on",) if high else ()
+
+
 def workload(turns: int, scenario: Scenario) -> str:
     """Return what the alternatives met: how many turns a seed, of what."""
     kind = "?" if scenario.workload is None else scenario.workload.kind
@@ -119,21 +123,16 @@ def _between(differences: Sequence[Difference], first: Alternative, second: Alte
     return next(d for d in differences if (d.first, d.second) == (first.name, second.name))
 
 
-def _rate(estimate: Estimate) -> str:
-    return f"{estimate.mean:.2f}"
+def _kept(alternative: Alternative) -> str:
+    """Return what an alternative carries: the share of its turns that keep the limits, and how many a second."""
+    overloaded = ", overloaded," if OVERLOADED in alternative.labels else ""
+    share, rate = alternative.attainment.mean, alternative.goodput_per_s.mean
+    return f"{alternative.name}{overloaded} keeps the limits in {share:.1%} of turns ({rate:.2f} good turns/s)"
 
 
-def _signed(estimate: Estimate) -> str:
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.mean:+.2f}"
-    return f"{estimate.mean:+.2f} ({estimate.low:+.2f} to {estimate.high:+.2f})"
-
-
-def _named(alternative: Alternative) -> str:
-    overloaded = "OVERLOADED" in alternative.labels
-    return alternative.name + (", overloaded," if overloaded else "")
-
-
-def _names(several: Sequence[Alternative]) -> str:
-    names = [each.name for each in several]
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def _points(estimate: Estimate) -> str:
+    """Return a difference of shares in points of a per cent."""
+    told = f"{100 * estimate.mean:+.1f}"
+    if estimate.low is not None and estimate.high is not None:
+        told += f" ({100 * estimate.low:+.1f} to {100 * estimate.high:+.1f})"
+    return f"{told} points"

@@ -73,7 +73,7 @@ class Alternative:
     attainment : Estimate
         Share of the offered turns that keep every limit.
     goodputs_per_s, attainments : tuple of float
-        The same, a seed each.
+        The same, a seed each (attainments of a deterministic trace: a part each).
     ttft_mean_s, ttft_p99_s, tpot_mean_s, appended : Estimate
         Means over seeds of each run's mean or p99; share of the turns that were prefilled on the decode machine.
     extrapolated : float
@@ -115,7 +115,8 @@ class Difference:
 class Comparison:
     """All of it; `answer` is one or two sentences, `limits` the SLO in words.
 
-    `deterministic`: the seeds change neither arrivals nor lengths, so one run of each alternative is all there is.
+    `deterministic`: the seeds change neither arrivals nor lengths, so each alternative ran once, and equal parts of the
+    trace in a row take the place of seeds where attainments are compared.
     """
 
     scenario: str

@@ -122,7 +122,7 @@ def simulate(
         seed=seed,
         limits=SloLimits(ttft_s=scenario.slo.ttft_s, tpot_s=scenario.slo.tpot_s, itl_max_s=scenario.slo.itl_max_s),
         outside=lambda turns: outside_domain(turns, profiles, assumed_link=scenario.link_bytes_per_s is not None),
-        notes=_notes(scenario, profiles),
+        notes=_notes(scenario, profiles, conversations),
         decisions=None if log is None else log.columns,
         provenance={
             "ppdsim": __version__,
@@ -175,12 +175,18 @@ def _check_pools(spec: ClusterSpec, conversations: Sequence[Conversation]) -> No
                 )
 
 
-def _notes(scenario: Scenario, profiles: Sequence[profile.Profile]) -> tuple[str, ...]:
+def _notes(
+    scenario: Scenario, profiles: Sequence[profile.Profile], conversations: Sequence[Conversation]
+) -> tuple[str, ...]:
     """Return what a reader must know of what the run rests on."""
     notes = sorted({f"profile {p.id} is {p.derivation}" for p in profiles if p.derivation is not None})
     if scenario.link_bytes_per_s is not None:
         speed = f"{scenario.link_bytes_per_s / BYTES_PER_GB:g} GB/s"
         notes.append(f"assumed: KV moves at {speed}; the rest of a hand-off is that over {scenario.transport.value}")
+    clipped = [turn.clipped_tokens for each in conversations for turn in each.turns if turn.clipped_tokens]
+    if clipped:
+        turns = sum(len(each.turns) for each in conversations)
+        notes.append(f"{len(clipped)} of {turns} prompts clipped to the context length: {sum(clipped)} tokens left out")
     return tuple(notes)
 
 

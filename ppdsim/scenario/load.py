@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from ppdsim import library
 from ppdsim.errors import ScenarioError
@@ -15,7 +15,7 @@ from ppdsim.scenario import alternatives
 from ppdsim.scenario.overrides import key_path, put
 from ppdsim.scenario.problems import scenario_error, schema_of
 from ppdsim.scenario.schema import Scenario
-from ppdsim.scenario.workloads import TraceSpec
+from ppdsim.scenario.workloads import AgentSessionsSpec, TraceSpec, WorkloadSpec
 from ppdsim.scenario.yaml_file import KeyPath, read, scalar
 from ppdsim.workload import recognise
 
@@ -79,7 +79,8 @@ def with_trace(scenario: Scenario, path: Path) -> Scenario:
     WorkloadError
         If the file cannot be read or looks like none of the formats.
     """
-    spec = TraceSpec.model_validate({"kind": recognise(path), "file": str(path.absolute())})
+    block = {"kind": recognise(path), "file": str(path.absolute())}
+    spec: TraceSpec | AgentSessionsSpec = TypeAdapter(WorkloadSpec).validate_python(block)
     update = {"workload": spec}
     return scenario.model_copy(update=update).compared(tuple(v.model_copy(update=update) for v in scenario.variants))
 

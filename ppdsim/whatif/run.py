@@ -25,6 +25,8 @@ from ppdsim.whatif import words
 
 MATTERS = 0.01
 """Two attainments that differ by less than this count as equal [1]."""
+PARTS = 10
+"""Parts in a row of a trace that leaves nothing to chance; they take the place of seeds."""
 SPREAD = {"TTFT": "ttft_s", "TPOT": "tpot_s"}
 """Columns whose distributions are kept."""
 
@@ -42,6 +44,7 @@ class _Runs:
     """One alternative's runs, a seed each, as far as they are kept."""
 
     summaries: list[dict[str, Any]]
+    attainments: list[float]
     times_s: dict[str, list[np.ndarray[Any, Any]]]
 
 
@@ -54,7 +57,7 @@ def run(
     ----------
     seeds : int or None
         How many; by default the scenario's. One where the conversations of two seeds are the same, as in a trace that
-        leaves nothing to chance.
+        leaves nothing to chance; its parts are then compared.
 
     Raises
     ------
@@ -65,7 +68,7 @@ def run(
     conversations = conversations_of(scenario, seed)
     fixed = conversations == conversations_of(scenario, seed + 1)
     numbers = (seed,) if fixed else tuple(range(seed, seed + (seeds or scenario.seeds)))
-    kept = {name: _Runs(summaries=[], times_s={title: [] for title in SPREAD}) for name in names}
+    kept = {name: _Runs(summaries=[], attainments=[], times_s={title: [] for title in SPREAD}) for name in names}
     first_runs: dict[str, Results] = {}
     done = 0
     for number in numbers:
@@ -74,7 +77,9 @@ def run(
         for name, variant in zip(names, scenario.variants, strict=True):
             results = simulate(variant, seed=number, conversations=conversations)
             first_runs.setdefault(name, results)
-            kept[name].summaries.append(results.summary())
+            summary = results.summary()
+            kept[name].summaries.append(summary)
+            kept[name].attainments += _parts(results) if fixed else [_number(summary, ("goodput", "attainment"))]
             for title, column in SPREAD.items():
                 kept[name].times_s[title].append(results.turns[column])
             done += 1
@@ -82,12 +87,13 @@ def run(
                 progress(done, len(numbers) * len(names))
     found = tuple(_alternative(name, v, kept[name]) for name, v in zip(names, scenario.variants, strict=True))
     differences = _differences(found)
+    over = f"{len(found[0].attainments)} parts of this one trace" if fixed else f"{len(numbers)} seeds"
     common = _common_notes(found)
     return Outcome(
         comparison=Comparison(
             scenario=scenario.name,
             question=scenario.question,
-            answer=words.answer(found, differences, seeds=len(numbers), fixed=fixed),
+            answer=words.answer(found, differences, basis=f"over {over}, 95 % intervals"),
             limits=words.limits(scenario.slo.ttft_s, scenario.slo.tpot_s, scenario.slo.itl_max_s),
             seeds=numbers,
             deterministic=fixed,
@@ -122,8 +128,8 @@ def _alternative(name: str, variant: Scenario, runs: _Runs) -> Alternative:
         labels=tuple(summary["label"] for summary in summaries),
         goodput_per_s=over_seeds("goodput", "turns_per_s"),
         goodputs_per_s=tuple(_number(summary, ("goodput", "turns_per_s")) for summary in summaries),
-        attainment=over_seeds("goodput", "attainment"),
-        attainments=tuple(_number(summary, ("goodput", "attainment")) for summary in summaries),
+        attainment=_estimate(runs.attainments),
+        attainments=tuple(runs.attainments),
         ttft_mean_s=over_seeds("ttft_s", "mean"),
         ttft_p99_s=over_seeds("ttft_s", "p99"),
         tpot_mean_s=over_seeds("tpot_s", "mean"),
@@ -132,6 +138,12 @@ def _alternative(name: str, variant: Scenario, runs: _Runs) -> Alternative:
         distributions=tuple(_distribution(title, times) for title, times in runs.times_s.items()),
         notes=tuple(dict.fromkeys(note for summary in summaries for note in summary["notes"])),
     )
+
+
+def _parts(results: Results) -> list[float]:
+    """Return the share of good turns in each of `PARTS` equal parts, in order of arrival."""
+    met = results.turns["slo_met"].astype(np.float64)
+    return [float(part.mean()) for part in np.array_split(met, min(PARTS, len(met)))]
 
 
 def _number(summary: Mapping[str, Any], keys: Sequence[str]) -> float:

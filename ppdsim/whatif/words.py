@@ -10,19 +10,14 @@ from ppdsim.metrics import OVERLOADED, STABLE
 from ppdsim.scenario import Scenario
 from ppdsim.units import MS_PER_S, format_s
 
-ONE_TRACE = "on this one trace, whose arrivals no seed changes"
 
-
-def answer(
-    found: Sequence[Alternative], differences: Sequence[Difference], *, seeds: int, fixed: bool
-) -> tuple[str, ...]:
+def answer(found: Sequence[Alternative], differences: Sequence[Difference], *, basis: str) -> tuple[str, ...]:
     """Return the verdict, and a second sentence on what users see.
 
     The first sentence is about disaggregation where there are fleets with and without prefill machines, else about the
-    best alternative.
+    best alternative. `basis` says what the numbers rest on.
     """
     ranked = sorted(found, key=lambda each: -each.attainment.mean)
-    basis = ONE_TRACE if fixed else f"over {seeds} seeds, 95 % intervals"
     kinds = [[each for each in ranked if each.disaggregated is kind] for kind in (True, False)]
     if all(kinds):
         parted, unified = (kind[0] for kind in kinds)
@@ -75,10 +70,10 @@ def table(found: Sequence[Alternative]) -> str:
     lines = [f"{'':{width}}" + "".join(f"{head:>{w}}" for head, w in zip(heads, widths, strict=True))]
     for each in found:
         good = each.goodput_per_s
-        ends = "" if good.low is None or good.high is None else f"({good.low:.2f} to {good.high:.2f})"
+        ends = "" if good.low is None or good.high is None else f"({good.low:.3g} to {good.high:.3g})"
         times = (each.ttft_mean_s, each.ttft_p99_s, each.tpot_mean_s)
         cells = (
-            f"{good.mean:.2f}",
+            f"{good.mean:.3g}",
             ends,
             f"{each.attainment.mean:.1%}",
             *("-" if math.isnan(time.mean) else f"{time.mean * MS_PER_S:.1f}" for time in times),
@@ -127,7 +122,7 @@ def _kept(alternative: Alternative) -> str:
     """Return what an alternative carries: the share of its turns that keep the limits, and how many a second."""
     overloaded = ", overloaded," if OVERLOADED in alternative.labels else ""
     share, rate = alternative.attainment.mean, alternative.goodput_per_s.mean
-    return f"{alternative.name}{overloaded} keeps the limits in {share:.1%} of turns ({rate:.2f} good turns/s)"
+    return f"{alternative.name}{overloaded} keeps the limits in {share:.1%} of turns ({rate:.3g} good turns/s)"
 
 
 def _points(estimate: Estimate) -> str:

@@ -15,7 +15,7 @@ from ppdsim.scenario import alternatives
 from ppdsim.scenario.overrides import key_path, put
 from ppdsim.scenario.problems import scenario_error, schema_of
 from ppdsim.scenario.schema import Scenario
-from ppdsim.scenario.workloads import AgentSessionsSpec, TraceSpec, WorkloadSpec
+from ppdsim.scenario.workloads import WorkloadSpec
 from ppdsim.scenario.yaml_file import KeyPath, read, scalar
 from ppdsim.workload import recognise
 
@@ -80,8 +80,7 @@ def with_trace(scenario: Scenario, path: Path) -> Scenario:
         If the file cannot be read or looks like none of the formats.
     """
     block = {"kind": recognise(path), "file": str(path.absolute())}
-    spec: TraceSpec | AgentSessionsSpec = TypeAdapter(WorkloadSpec).validate_python(block)
-    update = {"workload": spec}
+    update = {"workload": TypeAdapter(WorkloadSpec).validate_python(block)}
     return scenario.model_copy(update=update).compared(tuple(v.model_copy(update=update) for v in scenario.variants))
 
 

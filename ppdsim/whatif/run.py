@@ -79,7 +79,7 @@ def run(
             first_runs.setdefault(name, results)
             summary = results.summary()
             kept[name].summaries.append(summary)
-            kept[name].attainments += _parts(results) if fixed else [_number(summary, ("goodput", "attainment"))]
+            kept[name].attainments.extend(_parts(results) if fixed else [_number(summary, ("goodput", "attainment"))])
             for title, column in SPREAD.items():
                 kept[name].times_s[title].append(results.turns[column])
             done += 1

@@ -1,17 +1,17 @@
 """Coding-agent sessions of kv-cache-tester: JSONL, one session a line, prefixes by block of 64 tokens.
 
 A session has ``id``, ``block_size`` 64 and ``requests``: ``in`` and ``out`` [tokens], ``think_time`` [s] from the answer
-before it, ``hash_ids`` of the prompt's whole blocks, or the same run-length coded as ``hash_rle`` [start, length, start,
-length, ...]. A request with ``requests`` of its own is a sub-agent that starts ``t`` seconds into the session; it becomes
-a conversation of its own, whose ids are the session's.
+before it, and ``hash_ids`` of the prompt's whole blocks, or the same run-length coded as ``hash_rle`` [start, length,
+start, length, ...]. A request with ``requests`` of its own is a sub-agent that starts ``t`` seconds into the session;
+it becomes a conversation of its own, whose ids are the session's.
 
 Sessions have no common clock, so their starts are drawn: Poisson, one every `MEAN_GAP_S` on average times 1/rate_scale.
-Eight blocks in a row become one block of `BLOCK_TOKENS`, named by what stands before it too. Answers are not in the ids,
-so a machine is credited with earlier prompts only, as P is in truth, and D too little.
+Eight blocks in a row become one block of `BLOCK_TOKENS`, named by what stands before it too. Answers are not in the
+ids, so a machine is credited with earlier prompts only: P rightly, D with too little.
 
-Where a prompt and its answer exceed `context_length`, the oldest tokens stay up to where the request's new tokens must
-begin; the middle goes, as an agent that compacts its history lets it go. ``TurnSpec.clipped_tokens`` counts what went.
-What it does not know: that a parent waits for its sub-agent; which model a request asked.
+Where a prompt and its answer exceed `context_length`, the oldest tokens stay as far as there is room beside the new
+ones; what lies between goes, as when an agent compacts its history. ``TurnSpec.clipped_tokens`` counts what went. What
+it does not know: that a parent waits for its sub-agent; which model a request asked.
 """
 
 from __future__ import annotations

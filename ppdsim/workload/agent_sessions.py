@@ -1,9 +1,9 @@
 """Coding-agent sessions of kv-cache-tester: JSONL, one session a line, prefixes by block of 64 tokens.
 
-A session has ``id``, ``block_size`` 64 and ``requests``: ``in`` and ``out`` [tokens], ``think_time`` [s] from the answer
-before it, and ``hash_ids`` of the prompt's whole blocks, or the same run-length coded as ``hash_rle`` [start, length,
-start, length, ...]. A request with ``requests`` of its own is a sub-agent that starts ``t`` seconds into the session;
-it becomes a conversation of its own, whose ids are the session's.
+A session has ``id``, ``block_size`` 64 and ``requests``: ``in`` and ``out`` [tokens], ``think_time`` [s] from the
+answer before it, and ``hash_ids`` of the prompt's whole blocks, or the same run-length coded as ``hash_rle`` [start,
+length, start, length, ...]. A request with ``requests`` of its own is a sub-agent that starts ``t`` seconds into the
+session; it becomes a conversation of its own, whose ids are the session's.
 
 Sessions have no common clock, so their starts are drawn: Poisson, one every `MEAN_GAP_S` on average times 1/rate_scale.
 Eight blocks in a row become one block of `BLOCK_TOKENS`, named by what stands before it too. Answers are not in the

@@ -28,6 +28,7 @@ COMMANDS = (
     "scenarios",
     "profiles",
     "show",
+    "report",
     "predict",
     "derive",
     "import_",

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ppdsim.des.run import simulate
+from ppdsim.des.run import conversations_of, simulate
 from ppdsim.metrics import STABLE
 from ppdsim.results import Results
 from ppdsim.routing import ORACLE, POLICIES
@@ -86,9 +86,11 @@ def compare(
     names = [name for name in asked if name != ORACLE]
     gamma = scenario.routing.gamma
     queries = [(name, gamma) for name in names] + [(CHEAPEST, price * gamma) for price in PRICES]
+    conversations = conversations_of(scenario, seed)
     tried: list[Results] = []
     for name, price in queries:
-        tried.append(simulate(_with(scenario, name, price), seed=seed, decisions=price == gamma))
+        variant = _with(scenario, name, price)
+        tried.append(simulate(variant, seed=seed, decisions=price == gamma, conversations=conversations))
         if progress is not None:
             progress(len(tried), len(queries))
     ended = np.logical_and.reduce([run.turns["status"] == "ok" for run in tried])
@@ -97,7 +99,8 @@ def compare(
     runs = dict(zip(names, tried, strict=False))
     if ORACLE in asked:
         plan = _plan(tried[best].turns)
-        runs[ORACLE] = simulate(_with(scenario, ORACLE, gamma), seed=seed, decisions=True, plan=plan)
+        variant = _with(scenario, ORACLE, gamma)
+        runs[ORACLE] = simulate(variant, seed=seed, decisions=True, plan=plan, conversations=conversations)
     rows = [
         Compared(policy=name, results=run, j_s=cost, regret_s=cost - costs[best])
         for name, run in runs.items()

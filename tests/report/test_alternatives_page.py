@@ -1,0 +1,97 @@
+"""The report of a what-if: complete, offline, its bars and curves drawn from the result file alone."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+from report.test_page import read
+
+from ppdsim import scenario, whatif
+from ppdsim.comparison import SHARES, Estimate
+from ppdsim.report.alternatives_page import render_alternatives
+from ppdsim.report.figures import ALTERNATIVE_FIGURES
+from ppdsim.report.figures.plot_alternative_cdfs import alternative_cdfs_data
+from ppdsim.report.figures.plot_goodput import goodput_data
+
+
+@pytest.fixture(scope="module")
+def found():
+    small = scenario.load("pd-ratio", ["workload.conversations=25"])
+    return whatif.run(small, seed=0, seeds=2).comparison
+
+
+def unanswered(comparison):
+    """Return the comparison with a first alternative that has answered nothing."""
+    first, *rest = comparison.alternatives
+    nothing = Estimate(mean=math.nan, low=math.nan, high=math.nan)
+    empty = tuple(replace(spread, values_s=()) for spread in first.distributions)
+    dead = replace(first, ttft_mean_s=nothing, ttft_p99_s=nothing, tpot_mean_s=nothing, distributions=empty)
+    return replace(comparison, alternatives=(dead, *rest))
+
+
+def without_intervals(comparison):
+    def bare(each):
+        good = replace(each.goodput_per_s, low=None, high=None)
+        return replace(each, goodput_per_s=good, goodputs_per_s=each.goodputs_per_s[:1])
+
+    return replace(comparison, deterministic=True, alternatives=tuple(map(bare, comparison.alternatives)))
+
+
+@pytest.fixture(params=["all", "unanswered", "one run", "bare"])
+def shown(request, found):
+    return {
+        "all": lambda: found,
+        "unanswered": lambda: unanswered(found),
+        "one run": lambda: without_intervals(found),
+        "bare": lambda: replace(found, alternatives=found.alternatives[:1], differences=(), notes=()),
+    }[request.param]()
+
+
+@pytest.mark.parametrize("name", list(ALTERNATIVE_FIGURES))
+def test_every_figure_is_drawn_with_units_and_without_nan(name, shown):
+    figure = ALTERNATIVE_FIGURES[name](shown)
+    json.dumps(figure.to_plotly_json(), allow_nan=False)
+    for axis in (*figure.select_xaxes(), *figure.select_yaxes()):
+        assert axis.title.text.endswith("]") or axis.title.text == "alternative"
+
+
+def test_nothing_to_draw_is_said(found):
+    bare = replace(found, alternatives=())
+    for draw in ALTERNATIVE_FIGURES.values():
+        assert draw(bare).layout.annotations[0].text in ("nothing was compared", "no turn has an answer")
+
+
+def test_the_page_is_whole_and_loads_nothing(shown):
+    reader = read(render_alternatives(shown))
+    assert reader.loads == ["data:,"]
+    assert reader.text[0] == shown.answer[0]
+    assert shown.answer[1] in reader.text
+    assert set(ALTERNATIVE_FIGURES) <= reader.ids
+    assert "table-alternatives" in reader.ids
+    assert set(shown.notes) <= set(reader.text)
+
+
+def test_a_bar_is_the_mean_with_its_interval_and_its_seeds(found):
+    bars = goodput_data(found)
+    for bar, each in zip(bars, found.alternatives, strict=True):
+        assert bar.name == each.name
+        assert bar.mean == pytest.approx(sum(each.goodputs_per_s) / 2)
+        assert bar.mean + bar.above == pytest.approx(each.goodput_per_s.high)
+        assert bar.mean - bar.below == pytest.approx(max(each.goodput_per_s.low, 0.0))
+        assert bar.seeds == each.goodputs_per_s
+
+
+def test_a_curve_rises_from_the_fastest_to_the_slowest_turn(found):
+    for lines in alternative_cdfs_data(found).values():
+        assert list(lines) == [each.name for each in found.alternatives]
+        for values in lines.values():
+            assert len(values) == len(SHARES)
+            assert values == sorted(values)
+
+
+def test_text_of_the_answer_is_never_html(found):
+    spoiled = replace(found, question="<b>which</b>?")
+    assert "<b>which</b>" not in render_alternatives(spoiled)

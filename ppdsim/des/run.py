@@ -186,7 +186,9 @@ def _notes(
     clipped = [turn.clipped_tokens for each in conversations for turn in each.turns if turn.clipped_tokens]
     if clipped:
         turns = sum(len(each.turns) for each in conversations)
-        notes.append(f"{len(clipped)} of {turns} prompts clipped to the context length: {sum(clipped)} tokens left out")
+        notes.append(
+            f"{len(clipped):,} of {turns:,} prompts clipped to the context length: {sum(clipped):,} tokens left out"
+        )
     return tuple(notes)
 
 

@@ -55,10 +55,10 @@ def alternatives_table(found: Comparison) -> Table:
                 Cell(text=each.fleet),
                 Cell(text=each.transport),
                 Cell(text=each.policy),
-                _plain(each.goodput_per_s, 1.0, 2),
-                _plain(each.attainment, 100.0, 1),
+                _plain(each.goodput_per_s, 1.0, ".3g"),
+                _plain(each.attainment, 100.0, ".1f"),
                 *(_time(time) for time in (each.ttft_mean_s, each.ttft_p99_s, each.tpot_mean_s)),
-                _plain(each.appended, 100.0, 0),
+                _plain(each.appended, 100.0, ".0f"),
                 Cell(text=f"{100 * each.extrapolated:.0f}"),
                 Cell(text=", ".join(f"{each.labels.count(label)} {label}" for label in dict.fromkeys(each.labels))),
             )
@@ -77,7 +77,7 @@ def differences_table(found: Comparison) -> Table:
             (
                 Cell(text=each.first),
                 Cell(text=each.second),
-                _plain(each.attainment, 100.0, 1),
+                _plain(each.attainment, 100.0, ".1f"),
                 Cell(text=each.verdict.value),
             )
             for each in shown
@@ -85,11 +85,11 @@ def differences_table(found: Comparison) -> Table:
     )
 
 
-def _plain(estimate: Estimate, factor: float, digits: int) -> Cell:
+def _plain(estimate: Estimate, factor: float, form: str) -> Cell:
+    text = format(factor * estimate.mean, form)
     if estimate.low is None or estimate.high is None:
-        return Cell(text=f"{factor * estimate.mean:.{digits}f}")
-    ends = f"{factor * estimate.low:.{digits}f} to {factor * estimate.high:.{digits}f}"
-    return Cell(text=f"{factor * estimate.mean:.{digits}f}", notes=(ends,))
+        return Cell(text=text)
+    return Cell(text=text, notes=(f"{format(factor * estimate.low, form)} to {format(factor * estimate.high, form)}",))
 
 
 def _time(estimate: Estimate) -> Cell:

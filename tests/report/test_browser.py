@@ -9,11 +9,11 @@ import pytest
 from crossover_cases import small_answer
 from report.built import GAMMAS, RESIDENTS, built_answer
 
-from ppdsim import compose, library, profile
+from ppdsim import compose, library, profile, scenario, whatif
 from ppdsim.analytical.crossing import cache_rate_crossing
 from ppdsim.analytical.question import Question
-from ppdsim.report import write_report
-from ppdsim.report.figures import FIGURES
+from ppdsim.report import write_alternatives_report, write_report
+from ppdsim.report.figures import ALTERNATIVE_FIGURES, FIGURES
 from ppdsim.report.figures.plot_costs import plot_costs
 from ppdsim.types import Arm, Transport
 
@@ -65,8 +65,8 @@ def opened(browser, tmp_path):
     """Return a function that opens an answer's report; at the end of the test nothing may have gone wrong."""
     reports = []
 
-    def open_report(answer, width=1280):
-        path = write_report(answer, tmp_path / "report.html")
+    def open_report(answer, width=1280, write=write_report):
+        path = write(answer, tmp_path / "report.html")
         context = browser.new_context(offline=True, viewport={"width": width, "height": 900})
         page = context.new_page()
         report = Report(page, [])
@@ -211,3 +211,16 @@ def test_an_answer_of_nothing_opens_too(opened):
     report.move("gamma", 0)
     assert report.readings() == []
     assert report.page.locator("#profile-quality svg.main-svg").count() > 0
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_a_what_if_draws_its_bars_and_curves(opened, width):
+    small = scenario.load("pd-ratio", ["workload.conversations=20"])
+    found = whatif.run(small, seed=0, seeds=2).comparison
+    page = opened(found, width, write_alternatives_report).page
+    assert page.locator("#headline").inner_text() == found.answer[0]
+    for name in ALTERNATIVE_FIGURES:
+        assert page.locator(f"#{name} svg.main-svg").count() > 0
+    keys = page.locator("#alternative-cdfs .legend > span").all_inner_texts()
+    assert keys == [each.name for each in found.alternatives]
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= width

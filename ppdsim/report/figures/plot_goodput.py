@@ -10,7 +10,10 @@ from ppdsim.comparison import Comparison
 from ppdsim.report.figures._style import APPEND_COLOUR, INK, empty, finish, tint
 
 TITLE = "Goodput: turns that keep every limit"
-CAPTION = "Bars: mean over the seeds with its 95 % interval; dots: the seeds, which are the same for every alternative."
+CAPTION = (
+    "Bars: mean over the seeds with its 95 % interval; dots: the seeds, which are the same for every alternative. The "
+    "interval holds how the load varies, which all share; the table of differences leaves that out."
+)
 X_TITLE = "alternative"
 Y_TITLE = "good turns a second [1/s]"
 

@@ -18,6 +18,7 @@ from ppdsim import __version__
 from ppdsim.analytical.paired import interval
 from ppdsim.comparison import SHARES, Alternative, Comparison, Difference, Distribution, Estimate, Verdict
 from ppdsim.des.run import conversations_of, simulate
+from ppdsim.errors import InputError
 from ppdsim.results import Results
 from ppdsim.scenario import Scenario
 from ppdsim.types import Arm, NodeRole
@@ -75,7 +76,10 @@ def run(
         if number != seed:
             conversations = conversations_of(scenario, number)
         for name, variant in zip(names, scenario.variants, strict=True):
-            results = simulate(variant, seed=number, conversations=conversations)
+            try:
+                results = simulate(variant, seed=number, conversations=conversations)
+            except InputError as problem:
+                raise type(problem)(f"alternative '{name}': {problem}") from None
             first_runs.setdefault(name, results)
             summary = results.summary()
             kept[name].summaries.append(summary)

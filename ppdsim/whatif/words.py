@@ -35,7 +35,7 @@ def _disaggregation(parted: Alternative, unified: Alternative, difference: Diffe
         Verdict.UNDECIDED: "Undecided",
     }[difference.verdict]
     apart = _points(difference.attainment)
-    return f"{start}: {_kept(parted)}, {_kept(unified)}, a difference of {apart}"
+    return f"{start}: {_kept(parted, unified)}, a difference of {apart}"
 
 
 def _best(ranked: Sequence[Alternative], differences: Sequence[Difference]) -> str:
@@ -45,11 +45,11 @@ def _best(ranked: Sequence[Alternative], differences: Sequence[Difference]) -> s
         return f"No difference: {_kept(first)}, and the others differ by less than a point"
     rivals = [other for other in ranked[1:] if verdicts[other.name] is not Verdict.BETTER]
     start = "Undecided" if any(verdicts[other.name] is Verdict.UNDECIDED for other in rivals) else "Best"
-    top = " and ".join(_kept(each) for each in [first, *rivals])
+    top = _kept(first, *rivals)
     if last in rivals:
         return f"{start}: {top}"
     least = _points(_between(differences, last, first).attainment)
-    return f"{start}: {top}; least: {_kept(last)}, a difference of {least}"
+    return f"{start}: {top}; least {_share(last)}, a difference of {least}"
 
 
 def _users(found: Sequence[Alternative]) -> str:
@@ -118,11 +118,20 @@ def _between(differences: Sequence[Difference], first: Alternative, second: Alte
     return next(d for d in differences if (d.first, d.second) == (first.name, second.name))
 
 
-def _kept(alternative: Alternative) -> str:
-    """Return what an alternative carries: the share of its turns that keep the limits, and how many a second."""
-    overloaded = ", overloaded," if OVERLOADED in alternative.labels else ""
+def _kept(first: Alternative, *others: Alternative) -> str:
+    """Return what alternatives carry: the share of the turns that keep the limits, and how many a second."""
+    share, rate = first.attainment.mean, first.goodput_per_s.mean
+    told = f"{_named(first)} keeps the limits in {share:.1%} of turns ({rate:.3g} good turns/s)"
+    return ", ".join([told, *map(_share, others)])
+
+
+def _share(alternative: Alternative) -> str:
     share, rate = alternative.attainment.mean, alternative.goodput_per_s.mean
-    return f"{alternative.name}{overloaded} keeps the limits in {share:.1%} of turns ({rate:.3g} good turns/s)"
+    return f"{_named(alternative)} in {share:.1%} ({rate:.3g})"
+
+
+def _named(alternative: Alternative) -> str:
+    return f"{alternative.name}, overloaded," if OVERLOADED in alternative.labels else alternative.name
 
 
 def _points(estimate: Estimate) -> str:

@@ -12,7 +12,7 @@ from ppdsim import scenario, whatif
 from ppdsim.analytical.paired import interval
 from ppdsim.comparison import Verdict, load, to_json
 from ppdsim.des.run import simulate
-from ppdsim.errors import InputError
+from ppdsim.errors import InputError, WorkloadError
 
 SMALL = ["workload.conversations=30"]
 
@@ -135,3 +135,9 @@ def test_a_fleet_that_answers_nothing_is_told_apart_from_a_fast_one(tmp_path):
     loaded = scenario.load(scenario_file(tmp_path, "{name: a}", tiny), one_turn)
     comparison = whatif.run(loaded, seed=0, seeds=2).comparison
     assert "tiny no answers" in comparison.answer[1]
+
+
+def test_an_alternative_that_cannot_run_is_named(tmp_path):
+    small = "{name: small, set: {fleet: [{role: U, count: 1, kv_pool_tokens: 64}], transport: none}}"
+    with pytest.raises(WorkloadError, match="alternative 'small': conversation 0, turn 0 needs .* holds 64"):
+        whatif.run(scenario.load(scenario_file(tmp_path, "{name: a}", small)), seed=0)

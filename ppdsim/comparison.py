@@ -1,6 +1,6 @@
 """What a what-if found: alternatives on the same conversations, side by side. The result file and the report hold this.
 
-Seconds, shares and turns a second; an estimate is a mean over seeds with its 95 % interval (Student's t). Alternatives
+Seconds, shares and turns a second; an estimate is a mean over seeds with its 90 % interval (Student's t). Alternatives
 are judged by attainment, the share of the offered turns that keep every limit: they are offered the same turns, whereas
 goodput also counts how long the last conversation takes to end. A difference is one attainment less another, seed by
 seed; the intervals of all pairs hold at once.

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import stdtrit
 
-ALPHA = 0.05
+ALPHA = 0.1
 """Chance that an interval, or one of a family that is asked for together, misses [1]."""
 
 
@@ -39,7 +39,7 @@ def interval(values: Sequence[float], *, family: int = 1) -> tuple[float, float,
     --------
     >>> mean, low, high = interval([1.0, 2.0, 3.0])
     >>> round(mean, 3), round(low, 3), round(high, 3)
-    (2.0, -0.484, 4.484)
+    (2.0, 0.314, 3.686)
     """
     count = len(values)
     if count < 2:

@@ -34,7 +34,7 @@ def render_alternatives(found: Comparison) -> str:
 def alternatives_table(found: Comparison) -> Table:
     """Return a row an alternative."""
     return Table(
-        caption="Means over the seeds, with 95 % intervals",
+        caption="Means over the seeds, with 90 % intervals",
         columns=(
             "alternative",
             "fleet",

@@ -97,7 +97,7 @@ def run(
         comparison=Comparison(
             scenario=scenario.name,
             question=scenario.question,
-            answer=words.answer(found, differences, basis=f"over {over}, 95 % intervals"),
+            answer=words.answer(found, differences, basis=f"over {over}, 90 % intervals"),
             limits=words.limits(scenario.slo.ttft_s, scenario.slo.tpot_s, scenario.slo.itl_max_s),
             seeds=numbers,
             deterministic=fixed,

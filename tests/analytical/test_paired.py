@@ -8,7 +8,7 @@ import pytest
 from ppdsim.analytical.paired import interval
 
 
-@pytest.mark.parametrize(("count", "quantile"), [(2, 12.7062), (4, 3.1824), (8, 2.3646), (30, 2.0452)])
+@pytest.mark.parametrize(("count", "quantile"), [(2, 6.3138), (4, 2.3534), (8, 1.8946), (30, 1.6991)])
 def test_the_quantile_is_that_of_the_t_table(count, quantile):
     values = [float(number) for number in range(count)]
     mean, low, high = interval(values)
@@ -19,17 +19,17 @@ def test_the_quantile_is_that_of_the_t_table(count, quantile):
 
 
 def test_a_family_widens_as_bonferroni_says():
-    # 0.05 / 10 two-sided with 7 degrees of freedom: t = 4.0293.
+    # 0.1 / 20 two-sided with 7 degrees of freedom: t = 4.0293.
     values = [1.0, 2.0, 4.0, 3.0, 5.0, 2.0, 1.0, 0.0]
-    mean, _, high = interval(values, family=10)
+    mean, _, high = interval(values, family=20)
     assert high - mean == pytest.approx(4.0293 * float(np.std(values, ddof=1)) / 8**0.5, rel=1e-4)
 
 
-def test_ninety_five_of_a_hundred_intervals_hold_the_mean():
+def test_ninety_of_a_hundred_intervals_hold_the_mean():
     rng = np.random.default_rng(1)
     found = [interval(rng.normal(3.0, 2.0, 8).tolist()) for _ in range(4_000)]
     held = np.mean([low <= 3.0 <= high for _, low, high in found])
-    assert 0.94 < held < 0.96
+    assert 0.885 < held < 0.915
 
 
 def test_equal_values_have_no_width():

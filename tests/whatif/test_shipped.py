@@ -39,12 +39,13 @@ def test_the_list_is_complete():
         ("do-not-disaggregate", ("transport=nvlink", *LONG_PROMPTS), "Disaggregate: 2P_2D keeps"),
         ("mooncake-conversation", (), "Disaggregate: 4P_4D keeps"),
         ("mooncake-conversation", ("slo.itl_max_ms=null",), "Do not disaggregate: "),
+        ("mooncake-synthetic", ("slo.itl_max_ms=null",), "Disaggregation makes no difference: "),
     ],
 )
 def test_the_answer_follows_from_the_premise(name, settings, start):
     comparison = found(name, *settings, seeds=5)
     assert comparison.answer[0].startswith(start), comparison.answer[0]
-    assert "95 % intervals" in comparison.answer[0]
+    assert "90 % intervals" in comparison.answer[0]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_the_answer_follows_from_the_premise(name, settings, start):
     [
         ("pd-ratio", "Disaggregate: 2P_2D keeps the limits in"),
         ("do-not-disaggregate", "Do not disaggregate: 2P_2D keeps the limits in"),
-        ("mooncake-synthetic", "Undecided: 5P_3D keeps the limits in"),
+        ("mooncake-synthetic", "Disaggregate: 5P_3D keeps the limits in"),
     ],
 )
 def test_the_answer_is_the_one_that_the_page_shows(name, start, repository):

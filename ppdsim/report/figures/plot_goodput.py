@@ -11,7 +11,7 @@ from ppdsim.report.figures._style import APPEND_COLOUR, INK, empty, finish, tint
 
 TITLE = "Goodput: turns that keep every limit"
 CAPTION = (
-    "Bars: mean over the seeds with its 95 % interval; dots: the seeds, which are the same for every alternative. The "
+    "Bars: mean over the seeds with its 90 % interval; dots: the seeds, which are the same for every alternative. The "
     "interval holds how the load varies, which all share; the table of differences leaves that out."
 )
 X_TITLE = "alternative"

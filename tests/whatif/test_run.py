@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,10 @@ import pytest
 
 from ppdsim import scenario, whatif
 from ppdsim.analytical.paired import interval
-from ppdsim.comparison import Verdict, load, to_json
+from ppdsim.comparison import Estimate, Verdict, load, to_json
 from ppdsim.des.run import simulate
 from ppdsim.errors import InputError, WorkloadError
+from ppdsim.whatif import words
 
 SMALL = ["workload.conversations=30"]
 
@@ -128,13 +131,15 @@ def test_another_file_is_refused(content, message, tmp_path):
     assert message in str(problem.value)
 
 
-def test_a_fleet_that_answers_nothing_is_told_apart_from_a_fast_one(tmp_path):
-    tiny = "{name: tiny, set: {fleet: [{role: U, count: 1, kv_pool_tokens: 1000}], transport: none}}"
-    # One turn and its answer fit the pool, but not the room that admission keeps free for more.
-    one_turn = ["workload.turns_mean=1"]
-    loaded = scenario.load(scenario_file(tmp_path, "{name: a}", tiny), one_turn)
-    comparison = whatif.run(loaded, seed=0, seeds=2).comparison
-    assert "tiny no answers" in comparison.answer[1]
+def test_a_fleet_that_answers_nothing_is_told_apart_from_a_fast_one(outcome):
+    nothing = replace(
+        outcome.comparison.alternatives[0], ttft_mean_s=Estimate(mean=math.nan, low=math.nan, high=math.nan)
+    )
+    found = (nothing, *outcome.comparison.alternatives[1:])
+    told = words.answer(found, outcome.comparison.differences, basis="over 3 seeds")
+    assert told[1].startswith("Mean TTFT: 1P_3D no answers, 2P_2D ")
+    first, second = (line.split() for line in words.table(found).splitlines()[1:3])
+    assert (first.count("-"), second.count("-")) == (1, 0)
 
 
 def test_an_alternative_that_cannot_run_is_named(tmp_path):

@@ -8,19 +8,11 @@ seed; the intervals of all pairs hold at once.
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
-from typing import Any
+from typing import Literal
 
-import orjson
-
-from ppdsim.errors import InputError
-
-SCHEMA = "ppdsim/alternatives/1"
-RESULT_FILE = "alternatives.json"
-"""Name of the file that `ppdsim simulate` writes for a scenario with alternatives."""
+SCHEMA: Literal["ppdsim/alternatives/1"] = "ppdsim/alternatives/1"
 
 
 class Verdict(str, Enum):
@@ -34,10 +26,7 @@ class Verdict(str, Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A mean over seeds, with its interval.
-
-    The ends are None where one seed is all there is; the mean is NaN where a run of it has no answers.
-    """
+    """A mean over seeds, with its interval; the ends are None where one seed is all there is."""
 
     mean: float
     low: float | None
@@ -74,8 +63,10 @@ class Alternative:
         Share of the offered turns that keep every limit.
     goodputs_per_s, attainments : tuple of float
         The same, a seed each (attainments of a deterministic trace: a part each).
-    ttft_mean_s, ttft_p99_s, tpot_mean_s, appended : Estimate
-        Means over seeds of each run's mean or p99; share of the turns that were prefilled on the decode machine.
+    ttft_mean_s, ttft_p99_s, tpot_mean_s : Estimate or None
+        Means over seeds of each run's mean or p99; None where a run has no answer.
+    appended : Estimate
+        Share of the turns that were prefilled on the decode machine.
     extrapolated : float
         Share of the turns outside what the profile was measured on.
     notes : tuple of str
@@ -92,9 +83,9 @@ class Alternative:
     goodputs_per_s: tuple[float, ...]
     attainment: Estimate
     attainments: tuple[float, ...]
-    ttft_mean_s: Estimate
-    ttft_p99_s: Estimate
-    tpot_mean_s: Estimate
+    ttft_mean_s: Estimate | None
+    ttft_p99_s: Estimate | None
+    tpot_mean_s: Estimate | None
     appended: Estimate
     extrapolated: float
     distributions: tuple[Distribution, ...]
@@ -116,7 +107,7 @@ class Comparison:
     """All of it; `answer` is one or two sentences, `limits` the SLO in words.
 
     `deterministic`: the seeds change neither arrivals nor lengths, so each alternative ran once, and equal parts of the
-    trace in a row take the place of seeds where attainments are compared.
+    trace in a row take the place of seeds where attainments are compared. `shares` are those of the distributions.
     """
 
     scenario: str
@@ -129,76 +120,9 @@ class Comparison:
     differences: tuple[Difference, ...]
     notes: tuple[str, ...]
     provenance: tuple[tuple[str, str], ...]
+    shares: tuple[float, ...] = SHARES
+    schema: Literal["ppdsim/alternatives/1"] = SCHEMA
 
     def difference(self, first: str, second: str) -> Difference:
         """Return the difference of two alternatives, in this order."""
         return next(d for d in self.differences if (d.first, d.second) == (first, second))
-
-
-def to_json(comparison: Comparison) -> bytes:
-    """Return the comparison as one JSON document."""
-    document = {"schema": SCHEMA, **asdict(comparison), "shares": SHARES}
-    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-
-
-def load(path: Path) -> Comparison:
-    """Read what `to_json` wrote.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read or is something else.
-    """
-    try:
-        found = orjson.loads(path.read_bytes())
-    except OSError as problem:
-        raise InputError(f"{path}: cannot be read ({problem.strerror})") from None
-    except orjson.JSONDecodeError as problem:
-        raise InputError(f"{path}: not JSON ({problem.msg})") from None
-    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
-        given = found.get("schema") if isinstance(found, dict) else type(found).__name__
-        raise InputError(f"{path}: schema: given {given!r}, expected '{SCHEMA}', as 'ppdsim simulate' writes it")
-    try:
-        return _comparison(found)
-    except (KeyError, TypeError, ValueError) as problem:
-        raise InputError(f"{path}: {type(problem).__name__} {problem}; write it again with 'ppdsim simulate'") from None
-
-
-def _comparison(found: dict[str, Any]) -> Comparison:
-    plain = {key: found[key] for key in ("scenario", "question", "limits", "deterministic")}
-    return Comparison(
-        **plain,
-        answer=tuple(found["answer"]),
-        seeds=tuple(found["seeds"]),
-        alternatives=tuple(_alternative(each) for each in found["alternatives"]),
-        differences=tuple(
-            Difference(
-                first=each["first"],
-                second=each["second"],
-                attainment=_estimate(each["attainment"]),
-                verdict=Verdict(each["verdict"]),
-            )
-            for each in found["differences"]
-        ),
-        notes=tuple(found["notes"]),
-        provenance=tuple((key, value) for key, value in found["provenance"]),
-    )
-
-
-def _alternative(found: dict[str, Any]) -> Alternative:
-    estimates = ("goodput_per_s", "attainment", "ttft_mean_s", "ttft_p99_s", "tpot_mean_s", "appended")
-    lists = ("labels", "goodputs_per_s", "attainments", "notes")
-    spread = tuple(Distribution(name=d["name"], values_s=tuple(d["values_s"])) for d in found["distributions"])
-    return Alternative(
-        **{
-            **found,
-            **{key: _estimate(found[key]) for key in estimates},
-            **{key: tuple(found[key]) for key in lists},
-            "distributions": spread,
-        }
-    )
-
-
-def _estimate(found: dict[str, float | None]) -> Estimate:
-    mean = found["mean"]
-    return Estimate(mean=math.nan if mean is None else mean, low=found["low"], high=found["high"])

@@ -23,10 +23,10 @@ def report(
 
     Example: ppdsim report out
     """
-    from ppdsim.comparison import RESULT_FILE, load
     from ppdsim.report import write_alternatives_report
+    from ppdsim.whatif import RESULT_FILE, read
 
     file = result / RESULT_FILE if result.is_dir() else result
     target = file.with_name("report.html") if out is None else out
     check_target(target, "-o")
-    wrote([write_alternatives_report(load(file), target)], quiet=quiet)
+    wrote([write_alternatives_report(read(file), target)], quiet=quiet)

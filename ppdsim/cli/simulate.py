@@ -104,9 +104,8 @@ def _run(
 
 
 def _what_if(scenario: Scenario, seed: int, out: Path, *, parquet: bool, json: bool, quiet: bool) -> None:
-    from ppdsim.comparison import RESULT_FILE, to_json
     from ppdsim.report import write_alternatives_report
-    from ppdsim.whatif import run, table
+    from ppdsim.whatif import run, save, table, to_json
 
     with progress("alternatives", quiet=quiet) as advance:
         outcome = run(scenario, seed=seed, progress=advance)
@@ -115,15 +114,11 @@ def _what_if(scenario: Scenario, seed: int, out: Path, *, parquet: bool, json: b
         for name, results in outcome.first_runs.items()
         for path in results.save(out / name, "parquet" if parquet else "csv")
     ]
-    document = to_json(outcome.comparison)
-    scratch = out / f".{RESULT_FILE}.{os.getpid()}"
-    scratch.write_bytes(document)
-    os.replace(scratch, out / RESULT_FILE)
-    paths += [out / RESULT_FILE, write_alternatives_report(outcome.comparison, out / "report.html")]
+    found = outcome.comparison
+    paths += [save(found, out), write_alternatives_report(found, out / "report.html")]
     if json:
-        print_json(json_module.loads(document))
+        print_json(json_module.loads(to_json(found)))
     elif not quiet:
-        found = outcome.comparison
         typer.echo("\n".join([*found.answer, table(found.alternatives), *(f"note: {note}" for note in found.notes)]))
     wrote(paths, quiet=quiet)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 from ppdsim.comparison import Comparison, Estimate
@@ -92,10 +91,11 @@ def _plain(estimate: Estimate, factor: float, form: str) -> Cell:
     return Cell(text=text, notes=(f"{format(factor * estimate.low, form)} to {format(factor * estimate.high, form)}",))
 
 
-def _time(estimate: Estimate) -> Cell:
+def _time(estimate: Estimate | None) -> Cell:
+    if estimate is None:
+        return Cell(text="-")
     text = wording.milliseconds(estimate.mean)
-    if estimate.low is None or estimate.high is None or math.isnan(estimate.mean):
+    if estimate.low is None or estimate.high is None:
         return Cell(text=text)
-    return Cell(
-        text=text, notes=(f"{wording.milliseconds(max(estimate.low, 0.0))} to {wording.milliseconds(estimate.high)}",)
-    )
+    low, high = (wording.milliseconds(max(end, 0.0)) for end in (estimate.low, estimate.high))
+    return Cell(text=text, notes=(f"{low} to {high}",))

@@ -6,7 +6,6 @@ know: the uncertainty of the profile, which all alternatives share; it is no par
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -134,9 +133,9 @@ def _alternative(name: str, variant: Scenario, runs: _Runs) -> Alternative:
         goodputs_per_s=tuple(_number(summary, ("goodput", "turns_per_s")) for summary in summaries),
         attainment=_estimate(runs.attainments),
         attainments=tuple(runs.attainments),
-        ttft_mean_s=over_seeds("ttft_s", "mean"),
-        ttft_p99_s=over_seeds("ttft_s", "p99"),
-        tpot_mean_s=over_seeds("tpot_s", "mean"),
+        ttft_mean_s=_time(summaries, "ttft_s", "mean"),
+        ttft_p99_s=_time(summaries, "ttft_s", "p99"),
+        tpot_mean_s=_time(summaries, "tpot_s", "mean"),
         appended=over_seeds("arms", Arm.APPEND_D.value),
         extrapolated=float(np.average(outside, weights=turns)),
         distributions=tuple(_distribution(title, times) for title, times in runs.times_s.items()),
@@ -151,13 +150,17 @@ def _parts(results: Results) -> list[float]:
 
 
 def _number(summary: Mapping[str, Any], keys: Sequence[str]) -> float:
-    """Return a number of a summary; where nothing finished a time is NaN, and nothing good or appended is zero."""
+    """Return a share or a rate of a summary; where it has none it is zero."""
     node: Any = summary
     for key in keys:
         node = node.get(key)
-    if node is None:
-        return math.nan if keys[0].endswith("_s") else 0.0
-    return float(node)
+    return 0.0 if node is None else float(node)
+
+
+def _time(summaries: Sequence[Mapping[str, Any]], column: str, statistic: str) -> Estimate | None:
+    """Return the mean over seeds of a statistic of a time, or None where a run has no answer."""
+    values = [summary[column][statistic] for summary in summaries]
+    return None if None in values else _estimate(values)
 
 
 def _estimate(values: Sequence[float], *, family: int = 1) -> Estimate:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from ppdsim.comparison import Alternative, Difference, Estimate, Verdict
@@ -57,7 +56,7 @@ def _users(found: Sequence[Alternative]) -> str:
     mixed = any(0.0 < each.appended.mean < 1.0 for each in found)
     parts = []
     for each in found:
-        told = "no answers" if math.isnan(each.ttft_mean_s.mean) else format_s(each.ttft_mean_s.mean)
+        told = "no answers" if each.ttft_mean_s is None else format_s(each.ttft_mean_s.mean)
         parts.append(f"{each.name} {told}" + (f" ({each.appended.mean:.0%})" if mixed else ""))
     return f"Mean TTFT{' (share of turns appended on D)' if mixed else ''}: {', '.join(parts)}."
 
@@ -76,7 +75,7 @@ def table(found: Sequence[Alternative]) -> str:
             f"{good.mean:.3g}",
             ends,
             f"{each.attainment.mean:.1%}",
-            *("-" if math.isnan(time.mean) else f"{time.mean * MS_PER_S:.1f}" for time in times),
+            *("-" if time is None else f"{time.mean * MS_PER_S:.1f}" for time in times),
             f"{each.appended.mean:.0%}",
         )
         label = ", ".join(sorted(set(each.labels) - {STABLE}))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import replace
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from report.test_page import read
 
 from ppdsim import scenario, whatif
-from ppdsim.comparison import SHARES, Estimate
-from ppdsim.report.alternatives_page import render_alternatives
+from ppdsim.comparison import SHARES
+from ppdsim.errors import InputError
+from ppdsim.report.alternatives_page import alternatives_table, differences_table, render_alternatives
 from ppdsim.report.figures import ALTERNATIVE_FIGURES
 from ppdsim.report.figures.plot_alternative_cdfs import alternative_cdfs_data
 from ppdsim.report.figures.plot_goodput import goodput_data
@@ -26,9 +28,8 @@ def found():
 def unanswered(comparison):
     """Return the comparison with a first alternative that has answered nothing."""
     first, *rest = comparison.alternatives
-    nothing = Estimate(mean=math.nan, low=math.nan, high=math.nan)
     empty = tuple(replace(spread, values_s=()) for spread in first.distributions)
-    dead = replace(first, ttft_mean_s=nothing, ttft_p99_s=nothing, tpot_mean_s=nothing, distributions=empty)
+    dead = replace(first, ttft_mean_s=None, ttft_p99_s=None, tpot_mean_s=None, distributions=empty)
     return replace(comparison, alternatives=(dead, *rest))
 
 
@@ -95,3 +96,42 @@ def test_a_curve_rises_from_the_fastest_to_the_slowest_turn(found):
 def test_text_of_the_answer_is_never_html(found):
     spoiled = replace(found, question="<b>which</b>?")
     assert "<b>which</b>" not in render_alternatives(spoiled)
+
+
+ODD = st.one_of(
+    st.none(), st.booleans(), st.integers(-9, 9), st.floats(), st.text(max_size=4), st.just([]), st.just({})
+)
+
+
+def leaves(node, path=()):
+    """Yield the path of every value inside a JSON document."""
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in items:
+        yield (*path, key)
+        yield from leaves(value, (*path, key))
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_spoiled_result_file_is_a_clear_error_or_a_page(data, found, tmp_path):
+    document = json.loads(whatif.to_json(found))
+    *path, last = data.draw(st.sampled_from(list(leaves(document))))
+    node = document
+    for key in path:
+        node = node[key]
+    node[last] = data.draw(ODD)
+    file = tmp_path / "alternatives.json"
+    file.write_bytes(json.dumps(document).encode("utf-8", "surrogatepass"))
+    problem, shown = None, None
+    try:
+        shown = whatif.read(file)
+    except InputError as error:
+        problem = str(error)
+    if shown is None:
+        assert problem.startswith(f"{file}: ")
+        assert "\n" not in problem
+    else:
+        for draw in ALTERNATIVE_FIGURES.values():
+            json.dumps(draw(shown).to_plotly_json(), allow_nan=False)
+        assert differences_table(shown).columns
+        assert len(alternatives_table(shown).rows) == len(shown.alternatives)

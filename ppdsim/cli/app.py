@@ -21,6 +21,7 @@ COMMANDS = (
     "crossover",
     "validate",
     "simulate",
+    "sweep",
     "calibrate",
     "doctor",
     "serve",

@@ -18,11 +18,12 @@ from ppdsim.sweep.measures import measure
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowTask:
-    """What a worker needs for a row, and the row's content hash where it was asked for."""
+    """What a worker needs for a row, its content hash where it was asked for, and the point's name for errors."""
 
     scenario: Scenario
     seed: int
     key: str
+    point: str
 
 
 def run_row(task: RowTask) -> dict[str, Any]:
@@ -45,4 +46,8 @@ def run_row(task: RowTask) -> dict[str, Any]:
             f"a worker's files differ from those here, in one of: {names}; install the same ppdsim on the workers and "
             "give them the same profiles and traces"
         )
-    return measure(simulate(task.scenario, seed=task.seed), task.scenario.routing.gamma)
+    try:
+        results = simulate(task.scenario, seed=task.seed)
+    except PpdsimError as problem:
+        raise type(problem)(f"at {task.point}, seed {task.seed}: {problem}") from None
+    return measure(results, task.scenario.routing.gamma)

@@ -99,7 +99,7 @@ def run_rows(plan: SweepPlan, folder: Path, start: StartExecutor, progress: Prog
             key = row_key(point.scenario, seed)
             # Two texts may say the same value; its row is run once.
             places.setdefault(key, []).append((number, seed))
-            tasks[key] = RowTask(scenario=point.scenario, seed=seed, key=key)
+            tasks[key] = RowTask(scenario=point.scenario, seed=seed, key=key, point=plan.name_of(point))
     rows: Rows = {}
 
     def keep(key: str, row: dict[str, Any]) -> None:

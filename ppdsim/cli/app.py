@@ -22,6 +22,7 @@ COMMANDS = (
     "validate",
     "simulate",
     "sweep",
+    "report",
     "calibrate",
     "doctor",
     "serve",

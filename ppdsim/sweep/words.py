@@ -45,8 +45,10 @@ def table(answer: SweepAnswer) -> str:
 
 
 def crossings(answer: SweepAnswer) -> list[str]:
-    """Return a sentence for each crossing by the measure that is judged by."""
-    return [sentence(each) for each in answer.crossings if each.measure == answer.judged_by]
+    """Return a sentence for each crossing by the measure that is judged by, and what to beware of."""
+    found = [each for each in answer.crossings if each.measure == answer.judged_by]
+    beware = "where a run is OVERLOADED, its values depend on how long it is"
+    return [*map(sentence, found), *([beware] if any(each.overloaded for each in found) else [])]
 
 
 def sentence(found: SweepCrossing) -> str:
@@ -57,7 +59,7 @@ def sentence(found: SweepCrossing) -> str:
     flag = ""
     if found.overloaded:
         places = ", ".join(f"{place:g}" for place in found.overloaded)
-        flag = f" (OVERLOADED at {places}: there it depends on the length of the run)"
+        flag = f" (OVERLOADED at {places})"
     if not found.values:
         same = f" no difference from {found.low:g} to {found.high:g}"
         return asked + (f" {found.better_below} from {found.low:g} to {found.high:g}" if _known(found) else same) + flag
@@ -70,7 +72,7 @@ def sentence(found: SweepCrossing) -> str:
     else:
         body = f" {found.better_below or 'neither'} below {last}, {found.better_above or 'neither'} above"
     without = found.share_without or 0.0
-    return asked + body + (f"; {without:.0%} of the draws over seeds show no change" if without else "") + flag
+    return asked + body + (f"; {without:.0%} of the draws over seeds show no change" if without >= 0.005 else "") + flag
 
 
 def short_names(answer: SweepAnswer) -> list[str]:

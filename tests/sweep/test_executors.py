@@ -89,7 +89,7 @@ def dask(require, tmp_path):
     worker = ("distributed.cli.dask_worker", address, *here, "--nthreads", "1", "--no-nanny", "--no-dashboard")
     yield address, [start(*worker), start(*worker)]
     for process in reversed(started):
-        process.terminate()
+        process.kill()
     for process in started:
         process.wait(20)
 

@@ -86,11 +86,22 @@ def test_a_report_of_no_sweep_is_2(tmp_path, capsys) -> None:
     assert not list(tmp_path.iterdir())
 
 
+LONG = [*SHORT, "--set", "workload.conversations=40", "-q", "-o"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> bytes:
+    """Return the table of a sweep that nobody stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert run([*LONG, str(folder)]) == 0
+    return (folder / "sweep.csv").read_bytes()
+
+
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
-def test_a_sweep_that_is_stopped_keeps_its_rows_and_leaves_no_process(stop, tmp_path) -> None:
-    out, whole = tmp_path / "out", tmp_path / "whole"
-    command = [sys.executable, "-m", "ppdsim", *SHORT, "--set", "workload.conversations=60", "-q", "-o"]
-    process = subprocess.Popen([*command, str(out)], start_new_session=True, stderr=subprocess.PIPE, text=True)
+def test_a_sweep_that_is_stopped_keeps_its_rows_and_leaves_no_process(stop, whole, tmp_path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "ppdsim", *LONG, str(out)]
+    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
     until(lambda: len(list((out / "rows").glob("*.json"))) >= 2)
     os.kill(process.pid, stop)
     _, error = process.communicate(timeout=30)
@@ -102,9 +113,8 @@ def test_a_sweep_that_is_stopped_keeps_its_rows_and_leaves_no_process(stop, tmp_
         assert len(table(out)) == len(kept)
         assert json.loads((out / "sweep.json").read_text())["missing"] == 12 - len(kept)
     until(lambda: group_is_gone(process.pid))
-    for folder in (out, whole):
-        subprocess.run([*command, str(folder)], check=True)
-    assert (out / "sweep.csv").read_bytes() == (whole / "sweep.csv").read_bytes()
+    assert run([*LONG, str(out)]) == 0
+    assert (out / "sweep.csv").read_bytes() == whole
     assert all((out / "rows" / name).read_bytes() == content for name, content in kept.items())
 
 

@@ -106,7 +106,10 @@ class SweepCrossing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepAnswer:
-    """Everything a sweep found; `missing` counts rows that have not been run, because somebody stopped it."""
+    """Everything a sweep found.
+
+    `missing` counts rows that have not been run, because somebody stopped it; `notes` say what to beware of.
+    """
 
     schema: Literal["ppdsim/sweep/1"]
     scenario: str
@@ -117,4 +120,5 @@ class SweepAnswer:
     missing: int
     points: tuple[SweepPoint, ...]
     crossings: tuple[SweepCrossing, ...]
+    notes: tuple[str, ...]
     provenance: tuple[tuple[str, str], ...]

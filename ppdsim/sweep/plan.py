@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ppdsim.des.run import check_pools, conversations_of, policy_of, resolve
@@ -30,13 +30,14 @@ class GridPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepPlan:
-    """All points of a grid, the last axis moving fastest, and the seeds of each of them."""
+    """All points of a grid, the last axis moving fastest, the seeds of each, and what to beware of."""
 
     scenario: str
     question: str
     axes: tuple[Axis, ...]
     points: tuple[GridPoint, ...]
     seeds: tuple[int, ...]
+    notes: tuple[str, ...] = ()
 
     def name_of(self, point: GridPoint) -> str:
         """Return a point in words."""
@@ -96,8 +97,7 @@ def make_plan(
         points=tuple(points),
         seeds=tuple(range(start, start + seeds)),
     )
-    _check(plan)
-    return plan
+    return replace(plan, notes=_check(plan))
 
 
 def _as_grid(text: str, grid: Sequence[str]) -> str:
@@ -107,18 +107,24 @@ def _as_grid(text: str, grid: Sequence[str]) -> str:
     return text
 
 
-def _check(plan: SweepPlan) -> None:
-    """Build the fleet and the policy of every point, and see that each conversation fits; a workload is drawn once."""
+def _check(plan: SweepPlan) -> tuple[str, ...]:
+    """Build the fleet and the policy of every point, see that each conversation fits, and return the notes.
+
+    A workload that several points have is drawn once.
+    """
+    notes: set[str] = set()
     drawn: dict[str, list[Conversation]] = {}
     for point in plan.points:
         block = point.scenario.workload
         workload = "" if block is None else block.model_dump_json()
         with _naming(plan, point):
-            spec, _ = resolve(point.scenario, seed=plan.seeds[0])
+            spec, profiles = resolve(point.scenario, seed=plan.seeds[0])
+            notes.update(f"profile {p.id} is {p.derivation}" for p in profiles if p.derivation is not None)
             policy_of(point.scenario, spec)
             if workload not in drawn:
                 drawn[workload] = conversations_of(point.scenario, plan.seeds[0])
             check_pools(spec, drawn[workload])
+    return tuple(sorted(notes))
 
 
 @contextmanager

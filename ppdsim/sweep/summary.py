@@ -41,6 +41,7 @@ def summarise(plan: SweepPlan, rows: Rows, judged_by: str) -> SweepAnswer:
         missing=len(plan.points) * len(plan.seeds) - len(rows),
         points=tuple(point for point in points if point.runs),
         crossings=crossings_of(plan, rows),
+        notes=plan.notes,
         provenance=(
             ("ppdsim", __version__),
             ("simulator", revision()[:16]),

@@ -40,6 +40,7 @@ def table(answer: SweepAnswer) -> str:
             f"means over {_count(len(answer.seeds), 'seed')} that all points share; intervals (90 %) are over seeds, "
             "differences are paired",
             *([f"{answer.missing} rows have not been run"] if answer.missing else []),
+            *(f"note: {note}" for note in answer.notes),
         ]
     )
 

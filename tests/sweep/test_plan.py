@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from sweep.cases import plan
+from report.test_page import read
+from sweep.cases import plan, threads
 
 from ppdsim.errors import InputError
+from ppdsim.report.sweep_page import render_sweep
+from ppdsim.sweep import words
+from ppdsim.sweep.run import run_rows
+from ppdsim.sweep.summary import summarise
 
 
 def test_every_point_has_its_values_in_place() -> None:
@@ -42,6 +47,16 @@ def test_a_wrong_key_or_value_is_said_as_it_was_given(grid, message) -> None:
 def test_a_wrong_setting_is_not_blamed_on_the_grid() -> None:
     with pytest.raises(InputError, match="^--set transprot=tcp: "):
         plan("fleet.1.count=1,2", settings=("transprot=tcp",))
+
+
+def test_a_profile_that_nobody_measured_is_noted(tmp_path) -> None:
+    measured, derived = plan("transport=nvlink"), plan("profile=h100x2_llama-3.1-8b_sglang-0.5.17_derived")
+    assert measured.notes == ()
+    (note,) = derived.notes
+    assert "nobody measured this machine" in note
+    answer = summarise(derived, run_rows(derived, tmp_path, threads), "j_s")
+    assert f"note: {note}" in words.table(answer)
+    assert note in read(render_sweep(answer)).text
 
 
 def test_no_seed_is_refused() -> None:

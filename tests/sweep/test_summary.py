@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -116,12 +117,39 @@ def test_the_answer_survives_its_file(made, rows, answer, tmp_path) -> None:
     assert file.name == ANSWER
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"judged_by": "j"}, "judged_by: unknown measure 'j'"),
+        ({"axes": ()}, "axes: there is none"),
+        ({"seeds": ("0",)}, "seeds.0: Input should be a valid integer"),
+        ({"schema": "ppdsim/sweep/2"}, "schema: Input should be 'ppdsim/sweep/1'"),
+    ],
+)
+def test_an_answer_that_contradicts_itself_is_said(made, rows, answer, tmp_path, change, message) -> None:
+    save(made, rows, replace(answer, **change), tmp_path)
+    with pytest.raises(InputError, match=f"{ANSWER}: {message}.*; run the sweep again"):
+        read(tmp_path)
+
+
+def test_points_that_are_not_on_the_grid_are_said(made, rows, answer, tmp_path) -> None:
+    first = answer.points[0]
+    for point in (
+        replace(first, values=("always-q", "1")),
+        replace(first, values=("always-p",)),
+        replace(first, estimates=first.estimates[1:]),
+    ):
+        save(made, rows, replace(answer, points=(point,)), tmp_path)
+        with pytest.raises(InputError, match="points: always-"):
+            read(tmp_path)
+
+
 def test_a_folder_without_an_answer_is_said(tmp_path) -> None:
     with pytest.raises(InputError, match="expected the folder that 'ppdsim sweep"):
         read(tmp_path)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 @given(st.data())
 def test_any_damage_of_the_file_is_one_error_or_a_right_answer(made, rows, answer, tmp_path, data) -> None:
     save(made, rows, answer, tmp_path)

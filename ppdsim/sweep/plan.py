@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ppdsim import library
 from ppdsim.des.run import check_pools, conversations_of, policy_of, resolve
 from ppdsim.errors import InputError, PpdsimError
 from ppdsim.scenario import Scenario, load, with_trace
@@ -79,12 +80,14 @@ def make_plan(
                 f"--grid {axis.key}=...: a run does not read it"
                 + ("; say how many seeds with --seeds, and the first with --seed" if axis.key == "seed" else "")
             )
-    load(scenario, settings)
+    # A worker may run in another folder, from where a relative trace would not be found.
+    file = library.find("scenario", str(scenario)).absolute()
+    load(file, settings)
     points: list[GridPoint] = []
     for values in itertools.product(*(axis.values for axis in axes)):
         texts = [f"{axis.key}={value}" for axis, value in zip(axes, values, strict=True)]
         try:
-            found = load(scenario, [*settings, *texts])
+            found = load(file, [*settings, *texts])
         except PpdsimError as problem:
             raise type(problem)(_as_grid(str(problem), texts)) from None
         points.append(GridPoint(values=values, scenario=found if trace is None else with_trace(found, trace)))

@@ -11,6 +11,9 @@ from ppdsim.sweep.measures import MEASURES, Measure
 SHOWN = ("ttft_p99_s", "tpot_mean_s", "itl_max_p99_s", "e2e_mean_s", "goodput_per_s", "attainment")
 """Measures that the table lists beside the one that is judged by."""
 
+LEAST_SHARE = 0.005
+"""Share of draws below which nothing is said of them; it would print as 0 %."""
+
 
 def table(answer: SweepAnswer) -> str:
     """Return the points as text: the judged measure with its interval, its paired difference, and other measures."""
@@ -56,24 +59,30 @@ def sentence(found: SweepCrossing) -> str:
     """Return a crossing in words."""
     by = MEASURES[found.measure].title
     fixed = "".join(f" at {key}={value}" for key, value in found.fixed)
-    asked = f"{found.between} {found.first} against {found.second} over {found.key}{fixed}, by {by}:"
-    flag = ""
-    if found.overloaded:
-        places = ", ".join(f"{place:g}" for place in found.overloaded)
-        flag = f" (OVERLOADED at {places})"
+    asked = f"{found.between} {found.first} against {found.second} over {found.key}{fixed}, by {by}: "
+    overloaded = ", ".join(f"{place:g}" for place in found.overloaded)
+    return asked + _answer(found) + _doubt(found) + (f" (OVERLOADED at {overloaded})" if overloaded else "")
+
+
+def _answer(found: SweepCrossing) -> str:
+    """Return which of the two is better where."""
     if not found.values:
-        same = f" no difference from {found.low:g} to {found.high:g}"
-        return asked + (f" {found.better_below} from {found.low:g} to {found.high:g}" if _known(found) else same) + flag
-    last = f"{found.values[-1]:.4g}"
+        return f"{found.better_below or 'no difference'} from {found.low:g} to {found.high:g}"
+    *others, last = (f"{value:.4g}" for value in found.values)
     if found.interval is not None:
         last += f" ({found.interval.low:.4g} to {found.interval.high:.4g})"
-    if len(found.values) > 1:
-        places = ", ".join(f"{value:.4g}" for value in found.values[:-1])
-        body = f" changes at {places} and {last}; {found.better_above or 'neither'} above"
-    else:
-        body = f" {found.better_below or 'neither'} below {last}, {found.better_above or 'neither'} above"
-    without = found.share_without or 0.0
-    return asked + body + (f"; {without:.0%} of the draws over seeds show no change" if without >= 0.005 else "") + flag
+    above = f"{found.better_above or 'neither'} above"
+    if others:
+        return f"changes at {', '.join(others)} and {last}; {above}"
+    return f"{found.better_below or 'neither'} below {last}, {above}"
+
+
+def _doubt(found: SweepCrossing) -> str:
+    """Return how many draws over seeds disagree about whether there is a change at all."""
+    if found.share_without is None:
+        return ""
+    against, what = (found.share_without, "no change") if found.values else (1.0 - found.share_without, "a change")
+    return f"; {against:.0%} of the draws over seeds show {what}" if against >= LEAST_SHARE else ""
 
 
 def short_names(answer: SweepAnswer) -> list[str]:
@@ -118,10 +127,6 @@ def state(point: SweepPoint) -> str:
     if point.extrapolated:
         parts.append(f"{point.extrapolated:.1%} extrapolated")
     return ", ".join(parts)
-
-
-def _known(found: SweepCrossing) -> bool:
-    return found.better_below != ""
 
 
 def _judged(found: Estimate, by: Measure) -> list[str]:

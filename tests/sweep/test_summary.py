@@ -108,6 +108,17 @@ def test_sentences_say_where_the_better_one_changes(made, rows) -> None:
     assert sentence.endswith("by J: always-p from 1 to 2")
 
 
+def test_a_sentence_says_how_many_draws_disagree(made) -> None:
+    """At the second rate the gain is 0.2 with a spread of 0.1: P(T > 0.2 sqrt(3) / 0.1) = 3.7 % at two degrees."""
+    rows = {
+        (number, seed): row(j_s=1.0 + 0.2 * (number > 1) + 0.1 * (seed - 1) * (number == 3))
+        for number in range(4)
+        for seed in range(3)
+    }
+    (sentence,) = words.crossings(summarise(made, rows, "j_s"))
+    assert sentence.endswith("by J: always-p from 1 to 2; 4% of the draws over seeds show a change")
+
+
 def test_the_answer_survives_its_file(made, rows, answer, tmp_path) -> None:
     table, file = save(made, rows, answer, tmp_path)
     assert read(tmp_path) == answer

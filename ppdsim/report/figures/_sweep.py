@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from ppdsim.report.figures._style import APPEND_COLOUR, HANDOFF_COLOURS
+from ppdsim.report.figures._style import APPEND_COLOUR, HANDOFF_COLOURS, lighten
 from ppdsim.report.figures._views import choice
 from ppdsim.sweep.answer import SweepAnswer, SweepAxis, SweepPoint
 from ppdsim.sweep.measures import MEASURES
@@ -14,7 +14,9 @@ UNITS = {"per_s": "1/s", "tokens": "tokens", "ms": "ms", "s": "s", "bytes": "byt
 """Units by the end of a key's name, the longest ending first."""
 WIDE = 20.0
 """Largest over smallest value from which a scale is logarithmic [1]."""
-COLOURS = (APPEND_COLOUR, *HANDOFF_COLOURS)
+_FULL = (APPEND_COLOUR, *HANDOFF_COLOURS)
+COLOURS = (*_FULL, *(lighten(colour, 0.45) for colour in _FULL))
+"""Colours of lines, which come round again after fourteen."""
 
 Place = tuple[tuple[str, str], ...]
 """Keys with the values they stand at."""

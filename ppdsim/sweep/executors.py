@@ -8,6 +8,7 @@ rows of a lost worker to another one.
 from __future__ import annotations
 
 import asyncio
+import logging
 import multiprocessing
 import os
 import signal
@@ -15,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from ppdsim.errors import EnvironmentProblem, InputError
 
@@ -23,6 +24,8 @@ StartExecutor = Callable[[int], AbstractContextManager[Executor]]
 """Starts an executor for so many rows."""
 CONNECT_TIMEOUT_S = 15.0
 """How long a scheduler, and then its first worker, is waited for [s]."""
+WORKER = "dask worker {address} --nthreads 1"
+"""How a worker is started: a simulation holds Python's lock, so threads of one worker gain nothing."""
 
 
 def available_cores() -> int:
@@ -87,22 +90,25 @@ def cluster(address: str) -> StartExecutor:
             raise EnvironmentProblem(
                 "--cluster needs dask.distributed, which is not installed; pip install 'ppdsim[cluster]'"
             ) from None
-        try:
-            client = Client(address, timeout=CONNECT_TIMEOUT_S, set_as_default=False)
-        except (OSError, ValueError) as problem:
-            raise EnvironmentProblem(
-                f"--cluster {address}: no dask scheduler answers ({' '.join(str(problem).split())}); start one with "
-                "'dask scheduler', and workers with 'dask worker ADDRESS --nthreads 1'"
-            ) from None
-        try:
+        with ExitStack() as stack:
+            stack.enter_context(_silenced("distributed.client"))
+            try:
+                client = Client(address, timeout=CONNECT_TIMEOUT_S, set_as_default=False)
+            except (OSError, ValueError) as problem:
+                raise EnvironmentProblem(
+                    f"--cluster {address}: no dask scheduler answers ({problem}); start one with 'dask scheduler', and "
+                    f"workers with '{WORKER.format(address='ADDRESS')}'"
+                ) from None
+            stack.callback(client.close)
             try:
                 client.wait_for_workers(1, timeout=CONNECT_TIMEOUT_S)
             except asyncio.TimeoutError:
                 raise EnvironmentProblem(
                     f"--cluster {address}: the scheduler has no worker; start some with "
-                    f"'dask worker {address} --nthreads 1'"
+                    f"'{WORKER.format(address=address)}'"
                 ) from None
             executor = client.get_executor(pure=False)
+            stack.callback(executor.shutdown, wait=False)
             try:
                 yield executor
             except KilledWorker:
@@ -114,12 +120,20 @@ def cluster(address: str) -> StartExecutor:
                 raise EnvironmentProblem(
                     f"--cluster {address}: the scheduler is gone; the finished rows are kept: the same command goes on"
                 ) from None
-            finally:
-                executor.shutdown(wait=False)
-        finally:
-            client.close()
 
     return start
+
+
+@contextmanager
+def _silenced(name: str) -> Iterator[None]:
+    """Keep a logger quiet: what dask logs of a lost scheduler by the page is one line of error here."""
+    log = logging.getLogger(name)
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _start_worker() -> None:

@@ -67,7 +67,7 @@ def test_jobs_below_one_are_refused() -> None:
 
 @pytest.fixture
 def dask(require, tmp_path):
-    """Start a scheduler and two worker processes; yield its address and the workers."""
+    """Start a scheduler and two worker processes; yield its address, the workers and the scheduler."""
     require("python:distributed")
     started = []
 
@@ -87,7 +87,7 @@ def dask(require, tmp_path):
 
     address = json.loads(file.read_text())["address"]
     worker = ("distributed.cli.dask_worker", address, *here, "--nthreads", "1", "--no-nanny", "--no-dashboard")
-    yield address, [start(*worker), start(*worker)]
+    yield address, [start(*worker), start(*worker)], started[0]
     for process in reversed(started):
         process.kill()
     for process in started:
@@ -105,7 +105,7 @@ def until(true, seconds: float = 30.0) -> None:
 def test_a_cluster_that_loses_a_worker_in_mid_sweep_gives_all_rows(dask, made, expected, tmp_path) -> None:
     from distributed import Client
 
-    address, workers = dask
+    address, workers, _ = dask
     with Client(address, set_as_default=False) as client:
         client.wait_for_workers(2, timeout=30)
     seen = []
@@ -121,6 +121,29 @@ def test_a_cluster_that_loses_a_worker_in_mid_sweep_gives_all_rows(dask, made, e
     assert workers[1].poll() is None
     with Client(address, set_as_default=False) as client:
         until(lambda: len(client.scheduler_info()["workers"]) == 1)
+
+
+def test_a_lost_scheduler_is_said_and_the_rows_are_kept(dask, made, expected, tmp_path) -> None:
+    address, _, scheduler = dask
+
+    def kill_it(done: int, total: int) -> None:
+        if done == 2:
+            scheduler.kill()
+
+    with pytest.raises(EnvironmentProblem, match="the scheduler is gone; the finished rows are kept"):
+        run_rows(made, tmp_path, cluster(address), kill_it)
+    assert 2 <= len(list((tmp_path / "rows").iterdir())) < len(expected)
+    assert run_rows(made, tmp_path, threads) == expected
+
+
+def test_a_scheduler_without_workers_is_said(dask, made, tmp_path, monkeypatch) -> None:
+    address, workers, _ = dask
+    for worker in workers:
+        worker.kill()
+        worker.wait(10)
+    monkeypatch.setattr("ppdsim.sweep.executors.CONNECT_TIMEOUT_S", 2.0)
+    with pytest.raises(EnvironmentProblem, match=f"the scheduler has no worker.*dask worker {address} --nthreads 1"):
+        run_rows(made, tmp_path, cluster(address))
 
 
 def test_without_dask_the_command_to_install_it_is_named(made, tmp_path, monkeypatch) -> None:

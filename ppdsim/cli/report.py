@@ -1,4 +1,4 @@
-"""``ppdsim report``: draw the result file of a what-if again, without running anything."""
+"""``ppdsim report``: draw what a folder of results holds, without running anything."""
 
 from __future__ import annotations
 
@@ -11,22 +11,28 @@ from ppdsim.cli.common import QuietOption, check_target, wrote
 
 
 def report(
-    result: Annotated[
-        Path, typer.Argument(help="alternatives.json, or the folder that 'ppdsim simulate' wrote it to.")
-    ],
+    folder: Annotated[Path, typer.Argument(help="Folder that 'ppdsim sweep' or a what-if of 'ppdsim simulate' wrote.")],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="HTML file to write; by default report.html beside the result.")
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="HTML file to write; report.html in the folder by default.", show_default=False
+        ),
     ] = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Draw the alternatives of a what-if side by side from its result file: one offline HTML file.
+    """Draw a sweep (lines with intervals, maps) or a what-if (alternatives side by side) as one offline HTML file.
 
     Example: ppdsim report out
     """
-    from ppdsim.report import write_alternatives_report
-    from ppdsim.whatif import RESULT_FILE, read
+    from ppdsim import whatif
+    from ppdsim.report import write_alternatives_report, write_sweep_report
+    from ppdsim.sweep.save import read
 
-    file = result / RESULT_FILE if result.is_dir() else result
-    target = file.with_name("report.html") if out is None else out
+    target = folder / "report.html" if out is None else out
     check_target(target, "-o")
-    wrote([write_alternatives_report(read(file), target)], quiet=quiet)
+    what_if = folder / whatif.RESULT_FILE
+    if what_if.exists():
+        path = write_alternatives_report(whatif.read(what_if), target)
+    else:
+        path = write_sweep_report(read(folder), target)
+    wrote([path], quiet=quiet)

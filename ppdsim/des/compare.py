@@ -94,7 +94,7 @@ def compare(
         if progress is not None:
             progress(len(tried), len(queries))
     ended = np.logical_and.reduce([run.turns["status"] == "ok" for run in tried])
-    costs = [_mean_j_s(run.turns, ended, gamma) for run in tried]
+    costs = [mean_j_s(run.turns, ended, gamma) for run in tried]
     best = int(np.argmin(costs))
     runs = dict(zip(names, tried, strict=False))
     if ORACLE in asked:
@@ -104,7 +104,7 @@ def compare(
     rows = [
         Compared(policy=name, results=run, j_s=cost, regret_s=cost - costs[best])
         for name, run in runs.items()
-        for cost in (_mean_j_s(run.turns, ended, gamma),)
+        for cost in (mean_j_s(run.turns, ended, gamma),)
     ]
     return tuple(sorted(rows, key=lambda row: (row.j_s, row.policy != ORACLE)))
 
@@ -137,7 +137,7 @@ def _with(scenario: Scenario, policy: str, gamma: float) -> Scenario:
     return scenario.model_copy(update={"routing": routing})
 
 
-def _mean_j_s(turns: Mapping[str, NDArray[Any]], ended: NDArray[np.bool_], gamma: float) -> float:
+def mean_j_s(turns: Mapping[str, NDArray[Any]], ended: NDArray[np.bool_], gamma: float) -> float:
     """Return J a turn over the turns that ended in every run [s]."""
     cost = turns["ttft_s"] + gamma * turns["resident_stall_s"]
     return float(np.mean(cost[ended])) if ended.any() else 0.0

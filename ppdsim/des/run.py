@@ -16,7 +16,7 @@ from ppdsim.des.spec import DECODE_ROLES, ClusterSpec, NodeSpec
 from ppdsim.errors import WorkloadError
 from ppdsim.metrics import SloLimits
 from ppdsim.results import Results
-from ppdsim.routing import DecisionLog, PolicyContext, build_policy
+from ppdsim.routing import AbstractPolicy, DecisionLog, PolicyContext, build_policy
 from ppdsim.scenario import Scenario
 from ppdsim.types import Arm, Transport
 from ppdsim.units import BYTES_PER_GB
@@ -104,17 +104,10 @@ def simulate(
     """
     spec, profiles = resolve(scenario, seed=seed)
     routing = scenario.routing
-    context = PolicyContext(
-        model=spec.nodes[0].model,
-        transport=spec.transport,
-        gamma=routing.gamma,
-        itl_budget_s=scenario.slo.itl_max_s,
-        plan=plan,
-    )
-    policy = build_policy(routing.policy, routing.parameters, context)
+    policy = policy_of(scenario, spec, plan)
     if conversations is None:
         conversations = conversations_of(scenario, seed)
-    _check_pools(spec, conversations)
+    check_pools(spec, conversations)
     log = DecisionLog([node.model for node in spec.nodes], spec.transport, routing.gamma) if decisions else None
     roles = Counter(node.role.value for node in spec.nodes)
     labels = Labels(
@@ -145,13 +138,32 @@ def simulate(
     return run_cluster(spec, conversations, policy, labels=labels, log=log)
 
 
-def conversations_of(scenario: Scenario, seed: int) -> list[Conversation]:
-    """Return the conversations that a seed gives; they depend on the workload and the seed alone.
+def policy_of(scenario: Scenario, spec: ClusterSpec, plan: frozenset[tuple[str, int]] | None = None) -> AbstractPolicy:
+    """Return the routing policy of a scenario.
 
     Raises
     ------
     InputError
-        If there is no workload, or it has no conversation.
+        If the policy or one of its parameters cannot be used.
+    """
+    routing = scenario.routing
+    context = PolicyContext(
+        model=spec.nodes[0].model,
+        transport=spec.transport,
+        gamma=routing.gamma,
+        itl_budget_s=scenario.slo.itl_max_s,
+        plan=plan,
+    )
+    return build_policy(routing.policy, routing.parameters, context)
+
+
+def conversations_of(scenario: Scenario, seed: int) -> list[Conversation]:
+    """Return the conversations of a scenario's workload, which the seed alone decides.
+
+    Raises
+    ------
+    InputError
+        If the workload is missing, malformed or empty.
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
     conversations = list(scenario.build_workload().conversations(rng))
@@ -160,8 +172,14 @@ def conversations_of(scenario: Scenario, seed: int) -> list[Conversation]:
     return conversations
 
 
-def _check_pools(spec: ClusterSpec, conversations: Sequence[Conversation]) -> None:
-    """Refuse a workload with a turn that no node can ever hold, before anything runs."""
+def check_pools(spec: ClusterSpec, conversations: Sequence[Conversation]) -> None:
+    """Refuse a workload with a turn that no node can ever hold, before anything runs.
+
+    Raises
+    ------
+    WorkloadError
+        With the conversation, the turn, what it needs and what the fleet holds.
+    """
     largest = max(node.kv_pool_tokens for node in spec.nodes if node.role in DECODE_ROLES)
     for conversation in conversations:
         context = 0

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ppdsim import __version__
-from ppdsim.analytical.paired import interval
+from ppdsim.analytical.replications import mean_interval
 from ppdsim.comparison import SHARES, Alternative, Comparison, Difference, Distribution, Estimate, Verdict
 from ppdsim.des.run import conversations_of, simulate
 from ppdsim.errors import InputError
@@ -164,10 +164,10 @@ def _time(summaries: Sequence[Mapping[str, Any]], column: str, statistic: str) -
 
 
 def _estimate(values: Sequence[float], *, family: int = 1) -> Estimate:
-    if len(values) == 1:
+    found = mean_interval(np.array(values), family=family)
+    if found is None:
         return Estimate(mean=values[0], low=None, high=None)
-    mean, low, high = interval(values, family=family)
-    return Estimate(mean=mean, low=low, high=high)
+    return Estimate(mean=found.value, low=found.low, high=found.high)
 
 
 def _distribution(title: str, times_s: Sequence[np.ndarray[Any, Any]]) -> Distribution:

@@ -43,10 +43,9 @@ def test_json_is_the_result_file(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "alternatives.json").read_text())
 
 
-@pytest.mark.parametrize("file", ["", "alternatives.json"])
-def test_the_report_needs_the_result_file_alone(file: str, out: Path, tmp_path: Path) -> None:
+def test_the_report_needs_the_result_file_alone(out: Path, tmp_path: Path) -> None:
     again = tmp_path / "again.html"
-    assert run(["report", str(out / file), "-o", str(again), "--quiet"]) == 0
+    assert run(["report", str(out), "-o", str(again), "--quiet"]) == 0
     assert again.read_bytes() == (out / "report.html").read_bytes()
 
 
@@ -68,6 +67,5 @@ def test_what_alternatives_do_not_go_with_is_refused_before_anything_runs(
 
 def test_a_folder_without_a_result_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["report", str(tmp_path)]) == 2
-    printed = capsys.readouterr().err
-    assert printed.startswith(f"error: {tmp_path / 'alternatives.json'}: cannot be read (No such file")
+    assert "cannot be read (No such file" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -25,6 +25,8 @@ from ppdsim.report.figures.plot_load_quantiles import plot_load_quantiles
 from ppdsim.report.figures.plot_parity import plot_parity
 from ppdsim.report.figures.plot_profile_quality import plot_profile_quality
 from ppdsim.report.figures.plot_residuals import plot_residuals
+from ppdsim.report.figures.plot_sweep_lines import plot_sweep_lines
+from ppdsim.report.figures.plot_sweep_map import plot_sweep_map
 
 FIGURES: Registry[Callable[..., go.Figure]] = Registry(
     "figure",
@@ -52,3 +54,8 @@ ALTERNATIVE_FIGURES: Registry[Callable[..., go.Figure]] = Registry(
     "figure", {"goodput": plot_goodput, "alternative-cdfs": plot_alternative_cdfs}
 )
 """The same of a what-if's report: functions of a `Comparison`."""
+
+SWEEP_FIGURES: Registry[Callable[..., go.Figure]] = Registry(
+    "figure", {"sweep-lines": plot_sweep_lines, "sweep-map": plot_sweep_map}
+)
+"""The same of a sweep's report: functions of a `SweepAnswer`."""

@@ -1,7 +1,7 @@
 """What a what-if found: alternatives on the same conversations, side by side. The result file and the report hold this.
 
 Seconds, shares and turns a second; an estimate is a mean over seeds with its 90 % interval (Student's t). Alternatives
-are judged by attainment, the share of the offered turns that keep every limit: they are offered the same turns, whereas
+are judged by attainment, the share of all turns that keep every limit: they are offered the same turns, whereas
 goodput also counts how long the last conversation takes to end. A difference is one attainment less another, seed by
 seed; the intervals of all pairs hold at once.
 """
@@ -60,7 +60,7 @@ class Alternative:
     goodput_per_s : Estimate
         Turns a second that keep every limit.
     attainment : Estimate
-        Share of the offered turns that keep every limit.
+        Share of all turns of the conversations that keep every limit, also of those that a run never came to.
     goodputs_per_s, attainments : tuple of float
         The same, a seed each (attainments of a deterministic trace: a part each).
     ttft_mean_s, ttft_p99_s, tpot_mean_s : Estimate or None

@@ -82,7 +82,7 @@ def run(
             first_runs.setdefault(name, results)
             summary = results.summary()
             kept[name].summaries.append(summary)
-            kept[name].attainments.extend(_parts(results) if fixed else [_number(summary, ("goodput", "attainment"))])
+            kept[name].attainments.extend(_attainments(results, parts=PARTS if fixed else 1))
             for title, column in SPREAD.items():
                 kept[name].times_s[title].append(results.turns[column])
             done += 1
@@ -143,10 +143,13 @@ def _alternative(name: str, variant: Scenario, runs: _Runs) -> Alternative:
     )
 
 
-def _parts(results: Results) -> list[float]:
-    """Return the share of good turns in each of `PARTS` equal parts, in order of arrival."""
+def _attainments(results: Results, *, parts: int) -> list[float]:
+    """Return the share of good turns in each of so many equal parts, in order of arrival.
+
+    Over all turns of the conversations: those that an overloaded fleet never came to are offered all the same.
+    """
     met = results.turns["slo_met"].astype(np.float64)
-    return [float(part.mean()) for part in np.array_split(met, min(PARTS, len(met)))]
+    return [float(part.mean()) for part in np.array_split(met, min(parts, len(met)))]
 
 
 def _number(summary: Mapping[str, Any], keys: Sequence[str]) -> float:

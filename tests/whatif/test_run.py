@@ -15,6 +15,7 @@ from ppdsim.comparison import Verdict
 from ppdsim.des.run import simulate
 from ppdsim.errors import InputError, WorkloadError
 from ppdsim.whatif import words
+from ppdsim.whatif.run import _attainments
 
 SMALL = ["workload.conversations=30"]
 
@@ -146,3 +147,13 @@ def test_an_alternative_that_cannot_run_is_named(tmp_path):
     small = "{name: small, set: {fleet: [{role: U, count: 1, kv_pool_tokens: 64}], transport: none}}"
     with pytest.raises(WorkloadError, match="alternative 'small': conversation 0, turn 0"):
         whatif.run(scenario.load(scenario_file(tmp_path, "{name: a}", small)), seed=0)
+
+
+def test_turns_that_a_run_never_came_to_are_missed(outcome):
+    each = outcome.comparison.alternatives[1]
+    run = outcome.first_runs["2P_2D"]
+    assert each.attainments[0] == np.mean(run.turns["slo_met"])
+    cut = {name: column.copy() for name, column in run.turns.items()}
+    cut["t_arrival_s"][-20:] = np.nan
+    cut["slo_met"][-20:] = False
+    assert _attainments(replace(run, turns=cut), parts=1)[0] <= 1.0 - 20 / len(run)

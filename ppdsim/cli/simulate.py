@@ -26,7 +26,6 @@ from ppdsim.cli.common import (
     progress,
     wrote,
 )
-from ppdsim.errors import InputError
 
 if TYPE_CHECKING:
     from ppdsim.scenario import Scenario
@@ -56,6 +55,7 @@ def simulate(
 
     Example: ppdsim simulate one-pair --policy always-p --policy cost-aware -o out
     """
+    from ppdsim.errors import InputError
     from ppdsim.scenario import load, with_trace
 
     check_folder(out)

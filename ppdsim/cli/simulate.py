@@ -71,7 +71,7 @@ def simulate(
         refused = {"--decisions": decisions is not None, "several --policy": several}
         for option in (option for option, given in refused.items() if given):
             raise InputError(
-                f"{option}: scenario '{chosen.name}' has alternatives; run one of them in a scenario of its own"
+                f"{option}: scenario '{chosen.name}' has alternatives; run it without them: --set alternatives=[]"
             )
         _what_if(chosen, run_seed, out, parquet=parquet, json=json, quiet=quiet)
     elif several and policy is not None:

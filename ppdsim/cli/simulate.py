@@ -26,7 +26,6 @@ from ppdsim.cli.common import (
     progress,
     wrote,
 )
-from ppdsim.errors import InputError
 
 if TYPE_CHECKING:
     from ppdsim.scenario import Scenario
@@ -56,6 +55,7 @@ def simulate(
 
     Example: ppdsim simulate one-pair --policy always-p --policy cost-aware -o out
     """
+    from ppdsim.errors import InputError
     from ppdsim.scenario import load, with_trace
 
     check_folder(out)
@@ -71,7 +71,7 @@ def simulate(
         refused = {"--decisions": decisions is not None, "several --policy": several}
         for option in (option for option, given in refused.items() if given):
             raise InputError(
-                f"{option}: scenario '{chosen.name}' has alternatives; run one of them in a scenario of its own"
+                f"{option}: scenario '{chosen.name}' has alternatives; run it without them: --set alternatives=[]"
             )
         _what_if(chosen, run_seed, out, parquet=parquet, json=json, quiet=quiet)
     elif several and policy is not None:

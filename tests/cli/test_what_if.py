@@ -65,6 +65,13 @@ def test_what_alternatives_do_not_go_with_is_refused_before_anything_runs(
     assert not folder.exists()
 
 
+def test_the_scenario_runs_without_its_alternatives(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    alone = ["--set", "alternatives=[]", "--decisions", str(tmp_path / "why.csv"), "--json"]
+    assert run(["simulate", "pd-ratio", *SMALL, *alone, "-o", str(tmp_path / "out")]) == 0
+    assert json.loads(capsys.readouterr().out)["provenance"]["fleet"] == "2P_2D"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["summary.json", "turns.csv"]
+
+
 def test_a_folder_without_a_result_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["report", str(tmp_path)]) == 2
     assert "cannot be read (No such file" in capsys.readouterr().err

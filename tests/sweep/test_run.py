@@ -117,8 +117,9 @@ def test_a_seed_whose_workload_does_not_fit_stops_the_sweep_and_keeps_the_rest(t
         max(sum(t.new_tokens + t.output_tokens for t in c.turns) for c in conversations_of(scenario, seed))
         for seed in range(12)
     ]
-    first = next(seed for seed in range(1, 12) if needs[seed] > max(needs[seed - 1], 4000)) - 1
-    settings = (*SHORT, f"fleet.1.kv_pool_tokens={max(needs[first], 4000)}")
+    margin = 2_000
+    first = next(seed for seed in range(11) if needs[seed + 1] > needs[seed] + 2 * margin)
+    settings = (*SHORT, f"fleet.1.kv_pool_tokens={needs[first] + margin}")
     made = plan("transport=nvlink", seeds=2, settings=settings, first_seed=first)
     with pytest.raises(WorkloadError, match=f"at transport=nvlink, seed {first + 1}: .* tokens of KV"):
         run_rows(made, tmp_path, threads)

@@ -66,6 +66,15 @@ class TurnModel:
         curves = {key: replace(curve, early_share=0.0) for key, curve in self.handoffs.items()}
         return replace(self, handoffs=curves)
 
+    def with_link(self, bytes_per_s: float) -> TurnModel:
+        """Return a copy whose KV moves at `bytes_per_s` over every transport; handshake and join stay as they are."""
+        wire_s = self.kv_bytes_per_token / bytes_per_s
+        curves = {
+            key: replace(curve, wire_s_per_token=wire_s, fresh_wire_s_per_token=0.0)
+            for key, curve in self.handoffs.items()
+        }
+        return replace(self, handoffs=curves)
+
     def append_ttft_s(self, cached_tokens: Quantity, new_tokens: Quantity) -> Quantity:
         """Return the idle TTFT [s] of an append on D."""
         return (

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 MS_PER_S = 1_000.0
 """Milliseconds in a second [ms/s]."""
+BYTES_PER_GB = 1e9
+"""Bytes in a gigabyte, as links are sold [B/GB]."""
 
 
 def format_s(seconds: float) -> str:

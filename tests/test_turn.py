@@ -46,6 +46,18 @@ def test_without_early_send_the_prefix_travels_with_the_first_chunk():
     assert late.handoff_ttft_s(Arm.P_FULL, Transport.TCP, 4096.0, 1024.0) == pytest.approx(expected, rel=1e-12)
 
 
+def test_an_assumed_link_replaces_the_wire_and_nothing_else():
+    assumed = turn_model().with_link(2e9)
+    wire_s = turn_model().kv_bytes_per_token / 2e9
+    before = 8e-3 + 6e-3 * 4096 / (4096 + 256)
+    forward = PREFILL.seconds(1024.0, 4096.0, 8192)
+    # The early prefix is done or still under way when the forward ends; either way the chunk follows.
+    sent = max(4096 * wire_s, forward) + 1024 * wire_s
+    expected = 3e-3 + 0.2e-6 * 5120 + before + sent + 2e-3
+    assert assumed.handoff_ttft_s(Arm.P_FULL, Transport.TCP, 4096.0, 1024.0) == pytest.approx(expected, rel=1e-12)
+    assert assumed.append_ttft_s(4096.0, 1024.0) == turn_model().append_ttft_s(4096.0, 1024.0)
+
+
 def test_chunks_overlap_their_transfer_with_the_next_forward():
     # Two chunks of 8192 and 1808 tokens; the first chunk's KV (737 ms) outlasts the second forward.
     first = FLAT.forward_s(FLAT.work(8192.0, 0.0))

@@ -122,7 +122,9 @@ def sampled_crossing(axis: Array, middle: Array, draws: Array) -> Found:
 
 def _search(gain: Callable[[Array], Array], samples: Array, scan: Array) -> Found:
     central = gain(scan)
-    values = tuple(_refine(gain, scan[i], scan[i + 1]) for i in np.flatnonzero(np.diff(np.sign(central)) != 0))
+    changes = np.flatnonzero(np.diff(np.sign(central)) != 0)
+    # A crossing right at a point of the scan ends one piece and starts the next.
+    values = tuple(dict.fromkeys(_refine(gain, scan[i], scan[i + 1]) for i in changes))
     last = _last_crossings(samples, scan)
     without = float(np.mean(np.isnan(last)))
     if not values:

@@ -21,6 +21,8 @@ COMMANDS = (
     "crossover",
     "validate",
     "simulate",
+    "sweep",
+    "report",
     "calibrate",
     "doctor",
     "serve",

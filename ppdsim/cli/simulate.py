@@ -49,11 +49,13 @@ def simulate(
 ) -> None:
     """Run a scenario in the simulator: one row a turn in turns.csv, and summary.json.
 
-    Several policies run on the same conversations: a folder each, and policies.json with their regret.
+    A scenario with alternatives runs them all on the same conversations: the answer, alternatives.json, report.html,
+    and a folder each with the run of the first seed. So do several policies: policies.json has their regret.
     Ctrl-C keeps the turns that had ended, in a folder 'interrupted'.
 
     Example: ppdsim simulate one-pair --policy always-p --policy cost-aware -o out
     """
+    from ppdsim.errors import InputError
     from ppdsim.scenario import load, with_trace
 
     check_folder(out)
@@ -65,7 +67,14 @@ def simulate(
     if trace is not None:
         chosen = with_trace(chosen, trace)
     run_seed = chosen.seed if seed is None else seed
-    if several and policy is not None:
+    if chosen.alternatives:
+        refused = {"--decisions": decisions is not None, "several --policy": several}
+        for option in (option for option, given in refused.items() if given):
+            raise InputError(
+                f"{option}: scenario '{chosen.name}' has alternatives; run it without them: --set alternatives=[]"
+            )
+        _what_if(chosen, run_seed, out, parquet=parquet, json=json, quiet=quiet)
+    elif several and policy is not None:
         _compare(chosen, policy, run_seed, out, decisions, parquet=parquet, json=json, quiet=quiet)
     else:
         _run(chosen, run_seed, out, decisions, parquet=parquet, json=json, quiet=quiet)
@@ -91,6 +100,26 @@ def _run(
         print_json(results.summary())
     elif not quiet:
         typer.echo(str(results))
+    wrote(paths, quiet=quiet)
+
+
+def _what_if(scenario: Scenario, seed: int, out: Path, *, parquet: bool, json: bool, quiet: bool) -> None:
+    from ppdsim.report import write_alternatives_report
+    from ppdsim.whatif import run, save, table, to_json
+
+    with progress("alternatives", quiet=quiet) as advance:
+        outcome = run(scenario, seed=seed, progress=advance)
+    paths = [
+        path
+        for name, results in outcome.first_runs.items()
+        for path in results.save(out / name, "parquet" if parquet else "csv")
+    ]
+    found = outcome.comparison
+    paths += [save(found, out), write_alternatives_report(found, out / "report.html")]
+    if json:
+        print_json(json_module.loads(to_json(found)))
+    elif not quiet:
+        typer.echo("\n".join([*found.answer, table(found.alternatives), *(f"note: {note}" for note in found.notes)]))
     wrote(paths, quiet=quiet)
 
 

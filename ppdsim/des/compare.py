@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ppdsim.des.run import simulate
+from ppdsim.des.run import conversations_of, simulate
 from ppdsim.metrics import STABLE
 from ppdsim.results import Results
 from ppdsim.routing import ORACLE, POLICIES
@@ -86,22 +86,25 @@ def compare(
     names = [name for name in asked if name != ORACLE]
     gamma = scenario.routing.gamma
     queries = [(name, gamma) for name in names] + [(CHEAPEST, price * gamma) for price in PRICES]
+    conversations = conversations_of(scenario, seed)
     tried: list[Results] = []
     for name, price in queries:
-        tried.append(simulate(_with(scenario, name, price), seed=seed, decisions=price == gamma))
+        variant = _with(scenario, name, price)
+        tried.append(simulate(variant, seed=seed, decisions=price == gamma, conversations=conversations))
         if progress is not None:
             progress(len(tried), len(queries))
     ended = np.logical_and.reduce([run.turns["status"] == "ok" for run in tried])
-    costs = [_mean_j_s(run.turns, ended, gamma) for run in tried]
+    costs = [mean_j_s(run.turns, ended, gamma) for run in tried]
     best = int(np.argmin(costs))
     runs = dict(zip(names, tried, strict=False))
     if ORACLE in asked:
         plan = _plan(tried[best].turns)
-        runs[ORACLE] = simulate(_with(scenario, ORACLE, gamma), seed=seed, decisions=True, plan=plan)
+        variant = _with(scenario, ORACLE, gamma)
+        runs[ORACLE] = simulate(variant, seed=seed, decisions=True, plan=plan, conversations=conversations)
     rows = [
         Compared(policy=name, results=run, j_s=cost, regret_s=cost - costs[best])
         for name, run in runs.items()
-        for cost in (_mean_j_s(run.turns, ended, gamma),)
+        for cost in (mean_j_s(run.turns, ended, gamma),)
     ]
     return tuple(sorted(rows, key=lambda row: (row.j_s, row.policy != ORACLE)))
 
@@ -134,7 +137,7 @@ def _with(scenario: Scenario, policy: str, gamma: float) -> Scenario:
     return scenario.model_copy(update={"routing": routing})
 
 
-def _mean_j_s(turns: Mapping[str, NDArray[Any]], ended: NDArray[np.bool_], gamma: float) -> float:
+def mean_j_s(turns: Mapping[str, NDArray[Any]], ended: NDArray[np.bool_], gamma: float) -> float:
     """Return J a turn over the turns that ended in every run [s]."""
     cost = turns["ttft_s"] + gamma * turns["resident_stall_s"]
     return float(np.mean(cost[ended])) if ended.any() else 0.0

@@ -16,9 +16,10 @@ from ppdsim.des.spec import DECODE_ROLES, ClusterSpec, NodeSpec
 from ppdsim.errors import WorkloadError
 from ppdsim.metrics import SloLimits
 from ppdsim.results import Results
-from ppdsim.routing import DecisionLog, PolicyContext, build_policy
+from ppdsim.routing import AbstractPolicy, DecisionLog, PolicyContext, build_policy
 from ppdsim.scenario import Scenario
 from ppdsim.types import Arm, Transport
+from ppdsim.units import BYTES_PER_GB
 from ppdsim.workload import Conversation
 
 KNOBS = (
@@ -50,6 +51,8 @@ def resolve(scenario: Scenario, *, seed: int = 0) -> tuple[ClusterSpec, tuple[pr
             loaded[name] = profile.load(library.find("profile", name))
         found = loaded[name]
         model = compose.central(found)
+        if scenario.link_bytes_per_s is not None:
+            model = model.with_link(scenario.link_bytes_per_s)
         node = NodeSpec(
             role=group.role,
             model=model if scenario.sends_prefix_early else model.without_early_send(),
@@ -81,11 +84,14 @@ def simulate(
     seed: int,
     decisions: bool = False,
     plan: frozenset[tuple[str, int]] | None = None,
+    conversations: Sequence[Conversation] | None = None,
 ) -> Results:
     """Run a scenario's workload through its fleet.
 
     Parameters
     ----------
+    conversations : sequence or None
+        What `conversations_of` returned for this seed, if the caller has it.
     decisions : bool
         Log each decision with what the other arm would have cost.
     plan : frozenset or None
@@ -98,28 +104,19 @@ def simulate(
     """
     spec, profiles = resolve(scenario, seed=seed)
     routing = scenario.routing
-    context = PolicyContext(
-        model=spec.nodes[0].model,
-        transport=spec.transport,
-        gamma=routing.gamma,
-        itl_budget_s=scenario.slo.itl_max_s,
-        plan=plan,
-    )
-    policy = build_policy(routing.policy, routing.parameters, context)
-    rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
-    conversations = list(scenario.build_workload().conversations(rng))
-    if not conversations:
-        raise WorkloadError(f"scenario '{scenario.name}': the workload has no conversation")
-    _check_pools(spec, conversations)
+    policy = policy_of(scenario, spec, plan)
+    if conversations is None:
+        conversations = conversations_of(scenario, seed)
+    check_pools(spec, conversations)
     log = DecisionLog([node.model for node in spec.nodes], spec.transport, routing.gamma) if decisions else None
     roles = Counter(node.role.value for node in spec.nodes)
     labels = Labels(
         run_id=f"{scenario.name}-{seed}",
         seed=seed,
         limits=SloLimits(ttft_s=scenario.slo.ttft_s, tpot_s=scenario.slo.tpot_s, itl_max_s=scenario.slo.itl_max_s),
-        outside=lambda turns: outside_domain(turns, profiles),
+        outside=lambda turns: outside_domain(turns, profiles, assumed_link=scenario.link_bytes_per_s is not None),
+        notes=_notes(scenario, profiles, conversations),
         decisions=None if log is None else log.columns,
-        notes=tuple(sorted({f"profile {p.id} is {p.derivation}" for p in profiles if p.derivation is not None})),
         provenance={
             "ppdsim": __version__,
             "scenario": scenario.name,
@@ -127,6 +124,7 @@ def simulate(
             "profiles": sorted({found.id for found in profiles}),
             "fleet": "_".join(f"{count}{role}" for role, count in roles.items()),
             "transport": spec.transport.value,
+            "link_bytes_per_s": scenario.link_bytes_per_s,
             "decode_radix": spec.decode_radix,
             "engine": scenario.engine,
             "early_send_cached_prefix": scenario.sends_prefix_early,
@@ -140,8 +138,48 @@ def simulate(
     return run_cluster(spec, conversations, policy, labels=labels, log=log)
 
 
-def _check_pools(spec: ClusterSpec, conversations: Sequence[Conversation]) -> None:
-    """Refuse a workload with a turn that no node can ever hold, before anything runs."""
+def policy_of(scenario: Scenario, spec: ClusterSpec, plan: frozenset[tuple[str, int]] | None = None) -> AbstractPolicy:
+    """Return the routing policy of a scenario.
+
+    Raises
+    ------
+    InputError
+        If the policy or one of its parameters cannot be used.
+    """
+    routing = scenario.routing
+    context = PolicyContext(
+        model=spec.nodes[0].model,
+        transport=spec.transport,
+        gamma=routing.gamma,
+        itl_budget_s=scenario.slo.itl_max_s,
+        plan=plan,
+    )
+    return build_policy(routing.policy, routing.parameters, context)
+
+
+def conversations_of(scenario: Scenario, seed: int) -> list[Conversation]:
+    """Return the conversations of a scenario's workload, which the seed alone decides.
+
+    Raises
+    ------
+    InputError
+        If the workload is missing, malformed or empty.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
+    conversations = list(scenario.build_workload().conversations(rng))
+    if not conversations:
+        raise WorkloadError(f"scenario '{scenario.name}': the workload has no conversation")
+    return conversations
+
+
+def check_pools(spec: ClusterSpec, conversations: Sequence[Conversation]) -> None:
+    """Refuse a workload with a turn that no node can ever hold, before anything runs.
+
+    Raises
+    ------
+    WorkloadError
+        With the conversation, the turn, what it needs and what the fleet holds.
+    """
     largest = max(node.kv_pool_tokens for node in spec.nodes if node.role in DECODE_ROLES)
     for conversation in conversations:
         context = 0
@@ -155,11 +193,30 @@ def _check_pools(spec: ClusterSpec, conversations: Sequence[Conversation]) -> No
                 )
 
 
-def outside_domain(turns: Mapping[str, NDArray[Any]], profiles: tuple[profile.Profile, ...]) -> NDArray[np.bool_]:
+def _notes(
+    scenario: Scenario, profiles: Sequence[profile.Profile], conversations: Sequence[Conversation]
+) -> tuple[str, ...]:
+    """Return what a reader must know of what the run rests on."""
+    notes = sorted({f"profile {p.id} is {p.derivation}" for p in profiles if p.derivation is not None})
+    if scenario.link_bytes_per_s is not None:
+        speed = f"{scenario.link_bytes_per_s / BYTES_PER_GB:g} GB/s"
+        notes.append(f"assumed: KV moves at {speed}; the rest of a hand-off is that over {scenario.transport.value}")
+    clipped = [turn.clipped_tokens for each in conversations for turn in each.turns if turn.clipped_tokens]
+    if clipped:
+        turns = sum(len(each.turns) for each in conversations)
+        notes.append(
+            f"{len(clipped):,} of {turns:,} prompts clipped to the context length: {sum(clipped):,} tokens left out"
+        )
+    return tuple(notes)
+
+
+def outside_domain(
+    turns: Mapping[str, NDArray[Any]], profiles: tuple[profile.Profile, ...], *, assumed_link: bool = False
+) -> NDArray[np.bool_]:
     """Return which turns lie outside what the profile of the node that prefills was measured on.
 
     The prefill curve is asked about what its node has cached and computes, a hand-off about what the decode machine
-    keeps and lacks; a curve that nobody measured is outside throughout.
+    keeps and lacks; a curve that nobody measured is outside throughout, as is a hand-off over an assumed link.
     """
     outside = np.zeros(len(turns["turn"]), dtype=np.bool_)
     on_prefill = turns["prefill_cached_tokens"]
@@ -172,7 +229,7 @@ def outside_domain(turns: Mapping[str, NDArray[Any]], profiles: tuple[profile.Pr
             if arm != Arm.APPEND_D.value:
                 asked.append((found.curve("handoff", Arm(arm), Transport(transport)), dict(turns)))
             for record, columns in asked:
-                if record.tag.unmeasured:
+                if record.tag.unmeasured or (assumed_link and record.arm is not None):
                     outside |= rows
                 for name in computed:
                     low, high = record.domain.get(name, (-np.inf, np.inf))

@@ -1,6 +1,8 @@
-"""The reports: offline HTML files that draw an answer of ``ppdsim crossover`` or a validation, and nothing else."""
+"""The reports: offline HTML files that draw a crossover, a validation, a sweep or a what-if, and nothing else."""
 
 from ppdsim.report.accuracy_page import write_accuracy_report
+from ppdsim.report.alternatives_page import write_alternatives_report
 from ppdsim.report.page import write_report
+from ppdsim.report.sweep_page import write_sweep_report
 
-__all__ = ["write_accuracy_report", "write_report"]
+__all__ = ["write_accuracy_report", "write_alternatives_report", "write_report", "write_sweep_report"]

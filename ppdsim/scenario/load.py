@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from ppdsim import library
-from ppdsim.errors import ScenarioError, nearest
-from ppdsim.scenario.problems import key_path_text, scenario_error, schema_of
+from ppdsim.errors import ScenarioError
+from ppdsim.scenario import alternatives
+from ppdsim.scenario.overrides import key_path, put
+from ppdsim.scenario.problems import scenario_error, schema_of
 from ppdsim.scenario.schema import Scenario
-from ppdsim.scenario.workloads import TraceSpec
+from ppdsim.scenario.workloads import WorkloadSpec
 from ppdsim.scenario.yaml_file import KeyPath, read, scalar
 from ppdsim.workload import recognise
 
@@ -56,12 +58,17 @@ def load(name: str | Path, overrides: Iterable[str] = ()) -> Scenario:
         line = next((lines[key[:length]] for length in range(len(key), 0, -1) if key[:length] in lines), None)
         return f"{path}{note}" if line is None else f"{path}:{line}{note}"
 
+    scenario = _validated(data, root, where).located(path)
+    variants = alternatives.variants(data, [(a.name, a.set) for a in scenario.alternatives], where)
+    return scenario.compared(tuple(_validated(v.data, root, v.where).located(path) for v in variants))
+
+
+def _validated(data: dict[str, Any], root: dict[str, Any], where: Callable[[KeyPath], str]) -> Scenario:
     try:
         # Through JSON, strict means what one expects: a list becomes a tuple, "tcp" a Transport, but "4" is no number.
-        scenario = Scenario.model_validate_json(json.dumps(data), strict=True)
+        return Scenario.model_validate_json(json.dumps(data), strict=True)
     except ValidationError as problem:
         raise scenario_error(problem, root, data, where) from None
-    return scenario.located(path)
 
 
 def with_trace(scenario: Scenario, path: Path) -> Scenario:
@@ -72,8 +79,9 @@ def with_trace(scenario: Scenario, path: Path) -> Scenario:
     WorkloadError
         If the file cannot be read or looks like none of the formats.
     """
-    spec = TraceSpec.model_validate({"kind": recognise(path), "file": str(path.absolute())})
-    return scenario.model_copy(update={"workload": spec})
+    block = {"kind": recognise(path), "file": str(path.absolute())}
+    update = {"workload": TypeAdapter(WorkloadSpec).validate_python(block)}
+    return scenario.model_copy(update=update).compared(tuple(v.model_copy(update=update) for v in scenario.variants))
 
 
 def _override(data: dict[str, Any], text: str, root: dict[str, Any]) -> KeyPath:
@@ -81,26 +89,8 @@ def _override(data: dict[str, Any], text: str, root: dict[str, Any]) -> KeyPath:
     dotted, equals, value = text.partition("=")
     if not equals or not dotted:
         raise ScenarioError(f"--set {text}: expected key=value, such as transport=nvlink")
-    path: KeyPath = tuple(int(part) if part.isdecimal() else part for part in dotted.split("."))
-    node: Any = data
-    for depth, part in enumerate(path):
-        last = depth == len(path) - 1
-        if isinstance(node, list) and isinstance(part, int):
-            if part >= len(node):
-                raise ScenarioError(
-                    f"--set {text}: {key_path_text(path[:depth])} has {len(node)} items, counted from 0"
-                )
-        elif isinstance(node, dict) and isinstance(part, str):
-            if not last and node.get(part) is None:
-                node[part] = {}
-        else:
-            valid = sorted(node) if isinstance(node, dict) else []
-            raise ScenarioError(
-                f"--set {text}: no key '{part}' in {key_path_text(path[:depth])}{nearest(str(part), valid)}"
-            )
-        if last:
-            wants_text = schema_of(root, path).get("type") == "string"
-            node[part] = value if wants_text else scalar(value, f"--set {text}")
-        else:
-            node = node[part]
+    said = f"--set {text}"
+    path = key_path(dotted)
+    wants_text = schema_of(root, path).get("type") == "string"
+    put(data, path, value if wants_text else scalar(value, said), said)
     return path

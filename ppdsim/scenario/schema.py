@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, PrivateAttr, field_validator, model_validator
 
@@ -129,6 +129,13 @@ class CrossoverGrid(Strict):
     handoff_stall_ms: Annotated[tuple[NonNegative, ...], Field(min_length=1)] = (0.0, 2.0)
 
 
+class Alternative(Strict):
+    """One way to have it: what differs from the scenario, by the same dotted keys as ``--set``."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ +-]*$", max_length=40)]
+    set: dict[str, Any] = Field(default_factory=dict)
+
+
 class Scenario(Strict):
     """One complete, runnable description. Load it with :func:`ppdsim.scenario.load`."""
 
@@ -139,6 +146,7 @@ class Scenario(Strict):
     engine: str | None = None
     fleet: Annotated[tuple[NodeGroup, ...], Field(min_length=1)]
     transport: Transport = Transport.NONE
+    link_bytes_per_s: Positive | None = None
     decode_radix: bool = False
     early_send_cached_prefix: bool | None = None
     page_size_tokens: PositiveInt | None = None
@@ -154,14 +162,33 @@ class Scenario(Strict):
     per_step: bool = False
     seed: NonNegativeInt = 0
     crossover: CrossoverGrid | None = None
+    seeds: Annotated[int, Field(ge=2)] = 8
+    alternatives: tuple[Alternative, ...] = ()
 
     _directory: Path = PrivateAttr(default_factory=Path)
     _name: str = PrivateAttr(default="")
+    _variants: tuple[Scenario, ...] = PrivateAttr(default=())
 
     @property
     def name(self) -> str:
         """Name of the file without its ending."""
         return self._name
+
+    @property
+    def variants(self) -> tuple[Scenario, ...]:
+        """The scenario of each of `alternatives`, in their order."""
+        return self._variants
+
+    @field_validator("alternatives")
+    @classmethod
+    def _differ(cls, alternatives: tuple[Alternative, ...]) -> tuple[Alternative, ...]:
+        names = [alternative.name for alternative in alternatives]
+        if len(names) == 1:
+            raise ValueError("given 1 alternative, expected at least 2, because they are compared with each other")
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"name '{twice}' is given twice, expected a name of its own for each")
+        return alternatives
 
     @field_validator("engine")
     @classmethod
@@ -184,6 +211,8 @@ class Scenario(Strict):
     def _handoffs_have_a_link(self) -> Scenario:
         if self.transport is Transport.NONE and any(group.role is NodeRole.P for group in self.fleet):
             raise ValueError("transport: given none, expected nvlink, tcp or rdma, because P nodes hand over their KV")
+        if self.transport is Transport.NONE and self.link_bytes_per_s is not None:
+            raise ValueError("link_bytes_per_s: transport is none, expected nvlink, tcp or rdma with it")
         return self
 
     @model_validator(mode="after")
@@ -206,6 +235,12 @@ class Scenario(Strict):
         """Return a copy that knows the file it came from, so that relative trace files are found."""
         copy = self.model_copy()
         copy._directory, copy._name = path.parent, path.stem
+        return copy
+
+    def compared(self, variants: tuple[Scenario, ...]) -> Scenario:
+        """Return a copy that knows the scenarios of its alternatives."""
+        copy = self.model_copy()
+        copy._variants = variants
         return copy
 
     def build_workload(self) -> AbstractWorkload:

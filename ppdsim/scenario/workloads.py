@@ -10,6 +10,7 @@ from pydantic import Field, PositiveInt
 from ppdsim.scenario.lengths import Positive, Seconds, Tokens
 from ppdsim.scenario.strict import Strict
 from ppdsim.workload import TRACES, AbstractWorkload, arrivals
+from ppdsim.workload.agent_sessions import AgentSessions
 from ppdsim.workload.conversations import GeneratedWorkload
 
 
@@ -85,4 +86,23 @@ class TraceSpec(Strict):
         return TRACES[self.kind](path=directory / self.file, rate_scale=self.rate_scale, limit=self.limit)
 
 
-WorkloadSpec = Annotated[GeneratedSpec | TraceSpec, Field(discriminator="kind")]
+class AgentSessionsSpec(Strict):
+    """Coding-agent sessions from a file (:mod:`ppdsim.workload.agent_sessions`), clipped to the model's context."""
+
+    kind: Literal["agent-sessions"]
+    file: str
+    rate_scale: Positive = 1.0
+    limit: PositiveInt | None = None
+    context_length: PositiveInt | None = None
+
+    def build(self, directory: Path) -> AbstractWorkload:
+        """Return the workload; the file is read when its conversations are asked for."""
+        return AgentSessions(
+            path=directory / self.file,
+            rate_scale=self.rate_scale,
+            limit=self.limit,
+            context_length=self.context_length,
+        )
+
+
+WorkloadSpec = Annotated[GeneratedSpec | TraceSpec | AgentSessionsSpec, Field(discriminator="kind")]

@@ -37,12 +37,15 @@ class TurnSpec:
         Time from the previous answer's last token to this turn; 0 on the first turn [s].
     block_ids : tuple of int or None
         Hashes of the prompt's blocks, where the trace has them.
+    clipped_tokens : int
+        Tokens that the trace's prompt had beyond the model's context length [tokens].
     """
 
     new_tokens: int
     output_tokens: int
     think_s: float = 0.0
     block_ids: tuple[int, ...] | None = None
+    clipped_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ppdsim.errors import WorkloadError
 from ppdsim.registry import Registry
+from ppdsim.workload.agent_sessions import AgentSessions
 from ppdsim.workload.azure import AzureTrace
 from ppdsim.workload.base import AbstractWorkload
 from ppdsim.workload.conversation_file import ConversationFile
@@ -20,6 +21,7 @@ WORKLOADS: Registry[type[AbstractWorkload]] = Registry(
         "mooncake": MooncakeTrace,
         "azure": AzureTrace,
         "conversations": ConversationFile,
+        "agent-sessions": AgentSessions,
     },
 )
 """Every workload, under the name that a scenario's ``workload.kind`` uses."""

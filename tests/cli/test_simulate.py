@@ -90,7 +90,7 @@ def test_what_cannot_be_used_leaves_nothing(extra, message, tmp_path: Path, caps
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", ["one-pair", "one-unified", "mooncake-conversation"])
+@pytest.mark.parametrize("name", ["one-pair", "one-unified"])
 def test_the_shipped_scenarios_are_stable(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["simulate", name, "-o", str(tmp_path / "out"), "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)

@@ -111,3 +111,14 @@ def test_every_turn_of_a_derived_profile_is_marked():
     found = simulate(load("one-pair", [*FEW, derived]), seed=0)
     assert found.turns["extrapolated"].all()
     assert any("nobody measured this machine" in note for note in found.notes)
+
+
+def test_kv_over_an_assumed_link_takes_its_bytes_over_the_rate_and_is_marked():
+    found = simulate(load("one-pair", [*FEW, "link_bytes_per_s=10e9", "workload.arrivals.rate_per_s=0.01"]), seed=0)
+    moved = found.turns["input_tokens"] * 131_072 / 10e9
+    np.testing.assert_allclose(found.turns["kv_transfer_s"], moved, rtol=1e-9)
+    assert found.turns["extrapolated"].all()
+    assert "assumed: KV moves at 10 GB/s; the rest of a hand-off is that over nvlink" in found.notes
+    appended = simulate(load("one-pair", [*FEW, "link_bytes_per_s=10e9", "routing.policy=always-d"]), seed=0)
+    later = appended.turns["turn"] > 0
+    assert appended.turns["extrapolated"][later].mean() < 0.5

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 import pytest
 from crossover_cases import small_answer
 from report.built import GAMMAS, RESIDENTS, built_answer
+from report.test_sweep_page import GRIDS, answer_of
 
-from ppdsim import compose, library, profile
+from ppdsim import compose, library, profile, scenario, whatif
 from ppdsim.analytical.crossing import cache_rate_crossing
 from ppdsim.analytical.question import Question
-from ppdsim.report import write_report
-from ppdsim.report.figures import FIGURES
+from ppdsim.report import write_alternatives_report, write_report, write_sweep_report
+from ppdsim.report.figures import ALTERNATIVE_FIGURES, FIGURES, SWEEP_FIGURES
 from ppdsim.report.figures.plot_costs import plot_costs
+from ppdsim.report.figures.plot_sweep_lines import plot_sweep_lines
 from ppdsim.types import Arm, Transport
 
 PLOT = "document.querySelector('#costs .plot')"
@@ -65,8 +67,8 @@ def opened(browser, tmp_path):
     """Return a function that opens an answer's report; at the end of the test nothing may have gone wrong."""
     reports = []
 
-    def open_report(answer, width=1280):
-        path = write_report(answer, tmp_path / "report.html")
+    def open_report(answer, width=1280, write=write_report):
+        path = write(answer, tmp_path / "report.html")
         context = browser.new_context(offline=True, viewport={"width": width, "height": 900})
         page = context.new_page()
         report = Report(page, [])
@@ -211,3 +213,30 @@ def test_an_answer_of_nothing_opens_too(opened):
     report.move("gamma", 0)
     assert report.readings() == []
     assert report.page.locator("#profile-quality svg.main-svg").count() > 0
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_a_what_if_draws_its_bars_and_curves(opened, width):
+    small = scenario.load("pd-ratio", ["workload.conversations=20"])
+    found = whatif.run(small, seed=0, seeds=2).comparison
+    page = opened(found, width, write_alternatives_report).page
+    assert page.locator("#headline").inner_text() == found.answer[0]
+    for name in ALTERNATIVE_FIGURES:
+        assert page.locator(f"#{name} svg.main-svg").count() > 0
+    keys = page.locator("#alternative-cdfs .legend > span").all_inner_texts()
+    assert keys == [each.name for each in found.alternatives]
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_a_sweep_is_drawn_for_the_chosen_measure(opened, width):
+    answer = answer_of(*GRIDS["policy and rate"])
+    report = opened(answer, width, write_sweep_report)
+    for name in SWEEP_FIGURES:
+        assert report.page.locator(f"#{name} svg.main-svg").count() > 0
+    drawn = "document.querySelector('#sweep-lines .plot').data.map(trace => trace.y)"
+    for measure in ("ttft_mean_s", "j_s"):
+        report.choose("sweep-map", "sweep_measure", measure)
+        expected = [list(trace.y) for trace in plot_sweep_lines(answer, sweep_measure=measure).data]
+        assert report.page.evaluate(drawn) == expected
+    assert report.page.evaluate("document.documentElement.scrollWidth") <= width

@@ -11,7 +11,18 @@ import pytest
 from ppdsim import library, scenario
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-NAMES = ["cache-rate", "mooncake-conversation", "one-pair", "one-unified"]
+NAMES = [
+    "cache-rate",
+    "claude-code",
+    "do-not-disaggregate",
+    "link-speed",
+    "mooncake-conversation",
+    "mooncake-synthetic",
+    "one-pair",
+    "one-unified",
+    "pd-ratio",
+    "slow-and-fast",
+]
 
 
 def test_the_list_is_complete() -> None:
@@ -32,7 +43,7 @@ def test_it_loads_and_has_a_header(name: str) -> None:
 def test_its_workload_gives_conversations(name: str) -> None:
     loaded = scenario.load(name)
     found = list(loaded.build_workload().conversations(np.random.default_rng(loaded.seed)))
-    assert len(found) >= 200
+    assert sum(len(conversation.turns) for conversation in found) >= 700
 
 
 def test_the_crossover_grid_is_the_one_of_the_question() -> None:
@@ -55,3 +66,29 @@ def test_the_shipped_slice_has_shared_prefixes_by_block() -> None:
     assert all(ids is not None for ids in blocks)
     assert len({ids[0] for ids in blocks if ids}) == 1  # one system prompt for all
     assert 330.0 < found[-1].arrival_s < 333.0
+
+
+def test_every_shipped_slice_says_where_it_is_from() -> None:
+    folder = REPOSITORY / "scenarios/data"
+    told = (folder / "README.md").read_text()
+    for path in folder.glob("*.gz"):
+        row = next(line for line in told.splitlines() if line.startswith(f"| {path.name} |"))
+        assert "Apache-2.0" in row
+        assert path.stat().st_size < 100_000
+
+
+def test_the_claude_code_slice_has_long_prompts_most_of_them_known() -> None:
+    workload = scenario.load("claude-code").build_workload()
+    found = list(workload.conversations(np.random.default_rng(0)))
+    turns = [turn for conversation in found for turn in conversation.turns]
+    assert len({str(conversation.conversation_id).partition("/")[0] for conversation in found}) == 60
+    assert len(turns) == 1_351
+    assert max(turn.new_tokens + turn.output_tokens for turn in turns) <= 131_072
+    assert np.median([turn.new_tokens for turn in turns]) > 50_000
+    seen: set[int] = set()
+    known = 0
+    for turn in turns:
+        assert turn.block_ids is not None
+        known += sum(block in seen for block in turn.block_ids)
+        seen.update(turn.block_ids)
+    assert known / sum(len(turn.block_ids or ()) for turn in turns) > 0.85

@@ -49,6 +49,21 @@ def conversations(folder: Path) -> AbstractWorkload:
     return from_text("conversations", folder, "".join(f"{json.dumps(row)}\n" for row in rows))
 
 
+def agent_sessions(folder: Path) -> AbstractWorkload:
+    rows = [
+        {
+            "id": f"s{i}",
+            "block_size": 64,
+            "requests": [
+                {"t": 0.0, "in": 700 * turn + i, "out": 9, "think_time": 2.0, "hash_rle": [0, (700 * turn + i) // 64]}
+                for turn in (1, 2, 3)
+            ],
+        }
+        for i in range(9)
+    ]
+    return from_text("agent-sessions", folder, "".join(f"{json.dumps(row)}\n" for row in rows))
+
+
 def from_text(kind: str, folder: Path, text: str) -> AbstractWorkload:
     path = folder / "trace"
     path.write_text(text)
@@ -60,6 +75,7 @@ EXAMPLES: dict[str, Callable[[Path], AbstractWorkload]] = {
     "mooncake": mooncake,
     "azure": azure,
     "conversations": conversations,
+    "agent-sessions": agent_sessions,
 }
 
 

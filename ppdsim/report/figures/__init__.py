@@ -14,15 +14,19 @@ from collections.abc import Callable
 import plotly.graph_objects as go
 
 from ppdsim.registry import Registry
+from ppdsim.report.figures.plot_alternative_cdfs import plot_alternative_cdfs
 from ppdsim.report.figures.plot_breakeven_lines import plot_breakeven_lines
 from ppdsim.report.figures.plot_breakeven_map import plot_breakeven_map
 from ppdsim.report.figures.plot_costs import plot_costs
+from ppdsim.report.figures.plot_goodput import plot_goodput
 from ppdsim.report.figures.plot_latencies import plot_latencies
 from ppdsim.report.figures.plot_load_cdfs import plot_load_cdfs
 from ppdsim.report.figures.plot_load_quantiles import plot_load_quantiles
 from ppdsim.report.figures.plot_parity import plot_parity
 from ppdsim.report.figures.plot_profile_quality import plot_profile_quality
 from ppdsim.report.figures.plot_residuals import plot_residuals
+from ppdsim.report.figures.plot_sweep_lines import plot_sweep_lines
+from ppdsim.report.figures.plot_sweep_map import plot_sweep_map
 
 FIGURES: Registry[Callable[..., go.Figure]] = Registry(
     "figure",
@@ -45,3 +49,13 @@ ACCURACY_FIGURES: Registry[Callable[..., go.Figure]] = Registry(
     },
 )
 """The same of the accuracy report: functions of a `Validation`."""
+
+ALTERNATIVE_FIGURES: Registry[Callable[..., go.Figure]] = Registry(
+    "figure", {"goodput": plot_goodput, "alternative-cdfs": plot_alternative_cdfs}
+)
+"""The same of a what-if's report: functions of a `Comparison`."""
+
+SWEEP_FIGURES: Registry[Callable[..., go.Figure]] = Registry(
+    "figure", {"sweep-lines": plot_sweep_lines, "sweep-map": plot_sweep_map}
+)
+"""The same of a sweep's report: functions of a `SweepAnswer`."""

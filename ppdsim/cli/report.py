@@ -1,0 +1,38 @@
+"""``ppdsim report``: draw what a folder of results holds, without running anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ppdsim.cli.common import QuietOption, check_target, wrote
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="Folder that 'ppdsim sweep' or a what-if of 'ppdsim simulate' wrote.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="HTML file to write; report.html in the folder by default.", show_default=False
+        ),
+    ] = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Draw a sweep (lines with intervals, maps) or a what-if (alternatives side by side) as one offline HTML file.
+
+    Example: ppdsim report out
+    """
+    from ppdsim import whatif
+    from ppdsim.report import write_alternatives_report, write_sweep_report
+    from ppdsim.sweep.save import read
+
+    target = folder / "report.html" if out is None else out
+    check_target(target, "-o")
+    what_if = folder / whatif.RESULT_FILE
+    if what_if.exists():
+        path = write_alternatives_report(whatif.read(what_if), target)
+    else:
+        path = write_sweep_report(read(folder), target)
+    wrote([path], quiet=quiet)

@@ -1,0 +1,99 @@
+"""``ppdsim sweep``: every point of a grid over a scenario's keys, each with the same seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ppdsim.cli.common import (
+    JsonOption,
+    OutOption,
+    PolicyOption,
+    ProfileOption,
+    QuietOption,
+    ScenarioArgument,
+    SeedOption,
+    SetOption,
+    TraceOption,
+    check_folder,
+    overrides,
+    progress,
+    say,
+    wrote,
+)
+from ppdsim.errors import InputError
+
+
+def sweep(
+    scenario: ScenarioArgument,
+    grid: Annotated[
+        list[str],
+        typer.Option(
+            "--grid", metavar="KEY=A,B,C", help="A key of the scenario, as --set takes it, and its values. Repeatable."
+        ),
+    ],
+    seeds: Annotated[int, typer.Option(help="Seeds of every point; all points have the same ones.", min=1)] = 5,
+    out: OutOption = Path("out"),
+    jobs: Annotated[
+        int | None, typer.Option(help="Processes on this machine; by default one a core.", min=1, show_default=False)
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Run on the workers of this dask scheduler, such as tcp://host:8786."),
+    ] = None,
+    by: Annotated[str, typer.Option(help="Column of the table to judge by, such as ttft_p99_s.")] = "j_s",
+    profile: ProfileOption = None,
+    policy: PolicyOption = None,
+    seed: SeedOption = None,
+    trace: TraceOption = None,
+    settings: SetOption = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Run a scenario at every point of a grid: one row a point and seed in sweep.csv, the answer in sweep.json.
+
+    Rows that the folder already holds are not run again. Ctrl-C keeps what has ended; the same command goes on.
+    'ppdsim report DIR' draws it.
+
+    Example: ppdsim sweep one-pair --grid routing.policy=always-p,cost-aware --grid workload.arrivals.rate_per_s=1,2,3
+    """
+    from ppdsim.sweep import executors, save, words
+    from ppdsim.sweep.axes import parse_axes
+    from ppdsim.sweep.measures import MEASURES
+    from ppdsim.sweep.plan import make_plan
+    from ppdsim.sweep.run import Interrupted, run_rows
+    from ppdsim.sweep.summary import summarise
+
+    check_folder(out)
+    judged = MEASURES[by].column
+    if jobs is not None and cluster is not None:
+        raise InputError(
+            f"--jobs {jobs} with --cluster {cluster}: expected one of them; the cluster has its own workers"
+        )
+    start = executors.local(jobs) if cluster is None else executors.cluster(cluster)
+    plan = make_plan(
+        scenario,
+        parse_axes(grid),
+        seeds=seeds,
+        settings=overrides(settings, profile=profile, policy=policy),
+        first_seed=seed,
+        trace=trace,
+    )
+    try:
+        with progress("sweep", quiet=quiet) as advance:
+            found = run_rows(plan, out, start, advance)
+    except Interrupted as stop:
+        if stop.rows:
+            answer = summarise(plan, stop.rows, judged)
+            wrote(save.save(plan, stop.rows, answer, out), quiet=quiet)
+            say(f"{answer.missing} rows are left; the same command goes on with them", quiet=quiet)
+        raise
+    answer = summarise(plan, found, judged)
+    paths = save.save(plan, found, answer, out)
+    if json:
+        typer.echo(save.to_json(answer), nl=False)
+    elif not quiet:
+        typer.echo("\n".join([words.table(answer), *words.crossings(answer)]))
+    wrote(paths, quiet=quiet)

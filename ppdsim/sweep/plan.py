@@ -1,0 +1,139 @@
+"""A sweep before it runs: every point of the grid as a checked scenario, and the seeds that all of them share.
+
+The same seeds at every point make differences between points paired: arrivals, lengths and think times come from the
+seed alone wherever the grid does not change the workload, so what differs is what the keys did.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ppdsim import library
+from ppdsim.des.run import check_pools, conversations_of, policy_of, resolve
+from ppdsim.errors import InputError, PpdsimError
+from ppdsim.scenario import Scenario, load, with_trace
+from ppdsim.sweep.axes import Axis
+from ppdsim.sweep.identity import UNREAD
+from ppdsim.workload import Conversation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GridPoint:
+    """One point: a text for each axis, and the scenario with these in place."""
+
+    values: tuple[str, ...]
+    scenario: Scenario
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepPlan:
+    """All points of a grid, the last axis moving fastest, the seeds of each, and what to beware of."""
+
+    scenario: str
+    question: str
+    axes: tuple[Axis, ...]
+    points: tuple[GridPoint, ...]
+    seeds: tuple[int, ...]
+    notes: tuple[str, ...] = ()
+
+    def name_of(self, point: GridPoint) -> str:
+        """Return a point in words."""
+        return ", ".join(f"{axis.key}={value}" for axis, value in zip(self.axes, point.values, strict=True))
+
+
+def make_plan(
+    scenario: str | Path,
+    axes: Sequence[Axis],
+    *,
+    seeds: int,
+    settings: Sequence[str] = (),
+    first_seed: int | None = None,
+    trace: Path | None = None,
+) -> SweepPlan:
+    """Return the plan of a sweep, every point of it checked as far as it can be without running it.
+
+    Parameters
+    ----------
+    scenario
+        Name of an installed scenario, or the path of a file.
+    seeds
+        How many seeds each point has; they count from `first_seed`, by default the scenario's.
+    settings
+        ``key=value`` texts that hold at every point.
+    trace
+        A workload in place of the scenario's.
+
+    Raises
+    ------
+    InputError
+        If a key or a value is wrong, a profile is missing, or the first seed's workload cannot be used at a point.
+    """
+    if seeds < 1:
+        raise InputError(f"--seeds {seeds}: expected at least 1")
+    for axis in axes:
+        if axis.key.split(".")[0] in UNREAD:
+            raise InputError(
+                f"--grid {axis.key}=...: a run does not read it"
+                + ("; say how many seeds with --seeds, and the first with --seed" if axis.key == "seed" else "")
+            )
+    # A worker may run in another folder, from where a relative trace would not be found.
+    file = library.find("scenario", str(scenario)).absolute()
+    load(file, settings)
+    points: list[GridPoint] = []
+    for values in itertools.product(*(axis.values for axis in axes)):
+        texts = [f"{axis.key}={value}" for axis, value in zip(axes, values, strict=True)]
+        try:
+            found = load(file, [*settings, *texts])
+        except PpdsimError as problem:
+            raise type(problem)(_as_grid(str(problem), texts)) from None
+        points.append(GridPoint(values=values, scenario=found if trace is None else with_trace(found, trace)))
+    first = points[0].scenario
+    start = first.seed if first_seed is None else first_seed
+    plan = SweepPlan(
+        scenario=first.name,
+        question=first.question,
+        axes=tuple(axes),
+        points=tuple(points),
+        seeds=tuple(range(start, start + seeds)),
+    )
+    return replace(plan, notes=_check(plan))
+
+
+def _as_grid(text: str, grid: Sequence[str]) -> str:
+    """Return an error of an override under the name of the option that it came by."""
+    for each in grid:
+        text = text.replace(f"--set {each}", f"--grid {each}")
+    return text
+
+
+def _check(plan: SweepPlan) -> tuple[str, ...]:
+    """Build the fleet and the policy of every point, see that each conversation fits, and return the notes.
+
+    A workload that several points have is drawn once.
+    """
+    notes: set[str] = set()
+    drawn: dict[str, list[Conversation]] = {}
+    for point in plan.points:
+        block = point.scenario.workload
+        workload = "" if block is None else block.model_dump_json()
+        with _naming(plan, point):
+            spec, profiles = resolve(point.scenario, seed=plan.seeds[0])
+            notes.update(f"profile {p.id} is {p.derivation}" for p in profiles if p.derivation is not None)
+            policy_of(point.scenario, spec)
+            if workload not in drawn:
+                drawn[workload] = conversations_of(point.scenario, plan.seeds[0])
+            check_pools(spec, drawn[workload])
+    return tuple(sorted(notes))
+
+
+@contextmanager
+def _naming(plan: SweepPlan, point: GridPoint) -> Iterator[None]:
+    """Say at which point a scenario cannot run."""
+    try:
+        yield
+    except PpdsimError as problem:
+        raise type(problem)(f"at {plan.name_of(point)}: {problem}") from None

@@ -1,0 +1,66 @@
+"""The rows of a sweep on disk: one small JSON file a row, named by its content hash, that appears whole or not at all.
+
+So a sweep that is cut off at any moment keeps every row that had ended, two sweeps may write to one folder, and rows of
+another grid in the same folder are found again when that grid is asked for again.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ppdsim.sweep.measures import COLUMNS
+
+FOLDER = "rows"
+
+
+class RowStore:
+    """The finished rows below a folder."""
+
+    __slots__ = ("_folder",)
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / FOLDER
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """Return the row of a content hash, or None if it is not there or is no row (then it is run again)."""
+        try:
+            row = json.loads((self._folder / f"{key}.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return row if isinstance(row, dict) and tuple(row) == COLUMNS else None
+
+    def put(self, key: str, row: Mapping[str, Any]) -> None:
+        """Keep a row."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        write_whole(self._folder / f"{key}.json", json.dumps(row, allow_nan=False))
+
+
+def write_whole(path: Path, text: str) -> Path:
+    """Write a file that appears whole or not at all, and return its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch.write_text(text, encoding="utf-8")
+    os.replace(scratch, path)
+    return path
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
+    """Write rows as CSV, undefined values as empty cells; the file appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    with scratch.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows([_cell(value) for value in row] for row in rows)
+    os.replace(scratch, path)
+    return path
+
+
+def _cell(value: Any) -> Any:
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value

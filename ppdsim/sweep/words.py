@@ -1,0 +1,153 @@
+"""A sweep in words: the table of its points, and a sentence for each crossing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ppdsim.answers import Interval
+from ppdsim.sweep.answer import Estimate, SweepAnswer, SweepCrossing, SweepPoint
+from ppdsim.sweep.measures import MEASURES, Measure
+
+SHOWN = ("ttft_p99_s", "tpot_mean_s", "itl_max_p99_s", "e2e_mean_s", "goodput_per_s", "attainment")
+"""Measures that the table lists beside the one that is judged by."""
+
+LEAST_SHARE = 0.005
+"""Share of draws below which nothing is said of them; it would print as 0 %."""
+
+
+def table(answer: SweepAnswer) -> str:
+    """Return the points as text: the judged measure with its interval, its paired difference, and other measures."""
+    by = MEASURES[answer.judged_by]
+    others = [MEASURES[name] for name in SHOWN if name != answer.judged_by]
+    names = short_names(answer)
+    heads = [
+        *names,
+        f"{by.title} [{by.unit}]",
+        "90 % interval",
+        f"beyond {names[0]}={answer.axes[0].values[0]}",
+        *(f"{each.title} [{each.unit}]" for each in others),
+        "",
+    ]
+    lines = [
+        [
+            *point.values,
+            *_judged(point.estimate(by.column), by),
+            *(number(point.estimate(each.column).value, each) for each in others),
+            state(point),
+        ]
+        for point in answer.points
+    ]
+    return "\n".join(
+        [
+            *_aligned([heads, *lines], left=len(answer.axes)),
+            f"means over {_count(len(answer.seeds), 'seed')} that all points share; intervals (90 %) are over seeds, "
+            "differences are paired",
+            *([f"{answer.missing} rows have not been run"] if answer.missing else []),
+            *(f"note: {note}" for note in answer.notes),
+        ]
+    )
+
+
+def crossings(answer: SweepAnswer) -> list[str]:
+    """Return a sentence for each crossing by the measure that is judged by, and what to beware of."""
+    found = [each for each in answer.crossings if each.measure == answer.judged_by]
+    beware = "where a run is OVERLOADED, its values depend on how long it is"
+    return [*map(sentence, found), *([beware] if any(each.overloaded for each in found) else [])]
+
+
+def sentence(found: SweepCrossing) -> str:
+    """Return a crossing in words."""
+    by = MEASURES[found.measure].title
+    fixed = "".join(f" at {key}={value}" for key, value in found.fixed)
+    asked = f"{found.between} {found.first} against {found.second} over {found.key}{fixed}, by {by}: "
+    overloaded = ", ".join(f"{place:g}" for place in found.overloaded)
+    return asked + _answer(found) + _doubt(found) + (f" (OVERLOADED at {overloaded})" if overloaded else "")
+
+
+def _answer(found: SweepCrossing) -> str:
+    """Return which of the two is better where."""
+    if not found.values:
+        return f"{found.better_below or 'no difference'} from {found.low:g} to {found.high:g}"
+    *others, last = (f"{value:.4g}" for value in found.values)
+    if found.interval is not None:
+        last += f" ({found.interval.low:.4g} to {found.interval.high:.4g})"
+    above = f"{found.better_above or 'neither'} above"
+    if others:
+        return f"changes at {', '.join(others)} and {last}; {above}"
+    return f"{found.better_below or 'neither'} below {last}, {above}"
+
+
+def _doubt(found: SweepCrossing) -> str:
+    """Return how many draws over seeds disagree about whether there is a change at all."""
+    if found.share_without is None:
+        return ""
+    against, what = (found.share_without, "no change") if found.values else (1.0 - found.share_without, "a change")
+    return f"; {against:.0%} of the draws over seeds show {what}" if against >= LEAST_SHARE else ""
+
+
+def short_names(answer: SweepAnswer) -> list[str]:
+    """Return the last parts of the grid's keys that tell them apart: ``policy`` for ``routing.policy``."""
+    keys = [axis.key.split(".") for axis in answer.axes]
+    for parts in range(1, max(map(len, keys))):
+        names = [".".join(key[-parts:]) for key in keys]
+        if len(set(names)) == len(names):
+            return names
+    return [axis.key for axis in answer.axes]
+
+
+def number(value: float | None, measure: Measure) -> str:
+    """Print a measure in its unit to three figures.
+
+    >>> number(0.01234, MEASURES["ttft_mean_s"]), number(None, MEASURES["j_s"]), number(0.9876, MEASURES["attainment"])
+    ('12.3', '-', '98.8')
+    """
+    if value is None:
+        return "-"
+    shown = value * measure.scale
+    return f"{shown:,.0f}" if abs(shown) >= 1000 else f"{shown:.3g}"
+
+
+def span(interval: Interval | None, measure: Measure, *, sign: bool = False) -> str:
+    """Print an interval's ends, or with `sign` its value and ends, as a difference."""
+    if interval is None:
+        return "-"
+    low, high = (number(end, measure) for end in (interval.low, interval.high))
+    if not sign:
+        return f"{low} to {high}"
+    return f"{'+' if interval.value > 0 else ''}{number(interval.value, measure)} ({low} to {high})"
+
+
+def state(point: SweepPoint) -> str:
+    """Return what is to be known about a point's runs, or an empty text."""
+    parts = []
+    if point.overloaded:
+        parts.append("OVERLOADED" + ("" if point.overloaded == point.runs else f" in {point.overloaded}"))
+    if point.ended < 1.0:
+        parts.append(f"{point.ended:.1%} of the turns ended")
+    if point.extrapolated:
+        parts.append(f"{point.extrapolated:.1%} extrapolated")
+    return ", ".join(parts)
+
+
+def _judged(found: Estimate, by: Measure) -> list[str]:
+    if found.value is None or found.low is None or found.high is None:
+        return [number(found.value, by), "-", "-"]
+    ends = Interval(value=found.value, low=found.low, high=found.high)
+    return [number(found.value, by), span(ends, by), span(found.difference, by, sign=True)]
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun}" + ("s" if count != 1 else "")
+
+
+def _aligned(rows: Sequence[Sequence[str]], *, left: int) -> list[str]:
+    """Return rows of cells as lines; the first `left` columns and the last start at their left end."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    last = len(widths) - 1
+    return [
+        "  ".join(
+            cell.ljust(width) if i < left or i == last else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

@@ -1,0 +1,217 @@
+"""Coding-agent sessions of kv-cache-tester: JSONL, one session a line, prefixes by block of 64 tokens.
+
+A session has ``id``, ``block_size`` 64 and ``requests``: ``in`` and ``out`` [tokens], ``think_time`` [s] from the
+answer before it, and ``hash_ids`` of the prompt's whole blocks, or the same run-length coded as ``hash_rle`` [start,
+length, start, length, ...]. A request with ``requests`` of its own is a sub-agent that starts ``t`` seconds into the
+session; it becomes a conversation of its own, whose ids are the session's.
+
+Sessions have no common clock, so their starts are drawn: Poisson, one every `MEAN_GAP_S` on average times 1/rate_scale.
+Eight blocks in a row become one block of `BLOCK_TOKENS`, named by what stands before it too. Answers are not in the
+ids, so a machine is credited with earlier prompts only: P rightly, D with too little.
+
+Where a prompt and its answer exceed `context_length`, the oldest tokens stay as far as there is room beside the new
+ones; what lies between goes, as when an agent compacts its history. ``TurnSpec.clipped_tokens`` counts what went. What
+it does not know: that a parent waits for its sub-agent; which model a request asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ppdsim.errors import WorkloadError
+from ppdsim.workload.base import BLOCK_TOKENS, Conversation, TurnSpec
+from ppdsim.workload.tracefile import (
+    MAX_TOKENS,
+    AbstractTrace,
+    json_object,
+    names_of,
+    numbered_lines,
+    required,
+    shown,
+    time_in,
+    tokens,
+)
+
+MEAN_GAP_S = 60.0
+"""Mean time between the starts of two sessions at rate_scale 1; assumed, the sessions have no common clock [s]."""
+TRACE_BLOCK_TOKENS = 64
+"""Tokens in one hashed block of these traces [tokens]."""
+MERGED = BLOCK_TOKENS // TRACE_BLOCK_TOKENS
+MAX_BLOCKS = MAX_TOKENS // TRACE_BLOCK_TOKENS
+
+Ids = list[int]
+Blocks = dict[tuple[int, ...], int]
+"""Name of each block of `BLOCK_TOKENS`, by (name of the block before it, or the session's; its ids)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Request:
+    think_s: float
+    input_tokens: int
+    output_tokens: int
+    ids: Ids
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Agent:
+    """Requests that follow each other, and when the first is sent within the session [s]."""
+
+    name: str
+    start_s: float
+    requests: tuple[_Request, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSessions(AbstractTrace):
+    """Sessions of a file; ``limit`` counts sessions.
+
+    Attributes
+    ----------
+    context_length : int or None
+        Longest prompt with its answer that the model takes; longer ones are clipped [tokens].
+    """
+
+    context_length: int | None = None
+
+    @staticmethod
+    def recognises(first_line: str) -> bool:
+        """Tell a session by ``requests``."""
+        return not names_of(first_line).isdisjoint(("requests", "hash_id_scope"))
+
+    def conversations(self, rng: np.random.Generator) -> Iterator[Conversation]:
+        """Read the file and return its agents in order of arrival; a sub-agent's id is ``session/number``."""
+        sessions: list[list[_Agent]] = []
+        for number, text in numbered_lines(self.path):
+            if self.limit is not None and len(sessions) >= self.limit:
+                break
+            sessions.append(_session(text, f"{self.path}:{number}"))
+        starts_s = np.cumsum(rng.exponential(MEAN_GAP_S / self.rate_scale, len(sessions))).tolist()
+        found: list[Conversation] = []
+        seen: set[str] = set()
+        blocks: Blocks = {}
+        for place, (start_s, agents) in enumerate(zip(starts_s, sessions, strict=True)):
+            for agent in agents:
+                if agent.name in seen:
+                    raise WorkloadError(f"{self.path}: session '{agent.name}' is there twice")
+                seen.add(agent.name)
+                turns = tuple(_turns(agent, -1 - place, blocks, self.context_length))
+                found.append(Conversation(conversation_id=agent.name, arrival_s=start_s + agent.start_s, turns=turns))
+        if not found:
+            raise WorkloadError(f"{self.path}: no session has a request; expected at least one")
+        return iter(sorted(found, key=lambda conversation: conversation.arrival_s))
+
+
+def _turns(agent: _Agent, session: int, blocks: Blocks, context_length: int | None) -> Iterator[TurnSpec]:
+    before: Ids = []
+    for number, request in enumerate(agent.requests):
+        kept, prompt = request.ids, request.input_tokens
+        over = 0 if context_length is None else prompt + request.output_tokens - context_length
+        if over > 0 and context_length is not None:
+            shared = _shared(before, request.ids)
+            kept, prompt = _clipped(request, shared, max(context_length - request.output_tokens, 1))
+        before = request.ids
+        yield TurnSpec(
+            new_tokens=prompt,
+            output_tokens=request.output_tokens,
+            think_s=request.think_s if number else 0.0,
+            block_ids=_merged(kept, session, blocks),
+            clipped_tokens=request.input_tokens - prompt,
+        )
+
+
+def _shared(before: Ids, ids: Ids) -> int:
+    """Return the length of the common leading run of two lists of ids."""
+    for place, (one, other) in enumerate(zip(before, ids, strict=False)):
+        if one != other:
+            return place
+    return min(len(before), len(ids))
+
+
+def _clipped(request: _Request, shared: int, room_tokens: int) -> tuple[Ids, int]:
+    """Cut the middle out of a prompt: its oldest blocks, then all that is new; return the ids and the tokens left."""
+    new_tokens = min(request.input_tokens - shared * TRACE_BLOCK_TOKENS, room_tokens)
+    oldest = (room_tokens - new_tokens) // TRACE_BLOCK_TOKENS
+    ids = [*request.ids[:oldest], *request.ids[shared : shared + new_tokens // TRACE_BLOCK_TOKENS]]
+    return ids, oldest * TRACE_BLOCK_TOKENS + new_tokens
+
+
+def _merged(ids: Ids, session: int, blocks: Blocks) -> tuple[int, ...]:
+    """Return the names of the whole blocks of `BLOCK_TOKENS` that the ids make up."""
+    names: list[int] = []
+    before = session
+    for start in range(0, len(ids) - MERGED + 1, MERGED):
+        before = blocks.setdefault((before, *ids[start : start + MERGED]), len(blocks))
+        names.append(before)
+    return tuple(names)
+
+
+def _session(text: str, where: str) -> list[_Agent]:
+    row = json_object(text, where)
+    name = required(row, "id", where)
+    if not isinstance(name, str) or not name:
+        raise WorkloadError(f"{where}: id: given {shown(name)}, expected a text")
+    if required(row, "block_size", where) != TRACE_BLOCK_TOKENS:
+        raise WorkloadError(f"{where}: block_size: given {shown(row['block_size'])}, expected {TRACE_BLOCK_TOKENS}")
+    own: list[_Request] = []
+    agents: list[_Agent] = []
+    for place, request in enumerate(_list(row, "requests", where)):
+        here = f"{where}: requests[{place}]"
+        if not isinstance(request, dict):
+            raise WorkloadError(f"{here}: given {shown(request)}, expected a JSON object")
+        if "requests" in request:
+            start_s = time_in(request, "t", here, "s")
+            nested = tuple(_requests(_list(request, "requests", here), f"{here}.requests"))
+            if nested:
+                agents.append(_Agent(name=f"{name}/{len(agents) + 1}", start_s=start_s, requests=nested))
+        else:
+            own.append(_request(request, here))
+    return [_Agent(name=name, start_s=0.0, requests=tuple(own)), *agents] if own else agents
+
+
+def _requests(rows: Sequence[object], where: str) -> Iterator[_Request]:
+    for place, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise WorkloadError(f"{where}[{place}]: given {shown(row)}, expected a JSON object")
+        yield _request(row, f"{where}[{place}]")
+
+
+def _request(row: dict[str, object], where: str) -> _Request:
+    return _Request(
+        think_s=time_in(row, "think_time", where, "s") if "think_time" in row else 0.0,
+        input_tokens=tokens(row, "in", where),
+        # An answer that was cut off before its first token still takes a forward.
+        output_tokens=max(tokens(row, "out", where, at_least=0), 1),
+        ids=_ids(row, where),
+    )
+
+
+def _ids(row: dict[str, object], where: str) -> Ids:
+    key = "hash_rle" if "hash_rle" in row else "hash_ids"
+    given = _list(row, key, where)
+    if not all(type(value) is int and 0 <= value < 2**62 for value in given):
+        raise WorkloadError(f"{where}: {key}: given {shown(given)}, expected whole numbers from 0")
+    numbers: Ids = [value for value in given if isinstance(value, int)]
+    whole = tokens(row, "in", where) // TRACE_BLOCK_TOKENS
+    if key == "hash_rle":
+        if len(numbers) % 2 or sum(numbers[1::2]) > MAX_BLOCKS:
+            raise WorkloadError(f"{where}: hash_rle: given {shown(given)}, expected pairs of start and length")
+        counted = sum(numbers[1::2])
+    else:
+        counted = len(numbers)
+    # The last block may be listed although it is partial.
+    if counted not in (whole, whole + 1):
+        raise WorkloadError(f"{where}: {key}: given {counted} blocks, expected {whole} of {TRACE_BLOCK_TOKENS} tokens")
+    if key == "hash_rle":
+        pairs = zip(numbers[::2], numbers[1::2], strict=True)
+        numbers = [number for start, length in pairs for number in range(start, start + length)]
+    return numbers[:whole]
+
+
+def _list(row: dict[str, object], key: str, where: str) -> list[object]:
+    value = required(row, key, where)
+    if not isinstance(value, list):
+        raise WorkloadError(f"{where}: {key}: given {shown(value)}, expected a list")
+    return value

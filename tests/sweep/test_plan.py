@@ -34,7 +34,10 @@ def test_every_point_has_its_values_in_place() -> None:
         ("workload.conversations=3,x", "--grid workload.conversations=x: .*given 'x', expected"),
         ("routing.parameters.threshold=1", "at routing.parameters.threshold=1: .*unknown parameter"),
         ("profile=h200", "at profile=h200: unknown profile 'h200'"),
-        ("fleet.1.kv_pool_tokens=90000,1000", "at fleet.1.kv_pool_tokens=1000: conversation .* holds 1000"),
+        (
+            "fleet.1.kv_pool_tokens=90000,1000",
+            "at fleet.1.kv_pool_tokens=1000: conversation .* KV pool of the fleet holds",
+        ),
         ("seed=1,2", "--grid seed=...: a run does not read it; say how many seeds with --seeds"),
         ("crossover.residents=1", "a run does not read it"),
     ],

@@ -21,6 +21,7 @@ COMMANDS = (
     "crossover",
     "validate",
     "simulate",
+    "capacity",
     "calibrate",
     "doctor",
     "serve",

@@ -71,6 +71,7 @@ def to_results(
         "t_first_token_s": first,
         "t_last_token_s": last,
         "queue_s": queue + nan,
+        "kv_wait_s": np.where(handed, np.maximum(early_wait, 0.0), 0.0) + nan,
         "prefill_s": end - start,
         "kv_transfer_s": np.where(handed, _floats(turns.wire), 0.0) + nan,
         "kv_transfer_exposed_s": np.where(handed, _floats(turns.kv_done) - end, 0.0) + nan,

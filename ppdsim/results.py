@@ -8,7 +8,7 @@ unless said otherwise):
                            not computed, or not sent), on P for p-full
 ``prefill_cached_tokens``  prompt tokens cached on the node that prefills
 ``new_tokens``             ``input_tokens - cached_tokens``
-``queue_s``                waits: for pages on D, and for the first forward
+``queue_s``                waits: at a capped front end, for pages on D, and for the first forward
 ``kv_wait_s``              of it, the wait of a hand-off for pages on D
 ``t_prefill_start_s``      start of the first forward, at the engine
 ``prefill_s``              from there to the end of the last one

@@ -43,6 +43,10 @@ def simulate(
         Path | None,
         typer.Option(help="CSV to write: each routing decision, and what the other arm would have cost just then."),
     ] = None,
+    timeline: Annotated[
+        Path | None,
+        typer.Option(help="Chrome trace to write, for ui.perfetto.dev: nodes, links, turns, queues, KV pages."),
+    ] = None,
     parquet: Annotated[bool, typer.Option("--parquet", help="Write turns.parquet in place of turns.csv.")] = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -54,12 +58,17 @@ def simulate(
 
     Example: ppdsim simulate one-pair --policy always-p --policy cost-aware -o out
     """
+    from ppdsim.errors import InputError
     from ppdsim.scenario import load, with_trace
 
     check_folder(out)
     if decisions is not None:
         check_target(decisions, "--decisions")
+    if timeline is not None:
+        check_target(timeline, "--timeline")
     several = policy is not None and (len(policy) > 1 or "all" in policy)
+    if several and timeline is not None:
+        raise InputError("--timeline: shows one run; give one --policy")
     only = policy[0] if policy and not several else None
     chosen = load(scenario, overrides(settings, profile=profile, policy=only))
     if trace is not None:
@@ -68,18 +77,29 @@ def simulate(
     if several and policy is not None:
         _compare(chosen, policy, run_seed, out, decisions, parquet=parquet, json=json, quiet=quiet)
     else:
-        _run(chosen, run_seed, out, decisions, parquet=parquet, json=json, quiet=quiet)
+        _run(chosen, run_seed, out, decisions, timeline, parquet=parquet, json=json, quiet=quiet)
 
 
 def _run(
-    scenario: Scenario, seed: int, out: Path, decisions: Path | None, *, parquet: bool, json: bool, quiet: bool
+    scenario: Scenario,
+    seed: int,
+    out: Path,
+    decisions: Path | None,
+    timeline: Path | None,
+    *,
+    parquet: bool,
+    json: bool,
+    quiet: bool,
 ) -> None:
+    from ppdsim.des import chrome_trace
     from ppdsim.des.cluster import Interrupted
     from ppdsim.des.run import simulate as run
+    from ppdsim.des.timeline import Timeline
     from ppdsim.routing.decision_log import write
 
+    record = None if timeline is None else Timeline()
     try:
-        results = run(scenario, seed=seed, decisions=decisions is not None)
+        results = run(scenario, seed=seed, decisions=decisions is not None, timeline=record)
     except Interrupted as stop:
         wrote(stop.results.save(out / "interrupted"), quiet=quiet)
         raise
@@ -87,6 +107,9 @@ def _run(
     if decisions is not None and results.decisions is not None:
         write(decisions, [(scenario.routing.policy, results.decisions)])
         paths.append(decisions)
+    if timeline is not None and record is not None:
+        chrome_trace.write(timeline, record, results.provenance)
+        paths.append(timeline)
     if json:
         print_json(results.summary())
     elif not quiet:

@@ -22,6 +22,7 @@ from ppdsim.des.recorder import Labels, to_results
 from ppdsim.des.router import Router
 from ppdsim.des.spec import ClusterSpec, Preload
 from ppdsim.des.stepped_node import SteppedNode
+from ppdsim.des.timeline import Timeline
 from ppdsim.des.turns import OK, REJECTED, TIMED_OUT, Turns
 from ppdsim.results import Results
 from ppdsim.routing.base import AbstractPolicy
@@ -109,13 +110,17 @@ class Cluster:
         if self._frontend.admit(tick.arg):
             self._decide(tick)
 
+    def _let_in(self, tick: Tick) -> None:
+        self.turns.held_s[tick.arg] = tick.time - self.turns.t_arrival[tick.arg]
+        self._decide(tick)
+
     def _arrive(self, tick: Tick) -> None:
         self.turns.t_arrival[tick.arg] = tick.time
         self._decide(tick)
 
     def _ended(self, time: float) -> None:
         """Let those in whose turn it is after a conversation has ended."""
-        for turn, proceed in ((self._frontend.release(), self._decide), (self._client.release(), self._send_first)):
+        for turn, proceed in ((self._frontend.release(), self._let_in), (self._client.release(), self._send_first)):
             if turn is not None:
                 self.clock.at(time, proceed, turn, turn)
 
@@ -215,6 +220,7 @@ def run_cluster(
     preloads: Mapping[int | str, Preload] | Preload | None = None,
     labels: Labels | None = None,
     log: DecisionLog | None = None,
+    timeline: Timeline | None = None,
 ) -> Results:
     """Run conversations through a fleet.
 
@@ -226,6 +232,8 @@ def run_cluster(
         Names and limits that go into the results: run id, seed, SLO, provenance.
     log : DecisionLog or None
         Filled with every decision and what the other arm would have cost.
+    timeline : Timeline or None
+        Filled with what each node and link did when.
 
     Raises
     ------
@@ -236,6 +244,8 @@ def run_cluster(
     """
     turns = Turns(conversations, preloads)
     cluster = Cluster(spec, turns, policy, log)
+    if timeline is not None:
+        timeline.attach(cluster)
     known = labels or Labels()
     try:
         cluster.run()

@@ -13,6 +13,7 @@ from ppdsim import __version__, compose, library, profile
 from ppdsim.des.cluster import run_cluster
 from ppdsim.des.recorder import Labels
 from ppdsim.des.spec import DECODE_ROLES, ClusterSpec, NodeSpec
+from ppdsim.des.timeline import Timeline
 from ppdsim.errors import WorkloadError
 from ppdsim.metrics import SloLimits
 from ppdsim.results import Results
@@ -81,6 +82,7 @@ def simulate(
     seed: int,
     decisions: bool = False,
     plan: frozenset[tuple[str, int]] | None = None,
+    timeline: Timeline | None = None,
 ) -> Results:
     """Run a scenario's workload through its fleet.
 
@@ -90,6 +92,8 @@ def simulate(
         Log each decision with what the other arm would have cost.
     plan : frozenset or None
         What the policy ``oracle`` replays.
+    timeline : Timeline or None
+        Filled with what each node and link did when (`ppdsim.des.chrome_trace` writes it).
 
     Raises
     ------
@@ -137,7 +141,7 @@ def simulate(
             "per_step": spec.per_step,
         },
     )
-    return run_cluster(spec, conversations, policy, labels=labels, log=log)
+    return run_cluster(spec, conversations, policy, labels=labels, log=log, timeline=timeline)
 
 
 def _check_pools(spec: ClusterSpec, conversations: Sequence[Conversation]) -> None:

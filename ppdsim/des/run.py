@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ppdsim import __version__, compose, library, profile
 from ppdsim.des.cluster import run_cluster
 from ppdsim.des.recorder import Labels
-from ppdsim.des.spec import DECODE_ROLES, ClusterSpec, NodeSpec
+from ppdsim.des.spec import ClusterSpec, NodeSpec
 from ppdsim.des.timeline import Timeline
 from ppdsim.errors import WorkloadError
 from ppdsim.metrics import SloLimits
@@ -20,7 +20,6 @@ from ppdsim.results import Results
 from ppdsim.routing import DecisionLog, PolicyContext, build_policy
 from ppdsim.scenario import Scenario
 from ppdsim.types import Arm, Transport
-from ppdsim.workload import Conversation
 
 KNOBS = (
     "page_size_tokens",
@@ -65,6 +64,7 @@ def resolve(scenario: Scenario, *, seed: int = 0) -> tuple[ClusterSpec, tuple[pr
         transport=scenario.transport,
         decode_radix=scenario.decode_radix,
         per_step=scenario.per_step,
+        stop_when_overloaded=scenario.stop_when_overloaded,
         prefill_policy=scenario.routing.prefill_policy,
         decode_policy=scenario.routing.decode_policy,
         sticky_sessions=scenario.routing.sticky_sessions,
@@ -114,7 +114,6 @@ def simulate(
     conversations = list(scenario.build_workload().conversations(rng))
     if not conversations:
         raise WorkloadError(f"scenario '{scenario.name}': the workload has no conversation")
-    _check_pools(spec, conversations)
     log = DecisionLog([node.model for node in spec.nodes], spec.transport, routing.gamma) if decisions else None
     roles = Counter(node.role.value for node in spec.nodes)
     labels = Labels(
@@ -141,22 +140,15 @@ def simulate(
             "per_step": spec.per_step,
         },
     )
-    return run_cluster(spec, conversations, policy, labels=labels, log=log, timeline=timeline)
-
-
-def _check_pools(spec: ClusterSpec, conversations: Sequence[Conversation]) -> None:
-    """Refuse a workload with a turn that no node can ever hold, before anything runs."""
-    largest = max(node.kv_pool_tokens for node in spec.nodes if node.role in DECODE_ROLES)
-    for conversation in conversations:
-        context = 0
-        for number, turn in enumerate(conversation.turns):
-            # A turn with block ids is its whole prompt.
-            context = turn.new_tokens + turn.output_tokens + (0 if turn.block_ids is not None else context)
-            if context > largest:
-                raise WorkloadError(
-                    f"conversation {conversation.conversation_id}, turn {number} needs {context} tokens of KV; the "
-                    f"largest KV pool of the fleet holds {largest} (shorten it, or --set fleet.0.kv_pool_tokens=...)"
-                )
+    return run_cluster(
+        spec,
+        conversations,
+        policy,
+        labels=labels,
+        log=log,
+        timeline=timeline,
+        refuse_oversized=scenario.oversized_turns == "refuse",
+    )
 
 
 def outside_domain(turns: Mapping[str, NDArray[Any]], profiles: tuple[profile.Profile, ...]) -> NDArray[np.bool_]:

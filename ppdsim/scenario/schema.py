@@ -151,6 +151,8 @@ class Scenario(Strict):
     routing: Routing
     workload: WorkloadSpec | None = None
     slo: Slo = Slo()
+    oversized_turns: Literal["refuse", "reject"] = "refuse"
+    stop_when_overloaded: bool = True
     per_step: bool = False
     seed: NonNegativeInt = 0
     crossover: CrossoverGrid | None = None

@@ -6,6 +6,7 @@ import math
 
 from ppdsim.errors import InputError, nearest
 from ppdsim.scenario import Slo
+from ppdsim.scenario.lengths import LARGEST
 
 
 def parse_limits(text: str) -> Slo:
@@ -39,6 +40,8 @@ def _milliseconds(text: str, key: str, value: str) -> float:
         number = float(value)
     except ValueError:
         number = math.nan
-    if not 0.0 < number < math.inf:
-        raise InputError(f"--slo {text}: {key}: given '{value}', expected a positive number of milliseconds")
+    if not 1.0 / LARGEST <= number <= LARGEST:
+        raise InputError(
+            f"--slo {text}: {key}: given '{value}', expected a positive number of milliseconds, at most {LARGEST:g}"
+        )
     return number

@@ -11,6 +11,7 @@ import csv
 import gzip
 import json
 import math
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,15 +78,15 @@ def read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         raw = path.read_bytes()
         text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
     if ".jsonl" in path.suffixes or text.lstrip().startswith("{"):
         for number, line in enumerate(text.splitlines(), start=1):
             if line.strip():
                 try:
                     record = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise InputError(f"{path}:{number}: malformed JSON ({error.msg})") from None
+                except (ValueError, RecursionError) as error:
+                    raise InputError(f"{path}:{number}: malformed JSON ({error})") from None
                 if not isinstance(record, dict):
                     raise InputError(f"{path}:{number}: expected an object, got {type(record).__name__}")
                 yield f"{path}:{number}", record
@@ -151,10 +152,10 @@ def number(record: dict[str, Any], name: str, where: str, *, required: bool) -> 
         return 0.0
     try:
         value = float(given)
-    except (TypeError, ValueError):
-        raise InputError(f"{where}: {name}={given!r} is not a number") from None
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{where}: {name}={str(given)[:40]!r} is not a number") from None
     if not math.isfinite(value) or value < 0:
-        raise InputError(f"{where}: {name}={given}, expected a finite number that is not negative")
+        raise InputError(f"{where}: {name}={str(given).strip()}, expected a finite number that is not negative")
     return value
 
 

@@ -177,7 +177,7 @@ def load(path: Path) -> Profile:
         content = json.loads(path.read_text())
     except OSError as error:
         raise ProfileError(f"{path}: cannot be read ({error.strerror})") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ProfileError(f"{path}: malformed JSON ({error})") from None
     try:
         return Profile.model_validate(content)

@@ -8,7 +8,8 @@ unless said otherwise):
                            not computed, or not sent), on P for p-full
 ``prefill_cached_tokens``  prompt tokens cached on the node that prefills
 ``new_tokens``             ``input_tokens - cached_tokens``
-``queue_s``                waits: for pages on D, and for the first forward
+``queue_s``                waits: at a capped front end, for pages on D, and for the first forward
+``kv_wait_s``              of it, the wait of a hand-off for pages on D
 ``t_prefill_start_s``      start of the first forward, at the engine
 ``prefill_s``              from there to the end of the last one
 ``kv_transfer_s``          time of the turn's KV on the wire; ``kv_transfer_exposed_s``: after the prefill's end
@@ -43,9 +44,9 @@ if TYPE_CHECKING:
 TURN_COLUMNS = (
     "run_id", "seed", "conversation_id", "turn", "request_id", "slo_class", "arm", "transport", "prefill_node",
     "decode_node", "input_tokens", "cached_tokens", "prefill_cached_tokens", "new_tokens", "output_tokens",
-    "t_arrival_s", "t_prefill_start_s", "t_first_token_s", "t_last_token_s", "queue_s", "prefill_s", "kv_transfer_s",
-    "kv_transfer_exposed_s", "ttft_s", "tpot_s", "itl_p99_s", "itl_max_s", "e2e_s", "slo_met", "status",
-    "extrapolated", "resident_stall_s",
+    "t_arrival_s", "t_prefill_start_s", "t_first_token_s", "t_last_token_s", "queue_s", "kv_wait_s", "prefill_s",
+    "kv_transfer_s", "kv_transfer_exposed_s", "ttft_s", "tpot_s", "itl_p99_s", "itl_max_s", "e2e_s", "slo_met",
+    "status", "extrapolated", "resident_stall_s",
 )  # fmt: skip
 STATUSES = ("ok", "rejected", "timed_out", "unfinished")
 SCHEMA = "ppdsim/summary/1"

@@ -23,6 +23,7 @@ COMMANDS = (
     "simulate",
     "sweep",
     "report",
+    "capacity",
     "calibrate",
     "doctor",
     "serve",

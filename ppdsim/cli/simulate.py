@@ -43,6 +43,10 @@ def simulate(
         Path | None,
         typer.Option(help="CSV to write: each routing decision, and what the other arm would have cost just then."),
     ] = None,
+    timeline: Annotated[
+        Path | None,
+        typer.Option(help="Chrome trace to write, for ui.perfetto.dev: nodes, links, turns, queues, KV pages."),
+    ] = None,
     parquet: Annotated[bool, typer.Option("--parquet", help="Write turns.parquet in place of turns.csv.")] = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -61,14 +65,22 @@ def simulate(
     check_folder(out)
     if decisions is not None:
         check_target(decisions, "--decisions")
+    if timeline is not None:
+        check_target(timeline, "--timeline")
     several = policy is not None and (len(policy) > 1 or "all" in policy)
+    if several and timeline is not None:
+        raise InputError("--timeline: shows one run; give one --policy")
     only = policy[0] if policy and not several else None
     chosen = load(scenario, overrides(settings, profile=profile, policy=only))
     if trace is not None:
         chosen = with_trace(chosen, trace)
     run_seed = chosen.seed if seed is None else seed
     if chosen.alternatives:
-        refused = {"--decisions": decisions is not None, "several --policy": several}
+        refused = {
+            "--decisions": decisions is not None,
+            "--timeline": timeline is not None,
+            "several --policy": several,
+        }
         for option in (option for option, given in refused.items() if given):
             raise InputError(
                 f"{option}: scenario '{chosen.name}' has alternatives; run it without them: --set alternatives=[]"
@@ -77,18 +89,29 @@ def simulate(
     elif several and policy is not None:
         _compare(chosen, policy, run_seed, out, decisions, parquet=parquet, json=json, quiet=quiet)
     else:
-        _run(chosen, run_seed, out, decisions, parquet=parquet, json=json, quiet=quiet)
+        _run(chosen, run_seed, out, decisions, timeline, parquet=parquet, json=json, quiet=quiet)
 
 
 def _run(
-    scenario: Scenario, seed: int, out: Path, decisions: Path | None, *, parquet: bool, json: bool, quiet: bool
+    scenario: Scenario,
+    seed: int,
+    out: Path,
+    decisions: Path | None,
+    timeline: Path | None,
+    *,
+    parquet: bool,
+    json: bool,
+    quiet: bool,
 ) -> None:
+    from ppdsim.des import chrome_trace
     from ppdsim.des.cluster import Interrupted
     from ppdsim.des.run import simulate as run
+    from ppdsim.des.timeline import Timeline
     from ppdsim.routing.decision_log import write
 
+    record = None if timeline is None else Timeline()
     try:
-        results = run(scenario, seed=seed, decisions=decisions is not None)
+        results = run(scenario, seed=seed, decisions=decisions is not None, timeline=record)
     except Interrupted as stop:
         wrote(stop.results.save(out / "interrupted"), quiet=quiet)
         raise
@@ -96,6 +119,9 @@ def _run(
     if decisions is not None and results.decisions is not None:
         write(decisions, [(scenario.routing.policy, results.decisions)])
         paths.append(decisions)
+    if timeline is not None and record is not None:
+        chrome_trace.write(timeline, record, results.provenance)
+        paths.append(timeline)
     if json:
         print_json(results.summary())
     elif not quiet:

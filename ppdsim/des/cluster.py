@@ -10,18 +10,23 @@ conversation ends.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from ppdsim.des.clock import Clock, Tick
 from ppdsim.des.closed_form_node import ClosedFormNode
 from ppdsim.des.decode_node import AbstractDecodeNode
 from ppdsim.des.inflight import ConversationCap
 from ppdsim.des.nic import SharedNic
+from ppdsim.des.overload import FIRST_LOOK, Overload, look
+from ppdsim.des.oversized import refuse
 from ppdsim.des.prefill_node import PrefillNode
 from ppdsim.des.recorder import Labels, to_results
 from ppdsim.des.router import Router
 from ppdsim.des.spec import ClusterSpec, Preload
 from ppdsim.des.stepped_node import SteppedNode
+from ppdsim.des.timeline import Timeline
 from ppdsim.des.turns import OK, REJECTED, TIMED_OUT, Turns
 from ppdsim.results import Results
 from ppdsim.routing.base import AbstractPolicy
@@ -45,10 +50,12 @@ class Cluster:
         "_after_s",
         "_client",
         "_frontend",
+        "_look_at",
         "_next_start",
         "_open",
         "clock",
         "decode",
+        "overload",
         "prefill",
         "router",
         "spec",
@@ -77,6 +84,8 @@ class Cluster:
         self._frontend = ConversationCap(spec.frontend_max_conversations)
         self._next_start = 0  # conversations start one after the other: each start plans the next
         self._open = turns.count  # turns without an end
+        self._look_at: float = FIRST_LOOK if spec.stop_when_overloaded else math.inf  # conversations started
+        self.overload: Overload | None = None  # why the run was given up
 
     def run(self) -> None:
         """Run to the last token, or to `until_s`."""
@@ -98,10 +107,20 @@ class Cluster:
             self._next_start += 1
             self.clock.at(time, self._start, turn, turn)
 
+    def _look(self, time: float) -> None:
+        """Give the run up if its backlog has outgrown what it has served."""
+        self._look_at *= 2
+        self.overload = look(self.turns, time)
+        if self.overload is not None:
+            self.clock.stop()
+
     def _start(self, tick: Tick) -> None:
+        started = self._next_start
         self._plan_start()
         if self._client.admit(tick.arg):
             self._send_first(tick)
+        if started >= self._look_at:
+            self._look(tick.time)
 
     def _send_first(self, tick: Tick) -> None:
         """Let the client send a conversation's first turn, which may wait at the front end."""
@@ -109,13 +128,17 @@ class Cluster:
         if self._frontend.admit(tick.arg):
             self._decide(tick)
 
+    def _let_in(self, tick: Tick) -> None:
+        self.turns.held_s[tick.arg] = tick.time - self.turns.t_arrival[tick.arg]
+        self._decide(tick)
+
     def _arrive(self, tick: Tick) -> None:
         self.turns.t_arrival[tick.arg] = tick.time
         self._decide(tick)
 
     def _ended(self, time: float) -> None:
         """Let those in whose turn it is after a conversation has ended."""
-        for turn, proceed in ((self._frontend.release(), self._decide), (self._client.release(), self._send_first)):
+        for turn, proceed in ((self._frontend.release(), self._let_in), (self._client.release(), self._send_first)):
             if turn is not None:
                 self.clock.at(time, proceed, turn, turn)
 
@@ -125,7 +148,7 @@ class Cluster:
             self._preload(turn, turns.preloads[turn], time)
         decision = self.router.decide(turn, time)
         node = decision.decode_node
-        if not self._can_hold(turn, node, decision.prefill_node):
+        if not self.can_hold(turn, node, decision.prefill_node):
             self._reject(turn, time)
             return
         self.router.book(turn, decision, time)
@@ -144,7 +167,8 @@ class Cluster:
             machine.pool.preload(turn, preload.prefill_cached_tokens)
             self.router.last_prefill[self.turns.conversation[turn]] = prefill
 
-    def _can_hold(self, turn: int, node: int, prefill: int) -> bool:
+    def can_hold(self, turn: int, node: int, prefill: int) -> bool:
+        """Return whether the empty pools of a decode node and of who prefills could hold a turn."""
         prompt = self.turns.prompt[turn]
         pool = self.decode[node].pool
         most = prompt + max(self.turns.output[turn] - 1, self.spec.num_reserved_decode_tokens)
@@ -215,6 +239,8 @@ def run_cluster(
     preloads: Mapping[int | str, Preload] | Preload | None = None,
     labels: Labels | None = None,
     log: DecisionLog | None = None,
+    timeline: Timeline | None = None,
+    refuse_oversized: bool = False,
 ) -> Results:
     """Run conversations through a fleet.
 
@@ -226,20 +252,32 @@ def run_cluster(
         Names and limits that go into the results: run id, seed, SLO, provenance.
     log : DecisionLog or None
         Filled with every decision and what the other arm would have cost.
+    timeline : Timeline or None
+        Filled with what each node and link did when.
+    refuse_oversized : bool
+        Refuse a workload with a turn that no node can hold, which is rejected on arrival otherwise.
 
     Raises
     ------
     ScenarioError
         If the fleet cannot hold its residents, or the workload does not suit it.
+    WorkloadError
+        If a turn is refused; nothing has been simulated by then.
     Interrupted
         On Ctrl-C.
     """
     turns = Turns(conversations, preloads)
     cluster = Cluster(spec, turns, policy, log)
+    if refuse_oversized:
+        refuse(cluster)
+    if timeline is not None:
+        timeline.attach(cluster)
     known = labels or Labels()
     try:
         cluster.run()
     except KeyboardInterrupt:
         raise Interrupted(to_results(spec, turns, cluster.decode, known, interrupted=True)) from None
+    if cluster.overload is not None:
+        return to_results(spec, turns, cluster.decode, replace(known, notes=(*known.notes, str(cluster.overload))))
     cluster.check_integrity()
     return to_results(spec, turns, cluster.decode, known)

@@ -59,6 +59,8 @@ def to_results(
     handed = np.frombuffer(bytes(turns.handed), dtype=np.uint8) == 1
     reached = arrival + (before_fixed + before_token * prompt)
     # Before the engine may start: for pages on D, or at the front end.
+    held = np.zeros(turns.count)
+    held[list(turns.held_s)] = list(turns.held_s.values())
     early_wait = np.where(handed, _floats(turns.t_admitted), _floats(turns.t_ready)) - reached
     queue = np.maximum(early_wait, 0.0) + (start - _floats(turns.t_ready))  # no negative rounding errors
     cached, on_prefill = _ints(turns.cached), _ints(turns.prefill_cached)
@@ -71,6 +73,7 @@ def to_results(
         "t_first_token_s": first,
         "t_last_token_s": last,
         "queue_s": queue + nan,
+        "kv_wait_s": np.where(handed, np.maximum(early_wait - held, 0.0), 0.0) + nan,
         "prefill_s": end - start,
         "kv_transfer_s": np.where(handed, _floats(turns.wire), 0.0) + nan,
         "kv_transfer_exposed_s": np.where(handed, _floats(turns.kv_done) - end, 0.0) + nan,

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from ppdsim import __version__, compose, library, profile
 from ppdsim.des.cluster import run_cluster
 from ppdsim.des.recorder import Labels
-from ppdsim.des.spec import DECODE_ROLES, ClusterSpec, NodeSpec
+from ppdsim.des.spec import ClusterSpec, NodeSpec
+from ppdsim.des.timeline import Timeline
 from ppdsim.errors import WorkloadError
 from ppdsim.metrics import SloLimits
 from ppdsim.results import Results
@@ -67,6 +68,7 @@ def resolve(scenario: Scenario, *, seed: int = 0) -> tuple[ClusterSpec, tuple[pr
         transport=scenario.transport,
         decode_radix=scenario.decode_radix,
         per_step=scenario.per_step,
+        stop_when_overloaded=scenario.stop_when_overloaded,
         prefill_policy=scenario.routing.prefill_policy,
         decode_policy=scenario.routing.decode_policy,
         sticky_sessions=scenario.routing.sticky_sessions,
@@ -85,6 +87,7 @@ def simulate(
     decisions: bool = False,
     plan: frozenset[tuple[str, int]] | None = None,
     conversations: Sequence[Conversation] | None = None,
+    timeline: Timeline | None = None,
 ) -> Results:
     """Run a scenario's workload through its fleet.
 
@@ -96,6 +99,8 @@ def simulate(
         Log each decision with what the other arm would have cost.
     plan : frozenset or None
         What the policy ``oracle`` replays.
+    timeline : Timeline or None
+        Filled with what each node and link did when (`ppdsim.des.chrome_trace` writes it).
 
     Raises
     ------
@@ -107,7 +112,6 @@ def simulate(
     policy = policy_of(scenario, spec, plan)
     if conversations is None:
         conversations = conversations_of(scenario, seed)
-    check_pools(spec, conversations)
     log = DecisionLog([node.model for node in spec.nodes], spec.transport, routing.gamma) if decisions else None
     roles = Counter(node.role.value for node in spec.nodes)
     labels = Labels(
@@ -135,7 +139,15 @@ def simulate(
             "per_step": spec.per_step,
         },
     )
-    return run_cluster(spec, conversations, policy, labels=labels, log=log)
+    return run_cluster(
+        spec,
+        conversations,
+        policy,
+        labels=labels,
+        log=log,
+        timeline=timeline,
+        refuse_oversized=scenario.oversized_turns == "refuse",
+    )
 
 
 def policy_of(scenario: Scenario, spec: ClusterSpec, plan: frozenset[tuple[str, int]] | None = None) -> AbstractPolicy:
@@ -170,27 +182,6 @@ def conversations_of(scenario: Scenario, seed: int) -> list[Conversation]:
     if not conversations:
         raise WorkloadError(f"scenario '{scenario.name}': the workload has no conversation")
     return conversations
-
-
-def check_pools(spec: ClusterSpec, conversations: Sequence[Conversation]) -> None:
-    """Refuse a workload with a turn that no node can ever hold, before anything runs.
-
-    Raises
-    ------
-    WorkloadError
-        With the conversation, the turn, what it needs and what the fleet holds.
-    """
-    largest = max(node.kv_pool_tokens for node in spec.nodes if node.role in DECODE_ROLES)
-    for conversation in conversations:
-        context = 0
-        for number, turn in enumerate(conversation.turns):
-            # A turn with block ids is its whole prompt.
-            context = turn.new_tokens + turn.output_tokens + (0 if turn.block_ids is not None else context)
-            if context > largest:
-                raise WorkloadError(
-                    f"conversation {conversation.conversation_id}, turn {number} needs {context} tokens of KV; the "
-                    f"largest KV pool of the fleet holds {largest} (shorten it, or --set fleet.0.kv_pool_tokens=...)"
-                )
 
 
 def _notes(

@@ -76,6 +76,8 @@ class ClusterSpec:
         Seed of the load balancers' random picks.
     per_step : bool
         One event per engine step: slower, the same times; the oracle of the closed form.
+    stop_when_overloaded : bool
+        Give a run up whose backlog has outgrown what it has served (`ppdsim.des.overload`).
     until_s : float
         End of the run; turns that are not done by then are unfinished [s].
     """
@@ -100,6 +102,7 @@ class ClusterSpec:
     frontend_max_conversations: int | None = None
     router_seed: int = 0
     per_step: bool = False
+    stop_when_overloaded: bool = False
     until_s: float = math.inf
 
     def __post_init__(self) -> None:

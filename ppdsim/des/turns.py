@@ -25,7 +25,7 @@ class Turns:
     """Columns of a run; see the module for what they hold."""
 
     __slots__ = (
-        "blocks", "cached", "conversation", "count", "decode_node", "finish_step", "handed", "ids",
+        "blocks", "cached", "conversation", "count", "decode_node", "finish_step", "handed", "held_s", "ids",
         "kv_done", "last", "new", "number", "output", "pauses", "prefill_cached", "prefill_node", "preloads",
         "prompt", "stall", "start_step", "starts", "status", "t_admitted", "t_arrival", "t_first", "t_last",
         "t_prefill_end", "t_prefill_start", "t_ready", "think", "wire",
@@ -55,6 +55,7 @@ class Turns:
         self.t_first, self.t_last = nan * n, nan * n
         self.wire, self.stall = array("d", [0.0]) * n, array("d", [0.0]) * n
         self.start_step, self.finish_step = array("l", [0]) * n, array("l", [0]) * n
+        self.held_s: dict[int, float] = {}  # first turns that had to wait at a capped front end: for how long
         self.pauses: dict[int, list[tuple[int, int]]] = {}  # retracted turns: steps decoded before each retraction
 
     def _add(self, conversation: Conversation, preloads: Mapping[int | str, Preload] | Preload | None) -> None:

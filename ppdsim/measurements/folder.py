@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +92,7 @@ def _open_text(path: Path) -> str:
     raw = path.read_bytes()
     try:
         return (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise MeasurementError(f"{path}: cannot be read as text ({error})") from None
 
 
@@ -106,7 +107,5 @@ def _records(path: Path) -> Iterator[tuple[int, Any]]:
         if line.strip():
             try:
                 yield number, json.loads(line)
-            except json.JSONDecodeError as error:
-                raise MeasurementError(
-                    f"{path}:{number}: malformed JSON ({error.msg} at column {error.colno})"
-                ) from None
+            except (ValueError, RecursionError) as error:
+                raise MeasurementError(f"{path}:{number}: malformed JSON ({error})") from None

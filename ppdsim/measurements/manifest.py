@@ -109,7 +109,7 @@ def read_manifest(folder: Path) -> Manifest:
         )
     try:
         content = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise MeasurementError(f"{path}: malformed JSON ({error})") from None
     return check_manifest(content, where=str(path))
 

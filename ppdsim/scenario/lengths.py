@@ -9,13 +9,21 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from ppdsim.scenario.strict import Strict
 from ppdsim.workload import lengths
 
-NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+LARGEST = 1e9
+"""Largest number that is believed: 32 years in seconds, 11 days in milliseconds. Beyond, arithmetic overflows."""
+LARGEST_COUNT = 2**31 - 1
+"""Largest count that is believed [tokens and others]."""
+NonNegative = Annotated[float, Field(ge=0.0, le=LARGEST, allow_inf_nan=False)]
+Positive = Annotated[float, Field(ge=1.0 / LARGEST, le=LARGEST, allow_inf_nan=False)]
+PositiveInt = Annotated[int, Field(gt=0, le=LARGEST_COUNT)]
+NonNegativeInt = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
+Sigma = Annotated[float, Field(ge=0.0, le=20.0, allow_inf_nan=False)]
+"""Standard deviation of a logarithm [1]."""
 
 
 class TokensConstant(Strict):
@@ -52,7 +60,7 @@ class TokensLognormal(Strict):
 
     kind: Literal["lognormal"]
     median_tokens: PositiveInt
-    sigma: NonNegative
+    sigma: Sigma
     min_tokens: PositiveInt = 1
     max_tokens: PositiveInt = 131_072
 
@@ -105,7 +113,7 @@ class SecondsLognormal(Strict):
 
     kind: Literal["lognormal"]
     median_s: Positive
-    sigma: NonNegative
+    sigma: Sigma
     max_s: Positive = 3_600.0
 
     def build(self) -> lengths.AbstractLength:

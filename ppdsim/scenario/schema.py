@@ -10,12 +10,12 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, PrivateAttr, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from ppdsim.errors import ScenarioError, nearest
 from ppdsim.routing import BALANCERS, POLICIES
 from ppdsim.scenario.engines import ENGINES
-from ppdsim.scenario.lengths import NonNegative, Positive
+from ppdsim.scenario.lengths import NonNegative, NonNegativeInt, Positive, PositiveInt
 from ppdsim.scenario.strict import Strict
 from ppdsim.scenario.workloads import WorkloadSpec
 from ppdsim.types import Arm, NodeRole, Transport
@@ -35,7 +35,7 @@ class NodeGroup(Strict):
     """`count` equal nodes of one role."""
 
     role: NodeRole
-    count: PositiveInt
+    count: Annotated[int, Field(gt=0, le=10_000)]
     kv_pool_tokens: PositiveInt | None = None
     profile: str | None = None
     nic: str | None = None
@@ -149,7 +149,7 @@ class Scenario(Strict):
     link_bytes_per_s: Positive | None = None
     decode_radix: bool = False
     early_send_cached_prefix: bool | None = None
-    page_size_tokens: PositiveInt | None = None
+    page_size_tokens: Annotated[int, Field(gt=0, le=2**20)] | None = None
     chunked_prefill_size: PositiveInt | None = None
     max_prefill_tokens: PositiveInt | None = None
     max_running_requests: PositiveInt | None = None
@@ -159,6 +159,8 @@ class Scenario(Strict):
     routing: Routing
     workload: WorkloadSpec | None = None
     slo: Slo = Slo()
+    oversized_turns: Literal["refuse", "reject"] = "refuse"
+    stop_when_overloaded: bool = True
     per_step: bool = False
     seed: NonNegativeInt = 0
     crossover: CrossoverGrid | None = None

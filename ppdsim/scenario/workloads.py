@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
-from ppdsim.scenario.lengths import Positive, Seconds, Tokens
+from ppdsim.scenario.lengths import Positive, PositiveInt, Seconds, Tokens
 from ppdsim.scenario.strict import Strict
 from ppdsim.workload import TRACES, AbstractWorkload, arrivals
 from ppdsim.workload.agent_sessions import AgentSessions
@@ -30,7 +30,7 @@ class GammaArrivals(Strict):
 
     kind: Literal["gamma"]
     rate_per_s: Positive
-    cv: Positive
+    cv: Annotated[float, Field(ge=0.001, le=1_000.0)]
 
     def build(self) -> arrivals.AbstractArrivals:
         """Return the arrival process."""
@@ -52,9 +52,9 @@ class GeneratedSpec(Strict):
     """Multi-turn chat drawn from distributions (:mod:`ppdsim.workload.conversations`)."""
 
     kind: Literal["generated"]
-    conversations: PositiveInt
+    conversations: Annotated[int, Field(gt=0, le=10_000_000)]
     arrivals: Annotated[PoissonArrivals | GammaArrivals | FixedArrivals, Field(discriminator="kind")]
-    turns_mean: Annotated[float, Field(ge=1.0, allow_inf_nan=False)]
+    turns_mean: Annotated[float, Field(ge=1.0, le=100_000.0, allow_inf_nan=False)]
     first_turn_new_tokens: Tokens
     later_turn_new_tokens: Tokens
     output_tokens: Tokens

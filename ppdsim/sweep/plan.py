@@ -13,7 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ppdsim import library
-from ppdsim.des.run import check_pools, conversations_of, policy_of, resolve
+from ppdsim.des.cluster import Cluster
+from ppdsim.des.oversized import refuse
+from ppdsim.des.run import conversations_of, policy_of, resolve
+from ppdsim.des.turns import Turns
 from ppdsim.errors import InputError, PpdsimError
 from ppdsim.scenario import Scenario, load, with_trace
 from ppdsim.sweep.axes import Axis
@@ -123,10 +126,11 @@ def _check(plan: SweepPlan) -> tuple[str, ...]:
         with _naming(plan, point):
             spec, profiles = resolve(point.scenario, seed=plan.seeds[0])
             notes.update(f"profile {p.id} is {p.derivation}" for p in profiles if p.derivation is not None)
-            policy_of(point.scenario, spec)
+            policy = policy_of(point.scenario, spec)
             if workload not in drawn:
                 drawn[workload] = conversations_of(point.scenario, plan.seeds[0])
-            check_pools(spec, drawn[workload])
+            if point.scenario.oversized_turns == "refuse":
+                refuse(Cluster(spec, Turns(drawn[workload]), policy))
     return tuple(sorted(notes))
 
 

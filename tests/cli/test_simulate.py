@@ -133,6 +133,19 @@ def test_decisions_are_a_file_of_their_own(trace: Path, tmp_path: Path, capsys: 
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["regret"]["choices"] == 1
 
 
+def test_the_timeline_is_a_file_of_its_own(trace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "timeline.json"
+    how = ["simulate", "one-pair", "--trace", str(trace), "-o", str(tmp_path / "out")]
+    assert run([*how, "--timeline", str(path)]) == 0
+    assert capsys.readouterr().err.endswith(f"wrote {path}\n")
+    document = json.loads(path.read_text())
+    assert document["otherData"]["scenario"] == "one-pair"
+    names = {e["args"]["name"] for e in document["traceEvents"] if e["name"] == "process_name"}
+    assert names == {"node 0 (P)", "node 1 (pD)", "links", "turns"}
+    whole = {e["name"] for e in document["traceEvents"] if e["ph"] == "b" and e["name"].startswith("turn ")}
+    assert whole == {f"turn {row['request_id']}" for row in rows(tmp_path / "out")}
+
+
 def test_several_policies_are_compared(trace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     how = ["--trace", str(trace), "-o", str(out), "--policy", "always-d", "--policy", "always-p"]
@@ -155,6 +168,8 @@ def test_several_policies_are_compared(trace: Path, tmp_path: Path, capsys: pyte
         (["--policy", "oracle"], "--policy all"),
         (["--policy", "always-p", "--policy", "alwaysd"], "did you mean 'always-d'"),
         (["--decisions", "."], "expected a file"),
+        (["--timeline", "."], "expected a file"),
+        (["--timeline", "t.json", "--policy", "all"], "give one --policy"),
         (["--set", "routing.decode_policy=randm"], "did you mean 'random'"),
         (["--set", "routing.client_max_conversations=0"], "client_max_conversations"),
     ],

@@ -102,7 +102,7 @@ def test_the_mooncake_scenario_is_stable_and_reuses_by_block():
 def test_a_turn_above_every_pool_is_refused_with_the_numbers(tmp_path):
     trace = tmp_path / "chat.jsonl"
     trace.write_text(TURN % (7, 0.0, 500_000))
-    with pytest.raises(WorkloadError, match=r"conversation 7, turn 0 needs 500008 tokens.*160000"):
+    with pytest.raises(WorkloadError, match=r"conversation 7, turn 0: it needs 500008 tokens.*160000"):
         simulate(with_trace(load("one-pair", []), trace), seed=0)
 
 

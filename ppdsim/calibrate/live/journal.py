@@ -119,15 +119,18 @@ def read_rows(folder: Path) -> list[MeasuredRow]:
         If a line is malformed; the message names it.
     """
     path = folder / POINTS
-    lines = path.read_text().splitlines()
+    try:
+        lines = path.read_text().splitlines()
+    except UnicodeDecodeError as error:
+        raise MeasurementError(f"{path}: cannot be read as text ({error})") from None
     return [parse_row(_json(line, f"{path}:{i}"), where=f"{path}:{i}") for i, line in enumerate(lines, start=1)]
 
 
 def _json(line: str, where: str) -> object:
     try:
         return json.loads(line)
-    except json.JSONDecodeError as error:
-        raise MeasurementError(f"{where}: malformed JSON ({error.msg})") from None
+    except (ValueError, RecursionError) as error:
+        raise MeasurementError(f"{where}: malformed JSON ({error})") from None
 
 
 def value_of(row: MeasuredRow) -> float | None:

@@ -15,6 +15,8 @@ from ppdsim.measurements import Model
 
 COVERED = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 EXPERT_KEYS = ("num_experts", "num_local_experts", "n_routed_experts")
+LARGEST_SIZE = 2**31 - 1
+"""Largest size of a layer, or count of layers, that is believed [1]."""
 DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 
 
@@ -41,7 +43,8 @@ def read_config(path: Path, *, dummy_weights: bool) -> Model:
         If it is malformed, or not a dense model that the cost curves describe: what it is instead is named.
     """
     config = _read(path)
-    architecture = (config.get("architectures") or ["unknown"])[0]
+    named = config.get("architectures")
+    architecture = " ".join(str(named[0]).split()) if isinstance(named, list) and named else "unknown"
     reason = _not_covered(architecture, config)
     if reason:
         raise InputError(f"{path}: architecture {architecture} ({reason}); the cost curves cover {', '.join(COVERED)}")
@@ -53,10 +56,11 @@ def read_config(path: Path, *, dummy_weights: bool) -> Model:
         head = int(config.get("head_dim") or hidden // heads)
     except KeyError as missing:
         raise InputError(f"{path}: missing key {missing}") from None
-    except (TypeError, ValueError, ZeroDivisionError) as error:
+    except (TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
         raise InputError(f"{path}: a size is no whole number above 0 ({error})") from None
-    if min(hidden, layers, heads, inner, vocabulary, kv_heads, head) < 1:
-        raise InputError(f"{path}: a size is below 1; expected whole numbers above 0")
+    sizes = (hidden, layers, heads, inner, vocabulary, kv_heads, head)
+    if not 1 <= min(sizes) <= max(sizes) <= LARGEST_SIZE:
+        raise InputError(f"{path}: a size is below 1 or above {LARGEST_SIZE}; expected whole numbers above 0")
     dtype = str(config.get("dtype") or config.get("torch_dtype") or "bfloat16")
     attention = 2 * hidden * heads * head + 2 * hidden * kv_heads * head
     return Model(
@@ -89,6 +93,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise InputError(f"--model {path}: cannot be read ({error.strerror}); expected a config.json") from None
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno}: malformed JSON ({error.msg})") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: malformed JSON ({error})") from None
     if not isinstance(config, dict):
         raise InputError(f"{path}: expected one JSON object, a Hugging Face config.json")
     return config

@@ -164,10 +164,10 @@ def load_plan(name: str) -> Plan:
     try:
         content = YAML(typ="safe").load(path.read_text())
         # Through JSON, strict means what one expects: a list becomes a tuple, but "4" is no number.
-        return Plan.model_validate_json(json.dumps(content), strict=True)
+        return Plan.model_validate_json(json.dumps(content, default=str), strict=True)
     except ValidationError as error:
         raise InputError(f"{path}: {explain(error, tuple(Plan.model_fields))}") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: malformed YAML ({' '.join(str(error).split())[:200]})") from None
 
 

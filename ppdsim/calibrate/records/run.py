@@ -39,7 +39,7 @@ def read_manifest_template(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text())
     except OSError as error:
         raise MeasurementError(f"{path}: cannot be read ({error.strerror})") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise MeasurementError(f"{path}: malformed JSON ({error})") from None
     if not isinstance(content, dict):
         raise MeasurementError(f"{path}: expected a JSON object, got {type(content).__name__}")

@@ -114,6 +114,8 @@ def load(path: Path | None, options: Mapping[str, Any], assignments: Sequence[st
         text = explain(error, (*Settings.model_fields, *(f"ports.{name}" for name in Ports.model_fields)))
         hint = " (give --model)" if text == "missing key 'model'" else ""
         raise InputError(f"{path or 'settings'}: {text}{hint}") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"{path or 'settings'}: no such setting ({' '.join(str(error).split())[:200]})") from None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -121,7 +123,7 @@ def _read(path: Path) -> dict[str, Any]:
         content = YAML(typ="safe").load(path.read_text())
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: malformed YAML ({' '.join(str(error).split())[:200]})") from None
     if content is None:
         return {}
@@ -143,5 +145,5 @@ def _assign(content: dict[str, Any], text: str) -> None:
         place = inner
     try:
         place[last] = YAML(typ="safe").load(value)
-    except YAMLError as error:
+    except (YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"--set {text}: malformed value ({' '.join(str(error).split())[:100]})") from None

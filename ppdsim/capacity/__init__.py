@@ -1,0 +1,7 @@
+"""The largest load that a fleet carries within its SLO (see :mod:`ppdsim.capacity.run`)."""
+
+from ppdsim.capacity.limits import parse_limits
+from ppdsim.capacity.run import CapacityAnswer, capacity
+from ppdsim.capacity.words import document, sentence
+
+__all__ = ["CapacityAnswer", "capacity", "document", "parse_limits", "sentence"]

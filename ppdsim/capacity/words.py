@@ -1,0 +1,109 @@
+"""A capacity as one paragraph and as one JSON document."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+from ppdsim.capacity.binding import Binding
+from ppdsim.capacity.run import CapacityAnswer
+from ppdsim.capacity.search import Kind
+from ppdsim.metrics import SloLimits
+from ppdsim.units import MS_PER_S, format_s
+
+SCHEMA = "ppdsim/capacity/1"
+NAMES = {"ttft_s": "TTFT", "tpot_s": "TPOT", "itl_max_s": "longest ITL"}
+
+
+def sentence(answer: CapacityAnswer) -> str:
+    """Return the answer in words."""
+    promise = f"{answer.wanted:.0%} of the turns within {_limits(answer.limits)}"
+    beyond = "" if answer.binding is None else _binding(answer.binding)
+    if answer.kind is Kind.NONE:
+        lowest = min(seed.found.high for seed in answer.seeds)
+        lines = [
+            f"NO RATE keeps {promise}: not even {lowest:.4g} conversations/s.",
+            f"There {beyond}" if beyond else "",
+        ]
+    else:
+        rate, probe = answer.rate_per_s, answer.probe
+        most = "At least" if answer.kind is Kind.AT_LEAST else "Up to"
+        lines = [f"{most} {rate:.4g} conversations/s keep {promise} ({_interval(answer)})."]
+        lines.append(f"{rate / answer.nodes:.4g} conversations/s a GPU, of {answer.nodes}.")
+        if probe is not None:
+            lines[-1] = (
+                f"{rate / answer.nodes:.4g} conversations/s a GPU, of {answer.nodes};"
+                f" {probe.turns_per_s:.4g} turns/s, {probe.goodput_per_s:.4g} of them good ({probe.attained:.1%})."
+            )
+        if answer.kind is Kind.AT_LEAST:
+            lines.append("No rate that was tried breaks it.")
+        elif beyond:
+            lines.append(f"Beyond, {beyond}")
+    return "\n".join([*(line for line in lines if line), *(f"note: {note}" for note in answer.notes)])
+
+
+def document(answer: CapacityAnswer) -> dict[str, Any]:
+    """Return the answer with every run behind it, ready for JSON; an interval without an upper end has null there."""
+    probe = answer.probe
+    return {
+        "schema": SCHEMA,
+        "kind": answer.kind.value,
+        "limits": asdict(answer.limits),
+        "attained_wanted": answer.wanted,
+        "rate_per_s": answer.rate_per_s,
+        "rate_per_gpu_per_s": answer.rate_per_s / answer.nodes,
+        "interval_per_s": {"low": answer.low_per_s, "high": _finite(answer.high_per_s), "coverage": _coverage(answer)},
+        "turns_per_s": None if probe is None else probe.turns_per_s,
+        "goodput_per_s": None if probe is None else probe.goodput_per_s,
+        "goodput_per_gpu_per_s": None if probe is None else probe.goodput_per_s / answer.nodes,
+        "gpus": answer.nodes,
+        "binds": None if answer.binding is None else asdict(answer.binding),
+        "tolerance": answer.tolerance,
+        "seeds": [
+            {
+                "seed": seed.seed,
+                "kind": seed.found.kind.value,
+                "low_per_s": seed.found.low,
+                "high_per_s": _finite(seed.found.high),
+                "runs": [
+                    {key: _finite(value) if isinstance(value, float) else value for key, value in asdict(run).items()}
+                    for run in seed.probes
+                ],
+            }
+            for seed in answer.seeds
+        ],
+        "notes": list(answer.notes),
+        "provenance": dict(answer.provenance),
+    }
+
+
+def _coverage(answer: CapacityAnswer) -> float | None:
+    """Return how probably the interval holds the median capacity; None of one seed."""
+    count = len(answer.seeds)
+    return 1.0 - 2.0 ** (1 - count) if count > 1 else None
+
+
+def _interval(answer: CapacityAnswer) -> str:
+    high = "no upper end" if math.isinf(answer.high_per_s) else f"{answer.high_per_s:.4g}"
+    coverage = _coverage(answer)
+    over = f"{len(answer.seeds)} seeds" if len(answer.seeds) > 1 else "one seed"
+    return f"{answer.low_per_s:.4g} to {high}, {over}" + ("" if coverage is None else f", {coverage:.0%}")
+
+
+def _limits(limits: SloLimits) -> str:
+    values = ((name, getattr(limits, name)) for name in NAMES)
+    return ", ".join(f"{NAMES[name]} {value * MS_PER_S:g} ms" for name, value in values if value is not None)
+
+
+def _binding(binding: Binding) -> str:
+    where = binding.place if binding.node is None else f"{binding.place} of node {binding.node} ({binding.role})"
+    spent = "" if binding.seconds is None else f", {format_s(binding.seconds)} on average"
+    if binding.limit == "overloaded":
+        return f"waits grow for as long as conversations start: {where}{spent}."
+    what = "have no answer" if binding.limit == "unanswered" else f"break {NAMES[binding.limit]}"
+    return f"{binding.share:.1%} of the turns {what}: {where}{spent}."
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,87 @@
+"""``ppdsim capacity``: the largest arrival rate at which a fleet keeps its SLO."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+
+from ppdsim.cli.common import (
+    JsonOption,
+    OutOption,
+    PolicyOption,
+    ProfileOption,
+    QuietOption,
+    ScenarioArgument,
+    SeedOption,
+    SetOption,
+    TraceOption,
+    check_folder,
+    overrides,
+    print_json,
+    progress,
+    wrote,
+)
+
+
+def capacity(
+    scenario: ScenarioArgument,
+    slo: Annotated[
+        str | None,
+        typer.Option(
+            help="Limits in place of the scenario's: ttft_ms, tpot_ms, itl_max_ms, such as ttft_ms=500,tpot_ms=25."
+        ),
+    ] = None,
+    attained: Annotated[float, typer.Option(help="Share of the turns that must keep every limit.")] = 0.9,
+    seeds: Annotated[int, typer.Option(help="Draws of the workload; they give the interval.")] = 5,
+    tolerance: Annotated[float, typer.Option(help="Width of the bisection's last bracket, as a share.")] = 0.02,
+    out: OutOption = Path("out"),
+    profile: ProfileOption = None,
+    policy: PolicyOption = None,
+    seed: SeedOption = None,
+    trace: TraceOption = None,
+    settings: SetOption = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Find the largest arrival rate that keeps the SLO, and what stands in the way of a higher one: capacity.json.
+
+    Exit code 1 if no rate keeps it.
+
+    Example: ppdsim capacity one-pair --slo ttft_ms=500,tpot_ms=25 -o out
+    """
+    from ppdsim.capacity import capacity as run
+    from ppdsim.capacity import document, parse_limits, sentence
+    from ppdsim.errors import GateError
+    from ppdsim.scenario import load, with_trace
+
+    check_folder(out)
+    limits = None if slo is None else parse_limits(slo)
+    chosen = load(scenario, overrides(settings, profile=profile, policy=policy))
+    if trace is not None:
+        chosen = with_trace(chosen, trace)
+    with progress("seeds", quiet=quiet) as advance:
+        answer = run(
+            chosen,
+            seed=chosen.seed if seed is None else seed,
+            seeds=seeds,
+            slo=limits,
+            wanted=attained,
+            tolerance=tolerance,
+            progress=advance,
+        )
+    found = document(answer)
+    out.mkdir(parents=True, exist_ok=True)
+    scratch = out / f".capacity.json.{os.getpid()}"
+    scratch.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    os.replace(scratch, out / "capacity.json")
+    if json:
+        print_json(found)
+    elif not quiet:
+        typer.echo(sentence(answer))
+    wrote([out / "capacity.json"], quiet=quiet)
+    if not answer.rate_per_s:
+        raise GateError("no arrival rate keeps the SLO")

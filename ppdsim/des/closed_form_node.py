@@ -46,7 +46,7 @@ class ClosedFormNode(AbstractDecodeNode):
         curve = self._model.decode
         self._slope_s = float(curve.context_s_per_token)
         self._batch_s: dict[int, float] = {}  # by streams
-        self._context = spec.residents * spec.resident_context_tokens
+        self._context: int = spec.residents * spec.resident_context_tokens
         self._ends: list[tuple[int, int]] = []  # heap of (last step, turn)
         self._end_step: dict[int, int] = {}
         self._offset: dict[int, int] = {}  # turn: KV tokens less steps, constant while it decodes
@@ -124,6 +124,13 @@ class ClosedFormNode(AbstractDecodeNode):
             if pages:
                 self.pool.take(pages)
             self._paged_steps = self.steps + steps
+
+    def _board(self) -> int:
+        self._take_pages(1)
+        return self._context
+
+    def _ride(self) -> None:
+        self._context += len(self._offset)
 
     def sync(self, now: float) -> None:
         """Take the pages of all steps up to the one that runs at `now`."""

@@ -147,6 +147,10 @@ class Cluster:
     def _can_hold(self, turn: int, node: int, prefill: int) -> bool:
         prompt = self.turns.prompt[turn]
         pool = self.decode[node].pool
+        if self.spec.nodes[node].role is NodeRole.U:
+            # What the engine asks of a pool without streams: prompt, answer and a page, and something left.
+            riding = self.spec.residents if self.spec.enable_mixed_chunk else 0
+            return prompt + self.turns.output[turn] + pool.page + riding < pool.capacity * pool.page
         most = prompt + max(self.turns.output[turn] - 1, self.spec.num_reserved_decode_tokens)
         if pool.pages(prompt) + pool.pages(most - prompt) > pool.capacity:
             return False

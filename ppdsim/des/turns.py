@@ -25,7 +25,7 @@ class Turns:
     """Columns of a run; see the module for what they hold."""
 
     __slots__ = (
-        "blocks", "cached", "conversation", "count", "decode_node", "finish_step", "handed", "ids",
+        "blocks", "cached", "conversation", "count", "decode_node", "fill", "finish_step", "handed", "ids",
         "kv_done", "last", "new", "number", "output", "pauses", "prefill_cached", "prefill_node", "preloads",
         "prompt", "stall", "start_step", "starts", "status", "t_admitted", "t_arrival", "t_first", "t_last",
         "t_prefill_end", "t_prefill_start", "t_ready", "think", "wire",
@@ -44,6 +44,7 @@ class Turns:
         for conversation in conversations:
             self._add(conversation, preloads)
         n = self.count = len(self.prompt)
+        self.fill = array("l", self.prompt)  # what a prefill has to cover: after a retraction, generated tokens too
         nan = array("d", [math.nan])
         # what happened
         self.status = bytearray([UNFINISHED]) * n
@@ -55,7 +56,9 @@ class Turns:
         self.t_first, self.t_last = nan * n, nan * n
         self.wire, self.stall = array("d", [0.0]) * n, array("d", [0.0]) * n
         self.start_step, self.finish_step = array("l", [0]) * n, array("l", [0]) * n
-        self.pauses: dict[int, list[tuple[int, int]]] = {}  # retracted turns: steps decoded before each retraction
+        # Retracted turns: for each retraction the step before it, the step before the stream goes on, and the time of
+        # the token that a prefill gave it in between (NaN where it went on from a copy).
+        self.pauses: dict[int, list[tuple[int, int, float]]] = {}
 
     def _add(self, conversation: Conversation, preloads: Mapping[int | str, Preload] | Preload | None) -> None:
         index, row = len(self.ids), len(self.prompt)

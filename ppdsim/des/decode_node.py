@@ -167,14 +167,13 @@ class AbstractDecodeNode(AbstractNodeMemory):
         # The engine does not look at arrivals while a stream is retracted. With nothing left to end it would hang.
         if self._arrived and (not self._retracted or self.streams == self._residents):
             self._join_arrived()
-        if self._requests:
-            self._admit_handoffs()
-        attend = None
+        attend = self._admit_handoffs() if self._requests else None
         if self._local.waiting or self._local.cut >= 0:
-            pieces, attend = self._form()
+            pieces, look = self._form()
             if pieces:
                 self._forward(pieces)
                 return
+            attend = look if attend is None else attend
         if self._make_room():
             # What was retracted may come back at the very next boundary.
             attend = self.unit + 1
@@ -238,26 +237,32 @@ class AbstractDecodeNode(AbstractNodeMemory):
                 self._door.forget(turn)
             self._end(turn, fill)
 
-    def _admit_handoffs(self) -> None:
+    def _admit_handoffs(self) -> int | None:
+        """Admit hand-offs in order; return a boundary at which the head may fit although no stream has ended."""
+        slots = self._max_running + self._extra_slots
         while self._requests:
             turn = self._requests.head
-            cached = self._admit(turn, self._max_running + self._extra_slots, reuse=self._delta)
-            if cached < 0:
-                return
+            if not self._has_room(turn, slots, reuse=self._delta):
+                return None
+            steps = self._steps_until_it_could_end(turn, reuse=self._delta)
+            if steps:
+                return self.unit + steps if steps > 0 else None
             self._requests.pop()
-            self._turns.cached[turn] = cached
+            self._turns.cached[turn] = self._take_in(turn, reuse=self._delta)
             self._admitted(turn, self.time)
+        return None
 
     def _admit_local(self, turn: int) -> int:
         if self._overlap and self.streams and self._seen_unit[turn] >= self.unit:
             return -1
-        cached = self._admit(turn, self._max_running, reuse=True)
-        if cached >= 0:
-            turns = self._turns
-            if turns.fill[turn] == turns.prompt[turn]:
-                turns.cached[turn] = turns.prefill_cached[turn] = cached
-                turns.t_admitted[turn] = turns.t_prefill_start[turn] = self.start
-            del self._seen_unit[turn]
+        if not self._has_room(turn, self._max_running, reuse=True):
+            return -1
+        cached = self._take_in(turn, reuse=True)
+        turns = self._turns
+        if turns.fill[turn] == turns.prompt[turn]:
+            turns.cached[turn] = turns.prefill_cached[turn] = cached
+            turns.t_admitted[turn] = turns.t_prefill_start[turn] = self.start
+        del self._seen_unit[turn]
         return cached
 
     def _form(self) -> tuple[list[Piece], int | None]:

@@ -1,6 +1,12 @@
 """What a decode node does with its KV pool: whom it admits, whom it retracts, and how a retracted stream comes back.
 
-A decode server (D, and pD, which no release has) leaves `num_reserved_decode_tokens` for every turn already there. Its
+A decode server (D, and pD, which no release has) leaves `num_reserved_decode_tokens` for every turn already there, and
+admits a hand-off only if it and the longest running answer could each end with all other streams retracted::
+
+    room after the prompt  >=  max(reserve * active, longest - running KV)
+                               + max(reserve, min(max_new, 4096) - running KV)
+
+with longest = the largest prompt + min(max_new, 4096) among the streams, and as `max_new` the length of the answer. Its
 retracted streams keep a copy on the host and a queue of their own that comes before all others; at every step the first
 of them resumes where its KV and its reserve fit beside the reserve of the others. Source: SGLang 0.5.17,
 disaggregation/decode.py pop_preallocated, resume_retracted_reqs, process_decode_queue.
@@ -25,7 +31,7 @@ from collections import deque
 from ppdsim.des.backlog import Backlog
 from ppdsim.des.batching import PrefillQueue
 from ppdsim.des.kv_blocks import make_pool
-from ppdsim.des.new_token_ratio import RETRACT_DECODE_STEPS, NewTokenAdmission
+from ppdsim.des.new_token_ratio import CLIP_MAX_NEW_TOKENS, RETRACT_DECODE_STEPS, NewTokenAdmission
 from ppdsim.des.spec import ClusterSpec, NodeSpec
 from ppdsim.des.turns import Turns
 from ppdsim.errors import ScenarioError
@@ -98,24 +104,48 @@ class AbstractNodeMemory(abc.ABC):
         """Return how many streams may still enter the batch; a prompt that is cut has a place in it."""
         return self._max_running - (self.streams - self._residents) - (self._local.cut >= 0)
 
-    def _admit(self, turn: int, slots: int, *, reuse: bool) -> int:
-        """Give a turn one of `slots` and the pages of its prompt; return its cached tokens, or -1 if it must wait."""
-        door = self._door
-        if door is not None:
-            if not door.admits(turn, self.active, self.streams, self.steps - self.mixed_forwards):
-                return -1
-        elif (
-            self._retracted
-            or self.active >= slots
-            or not self.pool.fits(turn, self._reserve_pages * (self.active + 1), reuse=reuse)
-        ):
-            return -1
+    def _has_room(self, turn: int, slots: int, *, reuse: bool) -> bool:
+        """Return whether one of `slots` is free and the prompt fits beside what is kept back."""
+        if self._door is not None:
+            return self._door.admits(turn, self.active, self.streams, self.steps - self.mixed_forwards)
+        if self._retracted or self.active >= slots:
+            return False
+        return self.pool.fits(turn, self._reserve_pages * (self.active + 1), reuse=reuse)
+
+    def _take_in(self, turn: int, *, reuse: bool) -> int:
+        """Give a turn a slot and the pages of its prompt, and return its cached tokens."""
         self.active += 1
         self.holding.add(turn)
         cached = self.pool.acquire(turn, reuse=reuse)
-        if door is not None:
-            door.admitted(turn)
+        if self._door is not None:
+            self._door.admitted(turn)
         return cached
+
+    def _steps_until_it_could_end(self, turn: int, *, reuse: bool) -> int:
+        """Return after how many steps at the earliest a hand-off and the longest answer could each end alone.
+
+        0 is now, and -1 not before a stream has ended. A step makes KV retractable and takes pages: the streams' last
+        pages have `slack` tokens of room, so n steps take at least ``growing n - slack`` tokens.
+        """
+        turns, pool = self._turns, self.pool
+        room = pool.room_tokens(turn) if reuse else pool.available * pool.page - turns.prompt[turn]
+        own = self._reserve_pages * pool.page
+        reserve = own * self.active
+        if room >= reserve + 2 * turns.longest:
+            return 0  # whatever runs
+        running = self._running()
+        retractable = sum(kv_tokens + 1 for _, kv_tokens in running)
+        longest = max((turns.prompt[i] + min(turns.output[i], CLIP_MAX_NEW_TOKENS) for i, _ in running), default=0)
+        longest -= retractable
+        wanted = min(turns.output[turn], CLIP_MAX_NEW_TOKENS) - retractable
+        missing = max(reserve, longest) + max(own, wanted) - room
+        if missing <= 0:
+            return 0
+        growing, falling = len(running), (longest > reserve) + (wanted > own)
+        slack = sum(-kv_tokens % pool.page for _, kv_tokens in running)
+        if not growing or not falling or (falling == 1 and missing > slack):
+            return -1
+        return max(-(-missing // (falling * growing)), -(-(missing - slack) // growing))
 
     def _make_room(self) -> bool:
         """Retract streams until the coming step fits; return whether any was."""

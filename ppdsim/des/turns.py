@@ -26,7 +26,7 @@ class Turns:
 
     __slots__ = (
         "blocks", "cached", "conversation", "count", "decode_node", "fill", "finish_step", "handed", "ids",
-        "kv_done", "last", "new", "number", "output", "pauses", "prefill_cached", "prefill_node", "preloads",
+        "kv_done", "last", "longest", "new", "number", "output", "pauses", "prefill_cached", "prefill_node", "preloads",
         "prompt", "stall", "start_step", "starts", "status", "t_admitted", "t_arrival", "t_first", "t_last",
         "t_prefill_end", "t_prefill_start", "t_ready", "think", "wire",
     )  # fmt: skip
@@ -45,6 +45,7 @@ class Turns:
             self._add(conversation, preloads)
         n = self.count = len(self.prompt)
         self.fill = array("l", self.prompt)  # what a prefill has to cover: after a retraction, generated tokens too
+        self.longest = max(map(int.__add__, self.prompt, self.output), default=0)  # most KV that a turn needs [tokens]
         nan = array("d", [math.nan])
         # what happened
         self.status = bytearray([UNFINISHED]) * n

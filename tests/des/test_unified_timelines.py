@@ -149,8 +149,9 @@ def test_with_mixed_chunks_the_streams_get_a_token_in_every_forward(per_step):
     """One U, chunks of 128 tokens; a step takes 0.01 more for each token of context.
 
     A (64 new, 5 out) arrives at 0: first token 16.4; a step on 64 tokens, 10.64 -> 27.04.
-    B (192 new, 2 out) arrives at 20. At 27.04 A rides along and takes one token of the budget, which leaves 127, 7 whole
-        pages: 112 + 1 rows, padded to 128: 10 + 12.8, and A's 65 tokens of context 0.65: 23.45 -> 50.49, A's third.
+    B (192 new, 2 out) arrives at 20. At 27.04 A rides along and takes one token of the budget, which leaves 127, 7
+        whole pages: 112 + 1 rows, padded to 128: 10 + 12.8, and A's 65 tokens of context 0.65: 23.45 -> 50.49, A's
+        third.
         Then 80 + 1 rows, padded to 96: 10 + 9.6 + 0.66 = 20.26 -> 70.75, A's fourth and B's first.
     A step on 67 + 192 tokens, 12.59 -> 83.34: A's fifth and B's second.
     A loses what the forwards take beyond steps of 10.65 and 10.66: 12.8 + 9.6.

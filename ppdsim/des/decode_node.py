@@ -174,7 +174,8 @@ class AbstractDecodeNode(AbstractNodeMemory):
                 self._forward(pieces)
                 return
             attend = look if attend is None else attend
-        if self._make_room():
+        if self.streams > self._residents and self._next_step_pages() > self.pool.available:
+            self._make_room()
             # What was retracted may come back at the very next boundary.
             attend = self.unit + 1
         if self.streams:
@@ -220,15 +221,14 @@ class AbstractDecodeNode(AbstractNodeMemory):
         """Stream the token that the prefill gave; the rest is decoded."""
         turns = self._turns
         self.holding.discard(turn)
-        fill = turns.fill[turn]
-        generated = fill - turns.prompt[turn]
-        if generated:
+        fill, steps = turns.fill[turn], turns.output[turn] - 1
+        if fill > turns.prompt[turn]:
+            steps -= fill - turns.prompt[turn]
             before, _, _ = turns.pauses[turn][-1]
             turns.pauses[turn][-1] = (before, self.steps, self.time)
         else:
             turns.t_first[turn] = self.time
             turns.start_step[turn] = self.steps
-        steps = turns.output[turn] - generated - 1
         if steps:
             self.streams += 1
             self._enter(turn, fill, steps)
@@ -239,16 +239,19 @@ class AbstractDecodeNode(AbstractNodeMemory):
 
     def _admit_handoffs(self) -> int | None:
         """Admit hand-offs in order; return a boundary at which the head may fit although no stream has ended."""
-        slots = self._max_running + self._extra_slots
+        turns, page = self._turns, self.pool.page
+        slots, reserve = self._max_running + self._extra_slots, self._reserve_pages * page
         while self._requests:
             turn = self._requests.head
             if not self._has_room(turn, slots, reuse=self._delta):
                 return None
-            steps = self._steps_until_it_could_end(turn, reuse=self._delta)
-            if steps:
-                return self.unit + steps if steps > 0 else None
+            kept_back = max(self._reserve_pages * self.active * page, turns.longest)
+            if self.pool.available * page < kept_back + turns.prompt[turn] + max(turns.output[turn], reserve):
+                steps = self._steps_until_it_could_end(turn, reuse=self._delta)
+                if steps:
+                    return self.unit + steps if steps > 0 else None
             self._requests.pop()
-            self._turns.cached[turn] = self._take_in(turn, reuse=self._delta)
+            turns.cached[turn] = self._take_in(turn, reuse=self._delta)
             self._admitted(turn, self.time)
         return None
 

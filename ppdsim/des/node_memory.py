@@ -46,8 +46,9 @@ class AbstractNodeMemory(abc.ABC):
     """
 
     __slots__ = (
-        "_door", "_local", "_max_running", "_overlap", "_reserve_pages", "_residents", "_retracted", "_seen_unit",
-        "_turns", "active", "backlog", "holding", "mixed_forwards", "pool", "retractions", "steps", "streams", "unit",
+        "_door", "_local", "_max_running", "_overlap", "_reserve_pages", "_residents", "_retracted",
+        "_seen_unit", "_turns", "active", "backlog", "holding", "mixed_forwards", "pool", "retractions", "steps",
+        "streams", "unit",
     )  # fmt: skip
 
     def __init__(self, turns: Turns, spec: ClusterSpec, node: NodeSpec, backlog: Backlog) -> None:
@@ -131,8 +132,6 @@ class AbstractNodeMemory(abc.ABC):
         room = pool.room_tokens(turn) if reuse else pool.available * pool.page - turns.prompt[turn]
         own = self._reserve_pages * pool.page
         reserve = own * self.active
-        if room >= reserve + 2 * turns.longest:
-            return 0  # whatever runs
         running = self._running()
         retractable = sum(kv_tokens + 1 for _, kv_tokens in running)
         longest = max((turns.prompt[i] + min(turns.output[i], CLIP_MAX_NEW_TOKENS) for i, _ in running), default=0)
@@ -147,15 +146,14 @@ class AbstractNodeMemory(abc.ABC):
             return -1
         return max(-(-missing // (falling * growing)), -(-(missing - slack) // growing))
 
-    def _make_room(self) -> bool:
-        """Retract streams until the coming step fits; return whether any was."""
+    def _make_room(self) -> None:
+        """Retract streams until the coming step fits."""
         if self.streams == self._residents or self._next_step_pages() <= self.pool.available:
-            return False
+            return
         while self.streams > self._residents and self._next_step_pages() > self.pool.available:
             self._retract()
         if self._door is not None:
             self._door.estimate(self.steps - self.mixed_forwards)
-        return True
 
     def _retract(self) -> None:
         """Take the stream with the fewest tokens so far (then the longest prompt, then the latest) out of the batch."""

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from ppdsim.errors import ScenarioError, WorkloadError
-from ppdsim.scenario import GeneratedSpec, Scenario, TraceSpec
+from ppdsim.scenario import AgentSessionsSpec, GeneratedSpec, Scenario, TraceSpec
 
 FEWEST_CONVERSATIONS = 30
 """Least number of generated conversations in a run; at low rates the window grows [conversations]."""
@@ -61,7 +61,9 @@ class TraceLoad(AbstractLoad):
 
     __slots__ = ("_base_per_s", "_spec")
 
-    def __init__(self, scenario: Scenario, spec: TraceSpec, base_per_s: float, *, drawn: bool) -> None:
+    def __init__(
+        self, scenario: Scenario, spec: TraceSpec | AgentSessionsSpec, base_per_s: float, *, drawn: bool
+    ) -> None:
         super().__init__(scenario, base_per_s * spec.rate_scale, drawn=drawn)
         self._spec, self._base_per_s = spec, base_per_s
 

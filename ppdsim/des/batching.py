@@ -2,7 +2,16 @@
 
 A forward takes `chunk_tokens` new tokens. The rest of a cut request goes first, then waiting requests in order while
 budget is left and memory admits the head (nobody overtakes); the last may be cut at a page. Source: SGLang 0.5.17
-PrefillAdder, without its other orders (lpm, priority) and without mixed chunks.
+PrefillAdder, without its other orders (lpm, priority).
+
+In a mixed forward (`enable_mixed_chunk`) every stream that decodes rides along with one token, which comes off the
+budget. Its cost is put together from two curves::
+
+    mixed_s = forward_s(new tokens + riding streams) + context_s_per_token * context of the streams
+
+the matrix work of one forward over all rows, the chunk's own attention, and the streams' KV read at the rate measured
+in decode steps. Nobody has measured a mixed forward: what its attention kernel, which serves one row and thousands at
+once, takes beyond this is not known, so results of such runs say "assumed".
 """
 
 from __future__ import annotations
@@ -37,19 +46,24 @@ class PrefillQueue:
         self.cut = -1  # the request whose rest goes first, or -1
         self.cut_done = 0  # its tokens with KV so far
 
-    def form(self, admit: Callable[[int], int]) -> list[Piece]:
-        """Take the next forward's pieces; `admit` returns a request's cached tokens, or -1 if it must wait."""
-        prompt, waiting, budget = self._turns.prompt, self.waiting, self._chunk
+    def form(self, admit: Callable[[int], int], riding: int = 0) -> list[Piece]:
+        """Take the next forward's pieces beside `riding` streams.
+
+        `admit` returns a request's cached tokens, or -1 if it must wait.
+        """
+        fill, waiting = self._turns.fill, self.waiting
+        # At least a page goes on, or a prompt would wait for streams that may never be fewer than the budget.
+        chunk = budget = max(self._chunk - riding, self._page)
         pieces = []
         if self.cut >= 0:
-            rest = prompt[self.cut] - self.cut_done
+            rest = fill[self.cut] - self.cut_done
             size = min(rest, budget)
             pieces.append(Piece(self.cut, self.cut_done, size, False, size == rest))
             budget -= size
             self.cut_done += size
             if size == rest:
                 self.cut = -1
-        while waiting and budget > 0 and self.cut < 0 and self._chunk - budget < self._max:
+        while waiting and budget > 0 and self.cut < 0 and (not pieces or chunk - budget < self._max - riding):
             if pieces and budget < self._page:
                 # What is left of a shared budget is used in whole pages unless the request ends within it.
                 break
@@ -58,7 +72,7 @@ class PrefillQueue:
             if cached < 0:
                 break
             waiting.popleft()
-            rest = prompt[turn] - cached
+            rest = fill[turn] - cached
             size = rest if rest <= budget else budget // self._page * self._page
             pieces.append(Piece(turn, cached, size, True, size == rest))
             budget -= size
@@ -66,11 +80,21 @@ class PrefillQueue:
                 self.cut, self.cut_done = turn, cached + size
         return pieces
 
+    def cut_ends(self, riding: int) -> int:
+        """Return the request whose last chunk the next forward has, or -1."""
+        if self.cut >= 0 and self._turns.fill[self.cut] - self.cut_done <= max(self._chunk - riding, self._page):
+            return self.cut
+        return -1
 
-def forward_s(curve: PrefillCurve, pieces: list[Piece], hidden_s: float) -> float:
-    """Return the seconds of one forward over `pieces`, launched while the GPU is busy for `hidden_s` more [s]."""
-    if len(pieces) == 1:
+
+def forward_s(curve: PrefillCurve, pieces: list[Piece], hidden_s: float, riding: int = 0) -> float:
+    """Return the seconds of one forward over `pieces`, launched while the GPU is busy for `hidden_s` more [s].
+
+    One row of each of `riding` streams is in it, without their KV.
+    """
+    if len(pieces) == 1 and not riding:
         piece = pieces[0]
         return float(curve.forward_s(curve.work(piece.tokens, piece.before), hidden_s))
     works = [curve.work(piece.tokens, piece.before) for piece in pieces]
-    return float(curve.forward_s(PrefillWork(*(sum(field) for field in zip(*works, strict=True))), hidden_s))
+    tokens, attention, cached = (sum(field) for field in zip(*works, strict=True))
+    return float(curve.forward_s(PrefillWork(tokens + riding, attention, cached), hidden_s))

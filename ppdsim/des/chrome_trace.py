@@ -147,7 +147,7 @@ def _retractions(timeline: Timeline, turns: Turns) -> Iterator[Event]:
     for turn, pauses in turns.pauses.items():
         node = turns.decode_node[turn]
         log = by_node.get(node, [])
-        for steps, _ in pauses:
+        for steps, _, _ in pauses:
             after = bisect_left(log, steps, key=lambda stretch: stretch.first_step)
             if after < len(log):
                 where = {"pid": node + 1, "tid": DECODE, "ts": _us(log[after].start_s)}

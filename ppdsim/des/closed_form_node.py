@@ -42,10 +42,9 @@ class ClosedFormNode(AbstractDecodeNode):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         spec = args[2]
-        self._batch_s: dict[
-            int, tuple[float, float]
-        ] = {}  # by streams: a step's part of them, and of a token of context
-        self._context = spec.residents * spec.resident_context_tokens
+        # By streams: a step's part of them, and of a token of context.
+        self._batch_s: dict[int, tuple[float, float]] = {}
+        self._context: int = spec.residents * spec.resident_context_tokens
         self._ends: list[tuple[int, int]] = []  # heap of (last step, turn)
         self._end_step: dict[int, int] = {}
         self._offset: dict[int, int] = {}  # turn: KV tokens less steps, constant while it decodes
@@ -123,6 +122,13 @@ class ClosedFormNode(AbstractDecodeNode):
             if pages:
                 self.pool.take(pages)
             self._paged_steps = self.steps + steps
+
+    def _board(self) -> int:
+        self._take_pages(1)
+        return self._context
+
+    def _ride(self) -> None:
+        self._context += len(self._offset)
 
     def sync(self, now: float) -> None:
         """Take the pages of all steps up to the one that runs at `now`."""

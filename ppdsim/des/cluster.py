@@ -171,7 +171,11 @@ class Cluster:
         """Return whether the empty pools of a decode node and of who prefills could hold a turn."""
         prompt = self.turns.prompt[turn]
         pool = self.decode[node].pool
-        most = prompt + max(self.turns.output[turn] - 1, self.spec.num_reserved_decode_tokens)
+        if self.spec.nodes[node].role is NodeRole.U:
+            # What the engine asks of a pool without streams: prompt, answer and a page, and something left.
+            riding = self.spec.residents if self.spec.enable_mixed_chunk else 0
+            return prompt + self.turns.output[turn] + pool.page + riding < pool.capacity * pool.page
+        most = prompt + max(self.turns.output[turn], self.spec.num_reserved_decode_tokens)
         if pool.pages(prompt) + pool.pages(most - prompt) > pool.capacity:
             return False
         return prefill == node or self.prefill[prefill].pool.pages(prompt) <= self.prefill[prefill].pool.capacity

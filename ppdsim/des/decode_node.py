@@ -2,33 +2,33 @@
 
 At a boundary, in this order: streams that have their last token leave (in order of turn); retracted streams resume;
 when none is left, turns whose KV has arrived join, and their first token is streamed; hand-offs are pre-allocated; then
-either a prefill forward runs (prefill first, all chunks of a prompt in a row) or a decode step, before which streams
-are retracted until its pages fit. Roles differ by what reaches the node, not by code. Subclasses say when the next
-boundary is.
+either a prefill forward runs (prefill first, all chunks of a prompt in a row; with mixed chunks the streams get a token
+in each) or a decode step, before which streams are retracted until its pages fit. Roles differ by what reaches the
+node and by what they do with their memory (:mod:`ppdsim.des.node_memory`). Subclasses say when the next boundary is.
 
-What it does not know: mixed chunks, the cost of copying retracted KV, speculative decoding.
+What it does not know: the cost of copying retracted KV, speculative decoding.
 """
 
 from __future__ import annotations
 
 import abc
-from collections import deque
+import math
 from collections.abc import Callable
 
 from ppdsim.des.backlog import Backlog
-from ppdsim.des.batching import Piece, PrefillQueue, forward_s
+from ppdsim.des.batching import Piece, forward_s
 from ppdsim.des.clock import BOUNDARY, Clock, Tick
 from ppdsim.des.handoff_queue import HandoffQueue
-from ppdsim.des.kv_blocks import make_pool
+from ppdsim.des.node_memory import AbstractNodeMemory
 from ppdsim.des.spec import HANDOFF_ROLES, ClusterSpec
 from ppdsim.des.step_log import StepLog
 from ppdsim.des.turns import Turns
-from ppdsim.errors import ScenarioError
+from ppdsim.types import NodeRole
 
 IDLE, DECODING, FORWARD = 0, 1, 2
 
 
-class AbstractDecodeNode(abc.ABC):
+class AbstractDecodeNode(AbstractNodeMemory):
     """One D, pD or U machine: node `number` of the fleet.
 
     Boundaries are counted (`unit`): one at the end of every decode step and of every forward. Times: `time` is the last
@@ -45,42 +45,11 @@ class AbstractDecodeNode(abc.ABC):
     """
 
     __slots__ = (
-        "_admitted",
-        "_after_step",
-        "_arrived",
-        "_clock",
-        "_delta",
-        "_extra_slots",
-        "_finished",
-        "_forward_s",
-        "_local",
-        "_max_running",
-        "_model",
-        "_overlap",
-        "_priority",
-        "_requests",
-        "_reserve_pages",
-        "_residents",
-        "_retracted",
-        "_seen_unit",
-        "_state",
-        "_step_extra_s",
-        "_turns",
-        "active",
-        "backlog",
-        "holding",
-        "keeps_prefixes",
-        "last_step_s",
-        "log",
-        "pool",
-        "retractions",
-        "spec",
+        "_admitted", "_after_step", "_arrived", "_clock", "_delta", "_extra_slots", "_finished", "_forward_s", "_mixed",
+        "_model", "_priority", "_requests", "_state", "_step_extra_s", "keeps_prefixes", "last_step_s", "log", "spec",
         "start",
-        "steps",
-        "streams",
         "time",
-        "unit",
-    )
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -93,40 +62,22 @@ class AbstractDecodeNode(abc.ABC):
         failed: Callable[[int, float], None],
     ) -> None:
         node = spec.nodes[number]
-        page = spec.page_of(node)
+        super().__init__(turns, spec, node, Backlog(node.model.prefill, spec.chunk_of(node)))
         self.spec = node
         self._priority = BOUNDARY + number
-        self._turns, self._clock, self._model = turns, clock, node.model
+        self._clock, self._model = clock, node.model
         self._admitted, self._finished = admitted, finished
         self.keeps_prefixes, self._delta = spec.keeps_prefixes(node), spec.decode_radix
-        self._overlap, self._max_running = spec.overlap_schedule, spec.max_running_requests
         self._extra_slots = spec.extra_slots
+        self._mixed = spec.enable_mixed_chunk and node.role is NodeRole.U
         # A decode-mode server polls its transfer queues in every step.
         self._step_extra_s = float(node.model.decode.disaggregated_s) if node.role in HANDOFF_ROLES else 0.0
-        self._residents = spec.residents
-        resident_pages = spec.residents * -(-spec.resident_context_tokens // page)
-        room = node.kv_pool_tokens // page - resident_pages
-        if room <= 0:
-            raise ScenarioError(
-                f"residents: {spec.residents} streams of {spec.resident_context_tokens} tokens do not fit"
-                f" into a KV pool of {node.kv_pool_tokens} tokens"
-            )
-        self.pool = make_pool(turns, room * page, page)
-        self._reserve_pages = -(-spec.num_reserved_decode_tokens // page)
-        self._local = PrefillQueue(turns, spec.chunk_of(node), page, spec.max_prefill_tokens)
         self._requests = HandoffQueue(clock, spec.bootstrap_timeout_s, failed, self._look_again)
         self._arrived: list[int] = []  # turns whose KV has arrived and that wait for a boundary
-        self._retracted: deque[tuple[int, int, int]] = deque()  # (turn, KV tokens, steps left)
-        self._seen_unit: dict[int, int] = {}  # waiting append: the boundary that saw it first
-        self.backlog = Backlog(node.model.prefill, spec.chunk_of(node))
         self._state = DECODING if spec.residents else IDLE
         self._after_step = False
         self._forward_s = 0.0  # of the last forward
-        self.active = 0  # admitted turns: in transfer, in prefill, decoding
-        self.holding: set[int] = set()  # admitted turns that do not decode yet
-        self.streams = spec.residents  # that decode now, residents included
         self.time = self.start = self.last_step_s = 0.0
-        self.unit = self.steps = self.retractions = 0
         self.log = StepLog()
 
     # What subclasses provide
@@ -136,24 +87,16 @@ class AbstractDecodeNode(abc.ABC):
         """Return the count (`unit`) of the first boundary at or after `time`, later than the last one handled."""
 
     @abc.abstractmethod
-    def _enter(self, turn: int, kv_tokens: int, steps: int) -> None:
-        """Put a stream into the batch at the boundary that is being handled."""
-
-    @abc.abstractmethod
-    def _leave(self, turn: int) -> tuple[int, int]:
-        """Take a stream out of the batch and return its (KV tokens, steps left)."""
-
-    @abc.abstractmethod
     def _done_streams(self) -> list[int]:
         """Return the streams that have all their tokens, in order of turn."""
 
     @abc.abstractmethod
-    def _running(self) -> list[tuple[int, int]]:
-        """Return (turn, KV tokens) of the streams in the batch, residents excluded, in order of turn."""
+    def _board(self) -> int:
+        """Take the pages of one token of every stream, residents excluded, and return the context of all [tokens]."""
 
     @abc.abstractmethod
-    def _next_step_pages(self) -> int:
-        """Return the pages that the coming step takes."""
+    def _ride(self) -> None:
+        """Give every stream the token for which `_board` has taken the pages."""
 
     @abc.abstractmethod
     def _decode_on(self, attend_unit: int | None) -> None:
@@ -214,32 +157,36 @@ class AbstractDecodeNode(abc.ABC):
 
     def _boundary(self) -> None:
         done = self._done_streams()
-        for turn in done:
-            kv_tokens, _ = self._leave(turn)
-            self.streams -= 1
-            self._end(turn, kv_tokens)
-        if self._retracted and (done or self.streams == self._residents):
+        if done:
+            for turn in done:
+                kv_tokens, _ = self._leave(turn)
+                self.streams -= 1
+                self._end(turn, kv_tokens)
+            if self._door is not None:
+                self._door.left(done, self.unit, self.streams)
+        if self._retracted:
             self._resume()
         # The engine does not look at arrivals while a stream is retracted. With nothing left to end it would hang.
         if self._arrived and (not self._retracted or self.streams == self._residents):
             self._join_arrived()
-        if self._requests:
-            self._admit_handoffs()
-        attend = None
+        attend = self._admit_handoffs() if self._requests else None
         if self._local.waiting or self._local.cut >= 0:
-            pieces, attend = self._form()
+            pieces, look = self._form()
             if pieces:
                 self._forward(pieces)
                 return
-        while self.streams > self._residents and self._next_step_pages() > self.pool.available:
-            self._retract()
-            # With the batch empty, a resume may be due at the very next boundary (residents keep it coming).
+            attend = look if attend is None else attend
+        if self.streams > self._residents and self._next_step_pages() > self.pool.available:
+            self._make_room()
+            # What was retracted may come back at the very next boundary.
             attend = self.unit + 1
         if self.streams:
             self._state = DECODING
             self._decode_on(attend)
         else:
             self._state = IDLE
+            if self._door is not None:
+                self._door.idle(self.steps - self.mixed_forwards)
             if self._arrived:
                 # They waited for the streams that have just been retracted.
                 self._wake(self.start)
@@ -249,10 +196,6 @@ class AbstractDecodeNode(abc.ABC):
         self._turns.finish_step[turn] = self.steps
         self.pool.release(turn, kv_tokens, kv_tokens if self.keeps_prefixes else 0)
         self._finished(turn, self.time)
-
-    def _free_slots(self) -> int:
-        """Return how many streams may still enter the batch; a prompt that is cut has a place in it."""
-        return self._max_running - (self.streams - self._residents) - (self._local.cut >= 0)
 
     def _join_arrived(self) -> None:
         arrived = self._arrived
@@ -277,55 +220,68 @@ class AbstractDecodeNode(abc.ABC):
             self._turns.stall[turn] += pause_s * others
 
     def _begin(self, turn: int) -> None:
-        """Stream the first token; the rest is decoded."""
+        """Stream the token that the prefill gave; the rest is decoded."""
         turns = self._turns
         self.holding.discard(turn)
-        turns.t_first[turn] = self.time
-        turns.start_step[turn] = self.steps
-        steps, prompt = turns.output[turn] - 1, turns.prompt[turn]
+        fill, steps = turns.fill[turn], turns.output[turn] - 1
+        if fill > turns.prompt[turn]:
+            steps -= fill - turns.prompt[turn]
+            before, _, _ = turns.pauses[turn][-1]
+            turns.pauses[turn][-1] = (before, self.steps, self.time)
+        else:
+            turns.t_first[turn] = self.time
+            turns.start_step[turn] = self.steps
         if steps:
             self.streams += 1
-            self._enter(turn, prompt, steps)
+            self._enter(turn, fill, steps)
         else:
-            self._end(turn, prompt)
+            if self._door is not None:
+                self._door.forget(turn)
+            self._end(turn, fill)
 
-    def _admit(self, turn: int, slots: int, *, reuse: bool) -> int:
-        """Give a turn one of `slots` and the pages of its prompt; return its cached tokens, or -1 if it must wait."""
-        if self._retracted or self.active >= slots:
-            return -1
-        if not self.pool.fits(turn, self._reserve_pages * (self.active + 1), reuse=reuse):
-            return -1
-        self.active += 1
-        self.holding.add(turn)
-        return self.pool.acquire(turn, reuse=reuse)
-
-    def _admit_handoffs(self) -> None:
+    def _admit_handoffs(self) -> int | None:
+        """Admit hand-offs in order; return a boundary at which the head may fit although no stream has ended."""
+        turns, page = self._turns, self.pool.page
+        slots, reserve = self._max_running + self._extra_slots, self._reserve_pages * page
         while self._requests:
             turn = self._requests.head
-            cached = self._admit(turn, self._max_running + self._extra_slots, reuse=self._delta)
-            if cached < 0:
-                return
+            if not self._has_room(turn, slots, reuse=self._delta):
+                return None
+            kept_back = max(self._reserve_pages * self.active * page, turns.longest)
+            if self.pool.available * page < kept_back + turns.prompt[turn] + max(turns.output[turn], reserve):
+                steps = self._steps_until_it_could_end(turn, reuse=self._delta)
+                if steps:
+                    return self.unit + steps if steps > 0 else None
             self._requests.pop()
-            self._turns.cached[turn] = cached
+            turns.cached[turn] = self._take_in(turn, reuse=self._delta)
             self._admitted(turn, self.time)
+        return None
 
     def _admit_local(self, turn: int) -> int:
         if self._overlap and self.streams and self._seen_unit[turn] >= self.unit:
             return -1
-        cached = self._admit(turn, self._max_running, reuse=True)
-        if cached >= 0:
-            turns = self._turns
+        if not self._has_room(turn, self._max_running, reuse=True):
+            return -1
+        cached = self._take_in(turn, reuse=True)
+        turns = self._turns
+        if turns.fill[turn] == turns.prompt[turn]:
             turns.cached[turn] = turns.prefill_cached[turn] = cached
             turns.t_admitted[turn] = turns.t_prefill_start[turn] = self.start
-            del self._seen_unit[turn]
+        del self._seen_unit[turn]
         return cached
 
     def _form(self) -> tuple[list[Piece], int | None]:
         """Return the pieces of a forward that runs now, or none and the boundary at which the head may run."""
-        pieces = self._local.form(self._admit_local)
-        if not pieces and self._seen_unit[self._local.waiting[0]] == self.unit:
+        local, door = self._local, self._door
+        riding = self.streams if self._mixed else 0
+        if door is not None:
+            door.open(self.unit, riding, local.cut_ends(riding))
+        pieces = local.form(self._admit_local, riding)
+        if pieces:
+            return pieces, None
+        if self._seen_unit[local.waiting[0]] == self.unit:
             return [], self.unit + 1
-        return pieces, None
+        return [], None if door is None or door.again == math.inf else int(door.again)
 
     def _forward(self, pieces: list[Piece]) -> None:
         """Run a prefill forward; streams that decode wait for it.
@@ -335,67 +291,51 @@ class AbstractDecodeNode(abc.ABC):
         with (`stall_s`). At large batches that is more than the forward takes, and they come early instead.
         """
         turns = self._turns
+        if self._mixed:
+            self._make_room()
+        streams = self.streams
+        riding = streams if self._mixed else 0
         after_forward_s = 0.0 if pieces[0].first else self._forward_s
         hidden_s = self.last_step_s if self._after_step else after_forward_s
-        seconds = forward_s(self._model.prefill, pieces, hidden_s)
-        if self.streams:
+        seconds = forward_s(self._model.prefill, pieces, hidden_s, riding)
+        context_s = step_s = 0.0
+        if riding:
+            decode, context_tokens = self._model.decode, self._board()
+            context_s = float(decode.context_s_per_token) * context_tokens
+            seconds += context_s
+            step_s = float(decode.step_s(streams, context_tokens)) + self._step_extra_s
+        if streams:
             stall_s = seconds
             if self._after_step:
-                alone_s = forward_s(self._model.prefill, pieces, 0.0)
+                alone_s = forward_s(self._model.prefill, pieces, 0.0, riding) + context_s
                 stall_s = float(self._model.stall.append_s(alone_s, self.last_step_s))
                 self.log.delay(seconds - stall_s)
             tokens = sum(piece.tokens for piece in pieces)
+            lost_s = max(stall_s - step_s, 0.0) * streams
             for piece in pieces:
-                turns.stall[piece.turn] += stall_s * self.streams * piece.tokens / tokens
+                turns.stall[piece.turn] += lost_s * piece.tokens / tokens
         self._state = FORWARD
         self._after_step = False
         self.unit += 1
         self._forward_s = seconds
         end_s = self.start + seconds
-        self.backlog.forward(pieces, turns.prompt, end_s)
-        self._clock.at(end_s, self._forward_done, pieces, self._priority)
+        self.backlog.forward(pieces, turns.fill, end_s)
+        self._clock.at(end_s, self._forward_done, (pieces, streams, riding), self._priority)
 
     def _forward_done(self, tick: Tick) -> None:
-        pieces: list[Piece] = tick.arg
+        pieces, streams, riding = tick.arg
+        if riding:
+            self.log.add(self.start, 1, tick.time - self.start, 0.0)
+            self._ride()
+            self.steps += 1
+            self.mixed_forwards += 1
         self.time = self.start = tick.time
+        before = self.active
         for piece in pieces:
             if piece.last:
-                self._turns.t_prefill_end[piece.turn] = tick.time
+                if math.isnan(self._turns.t_prefill_end[piece.turn]):
+                    self._turns.t_prefill_end[piece.turn] = tick.time
                 self._begin(piece.turn)
+        if self._door is not None:
+            self._door.after_forward(streams, before - self.active, riding > 0, self._local.cut >= 0)
         self._boundary()
-
-    # Memory
-
-    def _resume(self) -> None:
-        """Resume retracted streams, first retracted first, while they fit beside the reserve of the others."""
-        pool = self.pool
-        while self._retracted and self._free_slots() > 0:
-            turn, kv_tokens, steps = self._retracted[0]
-            if pool.pages(kv_tokens + 1) + self._reserve_pages * self.active > pool.available:
-                return
-            self._retracted.popleft()
-            pool.take(pool.pages(kv_tokens))
-            self.active += 1
-            self.streams += 1
-            self._turns.pauses[turn][-1] = (self._turns.pauses[turn][-1][0], self.steps)
-            self._enter(turn, kv_tokens, steps)
-
-    def _retract(self) -> None:
-        """Take the stream with the fewest tokens so far (then the longest prompt, then the latest) out of the batch."""
-        turns = self._turns
-        turn, kv_tokens = min(
-            self._running(), key=lambda item: (item[1] - turns.prompt[item[0]], -turns.prompt[item[0]], -item[0])
-        )
-        _, steps = self._leave(turn)
-        self.streams -= 1
-        self.pool.drop(turn, kv_tokens)
-        self.active -= 1
-        self.retractions += 1
-        turns.pauses.setdefault(turn, []).append((self.steps, -1))
-        self._retracted.append((turn, kv_tokens, steps))
-
-    def check_integrity(self) -> None:
-        """Check the books of the KV pool."""
-        pool, turns = self.pool, self._turns
-        held = [(turn, turns.prompt[turn]) for turn in self.holding] + self._running()
-        pool.check_integrity(sum(pool.pages(kv_tokens) - pool.shared_pages(turn) for turn, kv_tokens in held))

@@ -2,7 +2,8 @@
 
 A turn's tokens are its first one and the ends of the steps in which it decoded, late where the host was launching a
 forward then. Its gaps are differences of these, but for the first gap of each spell (after the first token, after a
-retraction), which starts elsewhere, and for its last token, which is never late: the stream has left.
+retraction), which starts elsewhere, for the token that a prefill gives to a retracted stream, and for its last token,
+which is never late: the stream has left. A mixed forward is a step.
 """
 
 from __future__ import annotations
@@ -72,19 +73,30 @@ def _gaps_of(turns: Turns, turn: int, ends: Array, late: Array, steps: Array, fe
         felt[first + 2] += 1.0
         felt[whole + 1] -= 1.0
         return mine
-    borders = [first, *(border for pause in pauses for border in pause), last]
-    spells = [(a, b) for a, b in zip(borders[::2], borders[1::2], strict=True) if b > a]
-    times = np.concatenate([[turns.t_first[turn]], *(ends[a + 1 : b + 1] for a, b in spells)])
-    times[-1] -= late[last]
-    mine = np.diff(times)
-    if late[last] and spells[-1][1] - spells[-1][0] > 1:
+    times: list[Array | list[float]] = [[turns.t_first[turn]]]
+    heads: list[int] = []  # gaps that are no whole step
+    count, a = 0, first
+    for b, resumed, token_s in (*pauses, (last, last, np.nan)):
+        if b > a:
+            times.append(ends[a + 1 : b + 1])
+            felt[a + 2] += 1.0
+            felt[b + 1] -= 1.0
+            heads.append(count)
+            count += b - a
+        if not np.isnan(token_s):
+            times.append([token_s])
+            heads.append(count)
+            count += 1
+        a = resumed
+    tokens = np.concatenate(times)
+    again = pauses[-1][1]
+    if last > again:
+        tokens[-1] -= late[last]
+    mine = np.diff(tokens)
+    if late[last] and last - again > 1:
         own.append(float(mine[-1]))
         felt[last] -= 1.0
         felt[last + 1] += 1.0
-    for a, b in spells:
-        felt[a + 2] += 1.0
-        felt[b + 1] -= 1.0
-    heads = np.cumsum([0, *(b - a for a, b in spells)])[:-1]
     own.extend(mine[heads].tolist())
     return mine
 

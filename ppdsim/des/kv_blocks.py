@@ -39,7 +39,7 @@ class BlockKvPool(AbstractKvPool):
                 break
             count += 1
         # Whole blocks below the last prompt token, which is always computed.
-        return min(count, (self._turns.prompt[turn] - 1) // BLOCK_TOKENS)
+        return min(count, (self._turns.fill[turn] - 1) // BLOCK_TOKENS)
 
     def cached_tokens(self, turn: int) -> int:
         """Return how many tokens of the prompt are here [tokens]."""
@@ -49,8 +49,15 @@ class BlockKvPool(AbstractKvPool):
         """Return whether the prompt fits beside the reserve."""
         matched = self._match(turn) if reuse else 0
         own = sum(block in self._unlocked for block in self._ids(turn)[:matched])
-        need = self.pages(self._turns.prompt[turn]) - matched * self._block_pages
+        need = self.pages(self._turns.fill[turn]) - matched * self._block_pages
         return need + reserve_pages <= self.available - own * self._block_pages
+
+    def room_tokens(self, turn: int) -> int:
+        """Return what would be available beside the prompt [tokens]."""
+        matched = self._match(turn)
+        own = sum(block in self._unlocked for block in self._ids(turn)[:matched])
+        available = self.available - own * self._block_pages
+        return available * self.page - (self._turns.fill[turn] - matched * BLOCK_TOKENS)
 
     def acquire(self, turn: int, *, reuse: bool) -> int:
         """Take the prompt's pages and return the cached tokens among them [tokens]."""
@@ -61,7 +68,7 @@ class BlockKvPool(AbstractKvPool):
                 self.kept -= self._block_pages
             self._locked[block] = self._locked.get(block, 0) + 1
         self._held[turn] = matched
-        self.take(self.pages(self._turns.prompt[turn]) - matched * self._block_pages)
+        self.take(self.pages(self._turns.fill[turn]) - matched * self._block_pages)
         return matched * BLOCK_TOKENS
 
     def release(self, turn: int, kv_tokens: int, keep_tokens: int) -> None:

@@ -46,6 +46,11 @@ class AbstractKvPool(abc.ABC):
         self.free -= pages
         self.used += pages
 
+    def make_free(self, pages: int) -> None:
+        """Evict until `pages` are free, or nothing is kept."""
+        while self.free < pages and self.kept:
+            self._evict_one()
+
     def shared_pages(self, turn: int) -> int:
         """Return the pages of a running turn's KV that it holds together with others."""
         del turn
@@ -58,6 +63,10 @@ class AbstractKvPool(abc.ABC):
     @abc.abstractmethod
     def fits(self, turn: int, reserve_pages: int, *, reuse: bool) -> bool:
         """Return whether the whole prompt fits and leaves `reserve_pages`; `reuse`: on top of the cached prefix."""
+
+    @abc.abstractmethod
+    def room_tokens(self, turn: int) -> int:
+        """Return what would be available beside the whole prompt; may be negative [tokens]."""
 
     @abc.abstractmethod
     def acquire(self, turn: int, *, reuse: bool) -> int:
@@ -117,19 +126,23 @@ class ConversationKvPool(AbstractKvPool):
         entry = self._entries.get(self._turns.conversation[turn])
         if entry is None:
             return 0
-        tokens, limit = entry[0], self._turns.prompt[turn] - 1
+        tokens, limit = entry[0], self._turns.fill[turn] - 1
         return tokens if tokens <= limit else limit // self.page * self.page
 
     def fits(self, turn: int, reserve_pages: int, *, reuse: bool) -> bool:
         """Return whether the prompt fits beside the reserve."""
         # The own entry counts as available and as needed, so it drops out.
         del reuse
-        return -(-self._turns.prompt[turn] // self.page) + reserve_pages <= self.free + self.kept
+        return -(-self._turns.fill[turn] // self.page) + reserve_pages <= self.free + self.kept
+
+    def room_tokens(self, turn: int) -> int:
+        """Return what would be available beside the prompt [tokens]."""
+        return self.available * self.page - self._turns.fill[turn]
 
     def acquire(self, turn: int, *, reuse: bool) -> int:
         """Take the prompt's pages and return the cached tokens among them [tokens]."""
         hit = 0
-        pages = -(-self._turns.prompt[turn] // self.page)
+        pages = -(-self._turns.fill[turn] // self.page)
         if reuse:
             hit = self.cached_tokens(turn)
             if hit:

@@ -26,8 +26,9 @@ def too_large(cluster: Cluster) -> list[int]:
     prompt = np.frombuffer(turns.prompt, dtype=np.dtype("l"))
     output = np.frombuffer(turns.output, dtype=np.dtype("l"))
     largest = prompt + np.maximum(output, spec.num_reserved_decode_tokens)
-    # What fits into the smallest pool with three pages to spare fits everywhere: no rule rounds up further.
-    doubtful = np.flatnonzero(largest > min((capacity - 3) * page for capacity, page in pools))
+    # What fits into the smallest pool with three pages and the residents' tokens to spare fits everywhere: no rule asks
+    # for more.
+    doubtful = np.flatnonzero(largest > min((capacity - 3) * page for capacity, page in pools) - spec.residents)
     first, later = _routes(cluster, first=True), _routes(cluster, first=False)
     return [
         turn

@@ -45,6 +45,7 @@ class PrefillNode:
         "links",
         "pool",
         "spec",
+        "start",
     )
 
     def __init__(
@@ -65,7 +66,7 @@ class PrefillNode:
         curve = node.model.handoff(spec.handoff_arm, spec.transport)
         self.links = Links(turns, curve, spec.handoff_arm, len(spec.nodes), number, self._delivered, nic)
         self._busy = False
-        self._forward_s = 0.0  # of the last forward
+        self.start = self._forward_s = 0.0  # of the last forward
         self.backlog = Backlog(self._curve, spec.chunk_of(node))
         self._holding: set[int] = set()
 
@@ -104,7 +105,7 @@ class PrefillNode:
             self._busy = False
             return
         hidden_s = 0.0 if pieces[0].first else self._forward_s
-        self._busy = True
+        self._busy, self.start = True, time
         for piece in pieces:
             if piece.first:
                 self._turns.t_prefill_start[piece.turn] = time

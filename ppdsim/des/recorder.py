@@ -19,6 +19,7 @@ from ppdsim.results import TURN_COLUMNS, Results
 from ppdsim.types import Arm, NodeRole, Transport
 
 PD_NOTE = "pD nodes (hand-offs and appends on one machine) are not in SGLang up to 0.5.23"
+MIXED_NOTE = "assumed: the time of a mixed forward is put together from two curves; nobody has measured one"
 INTERRUPTED_NOTE = "interrupted: the unfinished turns were not simulated to their end"
 
 
@@ -126,6 +127,8 @@ def _notes(spec: ClusterSpec, turns: Turns, decode: Mapping[int, AbstractDecodeN
     notes = []
     if any(node.role is NodeRole.PD for node in spec.nodes):
         notes.append(PD_NOTE)
+    if any(node.mixed_forwards for node in decode.values()):
+        notes.append(MIXED_NOTE)
     retractions = sum(node.retractions for node in decode.values())
     if retractions:
         notes.append(f"{retractions} retractions: a KV pool ran out of pages while decoding")

@@ -29,6 +29,8 @@ KNOBS = (
     "max_prefill_tokens",
     "max_running_requests",
     "num_reserved_decode_tokens",
+    "schedule_conservativeness",
+    "enable_mixed_chunk",
     "disaggregation_decode_extra_slots",
     "bootstrap_timeout_s",
 )

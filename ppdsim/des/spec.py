@@ -57,7 +57,11 @@ class ClusterSpec:
     decode_radix : bool
         Decode machines keep prompts and answers, and a hand-off sends what they lack (arm p-delta).
     num_reserved_decode_tokens : int
-        Room that admission keeps free for each admitted turn [tokens].
+        Room that admission on D and pD keeps free for each admitted turn [tokens].
+    schedule_conservativeness : float
+        How much of what the running answers may still need a U keeps free at admission [1].
+    enable_mixed_chunk : bool
+        On U the streams that decode ride along in prefill forwards.
     disaggregation_decode_extra_slots : int or None
         Hand-offs that may be in transfer beyond `max_running_requests`; by default twice that number up to 32, else 0.
     bootstrap_timeout_s : float
@@ -90,6 +94,8 @@ class ClusterSpec:
     max_prefill_tokens: int = 16_384
     max_running_requests: int = 2_048
     num_reserved_decode_tokens: int = 512
+    schedule_conservativeness: float = 1.0
+    enable_mixed_chunk: bool = False
     disaggregation_decode_extra_slots: int | None = None
     bootstrap_timeout_s: float = 300.0
     overlap_schedule: bool = True

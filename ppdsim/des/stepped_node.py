@@ -45,6 +45,16 @@ class SteppedNode(AbstractDecodeNode):
     def _next_step_pages(self) -> int:
         return sum(kv_tokens % self.pool.page == 0 for kv_tokens, _ in self._batch.values())
 
+    def _board(self) -> int:
+        self.pool.take(self._next_step_pages())
+        context: int = self._resident_context + sum(kv_tokens for kv_tokens, _ in self._batch.values())
+        return context
+
+    def _ride(self) -> None:
+        for stream in self._batch.values():
+            stream[0] += 1
+            stream[1] -= 1
+
     def sync(self, now: float) -> None:
         """Do nothing: the pages of a running step are taken when it starts."""
 
@@ -53,16 +63,12 @@ class SteppedNode(AbstractDecodeNode):
 
     def _decode_on(self, attend_unit: int | None) -> None:
         del attend_unit
-        self.pool.take(self._next_step_pages())
-        context = self._resident_context + sum(kv_tokens for kv_tokens, _ in self._batch.values())
-        self.last_step_s = float(self._model.decode.step_s(self.streams, context)) + self._step_extra_s
+        self.last_step_s = float(self._model.decode.step_s(self.streams, self._board())) + self._step_extra_s
         self._clock.at(self.start + self.last_step_s, self._step_done, None, self._priority)
 
     def _step_done(self, tick: Tick) -> None:
         self.log.add(self.start, 1, tick.time - self.start, 0.0)
-        for stream in self._batch.values():
-            stream[0] += 1
-            stream[1] -= 1
+        self._ride()
         self.time = self.start = tick.time
         self.steps += 1
         self.unit += 1

@@ -9,14 +9,14 @@ KV pages are sampled when a forward starts and when a decode stretch ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ppdsim.cost.base import Quantity
 from ppdsim.des.backlog import Backlog
-from ppdsim.des.batching import Piece, forward_s
+from ppdsim.des.batching import Piece
 from ppdsim.des.kv_cache import AbstractKvPool
 from ppdsim.des.link import Links
 from ppdsim.des.nic import Transfer
@@ -83,27 +83,15 @@ class Timeline:
         """Record a run that has not started yet."""
         self.cluster = cluster
         for number, prefill in cluster.prefill.items():
-            prefill.backlog = _RecordingBacklog(prefill.backlog, self, number, prefill.pool, _began_on_p(prefill))
+            prefill.backlog = _RecordingBacklog(prefill.backlog, self, number, prefill)
             prefill.links = _RecordingLinks(prefill.links, self)
         for number, decode in cluster.decode.items():
-            decode.backlog = _RecordingBacklog(decode.backlog, self, number, decode.pool, _began_on_d(decode))
+            decode.backlog = _RecordingBacklog(decode.backlog, self, number, decode)
             decode.log = _RecordingStepLog(decode.log, self, number, decode)
 
     def sample(self, node: int, time_s: float, pool: AbstractKvPool) -> None:
         """Note the KV pages of a node."""
         self.pages.append(Pages(node, time_s, pool.used, pool.capacity - pool.used - pool.free, pool.free))
-
-
-Began = Callable[[list[Piece], float], float]
-"""When a forward over pieces that ends at a time began [s]."""
-
-
-def _began_on_p(node: PrefillNode) -> Began:
-    return lambda pieces, end_s: end_s - forward_s(node.spec.model.prefill, pieces)
-
-
-def _began_on_d(node: AbstractDecodeNode) -> Began:
-    return lambda pieces, end_s: node.start
 
 
 def _take_over(new: Any, old: Any, kind: type) -> None:
@@ -113,18 +101,18 @@ def _take_over(new: Any, old: Any, kind: type) -> None:
 
 
 class _RecordingBacklog(Backlog):
-    __slots__ = ("_began", "_number", "_pool", "_timeline")
+    __slots__ = ("_node", "_number", "_timeline")
 
-    def __init__(self, old: Backlog, timeline: Timeline, number: int, pool: AbstractKvPool, began: Began) -> None:
+    def __init__(self, old: Backlog, timeline: Timeline, number: int, node: PrefillNode | AbstractDecodeNode) -> None:
         _take_over(self, old, Backlog)
-        self._timeline, self._number, self._pool, self._began = timeline, number, pool, began
+        self._timeline, self._number, self._node = timeline, number, node
 
     def forward(self, pieces: Iterable[Piece], prompt: Sequence[int], end_s: float) -> None:
         """Note a forward, and take its work off the turns in it."""
         held = list(pieces)
-        start_s = self._began(held, end_s)
+        start_s = self._node.start
         self._timeline.forwards.append(Forward(self._number, start_s, end_s, tuple(held)))
-        self._timeline.sample(self._number, start_s, self._pool)
+        self._timeline.sample(self._number, start_s, self._node.pool)
         super().forward(held, prompt, end_s)
 
 

@@ -25,8 +25,8 @@ class Turns:
     """Columns of a run; see the module for what they hold."""
 
     __slots__ = (
-        "blocks", "cached", "conversation", "count", "decode_node", "finish_step", "handed", "held_s", "ids",
-        "kv_done", "last", "new", "number", "output", "pauses", "prefill_cached", "prefill_node", "preloads",
+        "blocks", "cached", "conversation", "count", "decode_node", "fill", "finish_step", "handed", "held_s", "ids",
+        "kv_done", "last", "longest", "new", "number", "output", "pauses", "prefill_cached", "prefill_node", "preloads",
         "prompt", "stall", "start_step", "starts", "status", "t_admitted", "t_arrival", "t_first", "t_last",
         "t_prefill_end", "t_prefill_start", "t_ready", "think", "wire",
     )  # fmt: skip
@@ -44,6 +44,8 @@ class Turns:
         for conversation in conversations:
             self._add(conversation, preloads)
         n = self.count = len(self.prompt)
+        self.fill = array("l", self.prompt)  # what a prefill has to cover: after a retraction, generated tokens too
+        self.longest = max(map(int.__add__, self.prompt, self.output), default=0)  # most KV that a turn needs [tokens]
         nan = array("d", [math.nan])
         # what happened
         self.status = bytearray([UNFINISHED]) * n
@@ -56,7 +58,9 @@ class Turns:
         self.wire, self.stall = array("d", [0.0]) * n, array("d", [0.0]) * n
         self.start_step, self.finish_step = array("l", [0]) * n, array("l", [0]) * n
         self.held_s: dict[int, float] = {}  # first turns that had to wait at a capped front end: for how long
-        self.pauses: dict[int, list[tuple[int, int]]] = {}  # retracted turns: steps decoded before each retraction
+        # Retracted turns: for each retraction the step before it, the step before the stream goes on, and the time of
+        # the token that a prefill gave it in between (NaN where it went on from a copy).
+        self.pauses: dict[int, list[tuple[int, int, float]]] = {}
 
     def _add(self, conversation: Conversation, preloads: Mapping[int | str, Preload] | Preload | None) -> None:
         index, row = len(self.ids), len(self.prompt)

@@ -2,9 +2,10 @@
 
 from ppdsim.scenario.load import json_schema, load, with_trace
 from ppdsim.scenario.schema import ArmChoice, CrossoverGrid, NodeGroup, Routing, Scenario, Slo
-from ppdsim.scenario.workloads import GeneratedSpec, TraceSpec
+from ppdsim.scenario.workloads import AgentSessionsSpec, GeneratedSpec, TraceSpec
 
 __all__ = [
+    "AgentSessionsSpec",
     "ArmChoice",
     "CrossoverGrid",
     "GeneratedSpec",

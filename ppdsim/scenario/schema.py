@@ -154,6 +154,8 @@ class Scenario(Strict):
     max_prefill_tokens: PositiveInt | None = None
     max_running_requests: PositiveInt | None = None
     num_reserved_decode_tokens: NonNegativeInt | None = None
+    schedule_conservativeness: NonNegative | None = None
+    enable_mixed_chunk: bool | None = None
     disaggregation_decode_extra_slots: NonNegativeInt | None = None
     bootstrap_timeout_s: Positive | None = None
     routing: Routing

@@ -27,6 +27,8 @@ def _draw_fleet(draw: Any, model: TurnModel, pools: tuple[int, ...]) -> tuple[Cl
         nic=draw(st.sampled_from([None, "one"])),
         decode_radix=draw(st.booleans()),
         num_reserved_decode_tokens=draw(st.sampled_from([0, 16, 64])),
+        schedule_conservativeness=draw(st.sampled_from([0.0, 0.3, 1.0, 2.0])),
+        enable_mixed_chunk=draw(st.booleans()),
         overlap_schedule=draw(st.booleans()),
         residents=draw(st.sampled_from([0, 0, 3])) if len(roles) <= 4 else 0,
         resident_context_tokens=40,

@@ -167,36 +167,6 @@ def test_a_cached_prefix_is_sent_early_and_a_join_pauses_the_batch(per_step):
     assert results.turns["cached_tokens"].tolist() == [0, 128, 0]
 
 
-def test_a_stream_that_memory_does_not_hold_waits_until_another_ends(per_step):
-    """One U with a KV pool of 133 pages of one token.
-
-    A (64 new, 10 out) arrives at 0: forward 16.4 -> first token 16.4.
-    B (64 new, 4 out) arrives at 1: 64 + 64 pages are held, 5 free; forward -> first token 32.8, A loses 16.4.
-    Both decode: 42.8 (3 free), 52.8 (1 free). The next step needs 2: of two streams with two further tokens each and
-        prompts of the same length the later one goes, B, and gives back its 66 pages.
-    A alone: 62.8 is its fourth token, 122.8 its tenth and last.
-    C (16 new, 2 out) arrives at 60. There is room, but nobody is admitted while a stream is retracted.
-    At 122.8 B resumes and C is admitted: forward 10 + 1.6, which B loses -> C's first token 134.4; the next step gives
-        B's fourth token and C's second, 144.4.
-    """
-    spec = fleet(
-        "U",
-        MODEL,
-        pool=133,
-        page_size_tokens=1,
-        num_reserved_decode_tokens=0,
-        overlap_schedule=False,
-        per_step=per_step,
-    )
-    talks = [talk("a", 0.0, (64, 10)), talk("b", 0.001, (64, 4)), talk("c", 0.060, (16, 2))]
-    results = run_cluster(spec, talks, AlwaysP())
-    first, last, worst = columns(results, "t_first_token_s", "t_last_token_s", "itl_max_s")
-    np.testing.assert_allclose(first, [16.4, 32.8, 134.4], rtol=1e-9)
-    np.testing.assert_allclose(last, [122.8, 144.4, 144.4], rtol=1e-9)
-    np.testing.assert_allclose(worst, [26.4, 91.6, 10.0], rtol=1e-9)
-    assert results.notes == ("1 retractions: a KV pool ran out of pages while decoding",)
-
-
 @pytest.mark.parametrize(
     ("extra_slots", "first_b"),
     [
@@ -269,29 +239,62 @@ def test_two_prefill_nodes_on_one_nic_share_it_while_both_send(per_step):
     np.testing.assert_allclose(exposed, [105.6 - 40.6, 68.2 - 28.8], rtol=1e-9)
 
 
-def test_a_hand_off_that_has_arrived_does_not_join_while_a_stream_is_retracted(per_step):
-    """One P and one D of 147 pages of one token.
+@pytest.mark.parametrize(
+    ("pool", "first_c", "ends"),
+    [(150, 102.2, [102.2, 124.2, 113.2]), (151, 91.2, [102.2, 113.2, 113.2])],
+)
+def test_a_hand_off_that_has_arrived_does_not_join_while_a_stream_is_retracted(per_step, pool, first_c, ends):
+    """One P and one D of 150 pages of one token.
 
-    A (64 new, 6 out) arrives at 0: P has it at 5, forward 16.4 -> 21.4, wire 12.8 -> 34.2, first token 36.2.
-    B (64 new, 3 out) arrives at 1: forward -> 37.8, wire -> 50.6, may join at 52.6, A's step ends at 58.2 = first.
-    C (16 new, 2 out) arrives at 40 and gets 16 pages at 47.2: P has it at 52.2, forward 11.6 -> 63.8, wire -> 67,
-        may join at 69.
-    At 58.2 A has 66 pages, B 64, C 16, and one is free; the step needs two: B goes. C is there at the next boundary,
-        69.2, but waits as long as B does. A ends at 91.2: B resumes and C joins. C ends at 102.2, B at 113.2.
+    A (64 new, 7 out) arrives at 0: P has it at 5, forward 16.4 -> 21.4, wire 12.8 -> 34.2, first token 36.2.
+    B (64 new, 5 out) arrives at 1: forward -> 37.8, wire -> 50.6, may join at 52.6, A's step ends at 58.2 = first.
+    C (16 new, 2 out) arrives at 60 and gets 16 pages at 69.2: P has it at 74.2, forward 11.6 -> 85.8, wire -> 89,
+        may join at 91.
+    At 80.2 A has 68 pages, B 66, C 16, and none is free; the step needs two: B goes. C is there at the next boundary,
+        91.2, but waits as long as B does, for which 65 are free. A ends at 102.2: B resumes and C joins. C ends at
+        113.2, B at 124.2.
+    With one page more B's 66 fit at 91.2, so nobody is retracted for a moment and C joins; then the step needs three
+        pages, none is free, and C, with the fewest tokens, goes. A ends at 102.2, C resumes; B and C end at 113.2.
     """
     spec = fleet(
         "P D",
         MODEL,
-        pool=147,
+        pool=pool,
         page_size_tokens=1,
         num_reserved_decode_tokens=0,
         overlap_schedule=False,
         per_step=per_step,
     )
-    talks = [talk("a", 0.0, (64, 6)), talk("b", 0.001, (64, 3)), talk("c", 0.040, (16, 2))]
+    talks = [talk("a", 0.0, (64, 7)), talk("b", 0.001, (64, 5)), talk("c", 0.060, (16, 2))]
     first, last = columns(run_cluster(spec, talks, AlwaysP()), "t_first_token_s", "t_last_token_s")
-    np.testing.assert_allclose(first, [36.2, 58.2, 91.2], rtol=1e-9)
-    np.testing.assert_allclose(last, [91.2, 113.2, 102.2], rtol=1e-9)
+    np.testing.assert_allclose(first, [36.2, 58.2, first_c], rtol=1e-9)
+    np.testing.assert_allclose(last, ends, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("pool", "first_b"), [(119, 91.2), (118, 487.0)])
+def test_d_keeps_room_for_the_longest_answer_to_end_alone(per_step, pool, first_b):
+    """One P and one D with pages of one token and no reserve.
+
+    A (64 new, 40 out) arrives at 0: first token 36.2, then steps of 11, the last token 465.2.
+    B (16 new, 2 out) arrives at 60. At 69.2 A has 67 tokens of KV and one that has none yet, so if all that runs were
+        retracted A would still need 64 + 40 - 68 = 36 pages. Of 119 pages 119 - 67 - 16 = 36 are left beside B's: P has
+        it at 74.2, forward 11.6 -> 85.8, wire -> 89, may join at 91: first token 91.2.
+    Of 118 pages one is missing, and each further step takes a page and needs one less. B gets its pages at 465.2: P has
+        it at 470.2, forward -> 481.8, wire -> 485, first token 487.
+    """
+    spec = fleet(
+        "P D",
+        MODEL,
+        pool=pool,
+        page_size_tokens=1,
+        num_reserved_decode_tokens=0,
+        overlap_schedule=False,
+        per_step=per_step,
+    )
+    results = run_cluster(spec, [talk("a", 0.0, (64, 40)), talk("b", 0.060, (16, 2))], AlwaysP())
+    first, last = columns(results, "t_first_token_s", "t_last_token_s")
+    np.testing.assert_allclose(first, [36.2, first_b], rtol=1e-9)
+    np.testing.assert_allclose(last[0], 465.2, rtol=1e-9)
 
 
 def test_every_node_costs_what_its_own_profile_says(per_step):

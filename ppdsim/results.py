@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ppdsim import metrics
+from ppdsim.columns import Columns
 from ppdsim.errors import EnvironmentProblem
 from ppdsim.units import format_s
 
@@ -47,6 +48,8 @@ TURN_COLUMNS = (
     "kv_transfer_exposed_s", "ttft_s", "tpot_s", "itl_p99_s", "itl_max_s", "e2e_s", "slo_met", "status",
     "extrapolated", "resident_stall_s",
 )  # fmt: skip
+ROWS_AT_A_TIME = 10_000
+"""Rows of a file that are Python objects at the same time."""
 STATUSES = ("ok", "rejected", "timed_out", "unfinished")
 SCHEMA = "ppdsim/summary/1"
 
@@ -57,10 +60,10 @@ class Results:
 
     Attributes
     ----------
-    turns : mapping of str to array
+    turns : Columns
         One array of equal length a column, in the order of `TURN_COLUMNS`.
     itl_gaps_s, itl_counts : arrays
-        All gaps between tokens of the run, and how many streams felt each.
+        The gaps between tokens of the run in bins (`ppdsim.des.gap_histogram`), and how many were felt in each.
     limits : SloLimits
         What `slo_met` was judged by.
     interrupted : bool
@@ -69,7 +72,7 @@ class Results:
         Each decision with what the other arm would have cost (`ppdsim.routing.decision_log`), if they were logged.
     """
 
-    turns: Mapping[str, np.ndarray[Any, Any]]
+    turns: Columns
     itl_gaps_s: metrics.Column
     itl_counts: metrics.Column
     limits: metrics.SloLimits
@@ -99,7 +102,10 @@ class Results:
         answers = float(turns["output_tokens"][ok].sum())
         known = ok & (turns["arm"] != "")
         moved = known & (turns["arm"] != "append-d")
-        arms = {arm: float(np.mean(turns["arm"][known] == arm)) for arm in sorted(set(turns["arm"][known].tolist()))}
+        arms = {
+            str(arm): float(count / known.sum())
+            for arm, count in zip(*np.unique(turns["arm"][known], return_counts=True), strict=True)
+        }
         # Beside the queues, a turn waits where its KV takes longer than its own time on the wire.
         wait = turns["queue_s"] + np.maximum(turns["kv_transfer_exposed_s"] - turns["kv_transfer_s"], 0.0)
         unfinished = 0 if self.interrupted else int(np.sum((status == "unfinished") | (status == "timed_out")))
@@ -167,11 +173,12 @@ class Results:
         return tuple(directory / name for name in names)
 
     def _write_csv(self, path: Path) -> None:
-        columns = [_cells(self.turns[name]) for name in TURN_COLUMNS]
         with path.open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(TURN_COLUMNS)
-            writer.writerows(zip(*columns, strict=True))
+            for begin in range(0, len(self), ROWS_AT_A_TIME):
+                rows = slice(begin, begin + ROWS_AT_A_TIME)
+                writer.writerows(zip(*(_cells(self.turns.part(name, rows)) for name in TURN_COLUMNS), strict=True))
 
     def _write_parquet(self, path: Path) -> None:
         try:

@@ -92,11 +92,11 @@ class Cluster:
             decode.check_integrity()
 
     def _plan_start(self) -> None:
-        starts = self.turns.starts
-        if self._next_start < len(starts):
-            time, turn = starts[self._next_start]
+        turns, number = self.turns, self._next_start
+        if number < len(turns.first):
             self._next_start += 1
-            self.clock.at(time, self._start, turn, turn)
+            turn = turns.first[number]
+            self.clock.at(turns.starts_s[number], self._start, turn, turn)
 
     def _start(self, tick: Tick) -> None:
         self._plan_start()

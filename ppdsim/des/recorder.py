@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppdsim import metrics
+from ppdsim.columns import Columns, Names, Spelled
 from ppdsim.des import itl
 from ppdsim.des.decode_node import AbstractDecodeNode
 from ppdsim.des.spec import ClusterSpec
@@ -45,57 +46,55 @@ def to_results(
     interrupted: bool = False,
 ) -> Results:
     """Return the results of a run that has ended, or that somebody stopped."""
-    status = np.frombuffer(bytes(turns.status), dtype=np.uint8)
+    # Before anything else, because it needs most memory.
+    gaps = itl.rebuild(turns, {i: machine.log for i, machine in decode.items()})
+    status = np.frombuffer(turns.status, dtype=np.uint8) if turns.count else np.zeros(0, dtype=np.uint8)
     ok = status == OK
     nan = np.where(ok, 0.0, np.nan)  # added to a column, it empties the rows of turns without an answer
-    node = _ints(turns.decode_node)
+    node = _view(turns.decode_node)
     after = np.array([*(float(n.model.frontend.after_s()) for n in spec.nodes), np.nan])[node]
-    before_fixed = np.array([*(float(n.model.frontend.before_s(0)) for n in spec.nodes), np.nan])[node]
-    before_token = np.array([*(float(n.model.frontend.before_s(1)) for n in spec.nodes), np.nan])[node] - before_fixed
-    prompt, output = _ints(turns.prompt), _ints(turns.output)
-    arrival = _floats(turns.t_arrival)
-    first, last = _floats(turns.t_first) + after + nan, _floats(turns.t_last) + after
-    start, end = _floats(turns.t_prefill_start), _floats(turns.t_prefill_end)
-    handed = np.frombuffer(bytes(turns.handed), dtype=np.uint8) == 1
-    reached = arrival + (before_fixed + before_token * prompt)
-    # Before the engine may start: for pages on D, or at the front end.
-    early_wait = np.where(handed, _floats(turns.t_admitted), _floats(turns.t_ready)) - reached
-    queue = np.maximum(early_wait, 0.0) + (start - _floats(turns.t_ready))  # no negative rounding errors
-    cached, on_prefill = _ints(turns.cached), _ints(turns.prefill_cached)
-    if not spec.decode_radix:
-        cached = np.where(handed, on_prefill, cached)
-    gaps = itl.rebuild(turns, {i: machine.log for i, machine in decode.items()})
+    prompt, output = _view(turns.prompt), _view(turns.output)
+    arrival, stall = _view(turns.t_arrival), _view(turns.stall)
+    first, last = _view(turns.t_first) + after + nan, _view(turns.t_last) + after
+    start, end = _view(turns.t_prefill_start), _view(turns.t_prefill_end)
+    handed = np.frombuffer(bytes(turns.handed), dtype=np.bool_)
+    on_prefill = _view(turns.prefill_cached)
+    cached = _view(turns.cached) if spec.decode_radix else np.where(handed, on_prefill, _view(turns.cached))
     timings = {
         "t_arrival_s": arrival,
         "t_prefill_start_s": start,
         "t_first_token_s": first,
         "t_last_token_s": last,
-        "queue_s": queue + nan,
+        "queue_s": _queue_s(spec, turns, handed) + nan,
         "prefill_s": end - start,
-        "kv_transfer_s": np.where(handed, _floats(turns.wire), 0.0) + nan,
-        "kv_transfer_exposed_s": np.where(handed, _floats(turns.kv_done) - end, 0.0) + nan,
+        "kv_transfer_s": np.where(handed, _view(turns.wire), 0.0) + nan,
+        "kv_transfer_exposed_s": np.where(handed, _view(turns.kv_done) - end, 0.0) + nan,
         "ttft_s": metrics.ttft_s(arrival, first),
         "tpot_s": metrics.tpot_s(first, last, output),
         "itl_p99_s": gaps.p99_s,
         "itl_max_s": gaps.max_s,
         "e2e_s": metrics.e2e_s(arrival, last),
-        "resident_stall_s": _floats(turns.stall),
+        "resident_stall_s": stall,
     }
-    conversation = _ints(turns.conversation)
+    conversation, number = _view(turns.conversation), _view(turns.number)
     ids = np.array(turns.ids, dtype=None if all(isinstance(i, int) for i in turns.ids) else np.str_)
-    columns: dict[str, NDArray[Any]] = {
+
+    def request_ids(rows: slice) -> NDArray[Any]:
+        pairs = zip(ids[conversation[rows]].tolist(), number[rows].tolist(), strict=True)
+        return np.array([f"{i}:{n}" for i, n in pairs], dtype=np.str_)
+
+    went = np.where(node < 0, 0, np.where(handed, 1, 2)).astype(np.uint8)
+    columns: dict[str, NDArray[Any] | Spelled] = {
         **timings,
-        "run_id": np.full(turns.count, labels.run_id),
-        "seed": np.full(turns.count, labels.seed),
-        "conversation_id": ids[conversation],
-        "turn": _ints(turns.number),
-        "request_id": np.array(
-            [f"{turns.ids[c]}:{n}" for c, n in zip(turns.conversation, turns.number, strict=True)], dtype=np.str_
-        ),
-        "slo_class": np.full(turns.count, labels.slo_class),
-        "arm": np.where(node < 0, "", np.where(handed, spec.handoff_arm.value, Arm.APPEND_D.value)),
-        "transport": np.where(node < 0, "", np.where(handed, spec.transport.value, Transport.NONE.value)),
-        "prefill_node": _ints(turns.prefill_node),
+        "run_id": np.broadcast_to(np.array(labels.run_id), turns.count),
+        "seed": np.broadcast_to(np.array(labels.seed), turns.count),
+        "conversation_id": lambda rows: ids[conversation[rows]],
+        "turn": number,
+        "request_id": request_ids,
+        "slo_class": np.broadcast_to(np.array(labels.slo_class), turns.count),
+        "arm": Names(codes=went, names=("", spec.handoff_arm.value, Arm.APPEND_D.value)),
+        "transport": Names(codes=went, names=("", spec.transport.value, Transport.NONE.value)),
+        "prefill_node": _view(turns.prefill_node),
         "decode_node": node,
         "input_tokens": prompt,
         "cached_tokens": cached,
@@ -103,12 +102,12 @@ def to_results(
         "new_tokens": prompt - cached,
         "output_tokens": output,
         "slo_met": metrics.slo_met(timings, ok, labels.limits),
-        "status": np.array(STATUS_NAMES)[status],
+        "status": Names(codes=status, names=STATUS_NAMES),
     }
     nowhere = np.zeros(turns.count, dtype=np.bool_)
-    columns["extrapolated"] = nowhere if labels.outside is None else labels.outside(columns)
+    columns["extrapolated"] = nowhere if labels.outside is None else labels.outside(Columns(columns))
     return Results(
-        turns={name: columns[name] for name in TURN_COLUMNS},
+        turns=Columns({name: columns[name] for name in TURN_COLUMNS}),
         itl_gaps_s=gaps.gaps_s,
         itl_counts=gaps.counts,
         limits=labels.limits,
@@ -117,6 +116,18 @@ def to_results(
         provenance=labels.provenance,
         decisions=None if labels.decisions is None else labels.decisions(),
     )
+
+
+def _queue_s(spec: ClusterSpec, turns: Turns, handed: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the waits of every turn: for pages on D or at the front end, and for its first forward [s]."""
+    fixed_s = np.array([*(float(n.model.frontend.before_s(0)) for n in spec.nodes), np.nan])
+    token_s = np.array([*(float(n.model.frontend.before_s(1)) for n in spec.nodes), np.nan]) - fixed_s
+    node, ready = _view(turns.decode_node), _view(turns.t_ready)
+    reached = _view(turns.t_arrival) + (fixed_s[node] + token_s[node] * _view(turns.prompt))
+    # Rounding must not make a wait negative.
+    early_wait = np.where(handed, _view(turns.t_admitted), ready) - reached
+    queue: NDArray[np.float64] = np.maximum(early_wait, 0.0) + (_view(turns.t_prefill_start) - ready)
+    return queue
 
 
 def _notes(spec: ClusterSpec, turns: Turns, decode: Mapping[int, AbstractDecodeNode]) -> list[str]:
@@ -144,9 +155,6 @@ def _found_preload(spec: ClusterSpec, turns: Turns, turn: int) -> bool:
     return not handed or turns.prefill_cached[turn] >= min(preload.prefill_cached_tokens, most)
 
 
-def _floats(column: array[float]) -> NDArray[np.float64]:
-    return np.array(column, dtype=np.float64)
-
-
-def _ints(column: array[int]) -> NDArray[np.int64]:
-    return np.array(column, dtype=np.int64)
+def _view(column: array[Any]) -> NDArray[Any]:
+    """Return a column without copying it; an empty one has no memory to look at."""
+    return np.frombuffer(column, dtype=column.typecode) if column else np.zeros(0, dtype=column.typecode)

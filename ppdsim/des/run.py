@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -107,10 +107,7 @@ def simulate(
     )
     policy = build_policy(routing.policy, routing.parameters, context)
     rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
-    conversations = list(scenario.build_workload().conversations(rng))
-    if not conversations:
-        raise WorkloadError(f"scenario '{scenario.name}': the workload has no conversation")
-    _check_pools(spec, conversations)
+    conversations = _checked(scenario.name, spec, scenario.build_workload().conversations(rng))
     log = DecisionLog([node.model for node in spec.nodes], spec.transport, routing.gamma) if decisions else None
     roles = Counter(node.role.value for node in spec.nodes)
     labels = Labels(
@@ -140,9 +137,13 @@ def simulate(
     return run_cluster(spec, conversations, policy, labels=labels, log=log)
 
 
-def _check_pools(spec: ClusterSpec, conversations: Sequence[Conversation]) -> None:
-    """Refuse a workload with a turn that no node can ever hold, before anything runs."""
+def _checked(scenario: str, spec: ClusterSpec, conversations: Iterable[Conversation]) -> Iterator[Conversation]:
+    """Hand conversations on, and refuse a workload with none, or with a turn that no node can ever hold.
+
+    All of them are read before anything runs.
+    """
     largest = max(node.kv_pool_tokens for node in spec.nodes if node.role in DECODE_ROLES)
+    conversation = None
     for conversation in conversations:
         context = 0
         for number, turn in enumerate(conversation.turns):
@@ -153,6 +154,9 @@ def _check_pools(spec: ClusterSpec, conversations: Sequence[Conversation]) -> No
                     f"conversation {conversation.conversation_id}, turn {number} needs {context} tokens of KV; the "
                     f"largest KV pool of the fleet holds {largest} (shorten it, or --set fleet.0.kv_pool_tokens=...)"
                 )
+        yield conversation
+    if conversation is None:
+        raise WorkloadError(f"scenario '{scenario}': the workload has no conversation")
 
 
 def outside_domain(turns: Mapping[str, NDArray[Any]], profiles: tuple[profile.Profile, ...]) -> NDArray[np.bool_]:
@@ -168,9 +172,9 @@ def outside_domain(turns: Mapping[str, NDArray[Any]], profiles: tuple[profile.Pr
         here = turns["prefill_node"] == node
         for arm, transport in {*zip(turns["arm"][here].tolist(), turns["transport"][here].tolist(), strict=True)}:
             rows = here & (turns["arm"] == arm)
-            asked = [(found.curve("prefill"), computed)]
+            asked: list[tuple[profile.CurveRecord, Mapping[str, NDArray[Any]]]] = [(found.curve("prefill"), computed)]
             if arm != Arm.APPEND_D.value:
-                asked.append((found.curve("handoff", Arm(arm), Transport(transport)), dict(turns)))
+                asked.append((found.curve("handoff", Arm(arm), Transport(transport)), turns))
             for record, columns in asked:
                 if record.tag.unmeasured:
                     outside |= rows

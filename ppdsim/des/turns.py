@@ -25,9 +25,9 @@ class Turns:
     """Columns of a run; see the module for what they hold."""
 
     __slots__ = (
-        "blocks", "cached", "conversation", "count", "decode_node", "finish_step", "handed", "ids",
-        "kv_done", "last", "new", "number", "output", "pauses", "prefill_cached", "prefill_node", "preloads",
-        "prompt", "stall", "start_step", "starts", "status", "t_admitted", "t_arrival", "t_first", "t_last",
+        "blocks", "cached", "conversation", "count", "decode_node", "finish_step", "first", "handed", "ids",
+        "kv_done", "last", "number", "output", "pauses", "prefill_cached", "prefill_node", "preloads", "prompt",
+        "stall", "start_step", "starts_s", "status", "t_admitted", "t_arrival", "t_first", "t_last",
         "t_prefill_end", "t_prefill_start", "t_ready", "think", "wire",
     )  # fmt: skip
 
@@ -36,9 +36,9 @@ class Turns:
     ) -> None:
         # what is asked for
         self.ids: list[int | str] = []  # of conversations
-        self.starts: list[tuple[float, int]] = []  # (arrival, first row) of each conversation
+        self.starts_s, self.first = array("d"), array("l")  # arrival and first row of each conversation
         self.conversation, self.number, self.last = array("l"), array("l"), bytearray()
-        self.prompt, self.new, self.output, self.think = array("l"), array("l"), array("l"), array("d")
+        self.prompt, self.output, self.think = array("l"), array("l"), array("d")
         self.blocks: list[tuple[int, ...]] | None = None
         self.preloads: dict[int, Preload] = {}
         for conversation in conversations:
@@ -60,7 +60,8 @@ class Turns:
     def _add(self, conversation: Conversation, preloads: Mapping[int | str, Preload] | Preload | None) -> None:
         index, row = len(self.ids), len(self.prompt)
         self.ids.append(conversation.conversation_id)
-        self.starts.append((conversation.arrival_s, row))
+        self.starts_s.append(conversation.arrival_s)
+        self.first.append(row)
         preload = preloads.get(conversation.conversation_id) if isinstance(preloads, Mapping) else preloads
         context = 0
         if preload is not None:
@@ -77,7 +78,6 @@ class Turns:
             self.number.append(number)
             self.last.append(number == len(conversation.turns) - 1)
             self.prompt.append(prompt)
-            self.new.append(turn.new_tokens)
             self.output.append(turn.output_tokens)
             self.think.append(turn.think_s)
             if self.blocks is not None:

@@ -16,6 +16,7 @@ from ppdsim.des.clock import Clock, Tick
 from ppdsim.des.closed_form_node import ClosedFormNode
 from ppdsim.des.decode_node import AbstractDecodeNode
 from ppdsim.des.inflight import ConversationCap
+from ppdsim.des.itl import TokenGaps
 from ppdsim.des.nic import SharedNic
 from ppdsim.des.prefill_node import PrefillNode
 from ppdsim.des.recorder import Labels, to_results
@@ -49,6 +50,7 @@ class Cluster:
         "_open",
         "clock",
         "decode",
+        "gaps",
         "prefill",
         "router",
         "spec",
@@ -71,6 +73,7 @@ class Cluster:
             for i, node in enumerate(spec.nodes)
             if node.role is not NodeRole.P
         }
+        self.gaps = TokenGaps(turns, self.decode)
         self._after_s = [float(node.model.frontend.after_s()) for node in spec.nodes]
         self.router = Router(turns, spec, policy, self.prefill, self.decode, log)
         self._client = ConversationCap(spec.client_max_conversations)
@@ -198,6 +201,8 @@ class Cluster:
         turns = self.turns
         turns.t_last[turn] = time
         turns.status[turn] = OK
+        if turns.output[turn] > 1:
+            self.gaps.ended(turn)
         self.router.finished(turn)
         self._close()
         done_s = time + self._after_s[turns.decode_node[turn]]
@@ -240,6 +245,6 @@ def run_cluster(
     try:
         cluster.run()
     except KeyboardInterrupt:
-        raise Interrupted(to_results(spec, turns, cluster.decode, known, interrupted=True)) from None
+        raise Interrupted(to_results(spec, turns, cluster.decode, cluster.gaps, known, interrupted=True)) from None
     cluster.check_integrity()
-    return to_results(spec, turns, cluster.decode, known)
+    return to_results(spec, turns, cluster.decode, cluster.gaps, known)

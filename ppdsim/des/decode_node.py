@@ -387,6 +387,11 @@ class AbstractDecodeNode(abc.ABC):
         turns.pauses.setdefault(turn, []).append((self.steps, -1))
         self._retracted.append((turn, kv_tokens, steps))
 
+    def oldest_step(self) -> int:
+        """Return the step at which the oldest stream that has not ended began, or the last one if there is none."""
+        begun = [turn for turn, _ in self._running()] + [turn for turn, _, _ in self._retracted]
+        return min((self._turns.start_step[turn] for turn in begun), default=self.steps)
+
     def check_integrity(self) -> None:
         """Check the books of the KV pool."""
         pool, turns = self.pool, self._turns

@@ -1,75 +1,81 @@
-"""Gaps between tokens, rebuilt after the run from each node's step log. No event per token was needed for them.
+"""Gaps between tokens, rebuilt from each node's step log. No event per token was needed for them.
 
 A turn's tokens are its first one and the ends of the steps in which it decoded, late where the host was launching a
 forward then. Its gaps are differences of these, but for the first gap of each spell (after the first token, after a
 retraction), which starts elsewhere, and for its last token, which is never late: the stream has left.
 
-Turns are taken in groups in the order in which they ended, so that only the steps of a group are in memory at a time.
+Turns are taken in groups as they end, and steps that no stream can need any more are forgotten, so that memory does not
+grow with the steps of the run.
 """
 
 from __future__ import annotations
 
 from array import array
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ppdsim.des.decode_node import AbstractDecodeNode
 from ppdsim.des.gap_histogram import GapHistogram
-from ppdsim.des.step_log import StepLog
-from ppdsim.des.turns import OK, Turns
+from ppdsim.des.turns import Turns
 
 Array = NDArray[np.float64]
 P99 = 0.99
 GROUP_TURNS = 2048
-"""Turns whose steps are rebuilt together."""
+"""Turns of a node whose steps are rebuilt together."""
 
 
-class Itl(NamedTuple):
-    """Per-turn percentiles [s], and all gaps of the run with how many streams felt each (`gap_histogram`)."""
+class TokenGaps:
+    """Gaps of the turns that have ended: per-turn percentiles [s], and all gaps of the run (`every`).
 
-    p99_s: Array
-    max_s: Array
-    gaps_s: Array
-    counts: Array
+    `p99_s` and `max_s` are by turn, NaN for answers of one token and for turns without an end.
+    """
 
+    __slots__ = ("_ended", "_nodes", "_turns", "every", "max_s", "p99_s")
 
-def rebuild(turns: Turns, logs: dict[int, StepLog]) -> Itl:
-    """Return the gaps of all finished turns, NaN for answers of one token; empties the logs, which are large."""
-    p99, largest = np.full(turns.count, np.nan), np.full(turns.count, np.nan)
-    every = GapHistogram()
-    if turns.count:
-        ended = (np.frombuffer(turns.status, dtype=np.uint8) == OK) & (_view(turns.output) > 1)
-        node, last = _view(turns.decode_node), _view(turns.finish_step)
-        for number, log in logs.items():
-            rows = np.flatnonzero(ended & (node == number))
-            rows = rows[np.argsort(last[rows], kind="stable")]
-            for begin in range(0, len(rows), GROUP_TURNS):
-                _rebuild_group(turns, rows[begin : begin + GROUP_TURNS], log, every, p99, largest)
-            log.clear()
-    return Itl(p99, largest, *every.columns())
+    def __init__(self, turns: Turns, nodes: Mapping[int, AbstractDecodeNode]) -> None:
+        self._turns, self._nodes = turns, nodes
+        self._ended = {node: array("l") for node in nodes}
+        self.every = GapHistogram()
+        self.p99_s, self.max_s = np.full(turns.count, np.nan), np.full(turns.count, np.nan)
 
+    def ended(self, turn: int) -> None:
+        """Take a turn of at least two tokens whose last one has just come."""
+        node = self._turns.decode_node[turn]
+        ended = self._ended[node]
+        ended.append(turn)
+        if len(ended) >= GROUP_TURNS:
+            self._rebuild(node)
 
-def _rebuild_group(
-    turns: Turns, rows: NDArray[np.int64], log: StepLog, every: GapHistogram, p99: Array, largest: Array
-) -> None:
-    """Find the gaps of some turns of a node."""
-    base, until = int(_view(turns.start_step)[rows].min()), int(_view(turns.finish_step)[rows].max())
-    late = log.late_s(base, until)
-    ends = log.ends_s(base, until) + late
-    steps = np.diff(ends, prepend=np.nan)  # entry s: gap between the ends of steps base + s - 1 and base + s
-    felt = np.zeros(len(ends) + 2)
-    own: list[float] = []
-    for turn in rows.tolist():
-        mine = _gaps_of(turns, turn, base, ends, late, steps, felt, own)
-        mine.sort()
-        largest[turn] = mine[-1]
-        at = P99 * (len(mine) - 1)
-        low = int(at)
-        high = low + 1 if low + 1 < len(mine) else low
-        p99[turn] = mine[low] + (at - low) * (mine[high] - mine[low])
-    every.add(steps, np.cumsum(felt)[: len(steps)])
-    every.add(np.array(own), np.ones(len(own)))
+    def close(self) -> None:
+        """Take what has ended since."""
+        for node, ended in self._ended.items():
+            if ended:
+                self._rebuild(node)
+
+    def _rebuild(self, number: int) -> None:
+        """Find the gaps of the turns that have ended on a node."""
+        turns, node = self._turns, self._nodes[number]
+        rows = self._ended[number]
+        self._ended[number] = array("l")
+        base, until = min(turns.start_step[turn] for turn in rows), max(turns.finish_step[turn] for turn in rows)
+        late = node.log.late_s(base, until)
+        ends = node.log.ends_s(base, until) + late
+        steps = np.diff(ends, prepend=np.nan)  # entry s: gap between the ends of steps base + s - 1 and base + s
+        felt = np.zeros(len(ends) + 2)
+        own: list[float] = []
+        for turn in rows:
+            mine = _gaps_of(turns, turn, base, ends, late, steps, felt, own)
+            mine.sort()
+            self.max_s[turn] = mine[-1]
+            at = P99 * (len(mine) - 1)
+            low = int(at)
+            high = low + 1 if low + 1 < len(mine) else low
+            self.p99_s[turn] = mine[low] + (at - low) * (mine[high] - mine[low])
+        self.every.add(steps, np.cumsum(felt)[: len(steps)])
+        self.every.add(np.array(own), np.ones(len(own)))
+        node.log.forget(node.oldest_step())
 
 
 def _gaps_of(
@@ -108,7 +114,3 @@ def _gaps_of(
     heads = np.cumsum([0, *(b - a for a, b in spells)])[:-1]
     own.extend(mine[heads].tolist())
     return mine
-
-
-def _view(column: array[int]) -> NDArray[np.int64]:
-    return np.frombuffer(column, dtype=np.dtype("l"))

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from ppdsim import metrics
 from ppdsim.columns import Columns, Names, Spelled
-from ppdsim.des import itl
 from ppdsim.des.decode_node import AbstractDecodeNode
+from ppdsim.des.itl import TokenGaps
 from ppdsim.des.spec import ClusterSpec
 from ppdsim.des.turns import OK, STATUS_NAMES, Turns
 from ppdsim.results import TURN_COLUMNS, Results
@@ -41,13 +41,13 @@ def to_results(
     spec: ClusterSpec,
     turns: Turns,
     decode: Mapping[int, AbstractDecodeNode],
+    gaps: TokenGaps,
     labels: Labels,
     *,
     interrupted: bool = False,
 ) -> Results:
     """Return the results of a run that has ended, or that somebody stopped."""
-    # Before anything else, because it needs most memory.
-    gaps = itl.rebuild(turns, {i: machine.log for i, machine in decode.items()})
+    gaps.close()
     status = np.frombuffer(turns.status, dtype=np.uint8) if turns.count else np.zeros(0, dtype=np.uint8)
     ok = status == OK
     nan = np.where(ok, 0.0, np.nan)  # added to a column, it empties the rows of turns without an answer
@@ -83,6 +83,7 @@ def to_results(
         pairs = zip(ids[conversation[rows]].tolist(), number[rows].tolist(), strict=True)
         return np.array([f"{i}:{n}" for i, n in pairs], dtype=np.str_)
 
+    itl_gaps_s, itl_counts = gaps.every.columns()
     went = np.where(node < 0, 0, np.where(handed, 1, 2)).astype(np.uint8)
     columns: dict[str, NDArray[Any] | Spelled] = {
         **timings,
@@ -108,8 +109,8 @@ def to_results(
     columns["extrapolated"] = nowhere if labels.outside is None else labels.outside(Columns(columns))
     return Results(
         turns=Columns({name: columns[name] for name in TURN_COLUMNS}),
-        itl_gaps_s=gaps.gaps_s,
-        itl_counts=gaps.counts,
+        itl_gaps_s=itl_gaps_s,
+        itl_counts=itl_counts,
         limits=labels.limits,
         interrupted=interrupted,
         notes=(*labels.notes, *([INTERRUPTED_NOTE] if interrupted else []), *_notes(spec, turns, decode)),

@@ -166,15 +166,18 @@ def outside_domain(turns: Mapping[str, NDArray[Any]], profiles: tuple[profile.Pr
     keeps and lacks; a curve that nobody measured is outside throughout.
     """
     outside = np.zeros(len(turns["turn"]), dtype=np.bool_)
-    on_prefill = turns["prefill_cached_tokens"]
+    on_prefill, arms = turns["prefill_cached_tokens"], turns["arm"]
     computed = {"cached_tokens": on_prefill, "new_tokens": turns["input_tokens"] - on_prefill}
     for node, found in enumerate(profiles):
         here = turns["prefill_node"] == node
-        for arm, transport in {*zip(turns["arm"][here].tolist(), turns["transport"][here].tolist(), strict=True)}:
-            rows = here & (turns["arm"] == arm)
+        for arm in Arm:
+            rows = here & (arms == arm.value)
+            if not rows.any():
+                continue
             asked: list[tuple[profile.CurveRecord, Mapping[str, NDArray[Any]]]] = [(found.curve("prefill"), computed)]
-            if arm != Arm.APPEND_D.value:
-                asked.append((found.curve("handoff", Arm(arm), Transport(transport)), turns))
+            if arm is not Arm.APPEND_D:
+                transport = Transport(str(turns["transport"][np.argmax(rows)]))
+                asked.append((found.curve("handoff", arm, transport), turns))
             for record, columns in asked:
                 if record.tag.unmeasured:
                     outside |= rows

@@ -8,6 +8,7 @@ Steps count from 1; step 0 belongs to no row.
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,18 @@ Array = NDArray[np.float64]
 
 
 class StepLog:
-    """Rows (start [s], last step, p [s], h [s]), and which of them are late by how much [s]."""
+    """Rows (start [s], last step, p [s], h [s]), and which of them are late by how much [s].
 
-    __slots__ = ("_h", "_late", "_late_steps", "_p", "_start", "_until", "steps")
+    `steps` is the last step logged. Steps before those that were forgotten cannot be asked for.
+    """
+
+    __slots__ = ("_forgotten", "_h", "_late", "_late_steps", "_p", "_start", "_until", "steps")
 
     def __init__(self) -> None:
         self._start, self._p, self._h = array("d"), array("d"), array("d")
         self._until = array("q")
         self._late_steps, self._late = array("q"), array("d")
+        self._forgotten = 0  # the last step that was dropped
         self.steps = 0
 
     def add(self, start: float, steps: int, p: float, h: float) -> None:
@@ -40,10 +45,15 @@ class StepLog:
         self._late_steps.append(self.steps)
         self._late.append(late_s)
 
-    def clear(self) -> None:
-        """Forget all rows."""
-        for column in (self._start, self._until, self._p, self._h, self._late_steps, self._late):
-            del column[:]
+    def forget(self, step: int) -> None:
+        """Drop the rows that end before `step`: nobody will ask for their steps again."""
+        rows = bisect_left(self._until, step)
+        if rows:
+            self._forgotten = self._until[rows - 1]
+            for column in (self._start, self._until, self._p, self._h):
+                del column[:rows]
+        late = bisect_left(self._late_steps, step)
+        del self._late_steps[:late], self._late[:late]
 
     def __len__(self) -> int:
         return len(self._until)
@@ -63,7 +73,7 @@ class StepLog:
         low, high = np.searchsorted(until, (first, last))
         rows = slice(low, high + 1)
         row = np.searchsorted(until[rows], step)
-        before = np.concatenate(([until[low - 1] if low else 0], until[rows]))[row]
+        before = np.concatenate(([until[low - 1] if low else self._forgotten], until[rows]))[row]
         j = step - before
         start, p, h = (_view(column)[rows][row] for column in (self._start, self._p, self._h))
         ends = start + j * (p + h * j)

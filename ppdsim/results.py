@@ -26,7 +26,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,6 +36,7 @@ import numpy as np
 from ppdsim import metrics
 from ppdsim.columns import Columns
 from ppdsim.errors import EnvironmentProblem
+from ppdsim.types import Arm
 from ppdsim.units import format_s
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ TURN_COLUMNS = (
 )  # fmt: skip
 ROWS_AT_A_TIME = 10_000
 """Rows of a file that are Python objects at the same time."""
+ARMS = tuple(arm.value for arm in Arm)
 STATUSES = ("ok", "rejected", "timed_out", "unfinished")
 SCHEMA = "ppdsim/summary/1"
 
@@ -93,26 +95,24 @@ class Results:
     def summary(self) -> dict[str, Any]:
         """Return the run in numbers, ready for JSON (undefined values are None)."""
         turns = self.turns
-        status = turns["status"]
-        ok = status == "ok"
+        has = _masks(turns["status"], STATUSES)
+        ok = has["ok"]
         arrived = ~np.isnan(turns["t_arrival_s"])
-        offered = ok | (status == "rejected") if self.interrupted else arrived | (status == "rejected")
+        offered = (ok if self.interrupted else arrived) | has["rejected"]
         span_s = float(np.max(turns["t_last_token_s"][ok]) - np.min(turns["t_arrival_s"][arrived])) if ok.any() else 0.0
         met = turns["slo_met"].astype(bool)
         answers = float(turns["output_tokens"][ok].sum())
-        known = ok & (turns["arm"] != "")
-        moved = known & (turns["arm"] != "append-d")
-        arms = {
-            str(arm): float(count / known.sum())
-            for arm, count in zip(*np.unique(turns["arm"][known], return_counts=True), strict=True)
-        }
+        took = {arm: mask & ok for arm, mask in _masks(turns["arm"], sorted(ARMS)).items()}
+        known = np.logical_or.reduce(list(took.values()))
+        moved = known & ~took[Arm.APPEND_D.value]
+        arms = {arm: float(np.sum(mask) / known.sum()) for arm, mask in took.items() if mask.any()}
         # Beside the queues, a turn waits where its KV takes longer than its own time on the wire.
         wait = turns["queue_s"] + np.maximum(turns["kv_transfer_exposed_s"] - turns["kv_transfer_s"], 0.0)
-        unfinished = 0 if self.interrupted else int(np.sum((status == "unfinished") | (status == "timed_out")))
+        unfinished = 0 if self.interrupted else int(np.sum(has["unfinished"] | has["timed_out"]))
         return {
             "schema": SCHEMA,
             "turns": len(self),
-            "status": {name: int(np.sum(status == name)) for name in STATUSES},
+            "status": {name: int(np.sum(mask)) for name, mask in has.items()},
             "label": metrics.load_label(
                 turns["t_arrival_s"],
                 wait,
@@ -206,6 +206,11 @@ class Results:
                 " took the arm that looked dearer at that moment"
             )
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+
+def _masks(texts: np.ndarray[Any, Any], names: Iterable[str]) -> dict[str, np.ndarray[Any, np.dtype[np.bool_]]]:
+    """Return which rows have each name; the texts, which are large, are done with then."""
+    return {name: texts == name for name in names}
 
 
 def _regret(decisions: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class Turns:
         # what is asked for
         self.ids: list[int | str] = []  # of conversations
         self.starts_s, self.first = array("d"), array("l")  # arrival and first row of each conversation
-        self.conversation, self.number, self.last = array("l"), array("l"), bytearray()
+        self.conversation, self.number, self.last = array("i"), array("i"), bytearray()
         self.prompt, self.output, self.think = array("l"), array("l"), array("d")
         self.blocks: list[tuple[int, ...]] | None = None
         self.preloads: dict[int, Preload] = {}
@@ -48,7 +48,7 @@ class Turns:
         # what happened
         self.status = bytearray([UNFINISHED]) * n
         self.handed = bytearray(n)  # 1: prefilled on P
-        self.prefill_node, self.decode_node = array("l", [-1]) * n, array("l", [-1]) * n
+        self.prefill_node, self.decode_node = array("i", [-1]) * n, array("i", [-1]) * n
         self.cached, self.prefill_cached = array("l", [0]) * n, array("l", [0]) * n
         self.t_arrival, self.t_ready, self.t_admitted = nan * n, nan * n, nan * n
         self.t_prefill_start, self.t_prefill_end, self.kv_done = nan * n, nan * n, nan * n

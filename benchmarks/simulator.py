@@ -33,7 +33,7 @@ from ppdsim.des.turns import Turns
 from ppdsim.routing import AlwaysP, CostAware, DecisionLog
 from ppdsim.scenario import Scenario, load
 
-RATE_PER_S = 0.9
+RATE_PER_S = 1.35
 """Conversations a second and pair at which the busiest part of the pair works 60 % of the time; printed."""
 CHAT = ("workload.output_tokens={kind: lognormal, median_tokens: 117, sigma: 0.6, max_tokens: 2048}",)
 """Answers of 140 tokens on average; the rest of the chat is the scenario one-pair."""

@@ -18,6 +18,7 @@ from ppdsim.metrics import SloLimits
 from ppdsim.results import Results
 from ppdsim.routing import DecisionLog, PolicyContext, build_policy
 from ppdsim.scenario import Scenario
+from ppdsim.turn import TurnModel
 from ppdsim.types import Arm, Transport
 from ppdsim.workload import Conversation
 
@@ -43,16 +44,17 @@ def resolve(scenario: Scenario, *, seed: int = 0) -> tuple[ClusterSpec, tuple[pr
     """
     nodes: list[NodeSpec] = []
     profiles: list[profile.Profile] = []
-    loaded: dict[str, profile.Profile] = {}
+    loaded: dict[str, tuple[profile.Profile, TurnModel]] = {}
     for group in scenario.fleet:
         name = group.profile or scenario.profile
         if name not in loaded:
-            loaded[name] = profile.load(library.find("profile", name))
-        found = loaded[name]
-        model = compose.central(found)
+            record = profile.load(library.find("profile", name))
+            curves = compose.central(record)
+            loaded[name] = record, curves if scenario.sends_prefix_early else curves.without_early_send()
+        found, model = loaded[name]
         node = NodeSpec(
             role=group.role,
-            model=model if scenario.sends_prefix_early else model.without_early_send(),
+            model=model,
             kv_pool_tokens=group.kv_pool_tokens or found.kv_pool_tokens,
             nic=group.nic,
         )

@@ -46,6 +46,9 @@ FEATURES = (
 )
 TURNS_A_CONVERSATION = 5
 PAIR_TURNS = 10_000
+"""Turns of a pair."""
+FLEET_TURNS = 100_000
+"""Turns of a fleet: 800 of each of 128 pairs, so that the larger ones are as busy as the smaller."""
 MEGABYTE = 1e6
 
 
@@ -170,13 +173,13 @@ def alone(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
 
 def lines(repeat: int, *, quick: bool) -> Iterator[tuple[str, Line]]:
     """Measure line by line."""
-    turns = PAIR_TURNS
+    turns, fleet_turns = PAIR_TURNS, FLEET_TURNS // 5 if quick else FLEET_TURNS
     yield "pair, 60 % load", alone(pair, turns, repeat)
     yield "  one event a step", alone(oracle, turns // 5, repeat)
     yield "  all columns, log, features", alone(features, turns, repeat)
     for nodes in (2, 16, 64, 256):
-        yield f"{nodes} nodes, sticky", alone(fleet, 2 * turns, repeat, nodes, sticky=True)
-        yield f"{nodes} nodes, least loaded", alone(fleet, 2 * turns, repeat, nodes, sticky=False)
+        yield f"{nodes} nodes, sticky", alone(fleet, fleet_turns, min(repeat, 2), nodes, sticky=True)
+        yield f"{nodes} nodes, least loaded", alone(fleet, fleet_turns, min(repeat, 2), nodes, sticky=False)
     for power in (3, 4, 5) if quick else (3, 4, 5, 6):
         yield f"pair, 10^{power} turns", alone(pair, 10**power, 1 if power > 4 else repeat)
 

@@ -119,11 +119,12 @@ class ClosedFormNode(AbstractDecodeNode):
         return whole * len(self._offset) + sum(self._phases[phase : phase + rest])
 
     def _take_pages(self, steps: int) -> None:
-        if self.steps + steps > self._paged_steps:
+        last = self.steps + steps
+        if last > self._paged_steps:
             pages = self._pages_for(steps)
             if pages:
                 self.pool.take(pages)
-            self._paged_steps = self.steps + steps
+            self._paged_steps = last
 
     def sync(self, now: float) -> None:
         """Take the pages of all steps up to the one that runs at `now`."""

@@ -27,7 +27,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -35,7 +35,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ppdsim import metrics
+from ppdsim.columns import Columns
 from ppdsim.errors import EnvironmentProblem
+from ppdsim.types import Arm
 from ppdsim.units import format_s
 
 if TYPE_CHECKING:
@@ -48,6 +50,9 @@ TURN_COLUMNS = (
     "kv_transfer_s", "kv_transfer_exposed_s", "ttft_s", "tpot_s", "itl_p99_s", "itl_max_s", "e2e_s", "slo_met",
     "status", "extrapolated", "resident_stall_s",
 )  # fmt: skip
+ROWS_AT_A_TIME = 10_000
+"""Rows of a file that are Python objects at the same time."""
+ARMS = tuple(arm.value for arm in Arm)
 STATUSES = ("ok", "rejected", "timed_out", "unfinished")
 SCHEMA = "ppdsim/summary/1"
 
@@ -58,10 +63,10 @@ class Results:
 
     Attributes
     ----------
-    turns : mapping of str to array
+    turns : Columns
         One array of equal length a column, in the order of `TURN_COLUMNS`.
     itl_gaps_s, itl_counts : arrays
-        All gaps between tokens of the run, and how many streams felt each.
+        The gaps between tokens of the run in bins (`ppdsim.des.gap_histogram`), and how many were felt in each.
     limits : SloLimits
         What `slo_met` was judged by.
     interrupted : bool
@@ -70,7 +75,7 @@ class Results:
         Each decision with what the other arm would have cost (`ppdsim.routing.decision_log`), if they were logged.
     """
 
-    turns: Mapping[str, np.ndarray[Any, Any]]
+    turns: Columns
     itl_gaps_s: metrics.Column
     itl_counts: metrics.Column
     limits: metrics.SloLimits
@@ -91,23 +96,24 @@ class Results:
     def summary(self) -> dict[str, Any]:
         """Return the run in numbers, ready for JSON (undefined values are None)."""
         turns = self.turns
-        status = turns["status"]
-        ok = status == "ok"
+        has = _masks(turns["status"], STATUSES)
+        ok = has["ok"]
         arrived = ~np.isnan(turns["t_arrival_s"])
-        offered = ok | (status == "rejected") if self.interrupted else arrived | (status == "rejected")
+        offered = (ok if self.interrupted else arrived) | has["rejected"]
         span_s = float(np.max(turns["t_last_token_s"][ok]) - np.min(turns["t_arrival_s"][arrived])) if ok.any() else 0.0
         met = turns["slo_met"].astype(bool)
         answers = float(turns["output_tokens"][ok].sum())
-        known = ok & (turns["arm"] != "")
-        moved = known & (turns["arm"] != "append-d")
-        arms = {arm: float(np.mean(turns["arm"][known] == arm)) for arm in sorted(set(turns["arm"][known].tolist()))}
+        took = {arm: mask & ok for arm, mask in _masks(turns["arm"], sorted(ARMS)).items()}
+        known = np.logical_or.reduce(list(took.values()))
+        moved = known & ~took[Arm.APPEND_D.value]
+        arms = {arm: float(np.sum(mask) / known.sum()) for arm, mask in took.items() if mask.any()}
         # Beside the queues, a turn waits where its KV takes longer than its own time on the wire.
         wait = turns["queue_s"] + np.maximum(turns["kv_transfer_exposed_s"] - turns["kv_transfer_s"], 0.0)
-        unfinished = 0 if self.interrupted else int(np.sum((status == "unfinished") | (status == "timed_out")))
+        unfinished = 0 if self.interrupted else int(np.sum(has["unfinished"] | has["timed_out"]))
         return {
             "schema": SCHEMA,
             "turns": len(self),
-            "status": {name: int(np.sum(status == name)) for name in STATUSES},
+            "status": {name: int(np.sum(mask)) for name, mask in has.items()},
             "label": metrics.load_label(
                 turns["t_arrival_s"],
                 wait,
@@ -168,11 +174,12 @@ class Results:
         return tuple(directory / name for name in names)
 
     def _write_csv(self, path: Path) -> None:
-        columns = [_cells(self.turns[name]) for name in TURN_COLUMNS]
         with path.open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(TURN_COLUMNS)
-            writer.writerows(zip(*columns, strict=True))
+            for begin in range(0, len(self), ROWS_AT_A_TIME):
+                rows = slice(begin, begin + ROWS_AT_A_TIME)
+                writer.writerows(zip(*(_cells(self.turns.part(name, rows)) for name in TURN_COLUMNS), strict=True))
 
     def _write_parquet(self, path: Path) -> None:
         try:
@@ -200,6 +207,11 @@ class Results:
                 " took the arm that looked dearer at that moment"
             )
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+
+def _masks(texts: np.ndarray[Any, Any], names: Iterable[str]) -> dict[str, np.ndarray[Any, np.dtype[np.bool_]]]:
+    """Return which rows have each name; the texts, which are large, are done with then."""
+    return {name: texts == name for name in names}
 
 
 def _regret(decisions: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Any]:

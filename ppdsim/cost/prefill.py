@@ -94,7 +94,12 @@ def chunks(new_tokens: Quantity, chunk_tokens: int) -> list[tuple[float, Quantit
     >>> chunks(20000, 8192)
     [(0.0, 8192), (8192.0, 8192), (16384.0, 3616)]
     """
-    largest = float(new_tokens) if isinstance(new_tokens, (int, float)) else float(new_tokens.max(initial=1.0))
+    if isinstance(new_tokens, (int, float)):
+        if new_tokens <= chunk_tokens:
+            return [(0.0, new_tokens)]  # nearly always, in the simulator
+        largest = float(new_tokens)
+    else:
+        largest = float(new_tokens.max(initial=1.0))
     count = max(1, -int(-largest // chunk_tokens))
     return [
         (float(i * chunk_tokens), minimum(maximum(new_tokens - i * chunk_tokens, 0), chunk_tokens))

@@ -25,7 +25,6 @@ class ClosedFormNode(AbstractDecodeNode):
     """A decode node whose batch advances in closed form."""
 
     __slots__ = (
-        "_armed",
         "_batch_s",
         "_context",
         "_due_s",
@@ -37,6 +36,7 @@ class ClosedFormNode(AbstractDecodeNode):
         "_p",
         "_paged_steps",
         "_phases",
+        "_ticks",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -52,7 +52,7 @@ class ClosedFormNode(AbstractDecodeNode):
         self._paged_steps = 0  # steps whose pages have been taken
         self._p = self._h = 0.0
         self._due_steps, self._due_s = math.inf, math.inf
-        self._armed: Tick | None = None
+        self._ticks: list[Tick] = []  # planned, the next one last
         if self.streams:
             self._decode_on(None)
 
@@ -117,11 +117,12 @@ class ClosedFormNode(AbstractDecodeNode):
         return whole * len(self._offset) + sum(self._phases[phase : phase + rest])
 
     def _take_pages(self, steps: int) -> None:
-        if self.steps + steps > self._paged_steps:
+        last = self.steps + steps
+        if last > self._paged_steps:
             pages = self._pages_for(steps)
             if pages:
                 self.pool.take(pages)
-            self._paged_steps = self.steps + steps
+            self._paged_steps = last
 
     def _board(self) -> int:
         self._take_pages(1)
@@ -176,23 +177,26 @@ class ClosedFormNode(AbstractDecodeNode):
             self._arm(steps)
 
     def _arm(self, steps: float) -> None:
-        """Plan to handle the boundary after `steps` steps; an earlier tick stays and plans anew when it fires."""
+        """Plan to handle the boundary after `steps` steps."""
         self._due_steps = steps
         if steps == math.inf:
             self._due_s = math.inf
             return
         self._due_s = self.start + steps * (self._p + self._h * steps)
-        if self._armed is None or self._due_s < self._armed.time:
-            self._armed = self._clock.at(self._due_s, self._tick, None, self._priority)
+        self._look_at_due()
+
+    def _look_at_due(self) -> None:
+        """Have a tick no later than what is due; an earlier one looks again when it fires."""
+        ticks = self._ticks
+        if not ticks or self._due_s < ticks[-1].time:
+            ticks.append(self._clock.at(self._due_s, self._tick, None, self._priority))
 
     def _tick(self, tick: Tick) -> None:
-        if tick is not self._armed:
-            return
-        self._armed = None
+        self._ticks.pop()
         if self._state != DECODING or self._due_s == math.inf:
             return
         if self._due_s > tick.time + 1e-12 * (1.0 + tick.time):
-            self._armed = self._clock.at(self._due_s, self._tick, None, self._priority)
+            self._look_at_due()
             return
         self._advance(int(self._due_steps))
         self._boundary()

@@ -18,6 +18,7 @@ from ppdsim.des.clock import Clock, Tick
 from ppdsim.des.closed_form_node import ClosedFormNode
 from ppdsim.des.decode_node import AbstractDecodeNode
 from ppdsim.des.inflight import ConversationCap
+from ppdsim.des.itl import TokenGaps
 from ppdsim.des.nic import SharedNic
 from ppdsim.des.overload import FIRST_LOOK, Overload, look
 from ppdsim.des.oversized import refuse
@@ -55,6 +56,7 @@ class Cluster:
         "_open",
         "clock",
         "decode",
+        "gaps",
         "overload",
         "prefill",
         "router",
@@ -78,6 +80,7 @@ class Cluster:
             for i, node in enumerate(spec.nodes)
             if node.role is not NodeRole.P
         }
+        self.gaps = TokenGaps(turns, self.decode)
         self._after_s = [float(node.model.frontend.after_s()) for node in spec.nodes]
         self.router = Router(turns, spec, policy, self.prefill, self.decode, log)
         self._client = ConversationCap(spec.client_max_conversations)
@@ -101,11 +104,11 @@ class Cluster:
             decode.check_integrity()
 
     def _plan_start(self) -> None:
-        starts = self.turns.starts
-        if self._next_start < len(starts):
-            time, turn = starts[self._next_start]
+        turns, number = self.turns, self._next_start
+        if number < len(turns.first):
             self._next_start += 1
-            self.clock.at(time, self._start, turn, turn)
+            turn = turns.first[number]
+            self.clock.at(turns.starts_s[number], self._start, turn, turn)
 
     def _look(self, time: float) -> None:
         """Give the run up if its backlog has outgrown what it has served."""
@@ -226,6 +229,8 @@ class Cluster:
         turns = self.turns
         turns.t_last[turn] = time
         turns.status[turn] = OK
+        if turns.output[turn] > 1:
+            self.gaps.ended(turn)
         self.router.finished(turn)
         self._close()
         done_s = time + self._after_s[turns.decode_node[turn]]
@@ -280,8 +285,9 @@ def run_cluster(
     try:
         cluster.run()
     except KeyboardInterrupt:
-        raise Interrupted(to_results(spec, turns, cluster.decode, known, interrupted=True)) from None
+        raise Interrupted(to_results(spec, turns, cluster.decode, cluster.gaps, known, interrupted=True)) from None
     if cluster.overload is not None:
-        return to_results(spec, turns, cluster.decode, replace(known, notes=(*known.notes, str(cluster.overload))))
+        known = replace(known, notes=(*known.notes, str(cluster.overload)))
+        return to_results(spec, turns, cluster.decode, cluster.gaps, known)
     cluster.check_integrity()
-    return to_results(spec, turns, cluster.decode, known)
+    return to_results(spec, turns, cluster.decode, cluster.gaps, known)

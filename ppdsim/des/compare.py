@@ -86,7 +86,7 @@ def compare(
     names = [name for name in asked if name != ORACLE]
     gamma = scenario.routing.gamma
     queries = [(name, gamma) for name in names] + [(CHEAPEST, price * gamma) for price in PRICES]
-    conversations = conversations_of(scenario, seed)
+    conversations = list(conversations_of(scenario, seed))
     tried: list[Results] = []
     for name, price in queries:
         variant = _with(scenario, name, price)

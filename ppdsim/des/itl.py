@@ -1,65 +1,92 @@
-"""Gaps between tokens, rebuilt after the run from each node's step log. No event per token was needed for them.
+"""Gaps between tokens, rebuilt from each node's step log. No event per token was needed for them.
 
 A turn's tokens are its first one and the ends of the steps in which it decoded, late where the host was launching a
 forward then. Its gaps are differences of these, but for the first gap of each spell (after the first token, after a
 retraction), which starts elsewhere, for the token that a prefill gives to a retracted stream, and for its last token,
 which is never late: the stream has left. A mixed forward is a step.
+
+Turns are taken in groups as they end, and steps that no stream can need any more are forgotten, so that memory does not
+grow with the steps of the run.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from array import array
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ppdsim.des.step_log import StepLog
-from ppdsim.des.turns import OK, Turns
+from ppdsim.des.decode_node import AbstractDecodeNode
+from ppdsim.des.gap_histogram import GapHistogram
+from ppdsim.des.turns import Turns
 
 Array = NDArray[np.float64]
 P99 = 0.99
+GROUP_TURNS = 2048
+"""Turns of a node whose steps are rebuilt together."""
 
 
-class Itl(NamedTuple):
-    """Per-turn percentiles [s], and all gaps of the run with how many streams felt each."""
+class TokenGaps:
+    """Gaps of the turns that have ended: per-turn percentiles [s], and all gaps of the run (`every`).
 
-    p99_s: Array
-    max_s: Array
-    gaps_s: Array
-    counts: Array
+    `p99_s` and `max_s` are by turn, NaN for answers of one token and for turns without an end.
+    """
 
+    __slots__ = ("_ended", "_nodes", "_turns", "every", "max_s", "p99_s")
 
-def rebuild(turns: Turns, logs: dict[int, StepLog]) -> Itl:
-    """Return the gaps of all finished turns; NaN for answers of one token."""
-    p99, largest = np.full(turns.count, np.nan), np.full(turns.count, np.nan)
-    gaps: list[Array] = []
-    counts: list[Array] = []
-    by_node: dict[int, list[int]] = {node: [] for node in logs}
-    for turn in range(turns.count):
-        if turns.status[turn] == OK and turns.output[turn] > 1:
-            by_node[turns.decode_node[turn]].append(turn)
-    for node, log in logs.items():
-        late = log.late_s()
-        ends = log.ends_s() + late
-        steps = np.diff(ends, prepend=np.nan)  # entry s: gap between the ends of steps s - 1 and s
-        felt = np.zeros(len(ends) + 1)
+    def __init__(self, turns: Turns, nodes: Mapping[int, AbstractDecodeNode]) -> None:
+        self._turns, self._nodes = turns, nodes
+        self._ended = {node: array("l") for node in nodes}
+        self.every = GapHistogram()
+        self.p99_s, self.max_s = np.full(turns.count, np.nan), np.full(turns.count, np.nan)
+
+    def ended(self, turn: int) -> None:
+        """Take a turn of at least two tokens whose last one has just come."""
+        node = self._turns.decode_node[turn]
+        ended = self._ended[node]
+        ended.append(turn)
+        if len(ended) >= GROUP_TURNS:
+            self._rebuild(node)
+
+    def close(self) -> None:
+        """Take what has ended since."""
+        for node, ended in self._ended.items():
+            if ended:
+                self._rebuild(node)
+
+    def _rebuild(self, number: int) -> None:
+        """Find the gaps of the turns that have ended on a node."""
+        turns, node = self._turns, self._nodes[number]
+        rows = self._ended[number]
+        self._ended[number] = array("l")
+        base, until = min(turns.start_step[turn] for turn in rows), max(turns.finish_step[turn] for turn in rows)
+        late = node.log.late_s(base, until)
+        ends = node.log.ends_s(base, until) + late
+        steps = np.diff(ends, prepend=np.nan)  # entry s: gap between the ends of steps base + s - 1 and base + s
+        felt = np.zeros(len(ends) + 2)
         own: list[float] = []
-        for turn in by_node[node]:
-            mine = _gaps_of(turns, turn, ends, late, steps, felt, own)
+        for turn in rows:
+            mine = _gaps_of(turns, turn, base, ends, late, steps, felt, own)
             mine.sort()
-            largest[turn] = mine[-1]
+            self.max_s[turn] = mine[-1]
             at = P99 * (len(mine) - 1)
             low = int(at)
             high = low + 1 if low + 1 < len(mine) else low
-            p99[turn] = mine[low] + (at - low) * (mine[high] - mine[low])
-        gaps += [steps, np.array(own)]
-        counts += [np.cumsum(felt)[:-1], np.ones(len(own))]
-    return Itl(p99, largest, _joined(gaps), _joined(counts))
+            self.p99_s[turn] = mine[low] + (at - low) * (mine[high] - mine[low])
+        self.every.add(steps, np.cumsum(felt)[: len(steps)])
+        self.every.add(np.array(own), np.ones(len(own)))
+        node.log.forget(node.oldest_step())
 
 
-def _gaps_of(turns: Turns, turn: int, ends: Array, late: Array, steps: Array, felt: Array, own: list[float]) -> Array:
-    """Return a turn's gaps, and book them: whole steps in `felt` (as differences), gaps of its own in `own`."""
-    first, last = turns.start_step[turn], turns.finish_step[turn]
+def _gaps_of(
+    turns: Turns, turn: int, base: int, ends: Array, late: Array, steps: Array, felt: Array, own: list[float]
+) -> Array:
+    """Return a turn's gaps, and book them: whole steps in `felt` (as differences), gaps of its own in `own`.
+
+    Entry 0 of the arrays is step `base`.
+    """
+    first, last = turns.start_step[turn] - base, turns.finish_step[turn] - base
     pauses = turns.pauses.get(turn)
     if pauses is None:
         mine = steps[first + 1 : last + 1].copy()
@@ -76,7 +103,7 @@ def _gaps_of(turns: Turns, turn: int, ends: Array, late: Array, steps: Array, fe
     times: list[Array | list[float]] = [[turns.t_first[turn]]]
     heads: list[int] = []  # gaps that are no whole step
     count, a = 0, first
-    for b, resumed, token_s in (*pauses, (last, last, np.nan)):
+    for b, resumed, token_s in (*((b - base, c - base, t) for b, c, t in pauses), (last, last, np.nan)):
         if b > a:
             times.append(ends[a + 1 : b + 1])
             felt[a + 2] += 1.0
@@ -89,7 +116,7 @@ def _gaps_of(turns: Turns, turn: int, ends: Array, late: Array, steps: Array, fe
             count += 1
         a = resumed
     tokens = np.concatenate(times)
-    again = pauses[-1][1]
+    again = pauses[-1][1] - base
     if last > again:
         tokens[-1] -= late[last]
     mine = np.diff(tokens)
@@ -99,7 +126,3 @@ def _gaps_of(turns: Turns, turn: int, ends: Array, late: Array, steps: Array, fe
         felt[last + 1] += 1.0
     own.extend(mine[heads].tolist())
     return mine
-
-
-def _joined(parts: list[Array]) -> Array:
-    return np.concatenate(parts) if parts else np.zeros(0)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ppdsim.routing.view import NOWHERE, AbstractClusterView
 from ppdsim.types import Arm, NodeRole
 
 if TYPE_CHECKING:
     from ppdsim.des.router import Router
+
+T = TypeVar("T")
 
 CACHE_SHARE = 0.3
 """Share of a prompt that must be cached on a P to draw the turn there; below it the least loaded P is taken. Without
@@ -20,16 +23,28 @@ RATE_WINDOW_S = 10.0
 class LiveView(AbstractClusterView):
     """The fleet as seen by one decision after another."""
 
-    __slots__ = ("_now", "_router", "_turn")
+    __slots__ = ("_cached", "_known", "_now", "_router", "_turn")
 
     def __init__(self, router: Router) -> None:
         self._router = router
         self._turn = 0
         self._now = 0.0
+        # Of the turn that is being decided:
+        self._cached: dict[int, int] = {}  # by node
+        self._known: dict[Hashable, Any] = {}
 
     def point_to(self, turn: int, now: float) -> None:
         """Answer for this turn from now on."""
         self._turn, self._now = turn, now
+        self._cached.clear()
+        self._known.clear()
+
+    def once(self, key: Hashable, work: Callable[[], T]) -> T:
+        """Return what `work` returned for this decision: the policy and the log ask the same."""
+        found: T | None = self._known.get(key)
+        if found is None:
+            found = self._known[key] = work()
+        return found
 
     @property
     def handoff_arm(self) -> Arm:
@@ -72,11 +87,16 @@ class LiveView(AbstractClusterView):
 
     def cached_tokens(self, node: int) -> int:
         """Return the tokens of this prompt that are cached on a node."""
-        router = self._router
-        if node in router.prefill:
-            return router.prefill[node].pool.cached_tokens(self._turn)
-        router.decode[node].sync(self._now)
-        return router.decode[node].pool.cached_tokens(self._turn)
+        found = self._cached.get(node)
+        if found is None:
+            router = self._router
+            if node in router.prefill:
+                pool = router.prefill[node].pool
+            else:
+                router.decode[node].sync(self._now)
+                pool = router.decode[node].pool
+            found = self._cached[node] = pool.cached_tokens(self._turn)
+        return found
 
     def streams(self, node: int) -> int:
         """Return the streams that decode on a node."""

@@ -203,6 +203,14 @@ class AbstractNodeMemory(abc.ABC):
             self._turns.pauses[turn][-1] = (before, self.steps, math.nan)
             self._enter(turn, kv_tokens, steps)
 
+    def oldest_step(self) -> int:
+        """Return the step at which the oldest stream that has not ended began, or the last one if there is none."""
+        turns = self._turns
+        begun = [turn for turn, _ in self._running()] + [turn for turn, _, _ in self._retracted]
+        # Streams that wait for their second prefill, or are in it.
+        begun += [turn for turn in (*self._local.waiting, *self.holding) if turns.fill[turn] > turns.prompt[turn]]
+        return min((turns.start_step[turn] for turn in begun), default=self.steps)
+
     def check_integrity(self) -> None:
         """Check the books of the KV pool."""
         pool, turns = self.pool, self._turns

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ppdsim.des.decode_node import AbstractDecodeNode
-from ppdsim.des.live_view import LiveView
+from ppdsim.des.live_view import RATE_WINDOW_S, LiveView
 from ppdsim.des.prefill_node import PrefillNode
 from ppdsim.des.spec import ClusterSpec
 from ppdsim.des.turns import Turns
@@ -166,7 +166,10 @@ class Router:
         turns.decode_node[turn], turns.prefill_node[turn] = node, decision.prefill_node
         self.decode_loads[self._slot[node]] += 1
         self.context_tokens[node] += turns.prompt[turn]
-        self.recent[node].append(now)
+        recent = self.recent[node]
+        recent.append(now)
+        while recent[0] < now - RATE_WINDOW_S:
+            recent.popleft()
         self.last_decode[conversation] = node
         if self.decode[node].keeps_prefixes:
             self.home[conversation] = node

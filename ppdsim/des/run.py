@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from ppdsim.metrics import SloLimits
 from ppdsim.results import Results
 from ppdsim.routing import AbstractPolicy, DecisionLog, PolicyContext, build_policy
 from ppdsim.scenario import Scenario
+from ppdsim.turn import TurnModel
 from ppdsim.types import Arm, Transport
 from ppdsim.units import BYTES_PER_GB
 from ppdsim.workload import Conversation
@@ -47,18 +48,19 @@ def resolve(scenario: Scenario, *, seed: int = 0) -> tuple[ClusterSpec, tuple[pr
     """
     nodes: list[NodeSpec] = []
     profiles: list[profile.Profile] = []
-    loaded: dict[str, profile.Profile] = {}
+    loaded: dict[str, tuple[profile.Profile, TurnModel]] = {}
     for group in scenario.fleet:
         name = group.profile or scenario.profile
         if name not in loaded:
-            loaded[name] = profile.load(library.find("profile", name))
-        found = loaded[name]
-        model = compose.central(found)
-        if scenario.link_bytes_per_s is not None:
-            model = model.with_link(scenario.link_bytes_per_s)
+            record = profile.load(library.find("profile", name))
+            curves = compose.central(record)
+            if scenario.link_bytes_per_s is not None:
+                curves = curves.with_link(scenario.link_bytes_per_s)
+            loaded[name] = record, curves if scenario.sends_prefix_early else curves.without_early_send()
+        found, model = loaded[name]
         node = NodeSpec(
             role=group.role,
-            model=model if scenario.sends_prefix_early else model.without_early_send(),
+            model=model,
             kv_pool_tokens=group.kv_pool_tokens or found.kv_pool_tokens,
             nic=group.nic,
         )
@@ -88,15 +90,15 @@ def simulate(
     seed: int,
     decisions: bool = False,
     plan: frozenset[tuple[str, int]] | None = None,
-    conversations: Sequence[Conversation] | None = None,
+    conversations: Iterable[Conversation] | None = None,
     timeline: Timeline | None = None,
 ) -> Results:
     """Run a scenario's workload through its fleet.
 
     Parameters
     ----------
-    conversations : sequence or None
-        What `conversations_of` returned for this seed, if the caller has it.
+    conversations : iterable or None
+        What `conversations_of` yields for this seed, if the caller has it.
     decisions : bool
         Log each decision with what the other arm would have cost.
     plan : frozenset or None
@@ -121,7 +123,7 @@ def simulate(
         seed=seed,
         limits=SloLimits(ttft_s=scenario.slo.ttft_s, tpot_s=scenario.slo.tpot_s, itl_max_s=scenario.slo.itl_max_s),
         outside=lambda turns: outside_domain(turns, profiles, assumed_link=scenario.link_bytes_per_s is not None),
-        notes=_notes(scenario, profiles, conversations),
+        notes=_notes(scenario, profiles),
         decisions=None if log is None else log.columns,
         provenance={
             "ppdsim": __version__,
@@ -171,8 +173,8 @@ def policy_of(scenario: Scenario, spec: ClusterSpec, plan: frozenset[tuple[str, 
     return build_policy(routing.policy, routing.parameters, context)
 
 
-def conversations_of(scenario: Scenario, seed: int) -> list[Conversation]:
-    """Return the conversations of a scenario's workload, which the seed alone decides.
+def conversations_of(scenario: Scenario, seed: int) -> Iterator[Conversation]:
+    """Yield the conversations of a scenario's workload, which the seed alone decides.
 
     Raises
     ------
@@ -180,26 +182,19 @@ def conversations_of(scenario: Scenario, seed: int) -> list[Conversation]:
         If the workload is missing, malformed or empty.
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
-    conversations = list(scenario.build_workload().conversations(rng))
-    if not conversations:
+    conversation = None
+    for conversation in scenario.build_workload().conversations(rng):
+        yield conversation
+    if conversation is None:
         raise WorkloadError(f"scenario '{scenario.name}': the workload has no conversation")
-    return conversations
 
 
-def _notes(
-    scenario: Scenario, profiles: Sequence[profile.Profile], conversations: Sequence[Conversation]
-) -> tuple[str, ...]:
+def _notes(scenario: Scenario, profiles: Sequence[profile.Profile]) -> tuple[str, ...]:
     """Return what a reader must know of what the run rests on."""
     notes = sorted({f"profile {p.id} is {p.derivation}" for p in profiles if p.derivation is not None})
     if scenario.link_bytes_per_s is not None:
         speed = f"{scenario.link_bytes_per_s / BYTES_PER_GB:g} GB/s"
         notes.append(f"assumed: KV moves at {speed}; the rest of a hand-off is that over {scenario.transport.value}")
-    clipped = [turn.clipped_tokens for each in conversations for turn in each.turns if turn.clipped_tokens]
-    if clipped:
-        turns = sum(len(each.turns) for each in conversations)
-        notes.append(
-            f"{len(clipped):,} of {turns:,} prompts clipped to the context length: {sum(clipped):,} tokens left out"
-        )
     return tuple(notes)
 
 
@@ -212,15 +207,18 @@ def outside_domain(
     keeps and lacks; a curve that nobody measured is outside throughout, as is a hand-off over an assumed link.
     """
     outside = np.zeros(len(turns["turn"]), dtype=np.bool_)
-    on_prefill = turns["prefill_cached_tokens"]
+    on_prefill, arms = turns["prefill_cached_tokens"], turns["arm"]
     computed = {"cached_tokens": on_prefill, "new_tokens": turns["input_tokens"] - on_prefill}
     for node, found in enumerate(profiles):
         here = turns["prefill_node"] == node
-        for arm, transport in {*zip(turns["arm"][here].tolist(), turns["transport"][here].tolist(), strict=True)}:
-            rows = here & (turns["arm"] == arm)
-            asked = [(found.curve("prefill"), computed)]
-            if arm != Arm.APPEND_D.value:
-                asked.append((found.curve("handoff", Arm(arm), Transport(transport)), dict(turns)))
+        for arm in Arm:
+            rows = here & (arms == arm.value)
+            if not rows.any():
+                continue
+            asked: list[tuple[profile.CurveRecord, Mapping[str, NDArray[Any]]]] = [(found.curve("prefill"), computed)]
+            if arm is not Arm.APPEND_D:
+                transport = Transport(str(turns["transport"][np.argmax(rows)]))
+                asked.append((found.curve("handoff", arm, transport), turns))
             for record, columns in asked:
                 if record.tag.unmeasured or (assumed_link and record.arm is not None):
                     outside |= rows

@@ -3,54 +3,85 @@
 A row is a run of steps without a change: ``n`` steps from `start`, of which the first j last ``j (p + h j)``. The
 tokens of a row's last step may come `late`: the host was launching a forward when it ended (or early, where it was done
 sooner). No row is of one token.
+Steps count from 1; step 0 belongs to no row.
 """
 
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+Array = NDArray[np.float64]
+
 
 class StepLog:
-    """Rows (start [s], steps, p [s], h [s], late [s])."""
+    """Rows (start [s], last step, p [s], h [s]), and which of them are late by how much [s].
 
-    __slots__ = ("_h", "_late", "_p", "_start", "_steps")
+    `steps` is the last step logged. Steps before those that were forgotten cannot be asked for.
+    """
+
+    __slots__ = ("_forgotten", "_h", "_late", "_late_steps", "_p", "_start", "_until", "steps")
 
     def __init__(self) -> None:
-        self._start, self._p, self._h, self._late = array("d"), array("d"), array("d"), array("d")
-        self._steps = array("l")
+        self._start, self._p, self._h = array("d"), array("d"), array("d")
+        self._until = array("q")
+        self._late_steps, self._late = array("q"), array("d")
+        self._forgotten = 0  # the last step that was dropped
+        self.steps = 0
 
     def add(self, start: float, steps: int, p: float, h: float) -> None:
         """Log `steps` steps from `start`."""
+        self.steps += steps
         self._start.append(start)
-        self._steps.append(steps)
+        self._until.append(self.steps)
         self._p.append(p)
         self._h.append(h)
-        self._late.append(0.0)
 
     def delay(self, late_s: float) -> None:
         """Let the tokens of the last step that was logged come `late_s` after its end."""
-        self._late[-1] = late_s
+        self._late_steps.append(self.steps)
+        self._late.append(late_s)
+
+    def forget(self, step: int) -> None:
+        """Drop the rows that end before `step`: nobody will ask for their steps again."""
+        rows = bisect_left(self._until, step)
+        if rows:
+            self._forgotten = self._until[rows - 1]
+            for column in (self._start, self._until, self._p, self._h):
+                del column[:rows]
+        late = bisect_left(self._late_steps, step)
+        del self._late_steps[:late], self._late[:late]
 
     def __len__(self) -> int:
-        return len(self._steps)
+        return len(self._until)
 
-    def late_s(self) -> NDArray[np.float64]:
-        """Return how late after the end of each step its tokens came [s], shape (steps + 1,)."""
-        steps = np.frombuffer(self._steps, dtype=np.dtype("l")) if self._steps else np.zeros(0, dtype=np.int64)
-        late = np.zeros(int(steps.sum()) + 1)
-        late[np.cumsum(steps)] = np.frombuffer(self._late) if self._late else np.zeros(0)
+    def late_s(self, first: int, last: int) -> Array:
+        """Return how late after the end of each of the steps `first` to `last` its tokens came [s]."""
+        late = np.zeros(last - first + 1)
+        at = _view(self._late_steps)
+        low, high = np.searchsorted(at, (first, last + 1))
+        late[at[low:high] - first] = _view(self._late)[low:high]
         return late
 
-    def ends_s(self) -> NDArray[np.float64]:
-        """Return the end of every step [s], shape (steps + 1,); entry 0 belongs to no step."""
-        steps = np.frombuffer(self._steps, dtype=np.dtype("l")) if self._steps else np.zeros(0, dtype=np.int64)
-        total = int(steps.sum())
-        j = np.arange(1, total + 1, dtype=np.float64) - np.repeat(np.cumsum(steps) - steps, steps)
-        start, p, h = (
-            np.repeat(np.frombuffer(column) if column else np.zeros(0), steps)
-            for column in (self._start, self._p, self._h)
-        )
-        return np.concatenate(([np.nan], start + j * (p + h * j)))
+    def ends_s(self, first: int, last: int) -> Array:
+        """Return the ends of the steps `first` to `last` [s]; NaN for step 0."""
+        step = np.arange(first, last + 1)
+        until = _view(self._until)
+        low, high = np.searchsorted(until, (first, last))
+        rows = slice(low, high + 1)
+        row = np.searchsorted(until[rows], step)
+        before = np.concatenate(([until[low - 1] if low else self._forgotten], until[rows]))[row]
+        j = step - before
+        start, p, h = (_view(column)[rows][row] for column in (self._start, self._p, self._h))
+        ends = start + j * (p + h * j)
+        ends[step == 0] = np.nan
+        return ends
+
+
+def _view(column: array[Any]) -> NDArray[Any]:
+    """Return a column without copying it; an empty one has no memory to look at."""
+    return np.frombuffer(column, dtype=column.typecode) if column else np.zeros(0, dtype=column.typecode)

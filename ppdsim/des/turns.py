@@ -25,10 +25,42 @@ class Turns:
     """Columns of a run; see the module for what they hold."""
 
     __slots__ = (
-        "blocks", "cached", "conversation", "count", "decode_node", "fill", "finish_step", "handed", "held_s", "ids",
-        "kv_done", "last", "longest", "new", "number", "output", "pauses", "prefill_cached", "prefill_node", "preloads",
-        "prompt", "stall", "start_step", "starts", "status", "t_admitted", "t_arrival", "t_first", "t_last",
-        "t_prefill_end", "t_prefill_start", "t_ready", "think", "wire",
+        "blocks",
+        "cached",
+        "clipped_prompts",
+        "clipped_tokens",
+        "conversation",
+        "count",
+        "decode_node",
+        "fill",
+        "finish_step",
+        "first",
+        "handed",
+        "held_s",
+        "ids",
+        "kv_done",
+        "last",
+        "longest",
+        "number",
+        "output",
+        "pauses",
+        "prefill_cached",
+        "prefill_node",
+        "preloads",
+        "prompt",
+        "stall",
+        "start_step",
+        "starts_s",
+        "status",
+        "t_admitted",
+        "t_arrival",
+        "t_first",
+        "t_last",
+        "t_prefill_end",
+        "t_prefill_start",
+        "t_ready",
+        "think",
+        "wire",
     )  # fmt: skip
 
     def __init__(
@@ -36,11 +68,12 @@ class Turns:
     ) -> None:
         # what is asked for
         self.ids: list[int | str] = []  # of conversations
-        self.starts: list[tuple[float, int]] = []  # (arrival, first row) of each conversation
-        self.conversation, self.number, self.last = array("l"), array("l"), bytearray()
-        self.prompt, self.new, self.output, self.think = array("l"), array("l"), array("l"), array("d")
+        self.starts_s, self.first = array("d"), array("l")  # arrival and first row of each conversation
+        self.conversation, self.number, self.last = array("i"), array("i"), bytearray()
+        self.prompt, self.output, self.think = array("l"), array("l"), array("d")
         self.blocks: list[tuple[int, ...]] | None = None
         self.preloads: dict[int, Preload] = {}
+        self.clipped_prompts = self.clipped_tokens = 0  # that the workload has cut, and what it left out
         for conversation in conversations:
             self._add(conversation, preloads)
         n = self.count = len(self.prompt)
@@ -50,7 +83,7 @@ class Turns:
         # what happened
         self.status = bytearray([UNFINISHED]) * n
         self.handed = bytearray(n)  # 1: prefilled on P
-        self.prefill_node, self.decode_node = array("l", [-1]) * n, array("l", [-1]) * n
+        self.prefill_node, self.decode_node = array("i", [-1]) * n, array("i", [-1]) * n
         self.cached, self.prefill_cached = array("l", [0]) * n, array("l", [0]) * n
         self.t_arrival, self.t_ready, self.t_admitted = nan * n, nan * n, nan * n
         self.t_prefill_start, self.t_prefill_end, self.kv_done = nan * n, nan * n, nan * n
@@ -65,7 +98,8 @@ class Turns:
     def _add(self, conversation: Conversation, preloads: Mapping[int | str, Preload] | Preload | None) -> None:
         index, row = len(self.ids), len(self.prompt)
         self.ids.append(conversation.conversation_id)
-        self.starts.append((conversation.arrival_s, row))
+        self.starts_s.append(conversation.arrival_s)
+        self.first.append(row)
         preload = preloads.get(conversation.conversation_id) if isinstance(preloads, Mapping) else preloads
         context = 0
         if preload is not None:
@@ -82,8 +116,10 @@ class Turns:
             self.number.append(number)
             self.last.append(number == len(conversation.turns) - 1)
             self.prompt.append(prompt)
-            self.new.append(turn.new_tokens)
             self.output.append(turn.output_tokens)
             self.think.append(turn.think_s)
+            if turn.clipped_tokens:
+                self.clipped_prompts += 1
+                self.clipped_tokens += turn.clipped_tokens
             if self.blocks is not None:
                 self.blocks.append(turn.block_ids or ())

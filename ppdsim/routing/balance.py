@@ -17,8 +17,7 @@ approximate tree of what it sent; here it asks the node's cache, so it knows of 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -32,9 +31,8 @@ BALANCE_REL_THRESHOLD = 1.5
 """``--balance-rel-threshold`` [1]."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidates:
-    """The nodes of a role as a request arrives.
+class Candidates(NamedTuple):
+    """The nodes of a role as a request arrives (a tuple: one is made for each request).
 
     Attributes
     ----------

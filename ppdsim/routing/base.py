@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ppdsim.routing.view import NOWHERE, AbstractClusterView, Request
 from ppdsim.types import Arm, NodeRole
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(NamedTuple):
     """Where a turn is prefilled and where it decodes; `prefill_node` is `decode_node` for an append."""
 
     arm: Arm

@@ -39,6 +39,10 @@ class ArmCost:
 
 def append_cost(model: TurnModel, request: Request, view: AbstractClusterView, node: int) -> ArmCost:
     """Return the cost of a prefill on the decode node itself."""
+    return view.once(("append", id(model), node), lambda: _append_cost(model, request, view, node))
+
+
+def _append_cost(model: TurnModel, request: Request, view: AbstractClusterView, node: int) -> ArmCost:
     held, streams = view.cached_tokens(node), view.streams(node)
     new = request.prompt_tokens - held
     ttft_s = view.wait_s(node) + float(model.append_ttft_s(held, new))
@@ -54,6 +58,14 @@ def handoff_cost(
     model: TurnModel, transport: Transport, request: Request, view: AbstractClusterView, node: int, prefill: int
 ) -> ArmCost:
     """Return the cost of a prefill on the P `prefill` and a hand-off to `node`."""
+    return view.once(
+        ("hand-off", id(model), node, prefill), lambda: _handoff_cost(model, transport, request, view, node, prefill)
+    )
+
+
+def _handoff_cost(
+    model: TurnModel, transport: Transport, request: Request, view: AbstractClusterView, node: int, prefill: int
+) -> ArmCost:
     held, streams, arm = view.cached_tokens(node), view.streams(node), view.handoff_arm
     new, on_p = request.prompt_tokens - held, view.cached_tokens(prefill)
     # Forward and link work side by side, so a turn waits for the busier of the two.

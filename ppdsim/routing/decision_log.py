@@ -67,10 +67,13 @@ class DecisionLog:
     def columns(self) -> dict[str, NDArray[Any]]:
         """Return one array a column, in order of decision."""
         data = zip(*self._rows, strict=True) if self._rows else [()] * len(COLUMNS)
-        return {name: _array(values) for name, values in zip(COLUMNS, data, strict=True)}
+        return {
+            name: _ids(values) if name == "conversation_id" else np.array(values)
+            for name, values in zip(COLUMNS, data, strict=True)
+        }
 
 
-def _array(values: Sequence[Any]) -> NDArray[Any]:
+def _ids(values: Sequence[int | str]) -> NDArray[Any]:
     """Return an array; ids that mix numbers and text become text."""
     text = any(isinstance(value, str) for value in values)
     return np.array([str(value) for value in values] if text else values)

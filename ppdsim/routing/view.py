@@ -7,17 +7,22 @@ Nothing here tells how many tokens a turn will generate. Loads are the router's 
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from typing import NamedTuple, TypeVar
 
 from ppdsim.types import Arm, NodeRole
+
+T = TypeVar("T")
 
 NOWHERE = -1
 """Stands for "no node"."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """A turn as it arrives: who sends it, which turn it is (from 0), how long its prompt is [tokens]."""
+class Request(NamedTuple):
+    """A turn as it arrives: who sends it, which turn it is (from 0), how long its prompt is [tokens].
+
+    A tuple, as one is made for each turn: it takes a third of the time of a frozen dataclass.
+    """
 
     conversation_id: int | str
     turn: int
@@ -30,6 +35,11 @@ class AbstractClusterView(abc.ABC):
     """The fleet at the moment of a decision, read only."""
 
     __slots__ = ()
+
+    def once(self, key: Hashable, work: Callable[[], T]) -> T:
+        """Return what `work` returns; a view may remember it under `key` for as long as it shows the same moment."""
+        del key
+        return work()
 
     @property
     @abc.abstractmethod

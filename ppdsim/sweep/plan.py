@@ -128,7 +128,7 @@ def _check(plan: SweepPlan) -> tuple[str, ...]:
             notes.update(f"profile {p.id} is {p.derivation}" for p in profiles if p.derivation is not None)
             policy = policy_of(point.scenario, spec)
             if workload not in drawn:
-                drawn[workload] = conversations_of(point.scenario, plan.seeds[0])
+                drawn[workload] = list(conversations_of(point.scenario, plan.seeds[0]))
             if point.scenario.oversized_turns == "refuse":
                 refuse(Cluster(spec, Turns(drawn[workload]), policy))
     return tuple(sorted(notes))

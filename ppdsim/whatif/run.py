@@ -65,15 +65,15 @@ def run(
         If a profile, a policy or the workload cannot be used.
     """
     names = [alternative.name for alternative in scenario.alternatives]
-    conversations = conversations_of(scenario, seed)
-    fixed = conversations == conversations_of(scenario, seed + 1)
+    conversations = list(conversations_of(scenario, seed))
+    fixed = conversations == list(conversations_of(scenario, seed + 1))
     numbers = (seed,) if fixed else tuple(range(seed, seed + (seeds or scenario.seeds)))
     kept = {name: _Runs(summaries=[], attainments=[], times_s={title: [] for title in SPREAD}) for name in names}
     first_runs: dict[str, Results] = {}
     done = 0
     for number in numbers:
         if number != seed:
-            conversations = conversations_of(scenario, number)
+            conversations = list(conversations_of(scenario, number))
         for name, variant in zip(names, scenario.variants, strict=True):
             try:
                 results = simulate(variant, seed=number, conversations=conversations)

@@ -51,7 +51,7 @@ class GeneratedWorkload(AbstractWorkload):
     def conversations(self, rng: np.random.Generator) -> Iterator[Conversation]:
         """Yield ``count`` conversations with ids 0, 1, 2 ... in order of arrival."""
         arrival_rng, turn_rng, first_rng, later_rng, output_rng, think_rng = rng.spawn(6)
-        arrival_s = self.arrivals.times_s(arrival_rng, self.count).tolist()
+        arrivals_s = self.arrivals.times_s(arrival_rng, self.count)
         turns = turn_rng.geometric(1.0 / self.turns_mean, self.count)
         total = int(turns.sum())
         new_tokens = self.later_turn_new_tokens.draw_tokens(later_rng, total)
@@ -60,15 +60,18 @@ class GeneratedWorkload(AbstractWorkload):
         new_tokens[first_of] = self.first_turn_new_tokens.draw_tokens(first_rng, self.count)
         think_s[first_of] = 0.0
         output_tokens = self.output_tokens.draw_tokens(output_rng, total)
-        specs = [
-            TurnSpec(new_tokens=new, output_tokens=out, think_s=think)
-            for new, out, think in zip(new_tokens.tolist(), output_tokens.tolist(), think_s.tolist(), strict=True)
-        ]
-        starts, lengths = first_of.tolist(), turns.tolist()
-        for index in range(self.count):
-            start = starts[index]
+        start = 0
+        # Objects are made one conversation at a time: a million turns of them would be 300 MB.
+        for index, length in enumerate(turns.tolist()):
+            rows = slice(start, start + length)
             yield Conversation(
                 conversation_id=index,
-                arrival_s=arrival_s[index],
-                turns=tuple(specs[start : start + lengths[index]]),
+                arrival_s=float(arrivals_s[index]),
+                turns=tuple(
+                    TurnSpec(new_tokens=new, output_tokens=out, think_s=think)
+                    for new, out, think in zip(
+                        new_tokens[rows].tolist(), output_tokens[rows].tolist(), think_s[rows].tolist(), strict=True
+                    )
+                ),
             )
+            start += length

@@ -42,3 +42,16 @@ def test_a_turn_that_finds_another_prefix_than_promised_leaves_nothing_behind():
     backlog.forward([Piece(0, 128, 128, first=False, last=False)], [320], end_s=2.0)
     backlog.forward([Piece(0, 256, 64, first=False, last=True)], [320], end_s=3.0)
     assert backlog.wait_s(3.0) == 0.0
+
+
+def test_when_somebody_asks_does_not_change_the_estimate():
+    """A run must not depend on whether its decisions are logged."""
+    asked, unasked = Backlog(CURVE, CHUNK), Backlog(CURVE, CHUNK)
+    for backlog in (asked, unasked):
+        for turn in range(40):
+            backlog.promise(turn, 1 + 37 * turn % 400, 11 * turn)
+            if backlog is asked:
+                backlog.wait_s(0.0)
+            if turn % 3 == 2:
+                backlog.forget(turn - 1)
+    assert asked.wait_s(0.0) == unasked.wait_s(0.0) > 0.0

@@ -13,14 +13,16 @@ from hypothesis import HealthCheck, given, settings
 
 from ppdsim.des import itl
 from ppdsim.des.cluster import Cluster
+from ppdsim.des.gap_histogram import WIDTH
+from ppdsim.des.itl import TokenGaps
 from ppdsim.des.step_log import StepLog
 from ppdsim.des.stepped_node import SteppedNode
 from ppdsim.des.turns import OK, Turns
 from ppdsim.routing import AlwaysP
 
 
-def gaps_token_by_token(spec, conversations, policy) -> tuple[Turns, dict[int, list[float]], itl.Itl]:
-    """Run step by step and note the time of every token."""
+def gaps_token_by_token(spec, conversations, policy) -> tuple[Turns, dict[int, list[float]], TokenGaps]:
+    """Run step by step and note the time of every token; gaps are rebuilt after every second turn."""
     times = defaultdict(list)
     now = [0.0]
     done, forward = SteppedNode._step_done, SteppedNode._forward_done
@@ -32,7 +34,7 @@ def gaps_token_by_token(spec, conversations, policy) -> tuple[Turns, dict[int, l
         done(self, tick)
         for turn in before:
             if turns.status[turn] != OK:  # a stream that has ended is not kept waiting for its last token
-                times[turn][-1] += self.log.late_s()[-1]
+                times[turn][-1] += self.log.late_s(self.steps, self.steps)[0]
 
     def forward_done(self, tick):
         now[0] = tick.time
@@ -54,10 +56,12 @@ def gaps_token_by_token(spec, conversations, policy) -> tuple[Turns, dict[int, l
         patch.setattr(SteppedNode, "_forward_done", forward_done)
         patch.setattr(SteppedNode, "_ride", ride_along)
         patch.setattr(SteppedNode, "_begin", begin_again)
+        patch.setattr(itl, "GROUP_TURNS", 2)
         cluster = Cluster(replace(spec, per_step=True), turns, policy)
         cluster.run()
+        cluster.gaps.close()
     gaps = {turn: np.diff([turns.t_first[turn], *mine]).tolist() for turn, mine in times.items()}
-    return turns, gaps, itl.rebuild(turns, {i: node.log for i, node in cluster.decode.items()})
+    return turns, gaps, cluster.gaps
 
 
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -73,10 +77,12 @@ def test_rebuilt_gaps_are_the_gaps_of_every_token(scene):
             assert np.isnan(rebuilt.max_s[turn])
             assert np.isnan(rebuilt.p99_s[turn])
     every = sorted(gap for mine in gaps.values() for gap in mine)
-    felt = rebuilt.counts > 0
-    assert np.all(rebuilt.counts >= 0)
-    found = np.repeat(rebuilt.gaps_s[felt], rebuilt.counts[felt].astype(int))
-    np.testing.assert_allclose(np.sort(found), every, rtol=1e-9, atol=1e-9)
+    gaps_s, counts = rebuilt.every.columns()
+    assert np.all(counts > 0)
+    found = np.repeat(gaps_s, counts.astype(int))
+    # A bin stands for the mean of its gaps.
+    np.testing.assert_allclose(np.sort(found), every, rtol=WIDTH, atol=1e-9)
+    assert np.sum(found) == pytest.approx(sum(every), abs=1e-9)
 
 
 def test_a_retracted_stream_feels_its_pause_as_one_gap():
@@ -93,13 +99,14 @@ def test_a_retracted_stream_feels_its_pause_as_one_gap():
 
 def test_a_log_gives_the_end_of_every_step():
     log = StepLog()
-    assert len(log.ends_s()) == 1
     log.add(1.0, 3, 0.5, 0.25)
     log.add(10.0, 1, 2.0, 0.0)
     # n (p + h n): 0.75, 2, 3.75.
-    np.testing.assert_array_equal(log.ends_s()[1:], [1.75, 3.0, 4.75, 12.0])
+    np.testing.assert_array_equal(log.ends_s(0, 4), [np.nan, 1.75, 3.0, 4.75, 12.0])
+    np.testing.assert_array_equal(log.ends_s(3, 4), [4.75, 12.0])
     log.delay(0.5)
-    np.testing.assert_array_equal(log.late_s(), [0.0, 0.0, 0.0, 0.0, 0.5])
+    np.testing.assert_array_equal(log.late_s(1, 4), [0.0, 0.0, 0.0, 0.5])
+    np.testing.assert_array_equal(log.late_s(1, 3), [0.0, 0.0, 0.0])
 
 
 def test_a_launch_that_outlasts_the_step_delays_its_tokens_and_not_the_append():
@@ -117,3 +124,26 @@ def test_a_launch_that_outlasts_the_step_delays_its_tokens_and_not_the_append():
     late = 2.0**-7 - step
     assert sorted(gaps[0])[-2:] == pytest.approx(sorted([step + late, forward + step - late]))
     assert turns.stall[1] == pytest.approx(forward - late)
+
+
+@pytest.mark.parametrize("per_step", [False, True])
+def test_rebuilding_in_groups_changes_nothing_and_forgets_steps(per_step, monkeypatch):
+    """Answers of 3 to 60 tokens overlap, on nodes that also retract, so groups share steps."""
+    spec = fleet("U", cost_model(page=16), pool=900, num_reserved_decode_tokens=0, per_step=per_step)
+    talks = [talk(i, 0.02 * i, (100, 3 + 7 * i % 57)) for i in range(40)]
+
+    def run(group: int) -> tuple[Cluster, int]:
+        monkeypatch.setattr(itl, "GROUP_TURNS", group)
+        cluster = Cluster(spec, Turns(talks), AlwaysP())
+        cluster.run()
+        rows = len(cluster.decode[0].log)
+        cluster.gaps.close()
+        return cluster, rows
+
+    (whole, all_rows), (parts, few_rows) = run(10**6), run(3)
+    assert whole.decode[0].retractions > 0
+    assert few_rows < 0.3 * all_rows
+    np.testing.assert_array_equal(whole.gaps.max_s, parts.gaps.max_s)
+    np.testing.assert_array_equal(whole.gaps.p99_s, parts.gaps.p99_s)
+    for one, other in zip(whole.gaps.every.columns(), parts.gaps.every.columns(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)

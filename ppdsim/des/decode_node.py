@@ -295,8 +295,10 @@ class AbstractDecodeNode(AbstractNodeMemory):
             self._make_room()
         streams = self.streams
         riding = streams if self._mixed else 0
-        after_forward_s = 0.0 if pieces[0].first else self._forward_s
-        hidden_s = self.last_step_s if self._after_step else after_forward_s
+        # Without an overlapping scheduler a launch waits for the results of what ran, so nothing hides it.
+        after_step = self._overlap and self._after_step
+        after_forward_s = 0.0 if pieces[0].first or not self._overlap else self._forward_s
+        hidden_s = self.last_step_s if after_step else after_forward_s
         seconds = forward_s(self._model.prefill, pieces, hidden_s, riding)
         context_s = step_s = 0.0
         if riding:
@@ -306,7 +308,7 @@ class AbstractDecodeNode(AbstractNodeMemory):
             step_s = float(decode.step_s(streams, context_tokens)) + self._step_extra_s
         if streams:
             stall_s = seconds
-            if self._after_step:
+            if after_step:
                 alone_s = forward_s(self._model.prefill, pieces, 0.0, riding) + context_s
                 stall_s = float(self._model.stall.append_s(alone_s, self.last_step_s))
                 self.log.delay(seconds - stall_s)

@@ -3,7 +3,7 @@
 P keeps prompts, never answers. A turn's KV stays locked on P until it has arrived on D; when memory does not admit the
 head of the queue, it waits for that. The cached prefix is looked up twice: when D has pre-allocated, for the handshake,
 and again when the forward starts, for what is computed, because it may be evicted in between. The launch of a prompt's
-next chunk hides behind the chunk that runs; what arrives meanwhile is only seen when that has ended.
+next chunk hides behind the chunk that runs if the scheduler overlaps; what arrives meanwhile is only seen when that has ended.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class PrefillNode:
         "_curve",
         "_forward_s",
         "_holding",
+        "_overlap",
         "_priority",
         "_queue",
         "_turns",
@@ -65,6 +66,7 @@ class PrefillNode:
         self._queue = PrefillQueue(turns, spec.chunk_of(node), spec.page_of(node), spec.max_prefill_tokens)
         curve = node.model.handoff(spec.handoff_arm, spec.transport)
         self.links = Links(turns, curve, spec.handoff_arm, len(spec.nodes), number, self._delivered, nic)
+        self._overlap = spec.overlap_schedule
         self._busy = False
         self.start = self._forward_s = 0.0  # of the last forward
         self.backlog = Backlog(self._curve, spec.chunk_of(node))
@@ -104,7 +106,7 @@ class PrefillNode:
         if not pieces:
             self._busy = False
             return
-        hidden_s = 0.0 if pieces[0].first else self._forward_s
+        hidden_s = 0.0 if pieces[0].first or not self._overlap else self._forward_s
         self._busy, self.start = True, time
         for piece in pieces:
             if piece.first:

@@ -146,7 +146,7 @@ class Scenario(Strict):
     engine: str | None = None
     fleet: Annotated[tuple[NodeGroup, ...], Field(min_length=1)]
     transport: Transport = Transport.NONE
-    link_bytes_per_s: Positive | None = None
+    link_bytes_per_s: Annotated[float, Field(ge=1.0, le=1e15, allow_inf_nan=False)] | None = None
     decode_radix: bool = False
     early_send_cached_prefix: bool | None = None
     page_size_tokens: Annotated[int, Field(gt=0, le=2**20)] | None = None

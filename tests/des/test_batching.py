@@ -67,8 +67,16 @@ def test_no_further_request_starts_once_enough_tokens_are_in_the_forward():
 def test_a_shared_forward_costs_the_floor_once():
     curve = cost_model().prefill
     one, other = Piece(0, 0, 64, first=True, last=True), Piece(1, 128, 32, first=True, last=True)
-    together = forward_s(curve, [one, other])
-    apart = forward_s(curve, [one]) + forward_s(curve, [other])
+    together = forward_s(curve, [one, other], 0.0)
+    apart = forward_s(curve, [one], 0.0) + forward_s(curve, [other], 0.0)
     # 64 and 32 are captured sizes and so is 96 of their sum, so nothing but the floor is shared.
     assert together == pytest.approx(apart - curve.floor_s, rel=1e-12)
-    assert forward_s(curve, [other]) == pytest.approx(curve.seconds(32, 128, 512), rel=1e-12)
+    assert forward_s(curve, [other], 0.0) == pytest.approx(curve.seconds(32, 128, 512), rel=1e-12)
+
+
+def test_what_runs_hides_the_floor_and_no_more():
+    curve = cost_model().prefill
+    pieces = [Piece(0, 0, 64, first=True, last=True)]
+    alone = forward_s(curve, pieces, 0.0)
+    assert forward_s(curve, pieces, curve.floor_s / 4) == pytest.approx(alone - curve.floor_s / 4, rel=1e-12)
+    assert forward_s(curve, pieces, 100.0) == pytest.approx(alone - curve.floor_s, rel=1e-12)

@@ -110,38 +110,43 @@ def test_a_log_gives_the_end_of_every_step():
 
 
 def test_a_launch_that_outlasts_the_step_delays_its_tokens_and_not_the_append():
-    """Forward 2^-7 + 2^-14 a token; step 2^-8; launch 2^-7, so tokens of the step before come 2^-8 late."""
+    """Forward 2^-7 + 2^-14 a token, of which a step of 2^-8 hides as much; launch 2.5 steps.
+
+    The gap of the append is that of a forward alone less what the launch takes beyond a step, and a hidden forward has
+    a step less: the tokens of the step before it come half a step late.
+    """
     model = cost_model(
         prefill={"attention_s_per_token2": 0.0, "kv_read_s_per_token": 0.0},
         decode={"row_s": 0.0, "context_s_per_token": 0.0},
-        stall={"launch_s": 2.0**-7, "handoff_s": 0.0},
+        stall={"launch_s": 2.5 * 2.0**-8, "handoff_s": 0.0},
     )
-    spec = fleet("U", model, overlap_schedule=False)
+    spec = fleet("U", model)
     talks = [talk("a", 0.0, (64, 10)), talk("b", 0.02, (64, 2))]
     turns, gaps, _ = gaps_token_by_token(spec, talks, AlwaysP())
-    forward, step = 2.0**-7 + 64 * 2.0**-14, 2.0**-8
+    step = 2.0**-8
+    alone, forward, late = 3 * step, 2 * step, step / 2
+    assert turns.t_first[0] - turns.t_prefill_start[0] == pytest.approx(alone)
     assert turns.t_first[1] - turns.t_prefill_start[1] == pytest.approx(forward)
-    late = 2.0**-7 - step
     assert sorted(gaps[0])[-2:] == pytest.approx(sorted([step + late, forward + step - late]))
     assert turns.stall[1] == pytest.approx(forward - late)
 
 
 @pytest.mark.parametrize("per_step", [False, True])
 def test_rebuilding_in_groups_changes_nothing_and_forgets_steps(per_step, monkeypatch):
-    """Answers of 3 to 60 tokens overlap, on nodes that also retract, so groups share steps."""
-    spec = fleet("U", cost_model(page=16), pool=900, num_reserved_decode_tokens=0, per_step=per_step)
-    talks = [talk(i, 0.02 * i, (100, 3 + 7 * i % 57)) for i in range(40)]
+    """Answers of 3 to 199 tokens overlap, on nodes that also retract, so groups share steps."""
+    spec = fleet("P D", cost_model(page=16), pool=900, num_reserved_decode_tokens=0, per_step=per_step)
+    talks = [talk(i, 0.02 * i, (100, 3 + 7 * i % 197)) for i in range(40)]
 
     def run(group: int) -> tuple[Cluster, int]:
         monkeypatch.setattr(itl, "GROUP_TURNS", group)
         cluster = Cluster(spec, Turns(talks), AlwaysP())
         cluster.run()
-        rows = len(cluster.decode[0].log)
+        rows = len(cluster.decode[1].log)
         cluster.gaps.close()
         return cluster, rows
 
     (whole, all_rows), (parts, few_rows) = run(10**6), run(3)
-    assert whole.decode[0].retractions > 0
+    assert whole.decode[1].retractions > 0
     assert few_rows < 0.3 * all_rows
     np.testing.assert_array_equal(whole.gaps.max_s, parts.gaps.max_s)
     np.testing.assert_array_equal(whole.gaps.p99_s, parts.gaps.p99_s)

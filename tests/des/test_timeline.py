@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
@@ -134,17 +135,19 @@ def test_the_nodes_did_the_work_of_the_turns(scene) -> None:
     for forward in timeline.forwards:
         for piece in forward.pieces:
             computed[piece.turn] += piece.tokens
+    assert timeline.cluster is not None
+    # A stream that a U has retracted is prefilled anew, and that forward gives it a token.
+    pauses = timeline.cluster.turns.pauses
+    anew = {turn: sum(not math.isnan(time_s) for _, _, time_s in mine) for turn, mine in pauses.items()}
     expected = turns["input_tokens"] - turns["prefill_cached_tokens"]
-    assert {turn: tokens for turn, tokens in computed.items() if ok[turn]} == dict(
-        zip(np.flatnonzero(ok).tolist(), expected[ok].tolist(), strict=True)
-    )
+    for turn in np.flatnonzero(ok).tolist():
+        assert (computed[turn] > expected[turn]) if anew.get(turn) else (computed[turn] == expected[turn])
     resident = scene[0].residents
-    tokens = sum((stretch.streams - resident) * stretch.steps for stretch in timeline.stretches)
+    tokens = sum((stretch.streams - resident) * stretch.steps for stretch in timeline.stretches) + sum(anew.values())
     assert tokens >= int((turns["output_tokens"][ok] - 1).sum())
     if ok.all():
         assert tokens == int((turns["output_tokens"] - 1).sum())
     noted = sum(event["ph"] == "i" and event["name"] == "retraction" for event in events)
-    assert timeline.cluster is not None
     assert noted <= sum(node.retractions for node in timeline.cluster.decode.values())
 
 
@@ -166,7 +169,7 @@ def test_a_hand_made_run_event_by_event() -> None:
 
 
 def test_retractions_are_instants_on_their_node() -> None:
-    spec = fleet("U", cost_model(page=16), pool=640, num_reserved_decode_tokens=0)
+    spec = fleet("U", cost_model(page=16), pool=800, schedule_conservativeness=0.0)
     results, timeline, events = recorded(spec, [talk(i, 0.0, (100, 200)) for i in range(3)], AlwaysD())
     assert timeline.cluster is not None
     retractions = timeline.cluster.decode[0].retractions

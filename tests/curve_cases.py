@@ -42,7 +42,8 @@ class Case:
 
 CASES: dict[str, Case] = {
     "prefill": Case(PREFILL, lambda m, c: PREFILL.seconds(m, c, 8192)),
-    "decode": Case(DECODE, DECODE.step_s),
+    # What every one of `m` streams holds: at the same total, fewer streams may leave more of a padded batch idle.
+    "decode": Case(DECODE, lambda m, c: DECODE.step_s(m, m * c)),
     "stall": Case(STALL, lambda m, c: STALL.append_s(PREFILL.seconds(m, c, 8192), 6e-3)),
     "frontend": Case(FRONTEND, lambda m, c: FRONTEND.before_s(m + c) + FRONTEND.after_s()),
     "transfer": Case(WIRE, WIRE.seconds),

@@ -167,9 +167,15 @@ class AbstractDecodeNode(AbstractNodeMemory):
         if self._retracted:
             self._resume()
         # The engine does not look at arrivals while a stream is retracted. With nothing left to end it would hang.
+        attend = None
         if self._arrived and (not self._retracted or self.streams == self._residents):
             self._join_arrived()
-        attend = self._admit_handoffs() if self._requests else None
+            if self._retracted:
+                # Beside who has just joined less room is asked for than alone.
+                attend = self.unit + 1
+        if self._requests:
+            admit_at = self._admit_handoffs()
+            attend = admit_at if attend is None else attend
         if self._local.waiting or self._local.cut >= 0:
             pieces, look = self._form()
             if pieces:

@@ -2,8 +2,9 @@
 
 P keeps prompts, never answers. A turn's KV stays locked on P until it has arrived on D; when memory does not admit the
 head of the queue, it waits for that. The cached prefix is looked up twice: when D has pre-allocated, for the handshake,
-and again when the forward starts, for what is computed, because it may be evicted in between. The launch of a prompt's
-next chunk hides behind the chunk that runs if the scheduler overlaps; what arrives meanwhile is only seen when that has ended.
+and again when the forward starts, for what is computed, because it may be evicted in between. Where the scheduler
+overlaps, the launch of a prompt's next chunk hides behind the chunk that runs; what arrives meanwhile is only seen when
+that has ended.
 """
 
 from __future__ import annotations

@@ -41,10 +41,23 @@ def test_captured_sizes_rise_and_reach_the_chunk():
     assert PREFILL_GRAPH_SIZES_TOKENS[-1] == 8192
 
 
-def test_a_prompt_longer_than_a_chunk_is_the_sum_of_its_forwards():
+def test_a_prompt_longer_than_a_chunk_is_the_sum_of_its_forwards_each_launched_behind_the_one_before():
     parts = [(8192, 100), (8192, 8292), (3616, 16484)]
-    expected = sum(PREFILL.forward_s(PREFILL.work(float(m), float(c))) for m, c in parts)
-    assert PREFILL.seconds(20_000.0, 100.0, 8192) == pytest.approx(expected, rel=1e-12)
+    for hidden_s in (0.0, 0.003):
+        expected, before_s = 0.0, hidden_s
+        for new, cached in parts:
+            before_s = PREFILL.forward_s(PREFILL.work(float(new), float(cached)), before_s)
+            expected += before_s
+        assert PREFILL.seconds(20_000.0, 100.0, 8192, hidden_s) == pytest.approx(expected, rel=1e-12)
+
+
+def test_what_runs_hides_the_floor_and_no_more():
+    work = PREFILL.work(64.0, 0.0)
+    alone_s = PREFILL.forward_s(work)
+    without_floor = replace(PREFILL, floor_s=0.0)
+    for hidden_s in (PREFILL.floor_s, 10 * PREFILL.floor_s):
+        assert PREFILL.forward_s(work, hidden_s) == pytest.approx(without_floor.forward_s(work), rel=1e-12)
+    assert without_floor.forward_s(work) < PREFILL.forward_s(work, 0.5 * PREFILL.floor_s) < alone_s
 
 
 def test_chunks_of_arrays_end_with_each_prompt():

@@ -102,6 +102,6 @@ def test_coding_agents_gain_from_appends_and_the_clipping_is_said():
 
 
 def test_many_coding_agents_at_once_overload_the_prefill_machines():
-    comparison = found("claude-code", "workload.rate_scale=8", seeds=2)
+    comparison = found("claude-code", "workload.rate_scale=12", seeds=2)
     assert comparison.difference("4U", "2P_2D").attainment.mean > 0.1
     assert "OVERLOADED" in comparison.alternatives[0].labels

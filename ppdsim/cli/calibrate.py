@@ -95,7 +95,7 @@ def calibrate(
             "cpu_pin": cpu_pin,
         }
         links = _transports(transport, most=len(Transport)) if transport else []
-        services = _started(settings, options, assign or [], links, out, quiet=quiet)
+        services = _started(chosen, settings, options, assign or [], links, out, quiet=quiet)
     machine = describe_machine(name or out.resolve().name, model, dummy_weights=dummy_weights)
     _print_plan(chosen, services, quiet=quiet)
     if dry_run:
@@ -129,7 +129,14 @@ def _transports(text: str, *, most: int) -> list[Transport]:
 
 
 def _started(
-    settings: Path | None, options: dict[str, Any], assign: list[str], links: list[Transport], out: Path, *, quiet: bool
+    plan: Plan,
+    settings: Path | None,
+    options: dict[str, Any],
+    assign: list[str],
+    links: list[Transport],
+    out: Path,
+    *,
+    quiet: bool,
 ) -> list[Service]:
     """Return services of servers to start; without a list of GPUs, on the first one or two that the machine has."""
     from ppdsim.calibrate.doctor.machine import ThisMachine
@@ -153,7 +160,7 @@ def _started(
         chosen = chosen.model_copy(update=on_gpus)
         if count == 1:
             say("one GPU: a unified server only; for hand-offs on it, see docs/how-to/calibrate.md", quiet=quiet)
-    return started(chosen, links, host_of(machine), out / "servers", progress=teller(quiet=quiet))
+    return started(plan, chosen, links, host_of(machine), out / "servers", progress=teller(quiet=quiet))
 
 
 def _only(
@@ -217,8 +224,10 @@ def _print_plan(plan: Plan, services: list[Service], *, quiet: bool) -> None:
     model = compose.central(profiles.load(library.find("profile", ESTIMATE_PROFILE)))
     say(f"plan '{plan.name}':", quiet=quiet)
     for service in services:
-        cells = [cell for arm, transport in service.arms for cell in cells_of(plan, arm, transport)]
-        seconds = seconds_by_kind(cells, model, plan.repeats.least)
+        cells = [
+            cell for arm, transport in service.arms for cell in cells_of(plan, arm, transport) if service.takes(cell)
+        ]
+        seconds = seconds_by_kind(cells, model, plan)
         kinds = ", ".join(f"{kind} {value:.0f} s" for kind, value in seconds.items())
         largest = max((need_tokens(cell) for cell in cells), default=0)
         say(
@@ -228,7 +237,8 @@ def _print_plan(plan: Plan, services: list[Service], *, quiet: bool) -> None:
         )
     starts = sum(service.starts_servers for service in services)
     if starts:
-        say(f"  and {2 * starts - 1} starts of servers, one to two minutes each", quiet=quiet)
+        starts = 2 * starts - 1 if plan.passes == 2 else starts
+        say(f"  and {starts} starts of servers, one to two minutes each", quiet=quiet)
 
 
 def _report(fitted: Profile, out: Path, *, quiet: bool) -> list[Path]:

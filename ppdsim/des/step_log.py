@@ -51,10 +51,12 @@ class StepLog:
         rows = bisect_left(self._until, step)
         if rows:
             self._forgotten = self._until[rows - 1]
-            for column in (self._start, self._until, self._p, self._h):
-                del column[:rows]
+            # New arrays: one that a profiler of frames (dask's workers have one) still looks at cannot be resized.
+            self._start, self._until = self._start[rows:], self._until[rows:]
+            self._p, self._h = self._p[rows:], self._h[rows:]
         late = bisect_left(self._late_steps, step)
-        del self._late_steps[:late], self._late[:late]
+        if late:
+            self._late_steps, self._late = self._late_steps[late:], self._late[late:]
 
     def __len__(self) -> int:
         return len(self._until)

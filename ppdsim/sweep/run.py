@@ -104,6 +104,8 @@ def run_rows(plan: SweepPlan, folder: Path, start: StartExecutor, progress: Prog
 
     def keep(key: str, row: dict[str, Any]) -> None:
         rows.update(dict.fromkeys(places[key], row))
+
+    def tell() -> None:
         if progress is not None:
             progress(len(rows), len(plan.points) * len(plan.seeds))
 
@@ -111,9 +113,10 @@ def run_rows(plan: SweepPlan, folder: Path, start: StartExecutor, progress: Prog
         row = store.get(key)
         if row is not None:
             keep(key, row)
+            tell()
     left = [task for key, task in tasks.items() if places[key][0] not in rows]
     if left:
-        _run(left, store, start, keep, rows)
+        _run(left, store, start, keep, tell, rows)
     return rows
 
 
@@ -122,6 +125,7 @@ def _run(
     store: RowStore,
     start: StartExecutor,
     keep: Callable[[str, dict[str, Any]], None],
+    tell: Callable[[], None],
     rows: Rows,
 ) -> None:
     futures: dict[Future[dict[str, Any]], str] = {}
@@ -133,8 +137,9 @@ def _run(
                 row = future.result()
                 store.put(futures[future], row)
                 keep(futures.pop(future), row)
+                tell()
     except BaseException as problem:
-        # What ended while nobody looked is kept too.
+        # What ended while nobody looked is kept too, without a word: progress may be what was interrupted.
         for future, key in futures.items():
             if future.done() and not future.cancelled() and future.exception() is None:
                 store.put(key, future.result())

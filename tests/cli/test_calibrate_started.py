@@ -25,7 +25,7 @@ name: tiny
 append: {cached_tokens: [0, 1024], new_tokens: [64, 1024]}
 handoff: {cached_tokens: [0, 1024], new_tokens: [64]}
 decode: {batch: [1, 4], prompt_tokens: [256]}
-rates: {total_tokens: [2048], cache_rate: [0.5], batch: [0, 2], prompt_tokens: 256}
+rates: [{total_tokens: [2048], cache_rate: [0.5], batch: [0, 2], prompt_tokens: 256}]
 repeats: {least: 2, most: 2, half_width: 0.5}
 probe: {new_tokens: 64, every_s: 2.0}
 """
@@ -78,12 +78,10 @@ def test_each_arm_gets_servers_of_its_own_and_a_second_run_starts_none(
     assert {row.batch for row in measured.interference if row.purpose == "validation"} == {2}
     at_half = [r for r in measured.prefill if (r.cached_tokens, r.new_tokens) == (1024, 1024) and r.arm is Arm.P_DELTA]
     assert {row.purpose for row in at_half} == {"validation"}
-    # Two passes, the last service of the first being the first of the second: five starts for three services.
+    # Two passes, the last service of the first being the first of the second: three starts for two services.
     logs = sorted(path.name for path in (place / "out" / "servers").iterdir())
     assert logs == [
-        "p-delta-over-tcp-1",
-        "p-full-over-tcp-1",
-        "p-full-over-tcp-2",
+        "hand-offs-over-tcp-1",
         "unified-1",
         "unified-2",
     ]
@@ -148,6 +146,28 @@ def test_a_server_that_cannot_start_is_exit_code_3(place: Path, capsys: pytest.C
 def test_the_plan_says_what_is_started(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*command(place, ports()), "--transport", "tcp,nvlink", "--dry-run"]) == 0
     printed = capsys.readouterr().err
-    for name in ("unified", "p-full over tcp", "p-delta over tcp", "p-full over nvlink", "p-delta over nvlink"):
+    for name in ("unified", "hand-offs over tcp", "hand-offs over nvlink"):
         assert f"  {name}: " in printed
-    assert "9 starts of servers" in printed
+    assert "5 starts of servers" in printed
+
+
+def test_full_hand_offs_under_load_have_a_decode_server_without_a_cache(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chat = (
+        "passes: 1\n"
+        "load: [{name: few, rate_per_s: 50.0, conversations: 2, arms: [p-full:tcp, p-delta:tcp]}]\n"
+        "chat: {kind: generated, conversations: 1, arrivals: {kind: poisson, rate_per_s: 1.0}, turns_mean: 2,\n"
+        "  first_turn_new_tokens: {kind: constant, value_tokens: 200},\n"
+        "  later_turn_new_tokens: {kind: constant, value_tokens: 100},\n"
+        "  output_tokens: {kind: constant, value_tokens: 8}, think_time: {kind: constant, value_s: 0.1}}\n"
+    )
+    (place / "plan.yaml").write_text(PLAN + chat)
+    held = ports()
+    assert run(command(place, held)) == 0
+    assert "3 starts of servers" in capsys.readouterr().err
+    logs = sorted(path.name for path in (place / "out" / "servers").iterdir())
+    assert logs == ["hand-offs-over-tcp-1", "p-full-loads-over-tcp-1", "unified-1"]
+    rows = measurements.read(place / "out").load
+    assert {row.arm for row in rows} == {Arm.P_FULL, Arm.P_DELTA}
+    assert {row.cached_tokens > 0 for row in rows if row.turn} == {True}

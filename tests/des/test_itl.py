@@ -152,3 +152,18 @@ def test_rebuilding_in_groups_changes_nothing_and_forgets_steps(per_step, monkey
     np.testing.assert_array_equal(whole.gaps.p99_s, parts.gaps.p99_s)
     for one, other in zip(whole.gaps.every.columns(), parts.gaps.every.columns(), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+def test_a_log_forgets_while_somebody_still_looks_at_its_columns() -> None:
+    """A profiler of frames, as dask's workers have, keeps views alive that nobody here holds."""
+    log = StepLog()
+    for number in range(3):
+        log.add(float(number), 2, 0.25, 0.0)
+        log.delay(0.125)
+    held = (memoryview(log._until), memoryview(log._late))
+    expected = log.ends_s(5, 6)
+    log.forget(5)
+    assert len(log) == 1
+    np.testing.assert_array_equal(log.ends_s(5, 6), expected)
+    np.testing.assert_array_equal(log.late_s(5, 6), [0.0, 0.125])
+    assert [len(view) for view in held] == [3, 3]

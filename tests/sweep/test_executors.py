@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 
 import pytest
 from sweep.cases import plan, threads
@@ -58,6 +60,32 @@ def test_ctrl_c_ends_the_processes(made, tmp_path) -> None:
     with pytest.raises(Interrupted):
         run_rows(made, tmp_path, local(2), stop)
     assert no_worker_is_left()
+
+
+def test_ctrl_c_keeps_the_rows_that_ended_while_nobody_looked(made, expected, tmp_path) -> None:
+    """And it is one interruption, however many rows have ended by then."""
+
+    class Waiting(ThreadPoolExecutor):
+        def submit(self, *work):
+            future = super().submit(*work)
+            wait([future])
+            return future
+
+    @contextmanager
+    def ended_before_anybody_looks(rows: int):
+        with Waiting(1) as pool:
+            yield pool
+
+    told = []
+
+    def stop(done: int, total: int) -> None:
+        told.append(done)
+        raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as caught:
+        run_rows(made, tmp_path, ended_before_anybody_looks, stop)
+    assert told == [1]
+    assert caught.value.rows == expected
 
 
 def test_jobs_below_one_are_refused() -> None:

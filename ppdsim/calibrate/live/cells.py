@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from ppdsim.types import Arm, Transport
 
 Purpose = Literal["fit", "validation", "probe"]
+
+
+def arm_name(arm: Arm, transport: Transport) -> str:
+    """Return an arm and its transport as keys of cells name them.
+
+    >>> arm_name(Arm.P_DELTA, Transport.TCP)
+    'p-delta:tcp'
+    """
+    return arm.value if transport is Transport.NONE else f"{arm.value}:{transport.value}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,11 +28,12 @@ class PrefillCell:
     cached_tokens: int
     new_tokens: int
     purpose: Purpose = "fit"
+    kind: ClassVar[str] = "prefill"
 
     @property
     def key(self) -> str:
         """Name of the cell in the raw file."""
-        return f"{self.purpose}/prefill/{_arm(self.arm, self.transport)}/{self.cached_tokens}/{self.new_tokens}"
+        return f"{self.purpose}/{self.kind}/{arm_name(self.arm, self.transport)}/{self.cached_tokens}/{self.new_tokens}"
 
     @property
     def context_tokens(self) -> int:
@@ -38,11 +48,12 @@ class DecodeCell:
     batch: int
     prompt_tokens: int
     purpose: Purpose = "fit"
+    kind: ClassVar[str] = "decode"
 
     @property
     def key(self) -> str:
         """Name of the cell in the raw file."""
-        return f"{self.purpose}/decode/{self.batch}/{self.prompt_tokens}"
+        return f"{self.purpose}/{self.kind}/{self.batch}/{self.prompt_tokens}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +67,13 @@ class StallCell:
     cached_tokens: int
     new_tokens: int
     purpose: Purpose = "fit"
+    kind: ClassVar[str] = "interference"
 
     @property
     def key(self) -> str:
         """Name of the cell in the raw file."""
         where = f"{self.batch}/{self.prompt_tokens}/{self.cached_tokens}/{self.new_tokens}"
-        return f"{self.purpose}/interference/{_arm(self.arm, self.transport)}/{where}"
+        return f"{self.purpose}/{self.kind}/{arm_name(self.arm, self.transport)}/{where}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,11 +86,12 @@ class LoadCell:
     rate_per_s: float
     conversations: int
     purpose: Purpose = "validation"
+    kind: ClassVar[str] = "load"
 
     @property
     def key(self) -> str:
         """Name of the load in the raw file."""
-        return f"{self.purpose}/load/{_arm(self.arm, self.transport)}/{self.name}"
+        return f"{self.purpose}/{self.kind}/{arm_name(self.arm, self.transport)}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,15 +102,12 @@ class TransferCell:
     size_bytes: int
     blocks: int
     purpose: Purpose = "fit"
+    kind: ClassVar[str] = "transfer"
 
     @property
     def key(self) -> str:
         """Name of the cell in the raw file."""
-        return f"{self.purpose}/transfer/{self.transport.value}/{self.size_bytes}/{self.blocks}"
+        return f"{self.purpose}/{self.kind}/{self.transport.value}/{self.size_bytes}/{self.blocks}"
 
 
 Cell = PrefillCell | DecodeCell | StallCell | LoadCell | TransferCell
-
-
-def _arm(arm: Arm, transport: Transport) -> str:
-    return arm.value if transport is Transport.NONE else f"{arm.value}:{transport.value}"

@@ -27,7 +27,8 @@ def joined(endpoints: Endpoints, *, transport: Transport, decode_radix: bool) ->
         return Service(name="unified", arms=arms, open=connect, starts_servers=False)
     return Service(
         name=f"prefill/decode over {transport.value}",
-        arms=((Arm.P_DELTA if decode_radix else Arm.P_FULL, transport),),
+        arms=tuple((arm, transport) for arm in ((Arm.P_DELTA, Arm.P_FULL) if decode_radix else (Arm.P_FULL,))),
+        decode_radix=decode_radix,
         open=connect,
         starts_servers=False,
     )

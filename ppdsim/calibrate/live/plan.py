@@ -11,22 +11,47 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from ppdsim import library
-from ppdsim.calibrate.live.cells import Cell, DecodeCell, LoadCell, PrefillCell, StallCell, TransferCell
+from ppdsim.calibrate.live.cells import Cell, DecodeCell, LoadCell, PrefillCell, StallCell, TransferCell, arm_name
 from ppdsim.errors import InputError
 from ppdsim.measurements.strict import explain
 from ppdsim.scenario.workloads import GeneratedSpec, PoissonArrivals
 from ppdsim.types import Arm, Transport
 from ppdsim.workload import AbstractWorkload
 
+ARM_NAMES = (
+    arm_name(Arm.APPEND_D, Transport.NONE),
+    *(arm_name(a, t) for a in (Arm.P_FULL, Arm.P_DELTA) for t in Transport if t is not Transport.NONE),
+)
+"""Arms as cells and plans name them."""
 RATE_PAGE_TOKENS = 64
 """Rounding of cached tokens in the cells of fixed total length: the engine's page on Hopper [tokens]."""
 TAIL_TOKENS = 64
 """KV kept free for answers in every cell [tokens]."""
+
+
+def _known(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    for name in names or ():
+        if name not in ARM_NAMES:
+            raise ValueError(f"no arm '{name}', expected one of {', '.join(ARM_NAMES)}")
+    return names
+
+
+Arms = Annotated[tuple[str, ...] | None, AfterValidator(_known)]
+"""Arms that a part of a plan is for, as cells name them (``append-d``, ``p-delta:tcp``); None: for every one."""
 
 
 class _Part(BaseModel):
@@ -81,6 +106,7 @@ class Rates(_Part):
     cache_rate: tuple[Annotated[float, Field(ge=0.0, lt=1.0)], ...] = ()
     batch: tuple[NonNegativeInt, ...] = (0,)
     prompt_tokens: PositiveInt = 1024
+    arms: Arms = None
 
     def turns(self) -> list[tuple[int, int]]:
         """Return (cached, new) of every total and rate."""
@@ -93,11 +119,12 @@ class Rates(_Part):
 
 
 class Load(_Part):
-    """One multi-turn load: the plan's chat at a rate of its own, on every arm."""
+    """One multi-turn load: the plan's chat at a rate of its own."""
 
     name: str
     rate_per_s: PositiveFloat
     conversations: PositiveInt
+    arms: Arms = None
 
 
 class Repeats(_Part):
@@ -133,14 +160,25 @@ class Plan(_Part):
     stall: StallGrid = StallGrid()
     handoff_stall: StallGrid = StallGrid()
     validation: Validation = Validation()
-    rates: Rates = Rates()
+    rates: tuple[Rates, ...] = ()
     load: tuple[Load, ...] = ()
     chat: GeneratedSpec | None = None
     transfer: Transfer = Transfer()
     repeats: Repeats = Repeats()
+    repeats_of: dict[Literal["prefill", "decode", "interference", "transfer"], Repeats] = {}
     probe: Probe = Probe()
+    passes: Literal[1, 2] = 2
     seed: NonNegativeInt = 0
     longest_context_tokens: Annotated[int, Field(ge=1024)] = 49_152
+
+    def repeats_for(self, cell: Cell) -> Repeats:
+        """Return how often a cell is measured: as the plan says of its kind, or of all."""
+        return next((repeats for kind, repeats in self.repeats_of.items() if kind == cell.kind), self.repeats)
+
+    @property
+    def most_repeats(self) -> int:
+        """Return how often any cell may be measured."""
+        return max(repeats.most for repeats in (self.repeats, *self.repeats_of.values()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,10 +240,11 @@ def cells_of(plan: Plan, arm: Arm, transport: Transport) -> list[Cell]:
         cells += [DecodeCell(batch=b, prompt_tokens=c) for b in plan.decode.batch for c in plan.decode.prompt_tokens]
         cells += [DecodeCell(batch=b, prompt_tokens=c, purpose="validation") for b, c in plan.validation.decode]
         cells += [stall(b, c, (held, new), "validation") for b, c, held, new in plan.validation.stall]
-    rates = plan.rates
     known = {cell.key for cell in cells}
     at_rates = [
         prefill(turn, "validation") if batch == 0 else stall(batch, rates.prompt_tokens, turn, "validation")
+        for rates in plan.rates
+        if rates.arms is None or arm_name(arm, transport) in rates.arms
         for batch in rates.batch
         for turn in rates.turns()
         if batch or turn not in fitted
@@ -220,6 +259,7 @@ def cells_of(plan: Plan, arm: Arm, transport: Transport) -> list[Cell]:
             conversations=load.conversations,
         )
         for load in plan.load
+        if load.arms is None or arm_name(arm, transport) in load.arms
     ]
     return cells
 

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from ppdsim.calibrate.drivers.base import AbstractEngine
+from ppdsim.calibrate.live.cells import Cell, LoadCell
 from ppdsim.types import Arm, Transport
 
 
@@ -15,12 +16,21 @@ class Service:
     """Servers and what they can answer.
 
     `open` starts or joins the servers and yields the engine; leaving it takes down what it started. `starts_servers`
-    says that opening it gives fresh ones. A decode server with a prefix cache (a start flag) is asked for delta
-    transfers, one without for full ones: the two are services of their own. `notes` go into the manifest.
+    says that opening it gives fresh ones. A decode server with a prefix cache (`decode_radix`, a start flag) gives
+    delta transfers, and full ones too where its cache is emptied before each turn; a load cannot be played that way, so
+    full hand-offs under load need a decode server without a cache (`loads_only`). `notes` go into the manifest.
     """
 
     name: str
     arms: tuple[tuple[Arm, Transport], ...]
     open: Callable[[], AbstractAsyncContextManager[AbstractEngine]]
     starts_servers: bool = True
+    decode_radix: bool = False
+    loads_only: bool = False
     notes: tuple[str, ...] = ()
+
+    def takes(self, cell: Cell) -> bool:
+        """Return whether a cell of one of its arms is measured on it."""
+        if isinstance(cell, LoadCell):
+            return cell.arm is not Arm.P_FULL or not self.decode_radix
+        return not self.loads_only

@@ -1,8 +1,9 @@
 """One calibration run: services in two passes, rounds of blocks, probes in between, every row on disk at once.
 
 The first pass measures every cell once on each service; the second goes through the services in reverse order and
-repeats until the cells are settled, so that an arm's repeats lie on both sides of every other arm's. A cell that fails
-is named and skipped; servers that die are started again once.
+repeats until the cells are settled, so that an arm's repeats lie on both sides of every other arm's. A plan of one pass
+stays with each service until its cells are settled: fewer starts, and drift between services cannot be seen. A cell
+that fails is named and skipped; servers that die are started again once.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from ppdsim.calibrate.live.prompts import Prompts
 from ppdsim.calibrate.live.service import Service
 from ppdsim.calibrate.live.stall import measure_stall
 from ppdsim.errors import EnvironmentProblem
+from ppdsim.types import Arm
 
 Say = Callable[[str], None]
 FAILURES_IN_A_ROW = 5
@@ -59,16 +61,18 @@ class Session:
             If a service's servers die twice, or fail cell after cell.
         """
         # The last service of the first pass is the first of the second: its servers stay up.
-        for service in services[:-1]:
-            await self._pass(service, self.begun, rounds=1)
-        for service in services[::-1]:
-            await self._pass(service, self.done, rounds=self.plan.repeats.most)
+        if self.plan.passes == 2:
+            for service in services[:-1]:
+                await self._pass(service, self.begun, rounds=1)
+            services = services[::-1]
+        for service in services:
+            await self._pass(service, self.done, rounds=self.plan.most_repeats)
 
     def cells(self, service: Service, limits: Limits | None) -> list[Cell]:
         """Return a service's cells: all that fit `limits`, or all without them."""
         cells: list[Cell] = []
         for arm, transport in service.arms:
-            of_arm = cells_of(self.plan, arm, transport)
+            of_arm = [cell for cell in cells_of(self.plan, arm, transport) if service.takes(cell)]
             kept, left_out = (of_arm, []) if limits is None else clipped(of_arm, limits)
             cells += kept
             self.left_out += [line for line in left_out if line not in self.left_out]
@@ -82,7 +86,7 @@ class Session:
         """Return whether a cell needs no further row."""
         if isinstance(cell, LoadCell):
             return self.journal.has(cell.key)
-        return self.journal.settled(cell.key, self.plan.repeats)
+        return self.journal.settled(cell.key, self.plan.repeats_for(cell))
 
     async def _pass(self, service: Service, enough: Callable[[Cell], bool], *, rounds: int) -> None:
         if all(enough(cell) for cell in self.cells(service, self.journal.limits(service.name))):
@@ -110,6 +114,7 @@ class _Visit:
         self._engine = engine
         self._prompts = Prompts(session.rng)
         self._probed_s = -np.inf
+        self._probes = 0
         self._failed = 0
         if session.origin_s is None:
             session.origin_s = engine.now_s()
@@ -165,9 +170,11 @@ class _Visit:
                 prefix = None
                 await self._failure(cell.key, problem)
             finally:
-                self._session.seconds[cell.key.split("/")[1]] += self._engine.now_s() - begin_s
+                self._session.seconds[cell.kind] += self._engine.now_s() - begin_s
 
     async def _prefill(self, cell: PrefillCell, info: EngineInfo, prefix: Sequence[int]) -> None:
+        if prefix and self._empties_decode(cell):
+            await self._engine.flush("decode")
         row = await measure_prefill(
             self._engine,
             info,
@@ -185,7 +192,14 @@ class _Visit:
             decoded = await measure_decode(self._engine, cell, self._prompts, started_s=self._origin_s)
             session.journal.add(decoded.model_copy(update=block))
         elif isinstance(cell, StallCell):
-            stalled = await measure_stall(self._engine, info, cell, self._prompts, started_s=self._origin_s)
+            stalled = await measure_stall(
+                self._engine,
+                info,
+                cell,
+                self._prompts,
+                empty_decode=self._empties_decode(cell),
+                started_s=self._origin_s,
+            )
             session.journal.add(stalled.model_copy(update=block))
         elif isinstance(cell, LoadCell):
             # The same conversations on every arm.
@@ -202,12 +216,18 @@ class _Visit:
             for text in failures:
                 session.journal.skip(cell.key, text)
 
+    def _empties_decode(self, cell: PrefillCell | StallCell) -> bool:
+        """Return whether D would keep the prefix of a turn that all of whose KV is to travel."""
+        return self._service.decode_radix and cell.arm is Arm.P_FULL
+
     async def _probe(self, info: EngineInfo) -> None:
         """Measure the probe if its time has come, so that the run shows when the launch floor moved."""
         probe = self._session.plan.probe
         if self._engine.now_s() - self._probed_s < probe.every_s:
             return
-        arm, transport = self._service.arms[0]
+        # Each arm in turn: on an empty cache they do the same, and each has drift of its own.
+        arm, transport = self._service.arms[self._probes % len(self._service.arms)]
+        self._probes += 1
         cell = PrefillCell(arm=arm, transport=transport, cached_tokens=0, new_tokens=probe.new_tokens, purpose="probe")
         try:
             await self._prefill(cell, info, [])

@@ -33,16 +33,30 @@ TAIL_STEPS = 4
 
 
 async def measure_stall(
-    engine: AbstractEngine, info: EngineInfo, cell: StallCell, prompts: Prompts, *, started_s: float
+    engine: AbstractEngine,
+    info: EngineInfo,
+    cell: StallCell,
+    prompts: Prompts,
+    *,
+    empty_decode: bool,
+    started_s: float,
 ) -> InterferenceRow:
     """Inject turns into resident streams and return the row.
+
+    `empty_decode` says that D has a prefix cache and must not hold the turn's prefix. It cannot be emptied beside
+    residents, and keeps what it was sent: so each turn has a prefix of its own, and D is emptied before they start.
 
     Raises
     ------
     RequestFailed
         If a stream or a turn failed, or the residents did not all run throughout.
     """
-    prefix = await warm(engine, prompts, cell.cached_tokens)
+    prefixes = [await warm(engine, prompts, cell.cached_tokens)]
+    if empty_decode and cell.cached_tokens:
+        while len(prefixes) < INJECTED_TURNS:
+            prefixes.append(prompts.fresh(cell.cached_tokens))
+            await engine.generate(prefixes[-1], 1, timeout_s=TIMEOUT_S)
+        await engine.flush("decode")
     windows: list[tuple[float, float, float]] = []  # sent, first token, end [s]
     ttft: list[float] = []
     cached: list[int] = []
@@ -55,11 +69,11 @@ async def measure_stall(
         output_tokens=output_tokens,
     ) as streams:
         quiet_from_s = engine.now_s()
-        for _ in range(INJECTED_TURNS):
+        for number in range(INJECTED_TURNS):
             await _generate_more(streams, QUIET_TOKENS)
             if not windows:
                 base_s = float(np.median(np.concatenate(gaps_within(streams, quiet_from_s, engine.now_s()))))
-            prompt = prompts.turn(prefix, cell.new_tokens)
+            prompt = prompts.turn(prefixes[number % len(prefixes)], cell.new_tokens)
             found = await engine.generate(prompt, 1, timeout_s=TIMEOUT_S)
             reason = not_as_asked(
                 found,

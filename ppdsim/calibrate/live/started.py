@@ -1,18 +1,23 @@
 """Services of servers that the run starts itself, and takes down again when it leaves them.
 
-Only the servers under test are up: a unified server alone, then for each transport a prefill and a decode server,
-without and with D's prefix cache. With cores of their own (`cpu_pin`) this process takes the cores that are left.
+Only the servers under test are up: a unified server alone, then for each transport a prefill and a decode server with
+a prefix cache, and a pair without one where a plan has loads for full hand-offs. With cores of their own (`cpu_pin`)
+this process takes the cores that are left.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 from ppdsim.calibrate.drivers.base import AbstractEngine, Failure, RequestFailed
 from ppdsim.calibrate.drivers.sglang_http import SglangHttp
+from ppdsim.calibrate.live.cells import LoadCell
+from ppdsim.calibrate.live.plan import Plan, cells_of
 from ppdsim.calibrate.live.service import Service
 from ppdsim.calibrate.stack.layout import chosen_transport, cores_left, layout
 from ppdsim.calibrate.stack.settings import Settings
@@ -21,15 +26,19 @@ from ppdsim.calibrate.stack.stack import Progress, Stack
 from ppdsim.types import Arm, Transport
 
 Tell = Callable[[Progress], None]
+ENDING_S = 1.0
+"""How long a server that cannot be reached is given to have ended [s]."""
 
 
 def started(
-    settings: Settings, transports: Sequence[Transport], host: Host, log_dir: Path, *, progress: Tell
+    plan: Plan, settings: Settings, transports: Sequence[Transport], host: Host, log_dir: Path, *, progress: Tell
 ) -> list[Service]:
-    """Return the services of `settings`, in the order of the first pass.
+    """Return the services that a plan needs of `settings`, in the order of the first pass.
 
     Parameters
     ----------
+    plan : Plan
+        What is to be measured.
     settings : Settings
         GPUs of each role, and everything else that decides the commands.
     transports : sequence of Transport
@@ -49,21 +58,24 @@ def started(
     services = []
     if settings.unified_gpus:
         alone = settings.model_copy(
-            update={"prefill_gpus": (), "decode_gpus": (), "unified_gpus": settings.unified_gpus[:1]}
+            update={
+                "prefill_gpus": (),
+                "decode_gpus": (),
+                "unified_gpus": settings.unified_gpus[:1],
+                "decode_radix": False,
+            }
         )
         services.append(_service("unified", [(Arm.APPEND_D, Transport.NONE)], alone, host, log_dir, progress))
     if settings.prefill_gpus or settings.decode_gpus:
         for transport in transports or [chosen_transport(settings, host)]:
-            for arm in (Arm.P_FULL, Arm.P_DELTA):
-                pair = settings.model_copy(
-                    update={
-                        "unified_gpus": (),
-                        "transport": transport.value,
-                        "decode_radix": arm is Arm.P_DELTA,
-                    }
-                )
+            pair = settings.model_copy(update={"unified_gpus": (), "transport": transport.value, "decode_radix": True})
+            both = [(Arm.P_DELTA, transport), (Arm.P_FULL, transport)]
+            services.append(_service(f"hand-offs over {transport.value}", both, pair, host, log_dir, progress))
+            if any(isinstance(cell, LoadCell) for cell in cells_of(plan, Arm.P_FULL, transport)):
+                plain = pair.model_copy(update={"decode_radix": False})
+                name = f"p-full loads over {transport.value}"
                 services.append(
-                    _service(f"{arm.value} over {transport.value}", [(arm, transport)], pair, host, log_dir, progress)
+                    _service(name, [(Arm.P_FULL, transport)], plain, host, log_dir, progress, loads_only=True)
                 )
     return services
 
@@ -75,6 +87,8 @@ def _service(
     host: Host,
     log_dir: Path,
     progress: Tell,
+    *,
+    loads_only: bool = False,
 ) -> Service:
     specs = layout(settings, host)
     left = cores_left(settings, host, specs)
@@ -97,7 +111,7 @@ def _service(
             try:
                 yield engine
             except RequestFailed as problem:
-                reason = stack.failure()
+                reason = await _failure_of(stack)
                 if reason is None:
                     raise
                 # What the log says is the cause; what the client saw is the consequence.
@@ -108,7 +122,22 @@ def _service(
                     os.sched_setaffinity(0, before)
 
     opener: Callable[[], AbstractAsyncContextManager[AbstractEngine]] = open_engine
-    return Service(name=name, arms=tuple(arms), open=opener, notes=tuple(_note(name, spec) for spec in specs))
+    return Service(
+        name=name,
+        arms=tuple(arms),
+        open=opener,
+        decode_radix=settings.decode_radix,
+        loads_only=loads_only,
+        notes=tuple(_note(name, spec) for spec in specs),
+    )
+
+
+async def _failure_of(stack: Stack) -> str | None:
+    """Return why a server failed; a closed connection is seen a moment before its process has ended."""
+    until_s = time.monotonic() + ENDING_S
+    while (reason := stack.failure()) is None and time.monotonic() < until_s:
+        await asyncio.sleep(0.05)
+    return reason
 
 
 def _next_folder(log_dir: Path, name: str) -> Path:

@@ -28,8 +28,11 @@ LLAMA = Model(
 MACHINE = Machine(run_id="stand-in", name="a stand-in", gpu=gpu_of("NVIDIA H200", 1), link="none", model=LLAMA)
 
 
-def service(arm: Arm, transport: Transport, *, spoil=None, **options) -> Service:
-    """Return a service for one arm; `spoil` is called with each engine that it opens."""
+def service(arm: Arm, transport: Transport, *, spoil=None, decode_radix=False, **options) -> Service:
+    """Return a service for one arm, or for both hand-offs where D has a prefix cache.
+
+    `spoil` is called with each engine that it opens.
+    """
 
     @asynccontextmanager
     async def open_engine():
@@ -37,7 +40,7 @@ def service(arm: Arm, transport: Transport, *, spoil=None, **options) -> Service
             SHIPPED,
             disaggregated=arm is not Arm.APPEND_D,
             transport=transport if arm is not Arm.APPEND_D else Transport.TCP,
-            decode_radix=arm is Arm.P_DELTA,
+            decode_radix=decode_radix,
             **options,
         )
         if spoil is not None:
@@ -45,7 +48,8 @@ def service(arm: Arm, transport: Transport, *, spoil=None, **options) -> Service
         yield engine
         await engine.close()
 
-    return Service(name=f"{arm.value} {transport.value}", arms=((arm, transport),), open=open_engine)
+    arms = ((Arm.P_DELTA, transport), (Arm.P_FULL, transport)) if decode_radix else ((arm, transport),)
+    return Service(name=f"{arm.value} {transport.value}", arms=arms, open=open_engine, decode_radix=decode_radix)
 
 
 UNIFIED = (Arm.APPEND_D, Transport.NONE)

@@ -33,9 +33,19 @@ def test_rounds_differ_and_a_seed_repeats_them():
     assert blocks_of(CELLS, np.random.default_rng(1)) == first
 
 
-def test_loads_come_last():
+def test_loads_come_first():
     blocks = blocks_of(CELLS, np.random.default_rng(0))
-    assert isinstance(blocks[-1].cells[0], LoadCell)
-    assert not any(isinstance(cell, LoadCell) for block in blocks[:-1] for cell in block.cells)
+    assert isinstance(blocks[0].cells[0], LoadCell)
+    assert not any(isinstance(cell, LoadCell) for block in blocks[1:] for cell in block.cells)
     without = blocks_of([cell for cell in CELLS if isinstance(cell, PrefillCell)], np.random.default_rng(0))
     assert all(block.cells for block in without)
+
+
+def test_full_hand_offs_come_after_those_that_need_what_they_empty():
+    pair = [cell for arm in (Arm.P_FULL, Arm.P_DELTA) for cell in cells_of(load_plan("quick"), arm, Transport.TCP)]
+    blocks = [b for b in blocks_of(pair, np.random.default_rng(0)) if isinstance(b.cells[0], PrefillCell)]
+    assert sum(len(block.cells) for block in blocks) == sum(isinstance(cell, PrefillCell) for cell in pair)
+    for block in blocks:
+        full = [cell.arm is Arm.P_FULL for cell in block.cells]
+        assert full == sorted(full)
+        assert set(full) == {True, False}

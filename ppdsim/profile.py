@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ppdsim.errors import ProfileError, nearest
-from ppdsim.types import Arm, Tag, Transport
+from ppdsim.types import Arm, Tag, Transport, arm_name
 
 SCHEMA = "ppdsim/profile/1"
 DRIFT_QUANTITIES = ("floor_s", "wire_s_per_token", "compute")
@@ -76,7 +76,7 @@ class CurveRecord(_Strict):
         """Return ``kind`` or ``arm:transport`` for a hand-off."""
         if self.arm is None or self.transport is None:
             return self.kind
-        return f"{self.arm.value}:{self.transport.value}"
+        return arm_name(self.arm, self.transport)
 
 
 class Drift(_Strict):
@@ -157,7 +157,7 @@ class Profile(_Strict):
             if record.kind == kind and record.arm == arm and record.transport == transport:
                 return record
         have = [record.name for record in self.curves]
-        wanted = kind if arm is None or transport is None else f"{arm.value}:{transport.value}"
+        wanted = kind if arm is None or transport is None else arm_name(arm, transport)
         raise ProfileError(f"profile '{self.id}' has no curve '{wanted}' (it has: {', '.join(have)})")
 
     def drift_of(self, quantity: str) -> Drift | None:

@@ -25,7 +25,7 @@ from ppdsim.cost.prefill import PrefillCurve, chunks
 from ppdsim.cost.stall import StallCurve
 from ppdsim.errors import ProfileError
 from ppdsim.transport.handoff import HandoffCurve
-from ppdsim.types import Arm, Transport
+from ppdsim.types import Arm, Transport, arm_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ class TurnModel:
         try:
             return self.handoffs[arm, transport]
         except KeyError:
-            have = ", ".join(sorted(f"{a.value}:{t.value}" for a, t in self.handoffs))
+            have = ", ".join(sorted(arm_name(a, t) for a, t in self.handoffs))
             raise ProfileError(
                 f"the profile has no hand-off curve for {arm.value} over {transport.value} (it has: {have})"
             ) from None

@@ -27,6 +27,15 @@ class Transport(str, Enum):
     RDMA = "rdma"
 
 
+def arm_name(arm: Arm, transport: Transport) -> str:
+    """Return how cells, plans, curves and tables name an arm.
+
+    >>> arm_name(Arm.P_DELTA, Transport.TCP), arm_name(Arm.APPEND_D, Transport.NONE)
+    ('p-delta:tcp', 'append-d')
+    """
+    return arm.value if transport is Transport.NONE else f"{arm.value}:{transport.value}"
+
+
 class NodeRole(str, Enum):
     """What a node does: P prefill only, D decode only, U both without hand-off, pD both with hand-off."""
 

@@ -14,6 +14,7 @@ import numpy as np
 from ppdsim.calibrate.cells import Cells, Grid
 from ppdsim.cost.base import Array
 from ppdsim.turn import TurnModel
+from ppdsim.types import arm_name
 
 Fit = Callable[[Grid], TurnModel]
 
@@ -49,7 +50,7 @@ def name_of(cells: Cells) -> str:
     """Return the name tables print: ``append-d``, ``p-full:tcp``, ``decode``, ``stall``."""
     if cells.kind != "prefill":
         return cells.kind
-    return cells.arm.value if cells.transport.value == "none" else f"{cells.arm.value}:{cells.transport.value}"
+    return arm_name(cells.arm, cells.transport)
 
 
 def splits(cells: Grid) -> Iterator[tuple[str, float]]:

@@ -219,14 +219,12 @@ def _print_plan(plan: Plan, services: list[Service], *, quiet: bool) -> None:
     from ppdsim import compose, library
     from ppdsim import profile as profiles
     from ppdsim.calibrate.live.estimate import seconds_by_kind
-    from ppdsim.calibrate.live.plan import cells_of, need_tokens
+    from ppdsim.calibrate.live.plan import need_tokens
 
     model = compose.central(profiles.load(library.find("profile", ESTIMATE_PROFILE)))
     say(f"plan '{plan.name}':", quiet=quiet)
     for service in services:
-        cells = [
-            cell for arm, transport in service.arms for cell in cells_of(plan, arm, transport) if service.takes(cell)
-        ]
+        cells = service.cells(plan)
         seconds = seconds_by_kind(cells, model, plan)
         kinds = ", ".join(f"{kind} {value:.0f} s" for kind, value in seconds.items())
         largest = max((need_tokens(cell) for cell in cells), default=0)

@@ -25,7 +25,7 @@ from ppdsim.des.spec import ClusterSpec, NodeSpec
 from ppdsim.measurements import Measurements, PlayedTurn
 from ppdsim.profile import Profile
 from ppdsim.routing.always import AlwaysD, AlwaysP
-from ppdsim.types import Arm, NodeRole
+from ppdsim.types import Arm, NodeRole, arm_name
 from ppdsim.validate.floor import anchored
 from ppdsim.validate.targets import LEAST_TURNS, LOAD_TARGETS, NEAR_SATURATION
 from ppdsim.workload.base import Conversation, TurnSpec
@@ -153,7 +153,7 @@ def utilisation(turns: Mapping[str, NDArray[Any]]) -> float:
 
 
 def _arm(row: PlayedTurn) -> str:
-    return row.arm.value if row.arm is Arm.APPEND_D else f"{row.arm.value}:{row.transport.value}"
+    return arm_name(row.arm, row.transport)
 
 
 def _defined(values: Array) -> Array:

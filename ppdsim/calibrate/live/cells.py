@@ -5,18 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from ppdsim.types import Arm, Transport
+from ppdsim.types import Arm, Transport, arm_name
 
 Purpose = Literal["fit", "validation", "probe"]
-
-
-def arm_name(arm: Arm, transport: Transport) -> str:
-    """Return an arm and its transport as keys of cells name them.
-
-    >>> arm_name(Arm.P_DELTA, Transport.TCP)
-    'p-delta:tcp'
-    """
-    return arm.value if transport is Transport.NONE else f"{arm.value}:{transport.value}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

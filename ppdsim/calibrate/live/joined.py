@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from ppdsim.calibrate.drivers.base import AbstractEngine
 from ppdsim.calibrate.drivers.sglang_http import Endpoints, SglangHttp
-from ppdsim.calibrate.live.service import Service
+from ppdsim.calibrate.live.service import Service, handoff_arms
 from ppdsim.types import Arm, Transport
 
 
@@ -27,8 +27,7 @@ def joined(endpoints: Endpoints, *, transport: Transport, decode_radix: bool) ->
         return Service(name="unified", arms=arms, open=connect, starts_servers=False)
     return Service(
         name=f"prefill/decode over {transport.value}",
-        arms=tuple((arm, transport) for arm in ((Arm.P_DELTA, Arm.P_FULL) if decode_radix else (Arm.P_FULL,))),
-        decode_radix=decode_radix,
+        arms=handoff_arms(transport, decode_radix=decode_radix),
         open=connect,
         starts_servers=False,
     )

@@ -25,11 +25,11 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from ppdsim import library
-from ppdsim.calibrate.live.cells import Cell, DecodeCell, LoadCell, PrefillCell, StallCell, TransferCell, arm_name
+from ppdsim.calibrate.live.cells import Cell, DecodeCell, LoadCell, PrefillCell, StallCell, TransferCell
 from ppdsim.errors import InputError
 from ppdsim.measurements.strict import explain
 from ppdsim.scenario.workloads import GeneratedSpec, PoissonArrivals
-from ppdsim.types import Arm, Transport
+from ppdsim.types import Arm, Transport, arm_name
 from ppdsim.workload import AbstractWorkload
 
 ARM_NAMES = (

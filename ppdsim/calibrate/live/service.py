@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ppdsim.calibrate.drivers.base import AbstractEngine
 from ppdsim.calibrate.live.cells import Cell, LoadCell
+from ppdsim.calibrate.live.plan import Plan, cells_of
 from ppdsim.types import Arm, Transport
 
 
@@ -25,12 +26,25 @@ class Service:
     arms: tuple[tuple[Arm, Transport], ...]
     open: Callable[[], AbstractAsyncContextManager[AbstractEngine]]
     starts_servers: bool = True
-    decode_radix: bool = False
     loads_only: bool = False
     notes: tuple[str, ...] = ()
 
-    def takes(self, cell: Cell) -> bool:
-        """Return whether a cell of one of its arms is measured on it."""
+    @property
+    def decode_radix(self) -> bool:
+        """Return whether D has a prefix cache: without one there are no delta transfers."""
+        return any(arm is Arm.P_DELTA for arm, _ in self.arms)
+
+    def cells(self, plan: Plan) -> list[Cell]:
+        """Return the cells of a plan that are measured on it."""
+        return [cell for arm, transport in self.arms for cell in cells_of(plan, arm, transport) if self._takes(cell)]
+
+    def _takes(self, cell: Cell) -> bool:
         if isinstance(cell, LoadCell):
             return cell.arm is not Arm.P_FULL or not self.decode_radix
         return not self.loads_only
+
+
+def handoff_arms(transport: Transport, *, decode_radix: bool) -> tuple[tuple[Arm, Transport], ...]:
+    """Return what a prefill/decode pair can be asked for, with or without a prefix cache on D."""
+    arms = (Arm.P_DELTA, Arm.P_FULL) if decode_radix else (Arm.P_FULL,)
+    return tuple((arm, transport) for arm in arms)

@@ -22,7 +22,7 @@ from ppdsim.calibrate.live.decode import measure_decode
 from ppdsim.calibrate.live.journal import Journal
 from ppdsim.calibrate.live.load import play
 from ppdsim.calibrate.live.order import Block, blocks_of
-from ppdsim.calibrate.live.plan import Limits, Plan, cells_of, chat_of, clipped
+from ppdsim.calibrate.live.plan import Limits, Plan, chat_of, clipped
 from ppdsim.calibrate.live.prefill import TIMEOUT_S, measure_prefill, warm
 from ppdsim.calibrate.live.prompts import Prompts
 from ppdsim.calibrate.live.service import Service
@@ -70,13 +70,12 @@ class Session:
 
     def cells(self, service: Service, limits: Limits | None) -> list[Cell]:
         """Return a service's cells: all that fit `limits`, or all without them."""
-        cells: list[Cell] = []
-        for arm, transport in service.arms:
-            of_arm = [cell for cell in cells_of(self.plan, arm, transport) if service.takes(cell)]
-            kept, left_out = (of_arm, []) if limits is None else clipped(of_arm, limits)
-            cells += kept
-            self.left_out += [line for line in left_out if line not in self.left_out]
-        return cells
+        cells = service.cells(self.plan)
+        if limits is None:
+            return cells
+        kept, left_out = clipped(cells, limits)
+        self.left_out += [line for line in left_out if line not in self.left_out]
+        return kept
 
     def begun(self, cell: Cell) -> bool:
         """Return whether a cell was tried: all that the first pass asks, in this call or an earlier one."""

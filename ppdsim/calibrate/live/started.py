@@ -18,7 +18,7 @@ from ppdsim.calibrate.drivers.base import AbstractEngine, Failure, RequestFailed
 from ppdsim.calibrate.drivers.sglang_http import SglangHttp
 from ppdsim.calibrate.live.cells import LoadCell
 from ppdsim.calibrate.live.plan import Plan, cells_of
-from ppdsim.calibrate.live.service import Service
+from ppdsim.calibrate.live.service import Service, handoff_arms
 from ppdsim.calibrate.stack.layout import chosen_transport, cores_left, layout
 from ppdsim.calibrate.stack.settings import Settings
 from ppdsim.calibrate.stack.specs import Host, ServerSpec
@@ -58,25 +58,19 @@ def started(
     services = []
     if settings.unified_gpus:
         alone = settings.model_copy(
-            update={
-                "prefill_gpus": (),
-                "decode_gpus": (),
-                "unified_gpus": settings.unified_gpus[:1],
-                "decode_radix": False,
-            }
+            update={"prefill_gpus": (), "decode_gpus": (), "unified_gpus": settings.unified_gpus[:1]}
         )
         services.append(_service("unified", [(Arm.APPEND_D, Transport.NONE)], alone, host, log_dir, progress))
     if settings.prefill_gpus or settings.decode_gpus:
         for transport in transports or [chosen_transport(settings, host)]:
             pair = settings.model_copy(update={"unified_gpus": (), "transport": transport.value, "decode_radix": True})
-            both = [(Arm.P_DELTA, transport), (Arm.P_FULL, transport)]
+            both = handoff_arms(transport, decode_radix=True)
             services.append(_service(f"hand-offs over {transport.value}", both, pair, host, log_dir, progress))
             if any(isinstance(cell, LoadCell) for cell in cells_of(plan, Arm.P_FULL, transport)):
                 plain = pair.model_copy(update={"decode_radix": False})
                 name = f"p-full loads over {transport.value}"
-                services.append(
-                    _service(name, [(Arm.P_FULL, transport)], plain, host, log_dir, progress, loads_only=True)
-                )
+                full = handoff_arms(transport, decode_radix=False)
+                services.append(_service(name, full, plain, host, log_dir, progress, loads_only=True))
     return services
 
 
@@ -126,7 +120,6 @@ def _service(
         name=name,
         arms=tuple(arms),
         open=opener,
-        decode_radix=settings.decode_radix,
         loads_only=loads_only,
         notes=tuple(_note(name, spec) for spec in specs),
     )

@@ -8,7 +8,7 @@ from ppdsim import library, profile
 from ppdsim.calibrate.drivers.fake.inprocess import InProcessEngine
 from ppdsim.calibrate.live.calibrate import Machine
 from ppdsim.calibrate.live.hardware import gpu_of
-from ppdsim.calibrate.live.service import Service
+from ppdsim.calibrate.live.service import Service, handoff_arms
 from ppdsim.measurements import Model
 from ppdsim.types import Arm, Transport
 
@@ -48,8 +48,8 @@ def service(arm: Arm, transport: Transport, *, spoil=None, decode_radix=False, *
         yield engine
         await engine.close()
 
-    arms = ((Arm.P_DELTA, transport), (Arm.P_FULL, transport)) if decode_radix else ((arm, transport),)
-    return Service(name=f"{arm.value} {transport.value}", arms=arms, open=open_engine, decode_radix=decode_radix)
+    arms = handoff_arms(transport, decode_radix=True) if decode_radix else ((arm, transport),)
+    return Service(name=f"{arm.value} {transport.value}", arms=arms, open=open_engine)
 
 
 UNIFIED = (Arm.APPEND_D, Transport.NONE)

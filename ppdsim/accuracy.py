@@ -117,6 +117,27 @@ class CrossingCheck:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RateCell:
+    """J = TTFT + N stall_s at one cache rate of a fixed prompt, beside `residents` streams, by one arm [s].
+
+    `ttft_s` and `stall_s` are measured; `low_s` and `high_s` bound the predicted J (90 %).
+    """
+
+    scope: str
+    measurements: str
+    total_tokens: int
+    residents: int
+    cache_rate: float
+    arm: str
+    ttft_s: float
+    stall_s: float
+    measured_s: float
+    predicted_s: float
+    low_s: float
+    high_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoadErrors:
     """One quantity of one class of turns of a load, measured and simulated: percentiles [s] and the whole distribution.
 
@@ -199,6 +220,7 @@ class Validation:
     cells: tuple[CellErrors, ...]
     decisions: tuple[Decisions, ...]
     crossings: tuple[CrossingCheck, ...]
+    rates: tuple[RateCell, ...]
     loads: tuple[LoadErrors, ...]
     rankings: tuple[Ranking, ...]
     leaked: tuple[str, ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ppdsim.accuracy import CellErrors, CrossingCheck, Decisions, LoadErrors, Validation
+from ppdsim.accuracy import CellErrors, CrossingCheck, Decisions, LoadErrors, RateCell, Validation
 from ppdsim.calibrate.cells import grid
 from ppdsim.calibrate.crossval import name_of
 from ppdsim.calibrate.split import is_own_run, leaks
@@ -16,6 +16,7 @@ from ppdsim.validate.crossings import crossing_checks
 from ppdsim.validate.decisions import decisions
 from ppdsim.validate.gates import gates
 from ppdsim.validate.loads import load_errors, rankings
+from ppdsim.validate.rates import rate_cells, rate_crossings
 
 
 def validate(
@@ -53,13 +54,15 @@ def validate(
     cells: list[CellErrors] = []
     chosen: list[Decisions] = []
     lines: list[CrossingCheck] = []
+    rates: list[RateCell] = []
     loads: list[LoadErrors] = []
     for run in runs:
         progress(f"{run.manifest.id}: cells")
         cells += cell_errors(profile, run)
         progress(f"{run.manifest.id}: decisions")
         chosen += decisions(profile, run)
-        lines += crossing_checks(profile, run)
+        lines += (*crossing_checks(profile, run), *rate_crossings(profile, run))
+        rates += rate_cells(profile, run)
         if run.played:
             progress(f"{run.manifest.id}: loads")
             loads += load_errors(profile, run)
@@ -69,6 +72,7 @@ def validate(
         cells=tuple(cells),
         decisions=tuple(chosen),
         crossings=tuple(lines),
+        rates=tuple(rates),
         loads=tuple(loads),
         rankings=rankings(loads),
         leaked=leaked,

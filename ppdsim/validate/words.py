@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 
-from ppdsim.accuracy import CellErrors, CrossingCheck, Decisions, LoadErrors, Validation
+from ppdsim.accuracy import CellErrors, CrossingCheck, Decisions, LoadErrors, RateCell, Validation
+from ppdsim.types import Arm
 from ppdsim.units import MS_PER_S
 from ppdsim.validate.gates import by_interval, pooled_coverage
 
@@ -16,6 +17,7 @@ def to_text(found: Validation) -> str:
     lines += _cells(found.cells)
     lines += _decisions(found.decisions)
     lines += _crossings(found.crossings)
+    lines += _rates(found.rates, found.crossings)
     lines += _loads(found.loads)
     for row in found.rankings:
         verdict = "right" if row.measured == row.predicted else "WRONG"
@@ -112,6 +114,55 @@ def _meet(row: CrossingCheck) -> bool:
         return False
     low, high = (max(ours[0] or 0.0, theirs[0] or 0.0), min(ours[1] or 0.0, theirs[1] or 0.0))
     return low <= high
+
+
+def _rates(rows: Sequence[RateCell], lines: Sequence[CrossingCheck]) -> Iterator[str]:
+    """One line a prompt, batch and arm: J at every cache rate, measured and predicted; then r* by hand-off."""
+    for run, total, residents in dict.fromkeys((row.measurements, row.total_tokens, row.residents) for row in rows):
+        part = [row for row in rows if (row.measurements, row.total_tokens, row.residents) == (run, total, residents)]
+        columns = sorted({row.cache_rate for row in part})
+        yield ""
+        yield (
+            f"  J at fixed prompts, {part[0].scope}: {total} tokens, {residents} streams on D, {run}; "
+            "measured -> predicted [ms], * outside the 90 % interval"
+        )
+        yield f"    {'r':<16}" + "".join(f"{rate:>20.2f}" for rate in columns)
+        for arm in dict.fromkeys(row.arm for row in part):
+            cells = {row.cache_rate: row for row in part if row.arm == arm}
+            yield f"    {arm:<16}" + "".join(f"{_rate(cells[rate]) if rate in cells else '-':>20}" for rate in columns)
+        found = {
+            line.against: line
+            for line in lines
+            if (line.measurements, line.fixed_tokens, line.residents) == (run, total, residents)
+            and (line.axis, line.scope) == ("r", part[0].scope)
+        }
+        for against, verdict in _verdicts(part, found):
+            yield f"    r* against {against}: {verdict}"
+
+
+def _verdicts(part: Sequence[RateCell], found: Mapping[str, CrossingCheck]) -> Iterator[tuple[str, str]]:
+    """Yield each hand-off and its r*, or which arm was cheaper at every rate that both were measured at."""
+    appends = {row.cache_rate: row for row in part if row.arm == Arm.APPEND_D.value}
+    for arm in dict.fromkeys(row.arm for row in part if row.arm != Arm.APPEND_D.value):
+        both = [(row, appends[row.cache_rate]) for row in part if row.arm == arm and row.cache_rate in appends]
+        if arm in found:
+            line = found[arm]
+            yield arm, f"measured {_crossing(line.measured)}, predicted {_crossing(line.predicted)}"
+        elif both:
+            cheaper = "append-d" if both[0][0].measured_s > both[0][1].measured_s else arm
+            yield (
+                arm,
+                f"none between {both[0][0].cache_rate:.2f} and {both[-1][0].cache_rate:.2f}: {cheaper} is cheaper",
+            )
+
+
+def _rate(cell: RateCell) -> str:
+    mark = "" if cell.low_s <= cell.measured_s <= cell.high_s else "*"
+    return f"{MS_PER_S * cell.measured_s:.1f} -> {MS_PER_S * cell.predicted_s:.1f}{mark}"
+
+
+def _crossing(value: float | None) -> str:
+    return "none" if value is None else f"{value:.2f}"
 
 
 def _loads(rows: Sequence[LoadErrors]) -> Iterator[str]:

@@ -5,8 +5,8 @@
     link_free = max(link_free, t) + wire(tokens)
 
 The early share of the prefix that P has cached and D lacks enters when the turn's first forward starts; the rest of it
-with the first chunk's KV, and each chunk's KV when the chunk ends. A P works in sequence, so entries come in order.
-Pairs on one NIC share it: :mod:`ppdsim.des.nic`.
+with the first chunk's KV, and each chunk's KV when P handles its result. A P works in sequence, so entries come in
+order. Pairs on one NIC share it: :mod:`ppdsim.des.nic`.
 """
 
 from __future__ import annotations
@@ -57,14 +57,19 @@ class Links:
         """Return the time from D's pre-allocation to P's readiness [s]."""
         return float(self._curve.before_s(prefill_cached_tokens))
 
+    def sends_early(self, piece: Piece) -> bool:
+        """Return whether a part of what P has cached leaves when the turn's first forward starts."""
+        return self._early > 0.0 and piece.before > self._held(piece.turn)
+
     def start(self, piece: Piece, time: float) -> None:
         """Send the early share of the cached prefix: the turn's first forward starts."""
+        if not self.sends_early(piece):
+            return
         held = self._held(piece.turn)
-        if self._early > 0.0 and piece.before > held:
-            self._send(piece.turn, time, self._early * (piece.before - held), held, last=False)
+        self._send(piece.turn, time, self._early * (piece.before - held), held, last=False)
 
     def end(self, piece: Piece, time: float) -> None:
-        """Send a chunk's KV at its end."""
+        """Send a chunk's KV: the host has handled its result."""
         held = self._held(piece.turn)
         tokens: float = max(min(piece.before + piece.tokens - held, piece.tokens), 0)
         if piece.first:

@@ -76,6 +76,7 @@ def resolve(scenario: Scenario, *, seed: int = 0) -> tuple[ClusterSpec, tuple[pr
         prefill_policy=scenario.routing.prefill_policy,
         decode_policy=scenario.routing.decode_policy,
         sticky_sessions=scenario.routing.sticky_sessions,
+        router_awaits_prefill=scenario.routing.awaits_prefill,
         client_max_conversations=scenario.routing.client_max_conversations,
         frontend_max_conversations=scenario.routing.frontend_max_conversations,
         router_seed=seed,

@@ -67,7 +67,10 @@ class ClusterSpec:
     bootstrap_timeout_s : float
         Longest wait of a hand-off for its pages on D; then it fails (SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT) [s].
     overlap_schedule : bool
-        The scheduler launches one step ahead: an append that meets a running batch waits for one more step.
+        The scheduler launches one step ahead: an append or a hand-off that meets a running batch waits for one more
+        step, and a P whose next batch is launched handles the result of the one before when that batch has ended.
+    router_awaits_prefill : bool
+        The router hands no token on before P has answered its own request, as sglang-router does and its mini-lb not.
     residents, resident_context_tokens : int
         Streams that decode for ever on every decode node, and the constant KV of each [tokens].
     prefill_policy, decode_policy : str or None
@@ -99,6 +102,7 @@ class ClusterSpec:
     disaggregation_decode_extra_slots: int | None = None
     bootstrap_timeout_s: float = 300.0
     overlap_schedule: bool = True
+    router_awaits_prefill: bool = True
     residents: int = 0
     resident_context_tokens: int = 0
     prefill_policy: str | None = None

@@ -56,6 +56,7 @@ class Routing(Strict):
     prefill_policy: str | None = None
     decode_policy: str | None = None
     sticky_sessions: bool = True
+    awaits_prefill: bool = True
     client_max_conversations: PositiveInt | None = None
     frontend_max_conversations: PositiveInt | None = None
 

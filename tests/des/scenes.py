@@ -129,7 +129,7 @@ def tied_scenes(draw: Any) -> tuple[ClusterSpec, list[Conversation], AbstractPol
             "row_s": draw(st.sampled_from([0.0, 2.0**-10])),
             # A step of a padded batch takes pad / batch of it: 45,045 keeps that exact for up to 16 streams.
             "context_s_per_token": draw(st.sampled_from([0.0, 45_045 * 2.0**-34])),
-            "disaggregated_s": ticks(0, 1),
+            "start_s": ticks(0, 1),
         },
         stall={"launch_s": ticks(0, 1, 4), "handoff_s": ticks(0, 1)},
         frontend={"in_s": ticks(1, 2), "in_s_per_token": 0.0, "out_s": ticks(1, 2)},

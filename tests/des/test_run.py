@@ -106,6 +106,17 @@ def test_a_turn_above_every_pool_is_refused_with_the_numbers(tmp_path):
         simulate(with_trace(load("one-pair", []), trace), seed=0)
 
 
+def test_a_router_that_awaits_p_gives_the_client_its_first_tokens_later():
+    def first_s(awaits: str) -> float:
+        scenario = load(
+            "one-pair",
+            [f"routing.awaits_prefill={awaits}", "workload.conversations=100", "workload.arrivals.rate_per_s=4"],
+        )
+        return float(np.nanmean(simulate(scenario, seed=0).turns["ttft_s"]))
+
+    assert first_s("true") > 1.01 * first_s("false")
+
+
 def test_every_turn_of_a_derived_profile_is_marked():
     derived = "profile=h100x2_llama-3.1-8b_sglang-0.5.17_derived"
     found = simulate(load("one-pair", [*FEW, derived]), seed=0)

@@ -3,7 +3,9 @@
 Costs, unless one says otherwise: a forward takes 10 ms and 0.1 ms a new token (new tokens are padded to the captured
 sizes 64, 80, 128, 256), a decode step 10 ms, and 1 ms more on a node that takes hand-offs. A hand-off has a handshake
 of 5 ms, 0.2 ms of wire a token after the forward, and 2 ms from the last byte to the batch. Pages hold 16 tokens. The
-client and the front end take no time, and the scheduler does not launch ahead, so nothing is hidden. Times in ms.
+client and the front end take no time. Unless one says so the scheduler does not launch ahead, so nothing is hidden;
+what waits on a P that runs a forward when KV has arrived has `router_awaits_prefill` off, but for the test of it. Times
+in ms.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from ppdsim.types import Arm, Transport
 
 MODEL = cost_model(
     prefill={"floor_s": 0.010, "token_s": 1e-4, "attention_s_per_token2": 0.0, "kv_read_s_per_token": 0.0},
-    decode={"floor_s": 0.010, "row_s": 0.0, "context_s_per_token": 0.0, "disaggregated_s": 0.001},
+    decode={"floor_s": 0.010, "row_s": 0.0, "context_s_per_token": 0.0, "start_s": 0.001},
     stall={"launch_s": 0.0, "handoff_s": 0.0},
     frontend={"in_s": 0.0, "in_s_per_token": 0.0, "out_s": 0.0},
     link={
@@ -100,7 +102,9 @@ def test_on_a_pd_node_an_append_and_a_hand_off_meet(per_step):
         first token 143.8.
     Both decode: 154.8 (B ends), 165.8, 176.8 (A1 ends).
     """
-    spec = fleet("P pD", MODEL, overlap_schedule=False, per_step=per_step, decode_radix=True)
+    spec = fleet(
+        "P pD", MODEL, overlap_schedule=False, router_awaits_prefill=False, per_step=per_step, decode_radix=True
+    )
     talks = [talk("a", 0.0, (256, 3), (64, 4, 0.010)), talk("b", 0.080, (128, 2))]
     results = run_cluster(spec, talks, Threshold(threshold_tokens=100))
     first, last, lost = columns(results, "t_first_token_s", "t_last_token_s", "resident_stall_s")
@@ -151,7 +155,7 @@ def test_a_cached_prefix_is_sent_early_and_a_join_pauses_the_batch(per_step):
     """
     link = replace(MODEL.handoff(Arm.P_FULL, Transport.TCP), early_share=0.75)
     model = replace(MODEL.with_handoff(Arm.P_FULL, Transport.TCP, link), stall=replace(MODEL.stall, handoff_s=0.002))
-    spec = fleet("P D", model, overlap_schedule=False, per_step=per_step)
+    spec = fleet("P D", model, overlap_schedule=False, router_awaits_prefill=False, per_step=per_step)
     talks = [talk("a", 0.0, (128, 3), (64, 2, 0.0226)), talk("b", 0.080, (64, 7))]
     results = run_cluster(spec, talks, AlwaysP())
     arrival, first, last, lost = columns(
@@ -264,6 +268,7 @@ def test_a_hand_off_that_has_arrived_does_not_join_while_a_stream_is_retracted(p
         page_size_tokens=1,
         num_reserved_decode_tokens=0,
         overlap_schedule=False,
+        router_awaits_prefill=False,
         per_step=per_step,
     )
     talks = [talk("a", 0.0, (64, 7)), talk("b", 0.001, (64, 5)), talk("c", 0.060, (16, 2))]

@@ -140,7 +140,7 @@ TERMS: dict[str, dict[str, Term]] = {
         "floor_s": Term(law=step_floor, quantity="memory"),
         "row_s": Term(law=row, quantity="row"),
         "context_s_per_token": Term(law=kv_read, quantity="memory"),
-        "disaggregated_s": Term(law=kept, quantity="host"),
+        "start_s": Term(law=kept, quantity="host"),
     },
     "stall": {
         "launch_s": Term(law=launches, quantity="launch"),

@@ -115,7 +115,7 @@ def test_a_failure_is_one_line_with_its_reason(model: Path, capsys: pytest.Captu
     assert run(arguments(model, "--engine-flag=--standin=oom", "-q", held=held)) == 3
     errors = capsys.readouterr().err
     assert "out-of-memory" in errors
-    assert "mend: lower --mem-fraction-static" in errors
+    assert "mend: nvidia-smi" in errors
     assert nothing_left(model, list(held.values()))
 
 

@@ -109,10 +109,17 @@ CASES = {
         "pip install nvidia-ml-py",
     ),
     "a driver that does not answer": (
-        replace(HEALTHY, driver_version=None, cards=(), files={"/proc/driver/nvidia/version": PROC_DRIVER}),
+        replace(
+            HEALTHY,
+            driver_version=None,
+            cards=(),
+            files={
+                "/proc/driver/nvidia/version": "NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build"
+            },
+        ),
         "driver",
         "failure",
-        "580.159.04, but NVML does not answer",
+        "580.65.06, but NVML does not answer",
         "nvidia-smi",
     ),
     "no gpu": (replace(HEALTHY, cards=()), "gpus", "failure", "but no GPU", "ppdsim fake-stack"),

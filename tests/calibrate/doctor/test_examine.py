@@ -510,6 +510,36 @@ def test_a_machine_with_what_a_release_pins_needs_nothing(pins):
     assert [finding for finding in examine(machine).findings if finding.status is not Status.OK] == []
 
 
+def test_the_machine_that_the_project_began_with_is_seen_as_it_was():
+    """Four H100s with NVLink and no RDMA; SGLang from source with other versions than it pins: it served, over TCP."""
+    h100 = replace(H200, name="NVIDIA H100 80GB HBM3", memory_bytes=80 * 2**30, free_bytes=79 * 2**30)
+    machine = replace(
+        HEALTHY,
+        python_version=(3, 10),
+        driver_version="535.129.03",
+        cards=(h100,) * 4,
+        lanes={(a, b): 18 for a in range(4) for b in range(a + 1, 4)},
+        folders={},
+        values=evaluates(cuda="12.8"),
+        versions={
+            "sglang": "0.5.5.post3",
+            "torch": "2.9.1",
+            "sgl-kernel": "0.3.18.post1",
+            "flashinfer-python": "0.2.7.post1",
+            "transformers": "4.57.1",
+            "mooncake-transfer-engine": "0.3.7.post2",
+            "sglang-router": "0.2.3",
+        },
+    )
+    found = examine(machine)
+    warned = {finding.check: finding.found for finding in found.findings if finding.status is Status.WARNING}
+    assert not found.failed
+    assert found.transport == "tcp"
+    assert set(warned) == {"sglang", "kernel package", "flashinfer", "rdma"}
+    assert "torch 2.9.1 where it pins 2.8.0" in warned["sglang"]
+    assert "sgl-kernel 0.3.18.post1, imports; SGLang 0.5.5.post3 pins 0.3.17.post1" in warned["kernel package"]
+
+
 def test_apt_sources_that_are_fine_have_a_row():
     assert rows(HEALTHY)["apt"].found == "mirrors: 2, lists are there"
     fresh = replace(

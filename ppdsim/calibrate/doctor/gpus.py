@@ -5,7 +5,8 @@ from __future__ import annotations
 from ppdsim.calibrate.doctor.driver import INSTALL_NVML, driver_version, has_driver, has_nvml
 from ppdsim.calibrate.doctor.finding import Finding, failure, ok, warning
 from ppdsim.calibrate.doctor.machine import AbstractMachine
-from ppdsim.calibrate.doctor.transfer import has_in_node_mode, rdma_devices
+from ppdsim.calibrate.doctor.transfer import has_in_node_mode, rdma_devices, wanted_package
+from ppdsim.calibrate.doctor.versions import IN_NODE_SINCE
 from ppdsim.calibrate.links import fastest_transport
 from ppdsim.types import Transport
 
@@ -50,8 +51,11 @@ def check_links(machine: AbstractMachine) -> list[Finding]:
     lanes = machine.nvlink_lanes()
     pairs = [(a, b) for a in range(count) for b in range(a + 1, count)]
     if all(lanes.get(pair, 0) for pair in pairs):
-        least = min(lanes[pair] for pair in pairs)
-        return [ok("links", f"NVLink between all {count} GPUs, at least {least} lanes a pair; take {take}")]
+        text = f"NVLink between all {count} GPUs, at least {min(lanes[pair] for pair in pairs)} lanes a pair"
+        if has_in_node_mode(machine):
+            return [ok("links", f"{text}; take {take}")]
+        mend = f"pip install --upgrade '{wanted_package(machine)}>={IN_NODE_SINCE}'  # till then {take}"
+        return [warning("links", f"{text}, which this mooncake cannot use", mend)]
     without = [f"{a}-{b}" for a, b in pairs if not lanes.get((a, b), 0)]
     mend = f"ppdsim serve --model MODEL --prefill-gpu 0 --decode-gpu 1 {take}"
     return [warning("links", f"no NVLink between GPUs {', '.join(without)}", mend)]

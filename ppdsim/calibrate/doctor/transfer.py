@@ -17,9 +17,7 @@ USE_TCP = "export MC_FORCE_TCP=1 MC_TCP_ENABLE_CONNECTION_POOL=1  # ppdsim serve
 
 def check_mooncake(machine: AbstractMachine) -> list[Finding]:
     """Return which of mooncake's packages is installed, whether it fits the engine, and whether it really imports."""
-    sglang = machine.version("sglang")
-    new = sglang is None or numbers(sglang) >= numbers(CUDA_13_SINCE)
-    wanted = PACKAGES[0] if new else PACKAGES[1]
+    sglang, wanted = machine.version("sglang"), wanted_package(machine)
     installed = installed_package(machine)
     if installed is None:
         return [failure("mooncake", "not installed", f"pip install {wanted}")]
@@ -45,6 +43,12 @@ def check_rdma(machine: AbstractMachine) -> list[Finding]:
 def rdma_devices(machine: AbstractMachine) -> tuple[str, ...]:
     """Return the names of the RDMA devices."""
     return machine.listing(INFINIBAND)
+
+
+def wanted_package(machine: AbstractMachine) -> str:
+    """Return which of mooncake's packages goes with the SGLang that is installed, or to be installed."""
+    sglang = machine.version("sglang")
+    return PACKAGES[0] if sglang is None or numbers(sglang) >= numbers(CUDA_13_SINCE) else PACKAGES[1]
 
 
 def installed_package(machine: AbstractMachine) -> tuple[str, str] | None:

@@ -535,7 +535,7 @@ def test_the_machine_that_the_project_began_with_is_seen_as_it_was():
     warned = {finding.check: finding.found for finding in found.findings if finding.status is Status.WARNING}
     assert not found.failed
     assert found.transport == "tcp"
-    assert set(warned) == {"sglang", "kernel package", "flashinfer", "rdma"}
+    assert set(warned) == {"sglang", "kernel package", "flashinfer", "rdma", "links"}
     assert "torch 2.9.1 where it pins 2.8.0" in warned["sglang"]
     assert "sgl-kernel 0.3.18.post1, imports; SGLang 0.5.5.post3 pins 0.3.17.post1" in warned["kernel package"]
 
@@ -567,8 +567,11 @@ def test_the_transport_to_take_is_one_that_this_mooncake_has(cards, mooncake, tr
     versions = {**without("mooncake-transfer-engine-cuda13"), **mooncake}
     lanes = {(0, 1): 18} if len(cards) == 2 else {}
     machine = replace(HEALTHY, cards=cards, lanes=lanes, folders={}, versions=versions)
+    links = rows(machine)["links"]
     assert examine(machine).transport == transport
-    assert f"--transport {transport}" in rows(machine)["links"].found
+    assert f"--transport {transport}" in links.found + links.mend
+    assert ("which this mooncake cannot use" in links.found) is (transport == "tcp" and len(cards) == 2)
+    assert links.mend.startswith("pip install --upgrade") is (transport == "tcp" and len(cards) == 2)
 
 
 def test_one_gpu_can_be_shared():

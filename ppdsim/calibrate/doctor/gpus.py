@@ -5,7 +5,7 @@ from __future__ import annotations
 from ppdsim.calibrate.doctor.driver import INSTALL_NVML, driver_version, has_driver, has_nvml
 from ppdsim.calibrate.doctor.finding import Finding, failure, ok, warning
 from ppdsim.calibrate.doctor.machine import AbstractMachine
-from ppdsim.calibrate.doctor.transfer import has_in_node_mode, rdma_devices, wanted_package
+from ppdsim.calibrate.doctor.transfer import has_in_node_mode, rdma_devices, usable_lanes, wanted_package
 from ppdsim.calibrate.doctor.versions import IN_NODE_SINCE
 from ppdsim.calibrate.links import fastest_transport
 from ppdsim.types import Transport
@@ -13,6 +13,7 @@ from ppdsim.types import Transport
 GIB = 2**30
 BUSY_SHARE = 0.05
 """Share of a GPU's memory in use above which it is not free [1]: the driver itself takes less."""
+IN_ONE_GPU = "or --transport nvlink, which copies within the GPU"
 NO_GPU = "ppdsim fake-stack  # tries everything without a GPU; serving needs one"
 
 
@@ -47,7 +48,7 @@ def check_links(machine: AbstractMachine) -> list[Finding]:
         return [ok("links", "no GPU seen, so no links")]
     take = f"--transport {recommended(machine).value}"
     if count == 1:
-        return [ok("links", f"one GPU: P and D can share it (--max-total-tokens); take {take}")]
+        return [ok("links", f"one GPU: P and D can share it (--max-total-tokens); take {take}, {IN_ONE_GPU}")]
     lanes = machine.nvlink_lanes()
     pairs = [(a, b) for a in range(count) for b in range(a + 1, count)]
     if all(lanes.get(pair, 0) for pair in pairs):
@@ -62,10 +63,5 @@ def check_links(machine: AbstractMachine) -> list[Finding]:
 
 
 def recommended(machine: AbstractMachine) -> Transport:
-    """Return the fastest transport that this machine has between its first two GPUs, or within its only one."""
-    return fastest_transport(
-        [(0, 0) if len(machine.gpus()) == 1 else (0, 1)],
-        nvlink_lanes=machine.nvlink_lanes(),
-        in_node=has_in_node_mode(machine),
-        rdma=bool(rdma_devices(machine)),
-    )
+    """Return the fastest transport that this machine has between its first two GPUs."""
+    return fastest_transport([(0, 1)], nvlink_lanes=usable_lanes(machine), rdma=bool(rdma_devices(machine)))

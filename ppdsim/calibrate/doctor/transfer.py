@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from ppdsim.calibrate.doctor.finding import Finding, failure, ok, warning
@@ -63,3 +64,8 @@ def has_in_node_mode(machine: AbstractMachine) -> bool:
         return True
     name, version = installed
     return name != PACKAGES[2] and numbers(version) >= numbers(IN_NODE_SINCE)
+
+
+def usable_lanes(machine: AbstractMachine) -> Mapping[tuple[int, int], int]:
+    """Return the NVLink lanes by pair of GPUs; none where this mooncake could not use them."""
+    return machine.nvlink_lanes() if has_in_node_mode(machine) else {}

@@ -39,11 +39,11 @@ POOL_EXAMPLE = 65_536
 
 
 def chosen_transport(settings: Settings, host: Host) -> Transport:
-    """Return the link between P and D; ``auto`` is the fastest that reaches from every P to every D."""
+    """Return the link between P and D; ``auto`` is the fastest that joins every P to every D."""
     if settings.transport != "auto":
         return Transport(settings.transport)
     pairs = [(p, d) for p in settings.prefill_gpus for d in settings.decode_gpus]
-    return fastest_transport(pairs, nvlink_lanes=host.nvlink_lanes, in_node=host.in_node, rdma=host.infiniband)
+    return fastest_transport(pairs, nvlink_lanes=host.nvlink_lanes, rdma=host.infiniband)
 
 
 def layout(settings: Settings, host: Host) -> tuple[ServerSpec, ...]:

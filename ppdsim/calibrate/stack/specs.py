@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from ppdsim.calibrate.doctor.machine import AbstractMachine
-from ppdsim.calibrate.doctor.transfer import has_in_node_mode, rdma_devices
+from ppdsim.calibrate.doctor.transfer import rdma_devices, usable_lanes
 from ppdsim.calibrate.drivers.sglang_http import Endpoints
 
 
@@ -63,16 +63,11 @@ class ServerSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """What the layout must know of the machine: cores that may be used, and the links between its GPUs.
-
-    `nvlink_lanes` are by pair of GPUs, `in_node` tells whether mooncake can copy inside the host (NVLink mode), and
-    `infiniband` whether there is an RDMA device.
-    """
+    """What the layout must know of the machine: cores that may be used, RDMA devices, NVLink lanes by pair of GPUs."""
 
     cores: tuple[int, ...]
     infiniband: bool = False
     nvlink_lanes: Mapping[tuple[int, int], int] = field(default_factory=dict)
-    in_node: bool = True
 
 
 def host_of(machine: AbstractMachine) -> Host:
@@ -80,10 +75,7 @@ def host_of(machine: AbstractMachine) -> Host:
     # Where the operating system has no affinity (macOS), every core may be used.
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     return Host(
-        cores=tuple(sorted(allowed)),
-        infiniband=bool(rdma_devices(machine)),
-        nvlink_lanes=machine.nvlink_lanes(),
-        in_node=has_in_node_mode(machine),
+        cores=tuple(sorted(allowed)), infiniband=bool(rdma_devices(machine)), nvlink_lanes=usable_lanes(machine)
     )
 
 

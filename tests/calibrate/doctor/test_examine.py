@@ -562,20 +562,21 @@ def test_apt_sources_that_are_fine_have_a_row():
         ({}, "nvlink"),
     ],
 )
-@pytest.mark.parametrize("cards", [(H200,), (H200, H200)])
-def test_the_transport_to_take_is_one_that_this_mooncake_has(cards, mooncake, transport):
+def test_the_transport_to_take_is_one_that_this_mooncake_has(mooncake, transport):
     versions = {**without("mooncake-transfer-engine-cuda13"), **mooncake}
-    lanes = {(0, 1): 18} if len(cards) == 2 else {}
-    machine = replace(HEALTHY, cards=cards, lanes=lanes, folders={}, versions=versions)
+    machine = replace(HEALTHY, folders={}, versions=versions)
     links = rows(machine)["links"]
     assert examine(machine).transport == transport
     assert f"--transport {transport}" in links.found + links.mend
-    assert ("which this mooncake cannot use" in links.found) is (transport == "tcp" and len(cards) == 2)
-    assert links.mend.startswith("pip install --upgrade") is (transport == "tcp" and len(cards) == 2)
+    assert ("which this mooncake cannot use" in links.found) is (transport == "tcp")
+    assert links.mend.startswith("pip install --upgrade") is (transport == "tcp")
 
 
 def test_one_gpu_can_be_shared():
-    assert "P and D can share it (--max-total-tokens)" in rows(replace(HEALTHY, cards=(H200,), lanes={}))["links"].found
+    one = replace(HEALTHY, cards=(H200,), lanes={}, folders={})
+    assert examine(one).transport == "tcp"
+    found = rows(one)["links"].found
+    assert "P and D can share it (--max-total-tokens); take --transport tcp, or --transport nvlink" in found
 
 
 def model_folder(tmp_path: Path, *names: str) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,6 @@ CASES: dict[str, dict[str, Any]] = {
         "dummy_weights": True,
         "max_total_tokens": 65_536,
         "router": "mini-lb",
-        "transport": "tcp",
     },
     # As it ran on one H100.
     "shared-gpu-nvlink": {
@@ -96,13 +94,10 @@ def test_every_flag_and_variable_of_the_engine_s_notes_is_there() -> None:
     [
         ({"prefill_gpus": (0,), "decode_gpus": (1,)}, HOST, Transport.NVLINK),
         ({"prefill_gpus": (0, 1), "decode_gpus": (2, 3)}, HOST, Transport.TCP),
-        # Within a GPU mooncake's in-node mode copies on the device, if this mooncake has it; no lanes are needed.
-        ({"prefill_gpus": (0,), "decode_gpus": (0,)}, HOST, Transport.NVLINK),
-        ({"prefill_gpus": (0,), "decode_gpus": (0,)}, Host(cores=(0,)), Transport.NVLINK),
-        ({"prefill_gpus": (0,), "decode_gpus": (0,)}, replace(HOST, in_node=False), Transport.TCP),
-        ({"prefill_gpus": (0,), "decode_gpus": (0, 3)}, HOST, Transport.TCP),
-        ({"prefill_gpus": (0,), "decode_gpus": (1,)}, replace(HOST, in_node=False), Transport.TCP),
-        ({"prefill_gpus": (0,), "decode_gpus": (0,), "transport": "tcp"}, HOST, Transport.TCP),
+        # Within a GPU NVLink mode works when it is asked for, but what it shows is no link between GPUs.
+        ({"prefill_gpus": (0,), "decode_gpus": (0,)}, HOST, Transport.TCP),
+        ({"prefill_gpus": (0,), "decode_gpus": (0, 1)}, HOST, Transport.TCP),
+        ({"prefill_gpus": (0,), "decode_gpus": (0,), "transport": "nvlink"}, HOST, Transport.NVLINK),
         ({"prefill_gpus": (2,), "decode_gpus": (3,)}, Host(cores=(0,), infiniband=True), Transport.RDMA),
         ({"prefill_gpus": (0,), "decode_gpus": (1,), "transport": "tcp"}, HOST, Transport.TCP),
     ],
@@ -133,9 +128,9 @@ def test_sharing_servers_start_one_after_another_and_the_router_last() -> None:
 
 def test_the_host_s_links_are_those_that_its_mooncake_can_use() -> None:
     made = host_of(FakeMachine())
-    assert (made.infiniband, made.in_node, made.nvlink_lanes) == (True, True, {(0, 1): 18})
+    assert (made.infiniband, made.nvlink_lanes) == (True, {(0, 1): 18})
     old = {**FakeMachine().versions, "mooncake-transfer-engine-cuda13": "0.3.11.post1"}
-    assert not host_of(FakeMachine(versions=old)).in_node
+    assert host_of(FakeMachine(versions=old)).nvlink_lanes == {}
 
 
 def test_pinned_servers_share_no_core_and_leave_some_to_the_client() -> None:

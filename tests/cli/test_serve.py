@@ -13,8 +13,10 @@ import time
 from pathlib import Path
 
 import pytest
+from calibrate.doctor.machines import FakeMachine
 from calibrate.stack.standins import PROGRAM, default_signals, free_run, left_over, nothing_left, ports
 
+from ppdsim.calibrate.doctor import machine
 from ppdsim.cli import servers
 from ppdsim.cli.app import run
 
@@ -157,6 +159,19 @@ def test_a_port_that_somebody_holds_is_named_and_nothing_starts(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: router: port {held['router']} is taken")
     assert nothing_left(model, list(held.values()))
+
+
+def test_a_link_that_the_machine_has_not_is_refused_and_nothing_starts(
+    model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "ThisMachine", lambda: FakeMachine(folders={}))
+    command = [word for word in arguments(model, "--transport", "rdma", "-q") if word != "--use-tcp"]
+    assert run([*command, "--dry-run"]) == 0
+    capsys.readouterr()
+    assert run(command) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: --transport rdma: this host has no RDMA device")
+    assert not (model.parent / "logs").exists()
 
 
 def test_while_it_waits_it_shows_the_last_line_of_the_log(

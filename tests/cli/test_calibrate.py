@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 
-from ppdsim import measurements, profile
+from ppdsim import measurements, profile, scenario
 from ppdsim.calibrate.drivers.fake.build import DEFAULT_PROFILE
 from ppdsim.calibrate.drivers.fake.stack import FakeStack, StackOptions
+from ppdsim.calibrate.fit import fit_profile
+from ppdsim.calibrate.live import calibrate
 from ppdsim.cli.app import run
 from ppdsim.types import Arm, Transport
 
@@ -31,9 +34,18 @@ chat:
   later_turn_new_tokens: {kind: constant, value_tokens: 100}
   output_tokens: {kind: constant, value_tokens: 8}
   think_time: {kind: exponential, mean_s: 0.1}
-repeats: {least: 1, most: 2, half_width: 0.5}
+repeats: {least: 1, most: 1, half_width: 0.5}
 probe: {new_tokens: 64, every_s: 2.0}
 """
+SMALL = (
+    "crossover.total_tokens=[2048]",
+    "crossover.cache_rates=[0.3, 0.7]",
+    "crossover.fixed_cached_tokens=[1024]",
+    "crossover.previous_output_tokens=[0]",
+    "crossover.turns=5",
+    "crossover.draws=2",
+)
+"""The report's question, small: a page of every kind of figure from few simulated turns."""
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
     "hidden_size": 4096,
@@ -66,7 +78,10 @@ def calibrated(tmp_path_factory, require):
     ]
     one = StackOptions(profile=DEFAULT_PROFILE, mode="unified", router="none", port_base=0)
     pair = StackOptions(profile=DEFAULT_PROFILE, mode="pd", router="real", port_base=0, transport=Transport.TCP)
-    with FakeStack(one) as unified, FakeStack(pair) as disaggregated:
+    with FakeStack(one) as unified, FakeStack(pair) as disaggregated, pytest.MonkeyPatch.context() as patch:
+        # How good the intervals are and what the simulation finds have tests of their own; both take half a minute.
+        patch.setattr(calibrate, "fit_profile", partial(fit_profile, draws=10))
+        patch.setattr(scenario, "load", lambda name, sets, load=scenario.load: load(name, [*sets, *SMALL]))
         urls = disaggregated.urls
         servers = ["--unified-url", unified.urls["unified"], "--router-url", urls["router"]]
         servers += ["--prefill-url", urls["prefill"], "--decode-url", urls["decode"], "--transport", "tcp"]

@@ -3,7 +3,7 @@
 A server sees its GPUs through ``CUDA_VISIBLE_DEVICES`` and never through ``--base-gpu-id``: together the two count
 twice ("invalid device ordinal"). Servers that share a GPU have a fixed KV pool and start one after another, because
 the engine sizes a pool by the memory that is free when it starts. Flags and variables are SGLang's and Mooncake's, as
-they worked with SGLang 0.5.17 on H200.
+they worked with SGLang 0.5.17 on H200 and H100: on two GPUs and on one that P and D shared, by TCP and in NVLink mode.
 
 What it does not know: whether the pool fits the GPU beside the weights; the engine says so when it starts.
 """

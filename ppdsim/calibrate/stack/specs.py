@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from ppdsim.calibrate.doctor.machine import AbstractMachine
-from ppdsim.calibrate.doctor.transfer import rdma_devices
+from ppdsim.calibrate.doctor.transfer import rdma_devices, usable_lanes
 from ppdsim.calibrate.drivers.sglang_http import Endpoints
 
 
@@ -75,7 +75,7 @@ def host_of(machine: AbstractMachine) -> Host:
     # Where the operating system has no affinity (macOS), every core may be used.
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     return Host(
-        cores=tuple(sorted(allowed)), infiniband=bool(rdma_devices(machine)), nvlink_lanes=machine.nvlink_lanes()
+        cores=tuple(sorted(allowed)), infiniband=bool(rdma_devices(machine)), nvlink_lanes=usable_lanes(machine)
     )
 
 

@@ -113,6 +113,11 @@ class TurnModel:
             late = late * 0
         return link_free_s + curve.after_s() + self.frontend.after_s()
 
+    def wire_s(self, arm: Arm, transport: Transport, cached_tokens: Quantity, new_tokens: Quantity) -> Quantity:
+        """Return for how long the KV of a turn prefilled on P is on a free link, all pieces together [s]."""
+        held = cached_tokens if arm is Arm.P_DELTA else cached_tokens * 0
+        return self.handoff(arm, transport).wire_s(cached_tokens + new_tokens - held, held)
+
     def ttft_s(
         self,
         arm: Arm,

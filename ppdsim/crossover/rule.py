@@ -85,9 +85,9 @@ class IdlePair(AbstractClusterView):
         """Return the grid's rate on D."""
         return self._turns_per_s if node == D else 0.0
 
-    def link_wait_s(self, prefill: int, node: int) -> float:
+    def link_wait_s(self, prefill: int, node: int, wire_s: float) -> float:
         """Return 0: the link is idle."""
-        del prefill, node
+        del prefill, node, wire_s
         return 0.0
 
     def wait_s(self, node: int) -> float:

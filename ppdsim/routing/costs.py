@@ -6,9 +6,9 @@
     p-*:       TTFT = W_P + TTFT(p-*)      + 1.0 T_step     stall = N S_P        J = TTFT + gamma stall
 
 N streams decode on the node now. W are the router's estimates: work in progress and promised, and for a hand-off the
-KV that the link still has to carry; on a busy decode node also the step in progress (half of one on average) and, for
-an append, the one queued behind it. It does not know the delay that this turn gives to turns behind it, nor how long
-the streams will live.
+KV that the link, or the NIC that it shares, still has to carry; on a busy decode node also the step in progress (half
+of one on average) and, for an append, the one queued behind it. It does not know the delay that this turn gives to
+turns behind it, nor how long the streams will live.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ def _handoff_cost(
     held, streams, arm = view.cached_tokens(node), view.streams(node), view.handoff_arm
     new, on_p = request.prompt_tokens - held, view.cached_tokens(prefill)
     # Forward and link work side by side, so a turn waits for the busier of the two.
-    wait_s = max(view.wait_s(prefill), view.link_wait_s(prefill, node))
+    wire_s = float(model.wire_s(arm, transport, held, new))
+    wait_s = max(view.wait_s(prefill), view.link_wait_s(prefill, node, wire_s))
     ttft_s = wait_s + float(model.handoff_ttft_s(arm, transport, held, new, on_p))
     if not streams:
         return ArmCost(ttft_s=ttft_s, stall_s=0.0)

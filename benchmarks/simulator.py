@@ -38,7 +38,7 @@ RATE_PER_S = 1.35
 CHAT = ("workload.output_tokens={kind: lognormal, median_tokens: 117, sigma: 0.6, max_tokens: 2048}",)
 """Answers of 140 tokens on average; the rest of the chat is the scenario one-pair."""
 FEATURES = (
-    "decode_radix=true",
+    "disaggregation_decode_enable_radix_cache=true",
     "fleet.0.nic=a",
     "routing.prefill_policy=cache_aware",
     "routing.decode_policy=manual",
@@ -132,7 +132,7 @@ def features(turns: int, repeat: int) -> Line:
 
 def fleet(turns: int, repeat: int, nodes: int, *, sticky: bool) -> Line:
     """Return the best run of a larger fleet at the same load a node."""
-    how = ("decode_radix=true",) if sticky else ("routing.sticky_sessions=false",)
+    how = ("disaggregation_decode_enable_radix_cache=true",) if sticky else ("routing.sticky_sessions=false",)
     return best(lambda: run(chat(turns, pairs=nodes // 2, settings=how)), repeat)
 
 

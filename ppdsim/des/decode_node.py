@@ -67,12 +67,12 @@ class AbstractDecodeNode(AbstractNodeMemory):
         self._priority = BOUNDARY + number
         self._clock, self._model = clock, node.model
         self._admitted, self._finished = admitted, finished
-        self.keeps_prefixes, self._delta = spec.keeps_prefixes(node), spec.decode_radix
+        self.keeps_prefixes, self._delta = spec.keeps_prefixes(node), spec.disaggregation_decode_enable_radix_cache
         self._extra_slots = spec.extra_slots
         self._mixed = spec.enable_mixed_chunk and node.role is NodeRole.U
         # A decode-mode server polls its transfer queues in every step.
         self._step_extra_s = float(node.model.decode.disaggregated_s) if node.role in HANDOFF_ROLES else 0.0
-        self._requests = HandoffQueue(clock, spec.bootstrap_timeout_s, failed, self._look_again)
+        self._requests = HandoffQueue(clock, spec.disaggregation_bootstrap_timeout_s, failed, self._look_again)
         self._arrived: list[int] = []  # turns whose KV has arrived and that wait for a boundary
         self._state = DECODING if spec.residents else IDLE
         self._after_step = False

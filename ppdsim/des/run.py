@@ -25,7 +25,8 @@ from ppdsim.units import BYTES_PER_GB
 from ppdsim.workload import Conversation
 
 KNOBS = (
-    "page_size_tokens",
+    "disaggregation_decode_enable_radix_cache",
+    "page_size",
     "chunked_prefill_size",
     "max_prefill_tokens",
     "max_running_requests",
@@ -33,7 +34,7 @@ KNOBS = (
     "schedule_conservativeness",
     "enable_mixed_chunk",
     "disaggregation_decode_extra_slots",
-    "bootstrap_timeout_s",
+    "disaggregation_bootstrap_timeout_s",
 )
 """Engine knobs that a scenario may set; `ClusterSpec` knows what they are otherwise."""
 
@@ -70,8 +71,8 @@ def resolve(scenario: Scenario, *, seed: int = 0) -> tuple[ClusterSpec, tuple[pr
     spec = ClusterSpec(
         nodes=tuple(nodes),
         transport=scenario.transport,
-        decode_radix=scenario.decode_radix,
         per_step=scenario.per_step,
+        overlap_schedule=not scenario.disable_overlap_schedule,
         stop_when_overloaded=scenario.stop_when_overloaded,
         prefill_policy=scenario.routing.prefill_policy,
         decode_policy=scenario.routing.decode_policy,
@@ -133,9 +134,9 @@ def simulate(
             "fleet": "_".join(f"{count}{role}" for role, count in roles.items()),
             "transport": spec.transport.value,
             "link_bytes_per_s": scenario.link_bytes_per_s,
-            "decode_radix": spec.decode_radix,
+            "disaggregation_decode_enable_radix_cache": spec.disaggregation_decode_enable_radix_cache,
             "engine": scenario.engine,
-            "early_send_cached_prefix": scenario.sends_prefix_early,
+            "disagg_prefill_early_send_cached_prefix": scenario.sends_prefix_early,
             "policy": routing.policy,
             "policy_parameters": dict(routing.parameters),
             "gamma": routing.gamma,

@@ -54,7 +54,7 @@ class ClusterSpec:
     ----------
     transport : Transport
         What the KV of a hand-off travels over; every pair of a P and a D has a FIFO link of its own.
-    decode_radix : bool
+    disaggregation_decode_enable_radix_cache : bool
         Decode machines keep prompts and answers, and a hand-off sends what they lack (arm p-delta).
     num_reserved_decode_tokens : int
         Room that admission on D and pD keeps free for each admitted turn [tokens].
@@ -64,10 +64,11 @@ class ClusterSpec:
         On U the streams that decode ride along in prefill forwards.
     disaggregation_decode_extra_slots : int or None
         Hand-offs that may be in transfer beyond `max_running_requests`; by default twice that number up to 32, else 0.
-    bootstrap_timeout_s : float
+    disaggregation_bootstrap_timeout_s : float
         Longest wait of a hand-off for its pages on D; then it fails (SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT) [s].
     overlap_schedule : bool
-        The scheduler launches one step ahead: an append that meets a running batch waits for one more step.
+        Without `--disable-overlap-schedule`: the scheduler launches one step ahead, so an append that meets a running
+        batch waits for one more step.
     residents, resident_context_tokens : int
         Streams that decode for ever on every decode node, and the constant KV of each [tokens].
     prefill_policy, decode_policy : str or None
@@ -88,8 +89,8 @@ class ClusterSpec:
 
     nodes: tuple[NodeSpec, ...]
     transport: Transport = Transport.NONE
-    decode_radix: bool = False
-    page_size_tokens: int | None = None
+    disaggregation_decode_enable_radix_cache: bool = False
+    page_size: int | None = None
     chunked_prefill_size: int | None = None
     max_prefill_tokens: int = 16_384
     max_running_requests: int = 2_048
@@ -97,7 +98,7 @@ class ClusterSpec:
     schedule_conservativeness: float = 1.0
     enable_mixed_chunk: bool = False
     disaggregation_decode_extra_slots: int | None = None
-    bootstrap_timeout_s: float = 300.0
+    disaggregation_bootstrap_timeout_s: float = 300.0
     overlap_schedule: bool = True
     residents: int = 0
     resident_context_tokens: int = 0
@@ -122,12 +123,12 @@ class ClusterSpec:
         for node in self.nodes:
             chunk, page = self.chunk_of(node), self.page_of(node)
             if chunk % page:
-                raise ScenarioError(f"chunked_prefill_size {chunk} is no multiple of page_size_tokens {page}")
+                raise ScenarioError(f"chunked_prefill_size {chunk} is no multiple of page_size {page}")
 
     @property
     def handoff_arm(self) -> Arm:
         """Return the arm of a turn that P prefills."""
-        return Arm.P_DELTA if self.decode_radix else Arm.P_FULL
+        return Arm.P_DELTA if self.disaggregation_decode_enable_radix_cache else Arm.P_FULL
 
     @property
     def extra_slots(self) -> int:
@@ -138,7 +139,7 @@ class ClusterSpec:
 
     def page_of(self, node: NodeSpec) -> int:
         """Return the node's KV page size [tokens]."""
-        return self.page_size_tokens or node.model.page_size_tokens
+        return self.page_size or node.model.page_size_tokens
 
     def chunk_of(self, node: NodeSpec) -> int:
         """Return the node's prefill budget of one forward [tokens]."""
@@ -146,4 +147,4 @@ class ClusterSpec:
 
     def keeps_prefixes(self, node: NodeSpec) -> bool:
         """Return whether a decode node keeps the KV of a turn that has ended."""
-        return node.role in APPEND_ROLES or self.decode_radix
+        return node.role in APPEND_ROLES or self.disaggregation_decode_enable_radix_cache

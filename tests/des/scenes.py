@@ -25,7 +25,7 @@ def _draw_fleet(draw: Any, model: TurnModel, pools: tuple[int, ...]) -> tuple[Cl
         model,
         pool=draw(st.sampled_from(pools)),
         nic=draw(st.sampled_from([None, "one"])),
-        decode_radix=draw(st.booleans()),
+        disaggregation_decode_enable_radix_cache=draw(st.booleans()),
         num_reserved_decode_tokens=draw(st.sampled_from([0, 16, 64])),
         schedule_conservativeness=draw(st.sampled_from([0.0, 0.3, 1.0, 2.0])),
         enable_mixed_chunk=draw(st.booleans()),
@@ -34,7 +34,7 @@ def _draw_fleet(draw: Any, model: TurnModel, pools: tuple[int, ...]) -> tuple[Cl
         resident_context_tokens=40,
         max_running_requests=draw(st.sampled_from([3, 100, 2048])),
         disaggregation_decode_extra_slots=draw(st.sampled_from([None, 0, 2])),
-        bootstrap_timeout_s=draw(st.sampled_from([0.0625, 0.25, 300.0])),
+        disaggregation_bootstrap_timeout_s=draw(st.sampled_from([0.0625, 0.25, 300.0])),
         max_prefill_tokens=draw(st.sampled_from([64, 16_384])),
         **(_draw_balancing(draw) if draw(st.integers(0, 3)) == 3 else {}),
     )

@@ -101,7 +101,7 @@ def test_nothing_that_a_policy_may_see_tells_the_length_of_the_answer():
 
 def test_longer_answers_change_no_decision_made_before_they_end(policy):
     """Turns that all arrive before anybody has answered are routed alike, whatever the answers will be."""
-    spec = fleet("P P pD pD", MODEL, decode_radix=True)
+    spec = fleet("P P pD pD", MODEL, disaggregation_decode_enable_radix_cache=True)
 
     def decisions(answer: int) -> list[tuple[str, int, int]]:
         talks = [talk(i, 1e-4 * i, (50 + 40 * i, answer * (1 + i % 3))) for i in range(12)]

@@ -17,12 +17,12 @@ def early_shares(*settings: str) -> set[float]:
 
 @pytest.mark.parametrize("engine", ["sglang-0.5.5.post3", "sglang-0.5.14"])
 def test_before_0_5_15_nothing_of_the_prefix_is_sent_early(engine: str) -> None:
-    assert early_shares(f"engine={engine}", "decode_radix=false") == {0.0}
+    assert early_shares(f"engine={engine}", "disaggregation_decode_enable_radix_cache=false") == {0.0}
 
 
 def test_from_0_5_15_the_measured_share_is_sent_early_unless_it_is_switched_off() -> None:
     assert early_shares("engine=sglang-0.5.15") == early_shares() != {0.0}
-    assert early_shares("engine=sglang-0.5.15", "early_send_cached_prefix=false") == {0.0}
+    assert early_shares("engine=sglang-0.5.15", "disagg_prefill_early_send_cached_prefix=false") == {0.0}
 
 
 def test_an_idle_hand_off_without_early_send_is_later_by_the_wire_that_the_forward_hid() -> None:
@@ -39,8 +39,18 @@ def test_an_idle_hand_off_without_early_send_is_later_by_the_wire_that_the_forwa
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (("engine=sglang-0.5.11", "decode_radix=true"), "the first that does is sglang-0.5.12"),
-        (("engine=sglang-0.5.14", "early_send_cached_prefix=true", "decode_radix=false"), "is sglang-0.5.15"),
+        (
+            ("engine=sglang-0.5.11", "disaggregation_decode_enable_radix_cache=true"),
+            "the first that does is sglang-0.5.12",
+        ),
+        (
+            (
+                "engine=sglang-0.5.14",
+                "disagg_prefill_early_send_cached_prefix=true",
+                "disaggregation_decode_enable_radix_cache=false",
+            ),
+            "is sglang-0.5.15",
+        ),
         (("engine=sglang-0.5.71",), "sglang-0.5.17"),
     ],
 )

@@ -92,9 +92,9 @@ def run(scenario: Scenario, *, per_step: bool = False, everything: bool = False)
     spec, _ = resolve(scenario)
     spec = replace(spec, per_step=per_step)
     turns = Turns(scenario.build_workload().conversations(np.random.default_rng(0)))
-    model = spec.nodes[0].model
-    policy = CostAware(model=model, transport=spec.transport) if everything else AlwaysP()
-    log = DecisionLog([node.model for node in spec.nodes], spec.transport, 1.0) if everything else None
+    fleet = spec.fleet_model
+    policy = CostAware(fleet=fleet) if everything else AlwaysP()
+    log = DecisionLog(fleet, 1.0) if everything else None
     cluster = Cluster(spec, turns, policy, log)
     start = time.process_time()
     cluster.run()

@@ -17,7 +17,7 @@ from ppdsim.des.timeline import Timeline
 from ppdsim.errors import WorkloadError
 from ppdsim.metrics import SloLimits
 from ppdsim.results import Results
-from ppdsim.routing import AbstractPolicy, DecisionLog, PolicyContext, build_policy
+from ppdsim.routing import AbstractPolicy, DecisionLog, FleetModel, PolicyContext, build_policy
 from ppdsim.scenario import Scenario
 from ppdsim.turn import TurnModel
 from ppdsim.types import Arm, Transport
@@ -114,10 +114,11 @@ def simulate(
     """
     spec, profiles = resolve(scenario, seed=seed)
     routing = scenario.routing
-    policy = policy_of(scenario, spec, plan)
+    fleet = spec.fleet_model
+    policy = policy_of(scenario, fleet, plan)
     if conversations is None:
         conversations = conversations_of(scenario, seed)
-    log = DecisionLog([node.model for node in spec.nodes], spec.transport, routing.gamma) if decisions else None
+    log = DecisionLog(fleet, routing.gamma) if decisions else None
     roles = Counter(node.role.value for node in spec.nodes)
     labels = Labels(
         run_id=f"{scenario.name}-{seed}",
@@ -155,8 +156,8 @@ def simulate(
     )
 
 
-def policy_of(scenario: Scenario, spec: ClusterSpec, plan: frozenset[tuple[str, int]] | None = None) -> AbstractPolicy:
-    """Return the routing policy of a scenario.
+def policy_of(scenario: Scenario, fleet: FleetModel, plan: frozenset[tuple[str, int]] | None = None) -> AbstractPolicy:
+    """Return the routing policy of a scenario, which reckons with the costs of `fleet`.
 
     Raises
     ------
@@ -165,8 +166,7 @@ def policy_of(scenario: Scenario, spec: ClusterSpec, plan: frozenset[tuple[str, 
     """
     routing = scenario.routing
     context = PolicyContext(
-        model=spec.nodes[0].model,
-        transport=spec.transport,
+        fleet=fleet,
         gamma=routing.gamma,
         itl_budget_s=scenario.slo.itl_max_s,
         plan=plan,

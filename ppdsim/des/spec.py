@@ -7,9 +7,10 @@ simulator is simpler than the engine: docs/design/simulator.md.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ppdsim.errors import ScenarioError
+from ppdsim.routing.fleet_model import FleetModel
 from ppdsim.turn import TurnModel
 from ppdsim.types import Arm, NodeRole, Transport
 
@@ -129,6 +130,13 @@ class ClusterSpec:
     def handoff_arm(self) -> Arm:
         """Return the arm of a turn that P prefills."""
         return Arm.P_DELTA if self.disaggregation_decode_enable_radix_cache else Arm.P_FULL
+
+    @property
+    def fleet_model(self) -> FleetModel:
+        """Return what policies reckon with: each node's curves, with the fleet's chunk size."""
+        known = {id(node.model): node for node in self.nodes}
+        models = {key: replace(node.model, chunked_prefill_size=self.chunk_of(node)) for key, node in known.items()}
+        return FleetModel(nodes=tuple(models[id(node.model)] for node in self.nodes), transport=self.transport)
 
     @property
     def extra_slots(self) -> int:

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from ppdsim.cost.prefill import chunks
 from ppdsim.routing.base import AbstractPolicy
 from ppdsim.routing.costs import append_cost, handoff_cost
+from ppdsim.routing.fleet_model import FleetModel
 from ppdsim.routing.view import AbstractClusterView, Request
-from ppdsim.turn import TurnModel
-from ppdsim.types import Arm, Transport
+from ppdsim.types import Arm
 
 ITL_BUDGET_S = 0.1
 """Largest gap between two tokens when the scenario names none (``slo.itl_max_ms``) [s]: the limit for a reaction that
@@ -32,8 +32,7 @@ feels instantaneous (Nielsen, Usability Engineering, 1993, chapter 5)."""
 class SloAware(AbstractPolicy):
     """Keep every resident's gap within `itl_budget_s`."""
 
-    model: TurnModel
-    transport: Transport
+    fleet: FleetModel
     itl_budget_s: float = ITL_BUDGET_S
     enable_mixed_chunk: bool = False
 
@@ -41,12 +40,12 @@ class SloAware(AbstractPolicy):
         """Return whether the append fits the budget and its TTFT is no longer than that of a hand-off."""
         if self.gap_s(request, view, node) > self.itl_budget_s:
             return False
-        append = append_cost(self.model, request, view, node)
-        return append.ttft_s <= handoff_cost(self.model, self.transport, request, view, node, prefill).ttft_s
+        append = append_cost(self.fleet, request, view, node)
+        return append.ttft_s <= handoff_cost(self.fleet, request, view, node, prefill, view.handoff_arm).ttft_s
 
     def gap_s(self, request: Request, view: AbstractClusterView, node: int) -> float:
         """Return the largest gap that the append would open in a stream that decodes on `node` now [s]."""
-        model, streams = self.model, view.streams(node)
+        model, streams = self.fleet.nodes[node], view.streams(node)
         if not streams:
             return 0.0
         held, each = view.cached_tokens(node), view.context_tokens(node) / streams

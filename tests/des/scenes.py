@@ -11,7 +11,6 @@ from ppdsim.des.spec import ClusterSpec, Preload
 from ppdsim.routing import BALANCERS, POLICIES, PolicyContext, build_policy
 from ppdsim.routing.base import AbstractPolicy
 from ppdsim.turn import TurnModel
-from ppdsim.types import Transport
 from ppdsim.workload.base import BLOCK_TOKENS, Conversation, TurnSpec
 
 FLEETS = ("U", "U U", "P D", "P pD", "P P D", "P pD pD", "P D D", "P P pD D U")
@@ -38,7 +37,7 @@ def _draw_fleet(draw: Any, model: TurnModel, pools: tuple[int, ...]) -> tuple[Cl
         max_prefill_tokens=draw(st.sampled_from([64, 16_384])),
         **(_draw_balancing(draw) if draw(st.integers(0, 3)) == 3 else {}),
     )
-    context = PolicyContext(model=model, transport=Transport.TCP, gamma=1.0, plan=frozenset({("1", 1), ("0", 2)}))
+    context = PolicyContext(fleet=spec.fleet_model, gamma=1.0, plan=frozenset({("1", 1), ("0", 2)}))
     name = draw(st.sampled_from([*POLICIES]))
     parameters = {"threshold_tokens": 60} if name == "threshold" else {}
     return spec, build_policy(name, parameters, context)

@@ -10,7 +10,6 @@ from ppdsim.des.cluster import Cluster, run_cluster
 from ppdsim.des.inflight import ConversationCap
 from ppdsim.des.turns import Turns
 from ppdsim.routing import BALANCERS, AlwaysD, AlwaysP, CostAware
-from ppdsim.types import Transport
 
 MODEL = cost_model()
 TALKS = [talk(i, 0.01 * i, (100, 40), (30, 20, 0.5), (30, 20, 0.5)) for i in range(8)]
@@ -119,7 +118,7 @@ def test_a_policy_sees_what_the_other_p_sends_through_the_nic_that_both_share(ni
     )  # fmt: skip
     talks = [talk("b", 0.0, (16, 2), (600, 2, 2.0)), talk("a", 0.01, (4000, 2))]
     # J of the append is some 0.9 s, TTFT of the hand-off 0.66 s, and 1.26 s where its KV takes twice as long.
-    policy = CostAware(model=model, transport=Transport.TCP, gamma=2.5)
+    policy = CostAware(fleet=spec.fleet_model, gamma=2.5)
     turns = run_cluster(spec, talks, policy).turns
     assert turns["prefill_node"].tolist()[::2] == [0, 1]
     assert turns["arm"][1] == arm

@@ -12,13 +12,14 @@ from routing.views import View, request
 
 from ppdsim.des.cluster import run_cluster
 from ppdsim.errors import ScenarioError
-from ppdsim.routing import POLICIES, PolicyContext, build_policy
+from ppdsim.routing import POLICIES, FleetModel, PolicyContext, build_policy
 from ppdsim.routing.base import AbstractPolicy
 from ppdsim.routing.view import AbstractClusterView, Request
 from ppdsim.types import Arm, Transport
 
 MODEL = cost_model()
-CONTEXT = PolicyContext(model=MODEL, transport=Transport.TCP, gamma=1.0, plan=frozenset({("a", 1), ("3", 0)}))
+FLEET = FleetModel(nodes=(MODEL, MODEL), transport=Transport.TCP)
+CONTEXT = PolicyContext(fleet=FLEET, gamma=1.0, plan=frozenset({("a", 1), ("3", 0)}))
 PARAMETERS: dict[str, dict[str, bool | int | float | str]] = {
     "always-p": {},
     "always-d": {},

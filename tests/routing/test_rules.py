@@ -8,11 +8,12 @@ import pytest
 from des.costs import cost_model
 from routing.views import View, request
 
-from ppdsim.routing import PolicyContext, build_policy
+from ppdsim.routing import FleetModel, PolicyContext, build_policy
 from ppdsim.types import Arm, Transport
 
 MODEL = cost_model()
-CONTEXT = PolicyContext(model=MODEL, transport=Transport.TCP, gamma=1.0)
+FLEET = FleetModel(nodes=(MODEL, MODEL), transport=Transport.TCP)
+CONTEXT = PolicyContext(fleet=FLEET, gamma=1.0)
 
 
 def appends(name, prompt, view, *, context=CONTEXT, **parameters) -> bool:

@@ -17,10 +17,10 @@ from ppdsim.des.timeline import Timeline
 from ppdsim.errors import WorkloadError
 from ppdsim.metrics import SloLimits
 from ppdsim.results import Results
-from ppdsim.routing import AbstractPolicy, DecisionLog, FleetModel, PolicyContext, build_policy
+from ppdsim.routing import ALWAYS_P, AbstractPolicy, DecisionLog, FleetModel, PolicyContext, build_policy
 from ppdsim.scenario import Scenario
 from ppdsim.turn import TurnModel
-from ppdsim.types import Arm, Transport
+from ppdsim.types import Arm, NodeRole, Transport
 from ppdsim.units import BYTES_PER_GB
 from ppdsim.workload import Conversation
 
@@ -196,6 +196,12 @@ def _notes(scenario: Scenario, profiles: Sequence[profile.Profile]) -> tuple[str
     if scenario.link_bytes_per_s is not None:
         speed = f"{scenario.link_bytes_per_s / BYTES_PER_GB:g} GB/s"
         notes.append(f"assumed: KV moves at {speed}; the rest of a hand-off is that over {scenario.transport.value}")
+    roles = {group.role for group in scenario.fleet}
+    if NodeRole.P in roles and NodeRole.PD not in roles and scenario.routing.policy != ALWAYS_P:
+        notes.append(
+            f"policy '{scenario.routing.policy}' had nothing to decide: no node of the fleet may both take a hand-off"
+            " and prefill (role pD)"
+        )
     return tuple(notes)
 
 

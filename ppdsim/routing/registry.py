@@ -26,6 +26,7 @@ from ppdsim.routing.threshold import (
 )
 from ppdsim.units import MS_PER_S
 
+ALWAYS_P = "always-p"
 ORACLE = "oracle"
 
 
@@ -130,7 +131,7 @@ def _oracle(read: Reader, context: PolicyContext) -> AbstractPolicy:
 POLICIES: Registry[PolicyBuilder] = Registry(
     "policy",
     {
-        "always-p": _always_p,
+        ALWAYS_P: _always_p,
         "always-d": _always_d,
         "threshold": _threshold,
         "llm-d": _llm_d,

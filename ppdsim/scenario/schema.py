@@ -223,11 +223,21 @@ class Scenario(Strict):
 
     @model_validator(mode="after")
     def _the_engine_can(self) -> Scenario:
-        if self.engine is not None:
-            for switch in ("disaggregation_decode_enable_radix_cache", "disagg_prefill_early_send_cached_prefix"):
-                if getattr(self, switch) and not getattr(ENGINES[self.engine], switch):
-                    able = next(name for name, preset in ENGINES.items() if getattr(preset, switch))
-                    raise ValueError(f"{switch}: {self.engine} does not have it; the first that does is {able}")
+        if self.engine is None:
+            return self
+        radix, early = "disaggregation_decode_enable_radix_cache", "disagg_prefill_early_send_cached_prefix"
+        asked = [(key, key) for key in (radix, early) if getattr(self, key)]
+        if self.crossover is not None and any(choice.arm is Arm.P_DELTA for choice in self.crossover.arms):
+            asked.append(("crossover.arms: p-delta", radix))
+        for key, switch in asked:
+            if not getattr(ENGINES[self.engine], switch):
+                able = next(name for name, preset in ENGINES.items() if getattr(preset, switch))
+                raise ValueError(f"{key}: {self.engine} does not have it; the first that does is {able}")
+        if any(group.role is NodeRole.PD for group in self.fleet):
+            raise ValueError(
+                f"fleet: role pD: given engine {self.engine}, whose decode servers never prefill, as in every release"
+                " up to 0.5.23; expected D or U, or no engine to ask what if"
+            )
         return self
 
     @property

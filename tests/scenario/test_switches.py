@@ -76,7 +76,7 @@ ROWS = [
     Row("fleet.1.profile", OTHER_PROFILE, PAIR),
     Row("fleet.0.nic", "one", (*TCP, "fleet.0.count=2")),
     Row("profile", OTHER_PROFILE, PAIR),
-    Row("engine", "sglang-0.5.14", TCP),
+    Row("engine", "sglang-0.5.14", (*TCP, "fleet.1.role=D")),
     Row("link_bytes_per_s", "1e9", PAIR),
     Row("disagg_prefill_early_send_cached_prefix", "false", TCP),
     Row("slo.ttft_ms", "1", PAIR),

@@ -20,10 +20,9 @@ from ppdsim.des.batching import Piece, forward_s
 from ppdsim.des.clock import BOUNDARY, Clock, Tick
 from ppdsim.des.handoff_queue import HandoffQueue
 from ppdsim.des.node_memory import AbstractNodeMemory
-from ppdsim.des.spec import HANDOFF_ROLES, ClusterSpec
+from ppdsim.des.spec import APPEND_ROLES, HANDOFF_ROLES, ClusterSpec
 from ppdsim.des.step_log import StepLog
 from ppdsim.des.turns import Turns
-from ppdsim.types import NodeRole
 
 IDLE, DECODING, FORWARD = 0, 1, 2
 
@@ -69,7 +68,7 @@ class AbstractDecodeNode(AbstractNodeMemory):
         self._admitted, self._finished = admitted, finished
         self.keeps_prefixes, self._delta = spec.keeps_prefixes(node), spec.disaggregation_decode_enable_radix_cache
         self._extra_slots = spec.extra_slots
-        self._mixed = spec.enable_mixed_chunk and node.role is NodeRole.U
+        self._mixed = spec.enable_mixed_chunk and node.role in APPEND_ROLES
         # A decode-mode server polls its transfer queues in every step.
         self._step_extra_s = float(node.model.decode.disaggregated_s) if node.role in HANDOFF_ROLES else 0.0
         self._requests = HandoffQueue(clock, spec.disaggregation_bootstrap_timeout_s, failed, self._look_again)

@@ -62,7 +62,7 @@ class ClusterSpec:
     schedule_conservativeness : float
         How much of what the running answers may still need a U keeps free at admission [1].
     enable_mixed_chunk : bool
-        On U the streams that decode ride along in prefill forwards.
+        On U and pD the streams that decode ride along in prefill forwards.
     disaggregation_decode_extra_slots : int or None
         Hand-offs that may be in transfer beyond `max_running_requests`; by default twice that number up to 32, else 0.
     disaggregation_bootstrap_timeout_s : float
@@ -133,10 +133,17 @@ class ClusterSpec:
 
     @property
     def fleet_model(self) -> FleetModel:
-        """Return what policies reckon with: each node's curves, with the fleet's chunk size."""
+        """Return what policies reckon with: each node's curves, with the fleet's chunk and page size."""
         known = {id(node.model): node for node in self.nodes}
-        models = {key: replace(node.model, chunked_prefill_size=self.chunk_of(node)) for key, node in known.items()}
-        return FleetModel(nodes=tuple(models[id(node.model)] for node in self.nodes), transport=self.transport)
+        models = {key: self._as_run(node) for key, node in known.items()}
+        return FleetModel(
+            nodes=tuple(models[id(node.model)] for node in self.nodes),
+            transport=self.transport,
+            enable_mixed_chunk=self.enable_mixed_chunk,
+        )
+
+    def _as_run(self, node: NodeSpec) -> TurnModel:
+        return replace(node.model, chunked_prefill_size=self.chunk_of(node), page_size_tokens=self.page_of(node))
 
     @property
     def extra_slots(self) -> int:

@@ -14,10 +14,14 @@ from ppdsim.types import Arm, Transport
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetModel:
-    """Cost models by node, in the fleet's order, and what its hand-offs travel over."""
+    """Cost models by node, in the fleet's order, and what its hand-offs travel over.
+
+    With `enable_mixed_chunk` the streams of a node get a token in each of its prefill forwards.
+    """
 
     nodes: tuple[TurnModel, ...]
     transport: Transport
+    enable_mixed_chunk: bool = False
 
     def pair(self, prefill: int, node: int) -> TurnModel:
         """Return what a turn costs that `prefill` computes and hands over to `node`."""

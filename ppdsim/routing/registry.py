@@ -115,7 +115,6 @@ def _slo_aware(read: Reader, context: PolicyContext) -> AbstractPolicy:
     return SloAware(
         fleet=context.fleet,
         itl_budget_s=read.number("itl_budget_ms", budget_s * MS_PER_S) / MS_PER_S,
-        enable_mixed_chunk=read.flag("enable_mixed_chunk"),
     )
 
 

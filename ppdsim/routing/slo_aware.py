@@ -4,12 +4,12 @@
 
     append iff  gap(L, m, N) <= budget  and  TTFT_D <= TTFT_P
     gap = promised work on D + stall_gap(L, m, N)        all chunks of a prompt in a row, appends one after another
-    gap = T_step + S_D(largest chunk)                    where the engine decodes between chunks (mixed chunk)
+    gap = the longest forward of a chunk and N rows      where the streams get a token in each (`enable_mixed_chunk`)
 
-``gap`` grows with m, so the first line is "m up to the largest append that fits"; with nobody decoding there is no
-gap. SGLang runs a prompt's chunks in a row unless ``--enable-mixed-chunk`` is set; the simulator has no such switch,
-so `enable_mixed_chunk` is for engines that do. Waits: see `costs`. It is the SLO form of the decision in
-docs/explanation/model.md.
+The first gap grows with m, so the rule is "m up to the largest append that fits". The second does not once m is longer
+than a chunk, which is `chunked_prefill_size` less the N rows: an engine that splits an append keeps any budget that one
+chunk keeps. With nobody decoding there is no gap. Waits: see `costs`. It is the SLO form of the decision in
+docs/explanation/model.md; the cost of a mixed forward is that of :mod:`ppdsim.des.batching`, assumed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from ppdsim.routing.base import AbstractPolicy
 from ppdsim.routing.costs import append_cost, handoff_cost
 from ppdsim.routing.fleet_model import FleetModel
 from ppdsim.routing.view import AbstractClusterView, Request
-from ppdsim.types import Arm
 
 ITL_BUDGET_S = 0.1
 """Largest gap between two tokens when the scenario names none (``slo.itl_max_ms``) [s]: the limit for a reaction that
@@ -34,7 +33,6 @@ class SloAware(AbstractPolicy):
 
     fleet: FleetModel
     itl_budget_s: float = ITL_BUDGET_S
-    enable_mixed_chunk: bool = False
 
     def appends(self, request: Request, view: AbstractClusterView, node: int, prefill: int) -> bool:
         """Return whether the append fits the budget and its TTFT is no longer than that of a hand-off."""
@@ -50,8 +48,9 @@ class SloAware(AbstractPolicy):
             return 0.0
         held, each = view.cached_tokens(node), view.context_tokens(node) / streams
         new = request.prompt_tokens - held
-        if not self.enable_mixed_chunk:
+        if not self.fleet.enable_mixed_chunk:
             return view.wait_s(node) + float(model.stall_gap_s(held, new, streams, each))
-        step_s = float(model.decode.step_s(streams, streams * each))
-        pieces = ((held + start, size) for start, size in chunks(new, model.chunked_prefill_size))
-        return step_s + max(float(model.stall_s(Arm.APPEND_D, c, m, streams, each)) for c, m in pieces)
+        curve, size = model.prefill, max(model.chunked_prefill_size - streams, model.page_size_tokens)
+        works = [curve.work(tokens, held + before) for before, tokens in chunks(new, size)]
+        forwards = [curve.forward_s(work._replace(tokens=work.tokens + streams)) for work in works]
+        return float(max(forwards)) + float(model.decode.context_s_per_token) * view.context_tokens(node)

@@ -30,7 +30,7 @@ PARAMETERS: dict[str, dict[str, bool | int | float | str]] = {
     "dynamo": {"policy": "isl_or_load", "prefill_busy_threshold": 0.5, "decode_busy_threshold": 0.9},
     "ppd": {"bypass_threshold_tokens": 100, "w_tpot": 2},
     "cost-aware": {},
-    "slo-aware": {"itl_budget_ms": 50, "enable_mixed_chunk": True},
+    "slo-aware": {"itl_budget_ms": 50},
     "oracle": {},
 }
 """One case a policy; a new policy adds a line."""
@@ -170,7 +170,7 @@ def test_costs_are_compared_to_the_last_millisecond(arm, on_p, new, streams, gam
         ("ppd", {"w_ttft": "much"}, "w_ttft: given 'much', expected a number from 0"),
         ("ppd", {"w_ttft": float("inf")}, "w_ttft: given inf"),
         ("slo-aware", {"itl_budget_ms": float("nan")}, "itl_budget_ms: given nan"),
-        ("slo-aware", {"enable_mixed_chunk": 1}, "given 1, expected true or false"),
+        ("slo-aware", {"enable_mixed_chunk": True}, "unknown parameter 'enable_mixed_chunk'"),  # it is the scenario's
     ],
 )
 def test_wrong_parameters_are_named(name, parameters, message):

@@ -43,9 +43,9 @@ def page(found: Sequence[Validation]) -> str:
     lines = [
         "# Accuracy in tables",
         "",
-        "Written by `python benchmarks/accuracy.py -o docs/design/accuracy-tables.md`; what the numbers mean and where they",
-        "come from is in [accuracy](accuracy.md). Errors are absolute and relative, in per cent, median / 90th percentile;",
-        "in brackets the number of cells. **Bold**: over the target. Runs are named without",
+        "Written by `python benchmarks/accuracy.py -o docs/design/accuracy-tables.md`; what the numbers mean and where",
+        "they come from is in [accuracy](accuracy.md). Errors are absolute and relative, in per cent, median / 90th",
+        "percentile; in brackets the number of cells. **Bold**: over the target. Runs are named without",
         f"`{FAMILY}`.",
     ]
     for title, rows in (
@@ -168,8 +168,8 @@ def loads(own: Sequence[Validation]) -> Iterator[str]:
                 ]  # fmt: skip
 
     header = [
-        "run", "load", "arm", "launch floor", "later turns", "prefill busy", "TTFT p50 / p90 [%]", "TPOT", "largest ITL",
-        "E2E",
+        "run", "load", "arm", "launch floor", "later turns", "prefill busy", "TTFT p50 / p90 [%]", "TPOT",
+        "largest ITL", "E2E",
     ]  # fmt: skip
     yield from _table(header, rows())
 

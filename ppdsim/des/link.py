@@ -76,8 +76,10 @@ class Links:
             tokens += (1.0 - self._early) * max(piece.before - held, 0)
         self._send(piece.turn, time, tokens, held, last=piece.last)
 
-    def wait_s(self, node: int, now: float) -> float:
-        """Return for how long the link to `node` still carries what it was given [s]."""
+    def wait_s(self, node: int, now: float, wire_s: float) -> float:
+        """Return by how much what is on its way delays `wire_s` seconds of KV that would leave for `node` now [s]."""
+        if self._nic is not None:
+            return self._nic.wait_s((self._number, node), now, wire_s)
         return max(self._free_s[node] - now, 0.0)
 
     def join_s(self) -> float:

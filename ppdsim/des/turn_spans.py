@@ -37,7 +37,7 @@ def spans_of(spec: ClusterSpec, turns: Turns, turn: int, end_s: float) -> Iterat
     start_s = turns.t_arrival[turn]
     if turns.status[turn] == TIMED_OUT:
         reached_s = next(border for name, border in zip(names, borders, strict=True) if name == HELD)
-        end_s = min(end_s, reached_s + spec.bootstrap_timeout_s)
+        end_s = min(end_s, reached_s + spec.disaggregation_bootstrap_timeout_s)
     for name, border_s in zip(names, borders, strict=True):
         if math.isnan(border_s):
             yield Span(name, start_s, max(end_s, start_s))

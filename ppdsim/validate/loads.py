@@ -75,8 +75,8 @@ def replay(profile: Profile, measured: Measurements, rows: Sequence[PlayedTurn])
     spec = ClusterSpec(
         nodes=(node(NodeRole.U),) if alone else (node(NodeRole.P), node(NodeRole.D)),
         transport=first.transport,
-        decode_radix=first.arm is Arm.P_DELTA,
-        page_size_tokens=settings.page_size_tokens,
+        disaggregation_decode_enable_radix_cache=first.arm is Arm.P_DELTA,
+        page_size=settings.page_size_tokens,
         chunked_prefill_size=settings.chunked_prefill_size,
     )
     return run_cluster(spec, conversations(rows), AlwaysD() if alone else AlwaysP(), labels=Labels()).turns

@@ -192,7 +192,7 @@ def test_a_run_without_a_timeline_has_no_recorder() -> None:
 
 
 def test_a_timed_out_turn_ends_when_it_times_out() -> None:
-    spec = fleet("P D", cost_model(), pool=3_000, bootstrap_timeout_s=0.25, num_reserved_decode_tokens=0)
+    spec = fleet("P D", cost_model(), pool=3_000, disaggregation_bootstrap_timeout_s=0.25, num_reserved_decode_tokens=0)
     results, _, events = recorded(spec, [talk(1, 0.0, (1_500, 900)), talk(2, 0.0, (1_500, 900))], AlwaysP())
     assert results.turns["status"].tolist() == ["ok", "timed_out"]
     assert spans(events)["2:0"][FOR_PAGES] == pytest.approx(0.25)

@@ -103,7 +103,12 @@ def test_on_a_pd_node_an_append_and_a_hand_off_meet(per_step):
     Both decode: 154.8 (B ends), 165.8, 176.8 (A1 ends).
     """
     spec = fleet(
-        "P pD", MODEL, overlap_schedule=False, router_awaits_prefill=False, per_step=per_step, decode_radix=True
+        "P pD",
+        MODEL,
+        overlap_schedule=False,
+        router_awaits_prefill=False,
+        per_step=per_step,
+        disaggregation_decode_enable_radix_cache=True,
     )
     talks = [talk("a", 0.0, (256, 3), (64, 4, 0.010)), talk("b", 0.080, (128, 2))]
     results = run_cluster(spec, talks, Threshold(threshold_tokens=100))
@@ -215,7 +220,7 @@ def test_a_hand_off_that_waits_too_long_for_pages_fails_and_frees_the_queue(per_
         overlap_schedule=False,
         per_step=per_step,
         num_reserved_decode_tokens=0,
-        bootstrap_timeout_s=0.050,
+        disaggregation_bootstrap_timeout_s=0.050,
     )
     talks = [talk("a", 0.0, (256, 4)), talk("b", 0.001, (128, 2), (16, 2)), talk("c", 0.020, (16, 2))]
     results = run_cluster(spec, talks, AlwaysP())
@@ -265,7 +270,7 @@ def test_a_hand_off_that_has_arrived_does_not_join_while_a_stream_is_retracted(p
         "P D",
         MODEL,
         pool=pool,
-        page_size_tokens=1,
+        page_size=1,
         num_reserved_decode_tokens=0,
         overlap_schedule=False,
         router_awaits_prefill=False,
@@ -292,7 +297,7 @@ def test_d_keeps_room_for_the_longest_answer_to_end_alone(per_step, pool, first_
         "P D",
         MODEL,
         pool=pool,
-        page_size_tokens=1,
+        page_size=1,
         num_reserved_decode_tokens=0,
         overlap_schedule=False,
         per_step=per_step,

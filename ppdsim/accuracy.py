@@ -147,6 +147,11 @@ class LoadErrors:
     predicted_s: tuple[float, ...]
 
     @property
+    def load_key(self) -> tuple[str, str, str, bool]:
+        """Return what tells one replayed load from another: run, load, arm and whose floor. Runs share load names."""
+        return self.measurements, self.load, self.arm, self.anchored
+
+    @property
     def p50_error(self) -> float:
         """Return the relative error of the median."""
         return self.predicted_p50_s / self.measured_p50_s - 1.0

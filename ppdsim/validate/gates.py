@@ -109,7 +109,8 @@ def _targets(
         if load.gated and load.target_p50 is not None and load.target_p90 is not None:
             yield Gate(
                 name=f"target {load.quantity} of {load.turn_class}, load {load.load}, {load.arm}, "
-                f"{'anchored' if load.anchored else 'not anchored'}: {load.target_p50:.0%} / {load.target_p90:.0%}",
+                f"{'anchored' if load.anchored else 'not anchored'} ({load.measurements}): "
+                f"{load.target_p50:.0%} / {load.target_p90:.0%}",
                 found=f"{load.p50_error:+.1%} / {load.p90_error:+.1%}",
                 passed=bool(load.meets_target),
                 required=False,

@@ -20,8 +20,8 @@ def to_text(found: Validation) -> str:
     for row in found.rankings:
         verdict = "right" if row.measured == row.predicted else "WRONG"
         lines.append(
-            f"  order of arms by {row.quantity} of later turns, load {row.load}: measured {' < '.join(row.measured)}, "
-            f"simulated {' < '.join(row.predicted)}: {verdict}"
+            f"  order of arms by {row.quantity} of later turns, load {row.load} ({row.measurements}): "
+            f"measured {' < '.join(row.measured)}, simulated {' < '.join(row.predicted)}: {verdict}"
         )
     missed = [gate for gate in found.gates if not gate.passed]
     lines += ["", f"  Gates: {len(found.gates) - len(missed)} of {len(found.gates)} hold"]
@@ -119,10 +119,15 @@ def _loads(rows: Sequence[LoadErrors]) -> Iterator[str]:
         return
     yield ""
     yield "  Loads: recorded conversations through the simulator; measured -> simulated [ms] (relative error)"
-    for load, arm, anchored in dict.fromkeys((row.load, row.arm, row.anchored) for row in rows):
-        part = [row for row in rows if (row.load, row.arm, row.anchored) == (load, arm, anchored)]
-        floor = "floor anchored in the run" if anchored else "the profile's own floor"
-        yield f"  {load}, {arm}, {floor}; prefill {100 * part[0].utilisation:.0f} % of the time"
+    run = None
+    for key in dict.fromkeys(row.load_key for row in rows):
+        part = [row for row in rows if row.load_key == key]
+        first = part[0]
+        if first.measurements != run:
+            run = first.measurements
+            yield f"  {run}"
+        floor = "floor anchored in the run" if first.anchored else "the profile's own floor"
+        yield f"  {first.load}, {first.arm}, {floor}; prefill {100 * first.utilisation:.0f} % of the time"
         for row in part:
             note = "" if row.meets_target is None else " (not gated)" if not row.gated else ""
             miss = "!" if row.gated and row.meets_target is False else ""

@@ -11,6 +11,7 @@ from ppdsim import measurements, profile
 from ppdsim.accuracy import ANCHORED, ANOTHER_RUN, HELD_OUT, LEFT_OUT, to_json
 from ppdsim.calibrate.cells import grid
 from ppdsim.errors import InputError
+from ppdsim.report.figures._loads import load_choices, rows_of
 from ppdsim.validate import to_text, validate
 from ppdsim.validate.decisions import BATCHES, GAMMAS, measured_n_star
 from ppdsim.validate.gates import gates, pooled_coverage
@@ -117,6 +118,24 @@ def test_the_card_says_every_kind_and_every_missed_gate(own):
     for gate in own.gates:
         assert (gate.name in text) == (not gate.passed)
     assert to_json(own).startswith(b"{")
+
+
+def test_loads_of_two_runs_with_one_name_stay_apart(own):
+    """Runs call their loads light, middle and heavy alike: nothing may pour them into one."""
+    again = tuple(replace(r, measurements="elsewhere") for r in own.loads)
+    both = replace(own, loads=(*own.loads, *again), rankings=())
+    lines, alone = to_text(both).splitlines(), to_text(replace(own, rankings=())).splitlines()
+    at = lines.index("  elsewhere")
+    here = [line for line in lines[:at] if " turns  p50 " in line]
+    there = [line for line in lines[at:] if " turns  p50 " in line]
+    assert here == there == [line for line in alone if " turns  p50 " in line]
+    assert sum(line.startswith("  light, append-d, ") for line in lines[:at]) == 2  # with and without its own floor
+    classes = [row.turn_class for row in rows_of(both, 0, "ttft")]
+    assert classes == ["turn 1", "later turns"]
+    options = [text for _, text in load_choices(both, 0, "ttft")[0]["options"]]
+    assert len(options) == len(set(options)) == 2 * len(load_choices(own, 0, "ttft")[0]["options"])
+    names = [gate.name for gate in gates((), (), both.loads, (), None)]
+    assert len(names) == len(set(names))
 
 
 def test_a_run_of_another_model_or_given_twice_is_refused(repository, runs):

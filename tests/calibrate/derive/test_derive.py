@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -123,6 +124,20 @@ def test_a_prediction_says_that_it_is_derived_and_is_wider(measured, h100):
         assert after.high_s / after.low_s > before.high_s / before.low_s
     named = [found.mechanisms for found in predict(h100, points)]
     assert named == [("prefill: derived",), ("decode: derived",), ("prefill: derived", "p-full over tcp: derived")]
+
+
+def test_a_stall_is_as_derived_as_the_forward_and_the_step_in_it(measured, h100, constants):
+    """fp8 weights change the forward and the step but no launch: the stall curve itself stays measured."""
+    fp8 = derive(measured, Change(weights_dtype="fp8"), constants, name="fp8")
+    assert fp8.curve("stall").tag is Tag.MEASURED
+    measured_context = measured.curve("stall").domain["context_tokens"][1]
+    inside = replace(point(kind="stall"), context_tokens=measured_context)
+    for there, parts in ((fp8, ("prefill", "decode")), (h100, ("prefill", "decode", "stall"))):
+        (found,) = predict(there, [inside])
+        assert found.extrapolated
+        assert found.mechanisms == tuple(f"{part}: derived" for part in parts)
+    (before,) = predict(measured, [inside])
+    assert (before.extrapolated, before.mechanisms) == (False, ())
 
 
 def test_the_card_says_so_too(h100):

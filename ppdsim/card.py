@@ -39,7 +39,11 @@ def card_of(profile: Profile) -> ProfileCard:
         + f" (90 %, {d.tag.value}: {d.source})"
         for d in profile.drift
     )
-    guesses = tuple(f"{record.name}: {record.tag.value}" for record in profile.curves if record.tag is Tag.MECHANISM)
+    guesses = tuple(
+        f"{record.name}: {record.tag.value}; the intervals of its times are a {Tag.PRIOR.value}"
+        for record in profile.curves
+        if record.tag is Tag.MECHANISM
+    )
     return ProfileCard(
         id=profile.id,
         machine=profile.machine,

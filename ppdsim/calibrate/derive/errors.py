@@ -2,7 +2,7 @@
 
 The file holds the shares of bandwidth that parting a sum needs, and for each kind of transfer and quantity the sigma
 that widens a derived parameter: 90 % of the absolute log errors of the worst table lie within 1.645 sigma. A transfer
-of a quantity that no table shows gets `UNMEASURED_MISFIT`, the width of a hand-off that nobody measured.
+of a quantity that no table shows gets `UNMEASURED_SIGMA`, the width of a hand-off that nobody measured.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ppdsim.calibrate.derive.check import Check, reached
 from ppdsim.calibrate.derive.checks import all_checks
 from ppdsim.calibrate.derive.machine import Machine
 from ppdsim.calibrate.derive.terms import Reached
-from ppdsim.calibrate.mechanisms import UNMEASURED_MISFIT
+from ppdsim.calibrate.mechanisms import UNMEASURED_SIGMA
 from ppdsim.compose import HALF_NORMAL_90
 from ppdsim.errors import InputError
 
@@ -50,7 +50,7 @@ class TransferErrors:
             return 0.0
         if quantity == "link":
             return self.sigma["link"]["link"]
-        return self.sigma.get(transfer, {}).get(quantity, UNMEASURED_MISFIT)
+        return self.sigma.get(transfer, {}).get(quantity, UNMEASURED_SIGMA)
 
     def together(self, transfers: tuple[str, ...], quantity: str) -> float:
         """Return the sigma of several transfers at once: independent errors add in squares."""

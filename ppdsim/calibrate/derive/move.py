@@ -79,6 +79,8 @@ class Mover:
                 if drawn or (sigma and value):
                     samples[parameter.name] = column
             low, high = (float(np.quantile(column, q)) for q in (0.05, 0.95))
+            if parameter.low < parameter.high and parameter.name not in samples:
+                low, high = self._moved_prior(record, parameter, term)
             update = {"value": _round(value), "low": _round(low), "high": _round(high), "tag": tag, "at_bound": False}
             parameters.append(parameter.model_copy(update=update))
         tags = {parameter.tag for parameter in parameters}
@@ -100,16 +102,20 @@ class Mover:
         if found.scale != "absolute":
             return found.model_copy(update={"tag": tag})
         term = TERMS["prefill"]["floor_s"]
-        low, high = (float(np.asarray(self._law(term, end))) for end in (found.low, found.high))
+        ends = (float(np.asarray(self._law(term, end))) for end in (found.low, found.high))
+        low, high = self._wider(*ends, self.errors.together(self.kinds, term.quantity))
+        return found.model_copy(update={"low": _round(low), "high": _round(high), "tag": tag})
+
+    def _moved_prior(self, record: CurveRecord, parameter: ParameterRecord, term: Term) -> tuple[float, float]:
+        """Return the 90 % interval of a number that nobody measured: moved as it is, wider by the transfer's error."""
+        ends = (self._moved(record, parameter.name, term, end) for end in (parameter.low, parameter.high))
+        return self._wider(*(float(np.asarray(end)) for end in ends), self._sigma(record, parameter.name, term))
+
+    def _wider(self, low: float, high: float, sigma: float) -> tuple[float, float]:
+        """Return a 90 % interval of a log-normal with an independent error added."""
         middle, half = 0.5 * np.log(low * high), 0.5 * np.log(high / low)
-        half = np.hypot(half, HALF_NORMAL_90 * self.errors.together(self.kinds, term.quantity))
-        return found.model_copy(
-            update={
-                "low": _round(float(np.exp(middle - half))),
-                "high": _round(float(np.exp(middle + half))),
-                "tag": tag,
-            }
-        )
+        half = np.hypot(half, HALF_NORMAL_90 * sigma)
+        return float(np.exp(middle - half)), float(np.exp(middle + half))
 
     def _term(self, record: CurveRecord, name: str) -> Term:
         wires = record.transport is Transport.NVLINK and name in (WIRE, FRESH_WIRE)

@@ -116,6 +116,16 @@ def test_intervals_widen_by_the_measured_error(measured, h100, constants):
     assert moved.high > prior.high
 
 
+def test_a_named_prior_moves_and_widens_too(measured, h100, constants):
+    """What nobody measured on the first machine is no surer on a second that nobody measured at all."""
+    h200, there = (parameters(found)["p-delta:nvlink", "handshake_s"] for found in (measured, h100))
+    halves = [0.5 * np.log(p.high / p.low) for p in (h200, there)]
+    assert halves[1] == pytest.approx(np.hypot(halves[0], 1.645 * constants.of("gpu", "host")), rel=1e-3)
+    slower = derive(measured, Change(link=hardware.find_link("rdma-100g")), constants, name="l")
+    wire = parameters(slower)["p-full:rdma", "wire_s_per_token"]
+    assert wire.low < wire.value < wire.high
+
+
 def test_a_prediction_says_that_it_is_derived_and_is_wider(measured, h100):
     points = [point(), point(kind="decode"), point(arm=Arm.P_FULL, transport=Transport.TCP)]
     for before, after in zip(predict(measured, points), predict(h100, points), strict=True):

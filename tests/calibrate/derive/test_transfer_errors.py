@@ -12,7 +12,7 @@ from ppdsim import profile
 from ppdsim.calibrate.derive import checks, errors
 from ppdsim.calibrate.derive.check import Check
 from ppdsim.calibrate.derive.whole import whole_checks
-from ppdsim.calibrate.mechanisms import UNMEASURED_MISFIT
+from ppdsim.calibrate.mechanisms import UNMEASURED_SIGMA
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +55,8 @@ def test_a_sigma_holds_nine_in_ten_rows_of_the_worst_table(folder, computed):
 
 
 def test_what_no_table_shows_gets_the_width_of_the_unmeasured(computed):
-    assert computed.of("gpu", "launch") == UNMEASURED_MISFIT
-    assert computed.of("fp8", "matrix") == UNMEASURED_MISFIT
+    assert computed.of("gpu", "launch") == UNMEASURED_SIGMA
+    assert computed.of("fp8", "matrix") == UNMEASURED_SIGMA
     assert computed.of("model", "host") == 0.0
     assert computed.together(("gpu", "model"), "matrix") == pytest.approx(
         np.hypot(computed.of("gpu", "matrix"), computed.of("model", "matrix"))

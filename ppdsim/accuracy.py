@@ -197,9 +197,10 @@ class Gate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validation:
-    """Everything ``ppdsim validate`` found about one profile."""
+    """Everything ``ppdsim validate`` found about one profile; `derivation` says so if nobody measured its machine."""
 
     profile: str
+    derivation: str | None
     measurements: tuple[str, ...]
     cells: tuple[CellErrors, ...]
     decisions: tuple[Decisions, ...]

@@ -30,6 +30,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
 }
 """Curves that a kind is made of: a stall gap is the append's forward and a step, less the launch that is hidden."""
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
     """A point's seconds, their 90 % interval, and what they rest on."""

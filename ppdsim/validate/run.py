@@ -65,6 +65,7 @@ def validate(
             loads += load_errors(profile, run)
     return Validation(
         profile=profile.id,
+        derivation=profile.derivation,
         measurements=tuple(names),
         cells=tuple(cells),
         decisions=tuple(chosen),
@@ -89,7 +90,7 @@ def _check_same_model(profile: Profile, run: Measurements) -> None:
 
 
 def _notes(profile: Profile, runs: Sequence[Measurements], loads: Sequence[LoadErrors]) -> tuple[str, ...]:
-    out = []
+    out = [] if profile.derivation is None else [f"the profile is {profile.derivation}"]
     if not any(is_own_run(profile, run) for run in runs):
         out.append("no run is the profile's own: nothing was left out or held out, every cell is of another run")
     for run in runs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from ppdsim.accuracy import CellErrors, CrossingCheck, Decisions, Validation
+from ppdsim.accuracy import SYMBOLS, CellErrors, CrossingCheck, Decisions, Validation
 from ppdsim.report.figures import ACCURACY_FIGURES
 from ppdsim.report.page import drawings, plotly_script, script_json, template, verbatim, write_page
 from ppdsim.report.tables import Cell, Table
@@ -37,7 +37,7 @@ def render_accuracy(found: Validation, card: str) -> str:
                 "Decisions: was the cheaper arm predicted", DECISION_COLUMNS, map(_of, found.decisions)
             ),
             "crossings": _table(
-                "Level lines at gamma = 1, with 90 % intervals", CROSSING_COLUMNS, map(_line, found.crossings)
+                "N* and level lines at gamma = 1, with 90 % intervals", CROSSING_COLUMNS, map(_line, found.crossings)
             ),
         },
         data=script_json({"figures": figures}),
@@ -87,7 +87,7 @@ def _of(row: Decisions) -> tuple[str, ...]:
 
 
 def _line(row: CrossingCheck) -> tuple[str, ...]:
-    digits = 3 if row.axis == "r" else 0
+    digits = {"r": 3, "new_tokens": 0, "streams": 1}[row.axis]
 
     def text(value: float | None, low: float | None, high: float | None) -> str:
         if value is None:
@@ -97,10 +97,10 @@ def _line(row: CrossingCheck) -> tuple[str, ...]:
 
     return (
         row.measurements,
-        "r*" if row.axis == "r" else "m*",
+        SYMBOLS[row.axis],
         row.against,
-        str(row.fixed_tokens),
-        str(row.residents),
+        str(row.fixed_tokens) if row.new_tokens is None else f"L = {row.fixed_tokens}, m = {row.new_tokens}",
+        "-" if row.residents is None else str(row.residents),
         row.scope,
         text(row.predicted, row.predicted_low, row.predicted_high),
         text(row.measured, row.measured_low, row.measured_high),

@@ -16,6 +16,8 @@ from ppdsim.validate.crossings import crossing_checks
 from ppdsim.validate.decisions import decisions
 from ppdsim.validate.gates import gates
 from ppdsim.validate.loads import load_errors, rankings
+from ppdsim.validate.n_star import n_star_checks
+from ppdsim.validate.unseen import unseen
 
 
 def validate(
@@ -58,8 +60,9 @@ def validate(
         progress(f"{run.manifest.id}: cells")
         cells += cell_errors(profile, run)
         progress(f"{run.manifest.id}: decisions")
-        chosen += decisions(profile, run)
-        lines += crossing_checks(profile, run)
+        parts = unseen(profile, run)
+        chosen += decisions(profile, run, parts)
+        lines += (*n_star_checks(profile, run, parts), *crossing_checks(profile, run, parts))
         if run.played:
             progress(f"{run.manifest.id}: loads")
             loads += load_errors(profile, run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from statistics import median
 
-from ppdsim.accuracy import CellErrors, CrossingCheck, Decisions, LoadErrors, Validation
+from ppdsim.accuracy import SYMBOLS, CellErrors, CrossingCheck, Decisions, LoadErrors, Validation
 from ppdsim.units import MS_PER_S
 from ppdsim.validate.gates import by_interval, pooled_coverage
 
@@ -59,16 +59,12 @@ def _decisions(rows: Sequence[Decisions]) -> Iterator[str]:
         return
     yield ""
     yield "  Decisions: the arm of lower J, over prices and batches; decided: beyond noise and drift"
-    yield (
-        f"  {'arms':<32}{'unseen as':<16}{'right':>13}{'right of decided':>18}{'regret, mean / max':>22}"
-        f"{'N* error':>14}"
-    )
+    yield (f"  {'arms':<32}{'unseen as':<16}{'right':>13}{'right of decided':>18}{'regret, mean / max':>22}")
     for row in rows:
-        star = "-" if row.n_star_error is None else f"{100 * row.n_star_error:.0f} % of {row.n_star_cells}"
         yield (
             f"  {row.first + ' or ' + row.second:<32}{row.scope:<16}{_share(row.right, row.compared):>13}"
             f"{_share(row.right_decided, row.decided):>18}"
-            f"{f'{MS_PER_S * row.regret_mean_s:.1f} / {MS_PER_S * row.regret_max_s:.1f} ms':>22}{star:>14}"
+            f"{f'{MS_PER_S * row.regret_mean_s:.1f} / {MS_PER_S * row.regret_max_s:.1f} ms':>22}"
         )
 
 
@@ -77,11 +73,11 @@ def _share(part: int, whole: int) -> str:
 
 
 def _crossings(rows: Sequence[CrossingCheck]) -> Iterator[str]:
-    """Sum the level lines up by arm: how many cross in both, how far apart, how often the interval holds it."""
+    """Sum N* and the level lines up by arm: how many cross in both, how far apart, how often the intervals meet."""
     if not rows:
         return
     yield ""
-    yield "  Level lines at gamma = 1: predicted, and interpolated from measured cells (each one: validation.json)"
+    yield "  N* and level lines at gamma = 1: predicted, and from measured cells (each one: validation.json)"
     yield (
         f"  {'line':<28}{'unseen as':<16}{'cross in both':>15}{'in one only':>13}{'median error':>14}"
         f"{'intervals meet':>16}"
@@ -89,9 +85,9 @@ def _crossings(rows: Sequence[CrossingCheck]) -> Iterator[str]:
     for key in dict.fromkeys((row.axis, row.against, row.scope) for row in rows):
         part = [row for row in rows if (row.axis, row.against, row.scope) == key]
         both = [(row, p, m) for row in part if (p := row.predicted) is not None and (m := row.measured) is not None]
-        name = "m*" if key[0] == "new_tokens" else "r*"
-        error = "-" if not both else _error_of(both, relative=key[0] == "new_tokens")
-        meet = sum(_meet(row) for row, _, _ in both)
+        name = SYMBOLS[key[0]]
+        error = "-" if not both else _error_of(both, relative=key[0] != "r")
+        meet = sum(row.intervals_meet for row, _, _ in both)
         yield (
             f"  {f'{name} against {key[1]}':<28}{key[2]:<16}{len(both):>15}{len(part) - len(both):>13}{error:>14}"
             f"{f'{meet} of {len(both)}':>16}"
@@ -102,16 +98,6 @@ def _error_of(both: Sequence[tuple[CrossingCheck, float, float]], *, relative: b
     if relative:
         return f"{100 * median(abs(p / m - 1.0) for _, p, m in both):.0f} %"
     return f"{median(abs(p - m) for _, p, m in both):.3f}"
-
-
-def _meet(row: CrossingCheck) -> bool:
-    """Return whether the predicted and the measured interval share a value."""
-    ours = (row.predicted_low, row.predicted_high)
-    theirs = (row.measured_low, row.measured_high)
-    if None in ours or None in theirs:
-        return False
-    low, high = (max(ours[0] or 0.0, theirs[0] or 0.0), min(ours[1] or 0.0, theirs[1] or 0.0))
-    return low <= high
 
 
 def _loads(rows: Sequence[LoadErrors]) -> Iterator[str]:

@@ -13,8 +13,9 @@ from ppdsim.calibrate.cells import grid
 from ppdsim.errors import InputError
 from ppdsim.report.figures._loads import load_choices, rows_of
 from ppdsim.validate import to_text, validate
-from ppdsim.validate.decisions import BATCHES, GAMMAS, measured_n_star
+from ppdsim.validate.decisions import BATCHES, GAMMAS
 from ppdsim.validate.gates import gates, pooled_coverage
+from ppdsim.validate.n_star import solve
 from ppdsim.validate.stalls import measured_stalls
 
 ONE, TWO = "h200x1_llama-3.1-8b_sglang-0.5.17", "h200x2_llama-3.1-8b_sglang-0.5.17"
@@ -82,10 +83,10 @@ def test_decisions_look_at_every_price_and_batch(own):
 
 def test_the_measured_n_star_solves_the_measured_j(runs):
     cells = grid(runs[TWO])
-    stalls = measured_stalls(runs[TWO], cells)
+    stalls = measured_stalls(runs[TWO])
     nvlink = cells.handoffs[1]
     i, j = (int(np.flatnonzero((c.cached_tokens == 16_384) & (c.new_tokens == 256))[0]) for c in (cells.append, nvlink))
-    streams = measured_n_star(stalls, cells.append, i, nvlink, j)
+    streams = solve(stalls, nvlink.seconds[j] - cells.append.seconds[i], 16_384, 256)
     lost = stalls.append_s(16_384, 256, streams)
     assert streams * lost == pytest.approx(nvlink.seconds[j] - cells.append.seconds[i])
 

@@ -26,8 +26,9 @@ from ppdsim.sweep.words import number, sentence, state
 TITLE = "The sweep, line by line"
 CAPTION = (
     "Means over seeds, with the 90 % interval of each mean (Student's t). Hollow points: a run there was OVERLOADED, "
-    "so the value depends on how long the run is. Dashed: most turns lie outside what was measured. Upright line: where the better of two lines changes, with its 90 % "
-    "interval from paired runs, which may be much narrower than the bands."
+    "so the value depends on how long the run is. Dashed: most turns lie outside what was measured. Upright line: "
+    "where the better of two lines changes, with its 90 % interval from paired runs, which may be much narrower than "
+    "the bands."
 )
 
 

@@ -102,20 +102,15 @@ class Mover:
         if found.scale != "absolute":
             return found.model_copy(update={"tag": tag})
         term = TERMS["prefill"]["floor_s"]
-        ends = (float(np.asarray(self._law(term, end))) for end in (found.low, found.high))
-        low, high = self._wider(*ends, self.errors.together(self.kinds, term.quantity))
+        low, high = (float(np.asarray(self._law(term, end))) for end in (found.low, found.high))
+        low, high = _wider(low, high, self.errors.together(self.kinds, term.quantity))
         return found.model_copy(update={"low": _round(low), "high": _round(high), "tag": tag})
 
     def _moved_prior(self, record: CurveRecord, parameter: ParameterRecord, term: Term) -> tuple[float, float]:
         """Return the 90 % interval of a number that nobody measured: moved as it is, wider by the transfer's error."""
         ends = (self._moved(record, parameter.name, term, end) for end in (parameter.low, parameter.high))
-        return self._wider(*(float(np.asarray(end)) for end in ends), self._sigma(record, parameter.name, term))
-
-    def _wider(self, low: float, high: float, sigma: float) -> tuple[float, float]:
-        """Return a 90 % interval of a log-normal with an independent error added."""
-        middle, half = 0.5 * np.log(low * high), 0.5 * np.log(high / low)
-        half = np.hypot(half, HALF_NORMAL_90 * sigma)
-        return float(np.exp(middle - half)), float(np.exp(middle + half))
+        low, high = (float(np.asarray(end)) for end in ends)
+        return _wider(low, high, self._sigma(record, parameter.name, term))
 
     def _term(self, record: CurveRecord, name: str) -> Term:
         wires = record.transport is Transport.NVLINK and name in (WIRE, FRESH_WIRE)
@@ -156,3 +151,10 @@ class Mover:
 
 def _round(value: float) -> float:
     return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+
+
+def _wider(low: float, high: float, sigma: float) -> tuple[float, float]:
+    """Return the 90 % interval `low` to `high` of a log-normal with an independent error of `sigma` added."""
+    middle, half = 0.5 * np.log(low * high), 0.5 * np.log(high / low)
+    half = np.hypot(half, HALF_NORMAL_90 * sigma)
+    return float(np.exp(middle - half)), float(np.exp(middle + half))

@@ -133,7 +133,8 @@ class LoadErrors:
     """One quantity of one class of turns of a load, measured and simulated: percentiles [s] and the whole distribution.
 
     `measured_s` and `predicted_s` hold the same quantiles (`QUANTILE_GRID`); `ks` is the Kolmogorov-Smirnov distance
-    and `ks_p` its probability under equal distributions. `gated` is False below 100 turns and near saturation.
+    and `ks_p` its probability under equal distributions. `busiest` is the place nearest to saturation and `utilisation`
+    the share of it in use, as simulated. `gated` is False below 100 turns and near saturation.
     """
 
     measurements: str
@@ -151,6 +152,7 @@ class LoadErrors:
     predicted_p99_s: float
     ks: float
     ks_p: float
+    busiest: str
     utilisation: float
     gated: bool
     target_p50: float | None

@@ -113,7 +113,7 @@ def _loads(rows: Sequence[LoadErrors]) -> Iterator[str]:
             run = first.measurements
             yield f"  {run}"
         floor = "floor anchored in the run" if first.anchored else "the profile's own floor"
-        yield f"  {first.load}, {first.arm}, {floor}; prefill {100 * first.utilisation:.0f} % of the time"
+        yield f"  {first.load}, {first.arm}, {floor}; busiest: {first.busiest}, {100 * first.utilisation:.0f} %"
         for row in part:
             note = "" if row.meets_target is None else " (not gated)" if not row.gated else ""
             miss = "!" if row.gated and row.meets_target is False else ""

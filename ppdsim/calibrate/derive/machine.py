@@ -37,6 +37,11 @@ RESERVED_BYTES = 13.7e9
 (calibration/measurements/h200x1...); the reserve goes by chunk and graph sizes, not by the card (server_args.py)."""
 
 
+def ring_share(gpus: float) -> float:
+    """Return the bytes that a GPU sends for each byte that a ring of `gpus` reduces: 2 (t - 1) / t."""
+    return 2.0 * (gpus - 1.0) / gpus
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matrices:
     """A dense model's matrices beside its attention shape."""
@@ -107,9 +112,8 @@ class Machine:
 
     @property
     def all_reduce_bytes_per_token(self) -> float:
-        """Bytes that one GPU sends for one token in the all-reduces of a forward: a ring sends 2 (t - 1) / t of it."""
-        ring = 2.0 * (self.tp - 1) / self.tp
-        return self.all_reduces * ring * self.matrices.hidden_size * ACTIVATION_BYTES
+        """Bytes that one GPU sends for one token in the all-reduces of a forward."""
+        return self.all_reduces * ring_share(self.tp) * self.matrices.hidden_size * ACTIVATION_BYTES
 
     def kv_pool_tokens(self, page_size_tokens: int) -> int:
         """Return how many tokens of KV fit beside the weights, in whole pages.

@@ -44,6 +44,21 @@ class CellPoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A column that an error may go with: a value for each point of a kind, in their order.
+
+    `rank_correlation` is Spearman's with the signed error, `chance` the probability of one so far from 0 if there were
+    none; both None for too few cells.
+    """
+
+    name: str
+    unit: str
+    values: tuple[float, ...]
+    rank_correlation: float | None
+    chance: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CellErrors:
     """The cells of one kind (and arm and transport) in one scope: |relative error|, bias, noise and coverage [share].
 
@@ -66,6 +81,7 @@ class CellErrors:
     target_median: float | None
     target_p90: float | None
     points: tuple[CellPoint, ...]
+    candidates: tuple[Candidate, ...]
 
     @property
     def meets_target(self) -> bool | None:

@@ -25,6 +25,7 @@ from ppdsim.cost.base import Array
 from ppdsim.measurements import Measurements
 from ppdsim.profile import Profile
 from ppdsim.types import Arm
+from ppdsim.validate.candidates import candidates
 from ppdsim.validate.floor import anchored
 from ppdsim.validate.targets import cell_target
 from ppdsim.validate.unseen import merged
@@ -125,6 +126,11 @@ def _errors(
         target_median=None if target is None else target[0],
         target_p90=None if target is None else target[1],
         points=points,
+        candidates=candidates(
+            points,
+            page_tokens=measured.manifest.page_size_tokens,
+            chunk_tokens=measured.manifest.chunked_prefill_size,
+        ),
     )
 
 

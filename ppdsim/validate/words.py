@@ -8,6 +8,7 @@ from statistics import median
 from ppdsim.accuracy import SYMBOLS, CellErrors, CrossingCheck, Decisions, LoadErrors, Validation
 from ppdsim.units import MS_PER_S
 from ppdsim.validate.gates import by_interval, pooled_coverage
+from ppdsim.validate.targets import ODD
 
 
 def to_text(found: Validation) -> str:
@@ -50,8 +51,21 @@ def _cells(rows: Sequence[CellErrors]) -> Iterator[str]:
                 f"{100 * row.maximum:>7.1f}{100 * row.bias:>+7.1f}{noise:>7}"
                 f"{_target(row.target_median, row.target_p90) + mark:>12}{100 * row.coverage:>6.0f} %  {row.worst}"
             )
+    yield from _candidates(rows)
     for name, part in by_interval(rows):
         yield f"  pooled coverage {name}: {100 * pooled_coverage(part):.0f} %"
+
+
+def _candidates(rows: Sequence[CellErrors]) -> Iterator[str]:
+    """Name, for each kind, the column that its error goes with most, where chance would seldom make it so."""
+    for row in rows:
+        known = [(each.chance * len(row.candidates), each) for each in row.candidates if each.chance is not None]
+        chance, first = min(known, key=lambda pair: pair[0], default=(1.0, None))
+        if first is not None and first.rank_correlation is not None and chance < ODD:
+            yield (
+                f"  error of {row.kind}, {row.scope}, {row.measurements}: goes with {first.name}, "
+                f"rank correlation {first.rank_correlation:+.2f}"
+            )
 
 
 def _decisions(rows: Sequence[Decisions]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from ppdsim.accuracy import CellErrors, CrossingCheck, Decisions, LoadErrors, Validation
 from ppdsim.calibrate.cells import grid
 from ppdsim.calibrate.crossval import name_of
+from ppdsim.calibrate.derive.hardware import same_gpu
 from ppdsim.calibrate.split import is_own_run, leaks
 from ppdsim.errors import InputError, ProfileError
 from ppdsim.measurements import Measurements
@@ -97,6 +98,12 @@ def _notes(profile: Profile, runs: Sequence[Measurements], loads: Sequence[LoadE
     if not any(is_own_run(profile, run) for run in runs):
         out.append("no run is the profile's own: nothing was left out or held out, every cell is of another run")
     for run in runs:
+        there = run.manifest.gpu.name
+        if not same_gpu(profile.gpu, there):
+            out.append(
+                f"{run.manifest.id} ran on {there}, the profile is of {profile.gpu}: its errors are those of a profile "
+                f"used on another GPU ('ppdsim derive {profile.id} --gpu ...' moves one)"
+            )
         unknown = [name_of(group) for group in grid(run).handoffs if not knows(profile, group)]
         if unknown:
             out.append(f"{run.manifest.id}: {', '.join(unknown)} not compared: the profile has no such hand-off")

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 
 from ppdsim.accuracy import SYMBOLS, CellErrors, CrossingCheck, Decisions, LoadErrors, Validation
+from ppdsim.metrics import is_known
 from ppdsim.units import MS_PER_S
 from ppdsim.validate.gates import by_interval, pooled_coverage
 from ppdsim.validate.targets import ODD
@@ -44,16 +45,24 @@ def _cells(rows: Sequence[CellErrors]) -> Iterator[str]:
     for run in dict.fromkeys(row.measurements for row in rows):
         yield f"  {run}"
         for row in (r for r in rows if r.measurements == run):
+            high = _tail(f"{100 * row.p90:.1f}", 0.9, row.cells)
             noise = "-" if row.noise is None else f"{100 * row.noise:.1f}"
             mark = "" if row.meets_target is not False else "!"
             yield (
-                f"  {row.kind:<15}{row.scope:<19}{row.cells:>6}{100 * row.median:>8.1f}{100 * row.p90:>7.1f}"
+                f"  {row.kind:<15}{row.scope:<19}{row.cells:>6}{100 * row.median:>8.1f}{high:>7}"
                 f"{100 * row.maximum:>7.1f}{100 * row.bias:>+7.1f}{noise:>7}"
                 f"{_target(row.target_median, row.target_p90) + mark:>12}{100 * row.coverage:>6.0f} %  {row.worst}"
             )
+    if not all(is_known(0.9, row.cells) for row in rows):
+        yield "  p90 in brackets: of fewer than 10 cells, so little more than the largest"
     yield from _candidates(rows)
     for name, part in by_interval(rows):
         yield f"  pooled coverage {name}: {100 * pooled_coverage(part):.0f} %"
+
+
+def _tail(text: str, share: float, rows: int) -> str:
+    """Return a quantile's text, in brackets where too few rows show it."""
+    return text if is_known(share, rows) else f"({text})"
 
 
 def _candidates(rows: Sequence[CellErrors]) -> Iterator[str]:
@@ -119,6 +128,8 @@ def _loads(rows: Sequence[LoadErrors]) -> Iterator[str]:
         return
     yield ""
     yield "  Loads: recorded conversations through the simulator; measured -> simulated [ms] (relative error)"
+    if not all(is_known(0.99, row.turns) for row in rows):
+        yield "  p90 or p99 in brackets: of fewer than 10 or 100 turns, so little more than the largest"
     run = None
     for key in dict.fromkeys(row.load_key for row in rows):
         part = [row for row in rows if row.load_key == key]
@@ -133,12 +144,14 @@ def _loads(rows: Sequence[LoadErrors]) -> Iterator[str]:
             miss = "!" if row.gated and row.meets_target is False else ""
             yield (
                 f"    {row.turn_class:<12}{row.quantity:<8}{row.turns:>5} turns"
-                f"{_pair(row.measured_p50_s, row.predicted_p50_s, row.p50_error, 'p50')}"
-                f"{_pair(row.measured_p90_s, row.predicted_p90_s, row.p90_error, 'p90')}"
-                f"{_pair(row.measured_p99_s, row.predicted_p99_s, row.p99_error, 'p99')}  KS {row.ks:.2f}{miss}{note}"
+                f"{_pair(row.measured_p50_s, row.predicted_p50_s, row.p50_error, 0.5, row.turns)}"
+                f"{_pair(row.measured_p90_s, row.predicted_p90_s, row.p90_error, 0.9, row.turns)}"
+                f"{_pair(row.measured_p99_s, row.predicted_p99_s, row.p99_error, 0.99, row.turns)}"
+                f"  KS {row.ks:.2f}{miss}{note}"
             )
 
 
-def _pair(measured: float, predicted: float, error: float, name: str) -> str:
+def _pair(measured: float, predicted: float, error: float, share: float, turns: int) -> str:
     numbers = f"{MS_PER_S * measured:.1f} -> {MS_PER_S * predicted:.1f} ({100 * error:+.0f} %)"
+    name = _tail(f"p{100 * share:g}", share, turns)
     return f"  {name} {numbers:<23}"

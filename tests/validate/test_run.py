@@ -139,6 +139,30 @@ def test_loads_of_two_runs_with_one_name_stay_apart(own):
     assert len(names) == len(set(names))
 
 
+def test_a_high_percentile_of_few_rows_is_marked_and_one_of_enough_is_not(own):
+    """With nine cells the 90th percentile is the largest one under another name."""
+    held, left = row(own, "append-d", HELD_OUT), row(own, "append-d", LEFT_OUT)
+    assert (held.cells, held.p90) == (9, held.maximum)
+    lines = to_text(own).splitlines()
+    assert any(f"({100 * held.p90:.1f})" in line for line in lines if line.startswith("  append-d       held-out"))
+    assert any(f" {100 * left.p90:.1f} " in line for line in lines if line.startswith("  append-d       leave-one-out"))
+    assert any("of fewer than 10 cells" in line for line in lines)
+    for turns, marks in ((9, 2), (10, 1), (99, 1), (100, 0)):
+        text = to_text(replace(own, loads=(replace(own.loads[0], turns=turns),)))
+        (line,) = (each for each in text.splitlines() if f"{turns:>5} turns" in each)
+        assert [f"(p{share})" in line for share in (90, 99)].count(True) == marks
+    found = {gate.name: gate.found for gate in gates([held, left], (), (), (), None) if gate.name.startswith("target")}
+    assert [" of 9 cells" in words for words in found.values()] == [True, False]
+
+
+def test_a_profile_of_another_gpu_than_the_runs_is_noted(own, repository, runs):
+    assert not any("used on another GPU" in note for note in own.notes)
+    h100 = measurements.read(repository / "calibration/measurements/h100x2_llama-3.1-8b_sglang-0.5.17_pair")
+    mine = profile.load(repository / "calibration/profiles" / f"{TWO}.json")
+    (note,) = (note for note in validate(mine, [replace(h100, load=())]).notes if "used on another GPU" in note)
+    assert "ran on NVIDIA H100 80GB HBM3, the profile is of NVIDIA H200" in note
+
+
 def test_a_run_of_another_model_or_given_twice_is_refused(repository, runs):
     mine = profile.load(repository / "calibration/profiles" / f"{ONE}.json")
     with pytest.raises(InputError, match="given twice"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ UNTOUCHED: dict[str, frozenset[str]] = {
     "model": frozenset({"shape", "host"}),
     "tp": frozenset({"shape", "host"}),
     "fp8": frozenset({"shape", "host", "launch", "attention", "link"}),
+    "kv": frozenset({"shape", "host", "launch", "matrix", "row"}),
 }
 """Quantities that a transfer does not change, so that nothing widens them."""
 
@@ -62,12 +63,15 @@ def transfers(source: Machine, target: Machine) -> tuple[str, ...]:
     found = []
     if source.gpu.name != target.gpu.name:
         found.append("gpu" if source.gpu.architecture == target.gpu.architecture else "architecture")
-    if source.shape != target.shape or source.matrices != target.matrices:
+    same_kv = replace(target.shape, dtype_bytes=source.shape.dtype_bytes)
+    if source.shape != same_kv or source.matrices != target.matrices:
         found.append("model")
     if source.tp != target.tp:
         found.append("tp")
     if source.weights_dtype != target.weights_dtype:
         found.append("fp8")
+    if source.shape.dtype_bytes != target.shape.dtype_bytes:
+        found.append("kv")
     return tuple(found)
 
 

@@ -10,7 +10,7 @@ For a dense transformer of n layers, hidden size h, inner size i, q and k query 
     launches                n * (10 or 12) + 8                         (kernels of an eager forward; 12 with q/k norm)
     all-reduces             2 n messages of 2 h bytes a token if t > 1
 
-It does not know: mixture of experts, latent attention, speculative decoding, quantisation other than fp8 weights.
+It does not know: mixture of experts, latent attention, speculative decoding, quantisation other than to fp8.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ ACTIVATION_BYTES = 2
 """Activations are bf16, with fp8 weights too [B]."""
 WEIGHT_BYTES = {"bf16": 2.0, "fp8": 1.0}
 """Bytes of a layer weight by dtype [B]; the vocabulary's stay bf16."""
+KV_BYTES = {"bf16": 2, "fp8": 1}
+"""Bytes of a value of KV by dtype [B]; SGLang's --kv-cache-dtype."""
 RESERVED_BYTES = 13.7e9
 """GPU memory that SGLang keeps from weights and KV [B]: it chose mem_fraction_static 0.903 of the 141 GB of an H200
 (calibration/measurements/h200x1...); the reserve goes by chunk and graph sizes, not by the card (server_args.py)."""
@@ -83,6 +85,11 @@ class Machine:
     def kv_bytes_per_token(self) -> float:
         """KV bytes of a token on one GPU; GPUs beyond the number of KV heads hold copies."""
         return self.shape.kv_bytes_per_token * max(1.0 / self.tp, 1.0 / self.shape.kv_heads)
+
+    @property
+    def kv_heads_of_layers(self) -> float:
+        """KV heads of all layers on one GPU: blocks of attention that a stream adds, whatever a value's bytes."""
+        return self.kv_bytes_per_token / (2.0 * self.shape.head_dim * self.shape.dtype_bytes)
 
     @property
     def weights_bytes(self) -> float:

@@ -16,7 +16,7 @@ import numpy as np
 from ppdsim.calibrate.derive.errors import TransferErrors
 from ppdsim.calibrate.derive.hardware import Link
 from ppdsim.calibrate.derive.machine import Machine
-from ppdsim.calibrate.derive.terms import PEER_WIRE, TERMS, Term
+from ppdsim.calibrate.derive.terms import MOVES_KV, PEER_WIRE, TERMS, Term
 from ppdsim.compose import HALF_NORMAL_90
 from ppdsim.cost.base import Array, Quantity
 from ppdsim.profile import CurveRecord, Drift, ParameterRecord, Profile
@@ -136,8 +136,12 @@ class Mover:
             return np.maximum(moved, line) if name == WIRE else moved
         return line + 0.0 * np.asarray(moved) if name == WIRE else 0.0 * np.asarray(moved)
 
+    def _kinds_of(self, term: Term) -> tuple[str, ...]:
+        """Return the transfers that a term may feel: another dtype of KV only those that touch KV."""
+        return tuple(kind for kind in self.kinds if kind != "kv" or term.law in MOVES_KV)
+
     def _sigma(self, record: CurveRecord, name: str, term: Term) -> float:
-        sigma = self.errors.together(self.kinds, term.quantity)
+        sigma = self.errors.together(self._kinds_of(term), term.quantity)
         return float(np.hypot(sigma, self.errors.sigma["link"]["link"])) if self._over_link(record, name) else sigma
 
     def _tag(self, record: CurveRecord, parameter: ParameterRecord, term: Term) -> Tag:
@@ -146,7 +150,11 @@ class Mover:
         if parameter.tag is not Tag.MEASURED:
             return parameter.tag
         elsewhere = "gpu" in self.kinds or "architecture" in self.kinds
-        return Tag.DERIVED if elsewhere or self.errors.together(self.kinds, term.quantity) > 0.0 else parameter.tag
+        return (
+            Tag.DERIVED
+            if elsewhere or self.errors.together(self._kinds_of(term), term.quantity) > 0.0
+            else parameter.tag
+        )
 
 
 def _round(value: float) -> float:

@@ -183,7 +183,7 @@ def test_without_nvlink_its_handoffs_are_left_out(measured, constants):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (Change(), "was measured on exactly that; change --gpu, --model, --tp, --dtype or --link"),
+        (Change(), "was measured on exactly that; change --gpu, --model, --tp, --dtype, --kv-dtype or --link"),
         (Change(tp=1, gpu=hardware.find_gpu("H200")), "was measured on exactly that"),
         (Change(link=hardware.find_link("pcie5-x16")), "--link pcie5-x16: serves tensor parallelism only"),
     ],
@@ -253,6 +253,39 @@ def test_the_command_refuses_in_one_line_and_writes_nothing(tmp_path, capsys):
         assert words in said
         assert said.count("\n") == 1
     assert not out.exists()
+
+
+def test_fp8_kv_halves_its_bytes_and_leaves_the_weights_measured(measured, constants, tmp_path):
+    out = tmp_path / "kv.json"
+    assert run(["derive", MEASURED, "--kv-dtype", "fp8", "-q", "-o", str(out)]) == 0
+    found = profile.load(out)
+    assert found == derive(measured, Change(kv_dtype="fp8"), constants, name="kv")
+    assert found.model.kv_bytes_per_token == measured.model.kv_bytes_per_token / 2
+    assert found.model.matrices == measured.model.matrices
+    assert found.provenance["transfers"] == "kv"
+    assert "a value of KV takes 1 B: reading, moving and holding it go by that" in found.notes
+    # What the measured machine had room for, less than all its memory, cannot be compared: the pool is the law's.
+    assert found.kv_pool_tokens == derive(measured, Change(kv_dtype="fp8", tp=1), constants, name="x").kv_pool_tokens
+    old, new = parameters(measured), parameters(found)
+    halved = {("decode", "context_s_per_token"), ("prefill", "kv_read_s_per_token")}
+    halved |= {(curve.name, "wire_s_per_token") for curve in measured.curves if curve.arm}
+    for key, parameter in new.items():
+        share = 0.5 if key in halved or key == ("p-delta:tcp", "fresh_wire_s_per_token") else 1.0
+        assert parameter.value == pytest.approx(share * old[key].value, rel=1e-4), key
+    for key in (key for key in halved if old[key].tag is Tag.MEASURED):
+        assert new[key].tag is Tag.DERIVED
+        # No table shows how fp8 KV is read: a sigma of 25 %. A link takes bytes, whatever they mean.
+        assert new[key].high / new[key].low > (1.25 if key[1] == "wire_s_per_token" else 2.0)
+    assert new["prefill", "attention_s_per_token2"].tag is Tag.DERIVED  # another kernel
+    for key in (("decode", "floor_s"), ("decode", "row_s"), ("prefill", "token_s"), ("prefill", "floor_s")):
+        assert new[key] == old[key]
+    again = derive(measured, Change(kv_dtype="fp8", weights_dtype="fp8"), constants, name="both")
+    assert again.provenance["transfers"] == "fp8, kv"
+
+
+def test_kv_that_is_measured_so_is_no_change(measured, constants):
+    with pytest.raises(InputError, match="--kv-dtype"):
+        derive(measured, Change(kv_dtype="bf16"), constants, name="x")
 
 
 def test_quantised_weights_need_to_be_asked_for(tmp_path, capsys):

@@ -12,6 +12,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import median
 
 from ppdsim import measurements, profile
 from ppdsim.accuracy import ANCHORED, ANOTHER_RUN, HELD_OUT, LEFT_OUT, CellErrors, LoadErrors, Validation
@@ -128,16 +129,35 @@ def decisions(found: Sequence[Validation]) -> Iterator[str]:
         for v in found:
             for row in v.decisions:
                 if row.first == "append-d" and row.decided:
-                    star = "" if row.n_star_error is None else f"{100 * row.n_star_error:.0f} % ({row.n_star_cells})"
                     yield [
                         f"{short(v.profile)} to {short(v.measurements[0])}",
                         row.second,
+                        row.scope,
                         f"{100 * row.right / row.compared:.1f} % of {row.compared}",
                         f"{100 * row.right_decided / row.decided:.1f} % of {row.decided}",
-                        star,
+                        *n_star(v, row.scope, row.second),
                     ]
 
-    yield from _table(["profile to run", "hand-off", "right", "right of decided", "N\\*, median error"], rows())
+    header = [
+        "profile to run",
+        "hand-off",
+        "unseen as",
+        "right",
+        "right of decided",
+        "N\\*, median error",
+        "intervals meet",
+    ]
+    yield from _table(header, rows())
+
+
+def n_star(found: Validation, scope: str, against: str) -> tuple[str, str]:
+    """Return the median error of N* where it is finite both ways, and how often they meet."""
+    lines = [c for c in found.crossings if (c.axis, c.scope, c.against) == ("streams", scope, against)]
+    errors = [abs(c.predicted / c.measured - 1.0) for c in lines if c.predicted and c.measured]
+    if not errors:
+        return "", ""
+    meet = sum(c.intervals_meet for c in lines if c.predicted and c.measured)
+    return f"{100 * median(errors):.0f} % ({len(errors)})", f"{meet} of {len(errors)}"
 
 
 def loads(own: Sequence[Validation]) -> Iterator[str]:
@@ -184,15 +204,9 @@ def rates(own: Sequence[Validation]) -> Iterator[str]:
                 appends = {r.cache_rate: r for r in part if r.arm == "append-d"}
                 for arm in dict.fromkeys(r.arm for r in part if r.arm != "append-d"):
                     both = [(appends[r.cache_rate], r) for r in part if r.arm == arm and r.cache_rate in appends]
-                    line = next(
-                        (
-                            c
-                            for c in v.crossings
-                            if (c.axis, c.scope, c.against) == ("r", HELD_OUT, arm)
-                            and (c.fixed_tokens, c.residents) == (total, residents)
-                        ),
-                        None,
-                    )
+                    at = (arm, total, residents)
+                    lines = [c for c in v.rate_crossings if (c.against, c.fixed_tokens, c.residents) == at]
+                    line = lines[0] if lines else None
                     if not both:
                         continue
                     found = [

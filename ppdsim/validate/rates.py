@@ -121,6 +121,7 @@ def rate_crossings(profile: Profile, measured: Measurements) -> tuple[CrossingCh
                 against=arm_name(arm, transport),
                 axis="r",
                 fixed_tokens=total,
+                new_tokens=None,
                 residents=residents,
                 predicted=guess.values[-1] if found else None,
                 predicted_low=guess.interval.low if found and guess.interval else None,

@@ -2,14 +2,14 @@
 
 The file holds the shares of bandwidth that parting a sum needs, and for each kind of transfer and quantity the sigma
 that widens a derived parameter: 90 % of the absolute log errors of the worst table lie within 1.645 sigma. A transfer
-of a quantity that no table shows gets `UNMEASURED_MISFIT`, the width of a hand-off that nobody measured.
+of a quantity that no table shows gets `UNMEASURED_SIGMA`, the width of a hand-off that nobody measured.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from ppdsim.calibrate.derive.check import Check, reached
 from ppdsim.calibrate.derive.checks import all_checks
 from ppdsim.calibrate.derive.machine import Machine
 from ppdsim.calibrate.derive.terms import Reached
-from ppdsim.calibrate.mechanisms import UNMEASURED_MISFIT
+from ppdsim.calibrate.mechanisms import UNMEASURED_SIGMA
 from ppdsim.compose import HALF_NORMAL_90
 from ppdsim.errors import InputError
 
@@ -33,6 +33,7 @@ UNTOUCHED: dict[str, frozenset[str]] = {
     "model": frozenset({"shape", "host"}),
     "tp": frozenset({"shape", "host"}),
     "fp8": frozenset({"shape", "host", "launch", "attention", "link"}),
+    "kv": frozenset({"shape", "host", "launch", "matrix", "row"}),
 }
 """Quantities that a transfer does not change, so that nothing widens them."""
 
@@ -50,7 +51,7 @@ class TransferErrors:
             return 0.0
         if quantity == "link":
             return self.sigma["link"]["link"]
-        return self.sigma.get(transfer, {}).get(quantity, UNMEASURED_MISFIT)
+        return self.sigma.get(transfer, {}).get(quantity, UNMEASURED_SIGMA)
 
     def together(self, transfers: tuple[str, ...], quantity: str) -> float:
         """Return the sigma of several transfers at once: independent errors add in squares."""
@@ -62,12 +63,15 @@ def transfers(source: Machine, target: Machine) -> tuple[str, ...]:
     found = []
     if source.gpu.name != target.gpu.name:
         found.append("gpu" if source.gpu.architecture == target.gpu.architecture else "architecture")
-    if source.shape != target.shape or source.matrices != target.matrices:
+    same_kv = replace(target.shape, dtype_bytes=source.shape.dtype_bytes)
+    if source.shape != same_kv or source.matrices != target.matrices:
         found.append("model")
     if source.tp != target.tp:
         found.append("tp")
     if source.weights_dtype != target.weights_dtype:
         found.append("fp8")
+    if source.shape.dtype_bytes != target.shape.dtype_bytes:
+        found.append("kv")
     return tuple(found)
 
 

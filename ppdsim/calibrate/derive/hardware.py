@@ -123,6 +123,15 @@ def find_gpu(name: str) -> Gpu:
     raise unknown("GPU", name, known, hint="(calibration/hardware.yaml)")
 
 
+def same_gpu(first: str, second: str) -> bool:
+    """Return whether two names, here or of the driver, are of one GPU; names that are not known must be equal.
+
+    >>> same_gpu("NVIDIA H100", "H100-SXM"), same_gpu("NVIDIA H100", "NVIDIA H200"), same_gpu("a", "a")
+    (True, False, True)
+    """
+    return first == second or any({first, second} <= {gpu.name, *gpu.engine_names} for gpu in gpus().values())
+
+
 def find_link(name: str, known: dict[str, Link] | None = None) -> Link:
     """Return a link by name.
 

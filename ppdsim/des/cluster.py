@@ -4,8 +4,8 @@ A turn arrives at t0; the policy decides at once. The request reaches its nodes 
 client sees each token `frontend.after_s` after the engine emits it. A hand-off: D pre-allocates (FIFO),
 `handoff.before_s` later the turn is in P's queue, its KV crosses the link, `handoff.after_s` after the last byte it may
 join the batch. The next turn of a conversation arrives its think time after the client has the last token. Turns that
-no pool can ever hold are rejected on arrival, and hand-offs that wait too long for pages time out; with either their
-conversation ends.
+no pool can ever hold are rejected on arrival, and hand-offs that wait too long for pages, or for their KV, time out;
+with either their conversation ends.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from ppdsim.des.router import Router
 from ppdsim.des.spec import ClusterSpec, Preload
 from ppdsim.des.stepped_node import SteppedNode
 from ppdsim.des.timeline import Timeline
+from ppdsim.des.transfer_queue import TransferQueue
 from ppdsim.des.turns import OK, REJECTED, TIMED_OUT, Turns
 from ppdsim.results import Results
 from ppdsim.routing.base import AbstractPolicy
@@ -54,6 +55,7 @@ class Cluster:
         "_look_at",
         "_next_start",
         "_open",
+        "_transfers",
         "clock",
         "decode",
         "gaps",
@@ -76,10 +78,11 @@ class Cluster:
             if node.role is NodeRole.P
         }
         self.decode: dict[int, AbstractDecodeNode] = {
-            i: final(turns, self.clock, spec, i, self._allocated, self._finished, self._timed_out)
+            i: final(turns, self.clock, spec, i, self._allocated, self._finished, self._without_pages)
             for i, node in enumerate(spec.nodes)
             if node.role is not NodeRole.P
         }
+        self._transfers = TransferQueue(self.clock, spec.disaggregation_waiting_timeout_s, self._without_kv)
         self.gaps = TokenGaps(turns, self.decode)
         self._after_s = [float(node.model.frontend.after_s()) for node in spec.nodes]
         self.router = Router(turns, spec, policy, self.prefill, self.decode, log)
@@ -201,6 +204,7 @@ class Cluster:
 
     def _allocated(self, turn: int, time: float) -> None:
         self.turns.t_admitted[turn] = time
+        self._transfers.admitted(turn, time)
         prefill = self.prefill[self.turns.prefill_node[turn]]
         cached = prefill.pool.cached_tokens(turn)
         self.clock.at(time + prefill.links.handshake_s(cached), prefill.ready, turn, turn)
@@ -210,13 +214,27 @@ class Cluster:
         turns = self.turns
         self.prefill[turns.prefill_node[turn]].transferred(turn, tick.time)
         self.router.transferred(turn)
-        self.decode[turns.decode_node[turn]].arrive(turn, tick.time)
+        if self._transfers.arrived(turn):
+            self.decode[turns.decode_node[turn]].arrive(turn, tick.time)
+
+    def _without_pages(self, turn: int, time: float) -> None:
+        """End a hand-off that D has not given its pages in time."""
+        self.prefill[self.turns.prefill_node[turn]].backlog.forget(turn)
+        self.router.transferred(turn)
+        self._timed_out(turn, time)
+
+    def _without_kv(self, turn: int, time: float) -> None:
+        """End a hand-off whose KV has not come in time; a P that computes it already does so to the end."""
+        turns = self.turns
+        turns.status[turn] = TIMED_OUT
+        self.decode[turns.decode_node[turn]].abandon(turn, time)
+        if self.prefill[turns.prefill_node[turn]].drop(turn, time):
+            self.router.transferred(turn)
+        self._timed_out(turn, time)
 
     def _timed_out(self, turn: int, time: float) -> None:
-        """End a hand-off that D has not given its pages in time, and with it its conversation."""
+        """End a turn that has waited too long, and with it its conversation."""
         turns = self.turns
-        self.prefill[turns.prefill_node[turn]].backlog.forget(turn)
-        self.router.transferred(turn)
         self.router.finished(turn)
         turns.status[turn] = TIMED_OUT
         self._close()

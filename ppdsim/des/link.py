@@ -16,7 +16,7 @@ from collections.abc import Callable
 from ppdsim.cost.base import Quantity
 from ppdsim.des.batching import Piece
 from ppdsim.des.nic import SharedNic, Transfer
-from ppdsim.des.turns import Turns
+from ppdsim.des.turns import TIMED_OUT, Turns
 from ppdsim.transport.handoff import HandoffCurve
 from ppdsim.types import Arm
 
@@ -64,7 +64,11 @@ class Links:
             self._send(piece.turn, time, self._early * (piece.before - held), held, last=False)
 
     def end(self, piece: Piece, time: float) -> None:
-        """Send a chunk's KV at its end."""
+        """Send a chunk's KV at its end, unless D has given the turn up."""
+        if self._turns.status[piece.turn] == TIMED_OUT:
+            if piece.last:
+                self._delivered(piece.turn, time)
+            return
         held = self._held(piece.turn)
         tokens: float = max(min(piece.before + piece.tokens - held, piece.tokens), 0)
         if piece.first:

@@ -9,6 +9,7 @@ that has ended.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from ppdsim.des.backlog import Backlog
@@ -18,7 +19,7 @@ from ppdsim.des.kv_blocks import make_pool
 from ppdsim.des.link import Links
 from ppdsim.des.nic import SharedNic
 from ppdsim.des.spec import ClusterSpec
-from ppdsim.des.turns import Turns
+from ppdsim.des.turns import TIMED_OUT, Turns
 
 
 class PrefillNode:
@@ -76,10 +77,25 @@ class PrefillNode:
     def ready(self, tick: Tick) -> None:
         """Queue a turn whose handshake is done."""
         turn: int = tick.arg
+        if self._turns.status[turn] == TIMED_OUT:
+            return
         self._turns.t_ready[turn] = tick.time
         self._queue.waiting.append(turn)
         if not self._busy:
             self._start(tick.time)
+
+    def drop(self, turn: int, time: float) -> bool:
+        """Take a turn out that D has given up, and return true; false if a forward of it has begun."""
+        turns, waiting = self._turns, self._queue.waiting
+        if not math.isnan(turns.t_prefill_start[turn]):
+            return False
+        self.backlog.forget(turn)
+        if not math.isnan(turns.t_ready[turn]):
+            waiting.remove(turn)
+            if not self._busy and waiting:
+                # It may have been the head that did not fit.
+                self._start(time)
+        return True
 
     def transferred(self, turn: int, time: float) -> None:
         """Unlock a turn's KV: it has arrived on D."""

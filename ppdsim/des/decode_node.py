@@ -139,6 +139,14 @@ class AbstractDecodeNode(AbstractNodeMemory):
         self._arrived.append(turn)
         self._look_again(time)
 
+    def abandon(self, turn: int, time: float) -> None:
+        """Give the pages of a hand-off back whose KV does not come."""
+        self.sync(time)
+        self.active -= 1
+        self.holding.discard(turn)
+        self.pool.release(turn, self._turns.prompt[turn], self._turns.cached[turn])
+        self._look_again(time)
+
     def append(self, tick: Tick) -> None:
         """Take a turn that is prefilled here."""
         turn: int = tick.arg

@@ -35,6 +35,7 @@ KNOBS = (
     "enable_mixed_chunk",
     "disaggregation_decode_extra_slots",
     "disaggregation_bootstrap_timeout_s",
+    "disaggregation_waiting_timeout_s",
 )
 """Engine knobs that a scenario may set; `ClusterSpec` knows what they are otherwise."""
 

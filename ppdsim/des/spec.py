@@ -67,6 +67,8 @@ class ClusterSpec:
         Hand-offs that may be in transfer beyond `max_running_requests`; by default twice that number up to 32, else 0.
     disaggregation_bootstrap_timeout_s : float
         Longest wait of a hand-off for its pages on D; then it fails (SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT) [s].
+    disaggregation_waiting_timeout_s : float
+        Longest wait of a hand-off from its pages to its KV; then it fails (SGLANG_DISAGGREGATION_WAITING_TIMEOUT) [s].
     overlap_schedule : bool
         Without `--disable-overlap-schedule`: the scheduler launches one step ahead, so an append or a hand-off that
         meets a running batch waits for one more step, and a P whose next batch is launched handles the result of the
@@ -103,6 +105,7 @@ class ClusterSpec:
     enable_mixed_chunk: bool = False
     disaggregation_decode_extra_slots: int | None = None
     disaggregation_bootstrap_timeout_s: float = 300.0
+    disaggregation_waiting_timeout_s: float = 300.0
     overlap_schedule: bool = True
     router_awaits_prefill: bool = True
     residents: int = 0

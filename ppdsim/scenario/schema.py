@@ -161,6 +161,7 @@ class Scenario(Strict):
     disaggregation_decode_extra_slots: NonNegativeInt | None = None
     disable_overlap_schedule: bool = False
     disaggregation_bootstrap_timeout_s: Positive | None = None
+    disaggregation_waiting_timeout_s: Positive | None = None
     routing: Routing
     workload: WorkloadSpec | None = None
     slo: Slo = Slo()

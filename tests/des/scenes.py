@@ -34,6 +34,7 @@ def _draw_fleet(draw: Any, model: TurnModel, pools: tuple[int, ...]) -> tuple[Cl
         max_running_requests=draw(st.sampled_from([3, 100, 2048])),
         disaggregation_decode_extra_slots=draw(st.sampled_from([None, 0, 2])),
         disaggregation_bootstrap_timeout_s=draw(st.sampled_from([0.0625, 0.25, 300.0])),
+        disaggregation_waiting_timeout_s=draw(st.sampled_from([0.0625, 0.25, 300.0, 300.0, 300.0])),
         max_prefill_tokens=draw(st.sampled_from([64, 16_384])),
         **(_draw_balancing(draw) if draw(st.integers(0, 3)) == 3 else {}),
     )

@@ -59,6 +59,7 @@ ROWS = [
     Row("disaggregation_decode_extra_slots", "0", (*PAIR, "max_running_requests=3"), 0, None),
     Row("disable_overlap_schedule", "true", APPENDS, False, True, "overlap_schedule"),
     Row("disaggregation_bootstrap_timeout_s", "0.05", (*PAIR, "fleet.1.kv_pool_tokens=20000"), 0.05, 300.0),
+    Row("disaggregation_waiting_timeout_s", "0.05", TCP, 0.05, 300.0),
     Row("transport", "tcp", PAIR, Transport.TCP, Transport.NVLINK),
     Row("per_step", "true", PAIR, True, False),
     Row("stop_when_overloaded", "false", OVERLOAD, False, True),

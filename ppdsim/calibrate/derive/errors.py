@@ -11,8 +11,10 @@ import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ppdsim import library
 from ppdsim.calibrate.derive.check import Check, reached
@@ -25,6 +27,8 @@ from ppdsim.errors import InputError
 
 FILE = "transfer.json"
 SCHEMA = "ppdsim/transfer/1"
+Share = Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)]
+Sigma = Annotated[float, Field(ge=0.0, le=10.0, allow_inf_nan=False)]
 SIGNIFICANT_DIGITS = 4
 """Digits kept of a share or a sigma: far below what the tables resolve."""
 UNTOUCHED: dict[str, frozenset[str]] = {
@@ -36,6 +40,24 @@ UNTOUCHED: dict[str, frozenset[str]] = {
     "kv": frozenset({"shape", "host", "launch", "matrix", "row"}),
 }
 """Quantities that a transfer does not change, so that nothing widens them."""
+
+
+class _Content(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    schema_version: Literal["ppdsim/transfer/1"] = Field(alias="schema")
+    computed_by: str
+    memory_share: Share
+    link_share: Share
+    row_share: Share
+    sigma: dict[str, dict[str, Sigma]]
+
+    @field_validator("sigma")
+    @classmethod
+    def _has_a_link(cls, sigma: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+        if "link" not in sigma.get("link", {}):
+            raise ValueError("expected link.link among them")
+        return sigma
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,19 +138,26 @@ def load() -> TransferErrors:
     Raises
     ------
     InputError
-        If the file is damaged.
+        If the file is damaged; the message names the key.
     """
-    path = library.shipped(FILE)
+    return read(library.shipped(FILE))
+
+
+def read(path: Path) -> TransferErrors:
+    """Read constants from a file; the errors are those of `load`."""
     try:
-        content = json.loads(path.read_text())
-        return TransferErrors(
-            reached=Reached(**{name: float(content[name]) for name in ("memory_share", "link_share", "row_share")}),
-            sigma={kind: {name: float(s) for name, s in row.items()} for kind, row in content["sigma"].items()},
-        )
-    except (KeyError, TypeError, ValueError) as error:
+        content = _Content.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
         raise InputError(
-            f"{path}: damaged ({error}); 'python benchmarks/transfer_errors.py --write' makes it anew in a checkout"
+            f"{path}: damaged ({key!r}: {first['msg'].lower()}); "
+            "'python benchmarks/transfer_errors.py --write' makes it anew in a checkout"
         ) from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    share = Reached(memory_share=content.memory_share, link_share=content.link_share, row_share=content.row_share)
+    return TransferErrors(reached=share, sigma=content.sigma)
 
 
 def _round(value: float) -> float:

@@ -107,7 +107,7 @@ def test_a_pool_that_is_too_small_leaves_cells_out_before_they_hang(plan, tmp_pa
     run(plan, tmp_path / "run", service(*UNIFIED, kv_pool_tokens=1600))
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     left_out = [note for note in manifest["notes"] if "the pool has" in note]
-    assert any("fit/prefill/append-d/1024/1024" in note for note in left_out)
+    assert any("fit/prefill/append-d/1024/1024 at 512 cached tokens" in note for note in left_out)
     assert any("fit/decode/4/512" in note for note in left_out)
     assert all_right(tmp_path / "run")
 

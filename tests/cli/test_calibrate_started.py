@@ -159,7 +159,7 @@ def test_the_plan_says_what_is_started(place: Path, capsys: pytest.CaptureFixtur
     for name in ("unified", "hand-offs over tcp", "hand-offs over nvlink", "transfer alone over tcp, host memory"):
         assert f"  {name}: " in printed
     assert "transfer alone over nvlink, host memory: left out, NVLink carries GPU memory only" in printed
-    assert "of the pool's 65536, requests of up to 49152 tokens (as max_total_tokens sets it)" in printed
+    assert "of the pool's 65536 (as max_total_tokens sets it); requests have up to 49152 tokens" in printed
     assert "5 starts of servers" in printed
 
 

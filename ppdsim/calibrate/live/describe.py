@@ -75,8 +75,8 @@ def _memory(need: int, foreseen: Foreseen) -> str:
     limits = foreseen.limits
     pool = "the pool" if limits.kv_pool_tokens is None else f"the pool's {limits.kv_pool_tokens}"
     return (
-        f"needs up to {need} tokens of KV of {pool}, requests of up to {limits.context_tokens} tokens "
-        f"({foreseen.source})"
+        f"needs up to {need} tokens of KV of {pool} ({foreseen.source}); requests have up to "
+        f"{limits.context_tokens} tokens"
     )
 
 

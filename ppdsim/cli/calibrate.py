@@ -114,8 +114,10 @@ def calibrate(
     alone = links_of(chosen, services, pair)
     if resume:
         earlier = read_limits(out)
-        told = {name: Foreseen(limits=limits, source="as in the earlier call") for name, limits in earlier.items()}
-        foreseen = {**foreseen, **told}
+        for service in services:
+            # What a running server says now is newer than what it said then.
+            if service.name in earlier and service.starts_servers:
+                foreseen[service.name] = Foreseen(limits=earlier[service.name], source="as in an earlier call")
     _print_plan(chosen, services, foreseen, alone, quiet=quiet)
     if dry_run:
         return

@@ -134,11 +134,15 @@ class SglangHttp(AbstractEngine):
 
     async def info(self) -> EngineInfo:
         """Read /server_info of every server."""
-        told = {
-            name: json.loads(await self._control("GET", f"{url}/server_info")) for name, url in self._endpoints.servers
-        }
-        found = next(one for name, one in told.items() if name != "prefill")
-        longest = [tokens for one in told.values() if (tokens := _longest_request_tokens(one)) is not None]
+        told = [
+            (name, json.loads(await self._control("GET", f"{url}/server_info")))
+            for name, url in self._endpoints.servers
+        ]
+        # Of several servers of a role the smallest decides: a router may send a request to any.
+        prefill_pools = [int(one["max_total_num_tokens"]) for name, one in told if name == "prefill"]
+        decoding = [one for name, one in told if name != "prefill"]
+        found = min(decoding, key=lambda one: int(one["max_total_num_tokens"]))
+        longest = [tokens for _, one in told if (tokens := _longest_request_tokens(one)) is not None]
         return EngineInfo(
             name="sglang",
             version=str(found.get("version", "unknown")),
@@ -147,7 +151,7 @@ class SglangHttp(AbstractEngine):
             chunked_prefill_size=int(found["chunked_prefill_size"]),
             max_running_requests=found.get("max_running_requests"),
             context_tokens=min(longest, default=None),
-            prefill_pool_tokens=int(told["prefill"]["max_total_num_tokens"]) if "prefill" in told else None,
+            prefill_pool_tokens=min(prefill_pools, default=None),
             flags={key: value for key, value in found.items() if isinstance(value, (bool, int, float, str))},
         )
 

@@ -108,6 +108,10 @@ class Session:
             return self.journal.has(cell.key)
         return self.journal.settled(cell.key, self.plan.repeats_for(cell))
 
+    def affords(self, cell: Cell, until_s: float) -> bool:
+        """Return whether a cell may be measured: the first time always, again until that much is spent."""
+        return not self.begun(cell) or self.spent_s < until_s
+
     async def _try(
         self,
         service: Service,
@@ -157,8 +161,9 @@ class Session:
             self.say(f"{self.fewer[service.name]}: {', '.join(keys)}")
 
     async def _pass(self, service: Service, enough: Callable[[Cell], bool], *, rounds: int, until_s: float) -> None:
-        if all(enough(cell) for cell in self.cells(service, self.journal.limits(service.name))):
-            # Starting servers takes minutes; an earlier call has found out what fits and measured it.
+        cells = self.cells(service, self.journal.limits(service.name))
+        if all(enough(cell) or not self.affords(cell, until_s) for cell in cells):
+            # Starting servers takes minutes; an earlier visit has found out what fits and measured it.
             return
         for attempt in range(2):
             begin_s = time.monotonic()
@@ -206,17 +211,13 @@ class _Visit:
             return
         await self._warm_up(cells, info)
         for number in range(most):
-            todo = [cell for cell in cells if not enough(cell) and self._affords(cell)]
+            todo = [cell for cell in cells if not enough(cell) and session.affords(cell, self._until_s)]
             if not todo:
                 return
             session.say(f"{self._service.name}: round {number + 1}, {len(todo)} cells")
             for block in blocks_of(todo, session.rng):
                 session.journal.last_block += 1
                 await self._block(block, info)
-
-    def _affords(self, cell: Cell) -> bool:
-        """Return whether a cell may be measured: the first time always, again while the budget lasts."""
-        return not self._session.begun(cell) or self._session.spent_s < self._until_s
 
     async def _warm_up(self, cells: Sequence[Cell], info: EngineInfo) -> None:
         """Send one turn of every size and throw it away: the first of a shape compiles."""
@@ -232,7 +233,7 @@ class _Visit:
     async def _block(self, block: Block, info: EngineInfo) -> None:
         prefix: list[int] | None = None
         for cell in block.cells:
-            if not self._affords(cell):
+            if not self._session.affords(cell, self._until_s):
                 continue
             probe_s = self._engine.now_s()
             await self._probe(info)

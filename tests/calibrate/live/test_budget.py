@@ -24,11 +24,15 @@ repeats: {least: 3, most: 3, half_width: 0.02}
 CELLS = {"append-d none": 6 + 2, "p-delta tcp": 8, "p-full nvlink": 4}
 
 
-def run(folder, tmp_path, *, passes=2, resume=False, **keys):
+def run(folder, tmp_path, *, passes=2, resume=False, spoil=None, **keys):
     path = tmp_path / "plan.yaml"
     path.write_text(PLAN + f"passes: {passes}\n" + "".join(f"{key}: {value}\n" for key, value in keys.items()))
     lines: list[str] = []
-    services = [service(*UNIFIED), service(*DELTA_TCP, decode_radix=True), service(*FULL_NVLINK)]
+    services = [
+        service(*UNIFIED, spoil=spoil),
+        service(*DELTA_TCP, decode_radix=True, spoil=spoil),
+        service(*FULL_NVLINK, spoil=spoil),
+    ]
     session = measure(
         load_plan(str(path)), services, MACHINE, folder, resume=resume, say=lines.append, runner=run_virtually
     )
@@ -54,6 +58,15 @@ def test_a_spent_budget_leaves_every_cell_with_one_row(tmp_path, passes):
         assert f"{cells} cells have fewer than the plan asks for, its budget of 0.001 s was spent" in line
     assert any("fit/prefill/append-d/1024/256" in line for line in lines)
     assert len(notes(tmp_path / "run")) == 3
+
+
+def test_no_server_is_started_for_repeats_that_the_budget_does_not_allow(tmp_path):
+    opened = []
+    run(tmp_path / "run", tmp_path, spoil=opened.append, budget_s=0.001)
+    assert len(opened) == 3
+    opened.clear()
+    run(tmp_path / "all", tmp_path, spoil=opened.append)
+    assert len(opened) == 5
 
 
 def test_without_a_budget_every_cell_is_repeated_and_nothing_is_said(tmp_path):

@@ -17,6 +17,7 @@ from cli.test_calibrate import CONFIG
 
 from ppdsim import measurements
 from ppdsim.calibrate.doctor.machine import ThisMachine
+from ppdsim.calibrate.live.journal import read_rows
 from ppdsim.cli.app import run
 from ppdsim.types import Arm, Transport
 
@@ -104,7 +105,7 @@ def test_each_arm_gets_servers_of_its_own_and_a_second_run_starts_none(
 
 
 def started_and_measuring(
-    place: Path, held: dict[str, int], pair: Mapping[str, object] = PAIR
+    place: Path, held: dict[str, int], pair: Mapping[str, object] = PAIR, *, kind: str = "prefill"
 ) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
         [sys.executable, "-m", "ppdsim", *command(place, held, pair)],
@@ -114,7 +115,7 @@ def started_and_measuring(
     )
     until_s = time.monotonic() + 30.0
     points = place / "out" / "points.jsonl"
-    while not (points.exists() and '"kind":"prefill"' in points.read_text()):
+    while not (points.exists() and f'"kind":"{kind}"' in points.read_text()):
         assert process.poll() is None, process.communicate()[1].decode()
         assert time.monotonic() < until_s
         time.sleep(0.02)
@@ -131,6 +132,19 @@ def test_interrupted_it_keeps_its_rows_and_leaves_no_server(place: Path, number:
     assert b"Traceback" not in errors
     assert nothing_left(place / "model", list(held.values()))
     assert len(measurements.read(place / "out").prefill) > 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_while_a_link_is_measured_alone_it_leaves_no_worker(place: Path, number: int) -> None:
+    sizes = ", ".join(str(67_108_864 // 2**power) for power in range(6))
+    (place / "plan.yaml").write_text(f"{PLAN}seed: 7\n".replace("[65536, 1048576]", f"[{sizes}]"))
+    process = started_and_measuring(place, ports(), kind="transfer")
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=30.0)
+    assert process.returncode == 130, errors.decode()
+    assert b"Traceback" not in errors
+    assert {type(row).__name__ for row in read_rows(place / "out")} == {"TransferRow"}
+    assert not (place / "out" / "servers").exists()
 
 
 def test_a_server_that_dies_is_started_again_once(place: Path) -> None:

@@ -38,7 +38,9 @@ def plan_lines(
             continue
         cells = transfer_cells(plan, link.transport)
         seconds = sum(seconds_by_kind(cells, model, plan).values())
-        lines.append(f"  {link.name}: {len(cells)} cells, {_minutes(seconds)}, while no server is asked anything")
+        lines.append(
+            f"  {link.name}: {_count(len(cells), 'cell')}, {_minutes(seconds)}, while no server is asked anything"
+        )
         once_s += sum(seconds_by_kind(cells, model, plan, once=True).values())
         least_s += seconds
     for service, foreseen in services:
@@ -47,9 +49,8 @@ def plan_lines(
         once = seconds_by_kind(found.kept, model, plan, decode_radix=service.decode_radix, once=True)
         once_s += sum(once.values())
         least_s += sum(by_kind.values())
-        lines.append(
-            f"  {service.name}: {len(found.kept)} cells, {_minutes(sum(by_kind.values()))} ({_kinds(by_kind)})"
-        )
+        count = _count(len(found.kept), "cell")
+        lines.append(f"  {service.name}: {count}, {_minutes(sum(by_kind.values()))} ({_kinds(by_kind)})")
         if need := max((need_tokens(cell) for cell in found.kept), default=0):
             lines.append(f"    {_memory(need, foreseen)}")
         lines += [f"    {line}" for line in found.lines]
@@ -59,8 +60,12 @@ def plan_lines(
     starts = sum(service.starts_servers for service, _ in services)
     if starts:
         starts = 2 * starts - 1 if plan.passes == 2 else starts
-        lines.append(f"  and {starts} starts of servers, one to two minutes each")
+        lines.append(f"  and {_count(starts, 'start')} of servers, one to two minutes each")
     return tuple(lines)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _minutes(seconds: float) -> str:

@@ -21,6 +21,7 @@ from ppdsim.calibrate.live.finish import versions
 from ppdsim.calibrate.live.journal import POINTS, Journal, read_rows
 from ppdsim.calibrate.live.plan import Plan, transfer_cells
 from ppdsim.calibrate.live.service import Service
+from ppdsim.calibrate.stack.signals import Interrupts
 from ppdsim.errors import EnvironmentProblem, InputError
 from ppdsim.measurements import TransferRow
 from ppdsim.types import Arm, Transport
@@ -63,19 +64,38 @@ def link_problem(link: Link) -> str | None:
 def measure_links(
     plan: Plan, journal: Journal, links: Sequence[Link], *, start_s: float, say: Callable[[str], None]
 ) -> list[str]:
-    """Measure each link's cells and return a line for each that is left out: it never ends a calibration."""
+    """Measure each link's cells and return a line for each that is left out: it never ends a calibration.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        On Ctrl-C, SIGTERM or SIGHUP, the workers being gone.
+    """
     left_out = []
-    for link in links:
-        problem = link_problem(link)
-        if problem is None:
-            try:
-                measure_transfer(plan, journal, link, start_s=start_s, say=say)
-                continue
-            except EnvironmentProblem as failed:
-                problem = str(failed)
-        left_out.append(f"{link.name}: left out, {problem}")
-        say(left_out[-1])
+    interrupts = Interrupts()
+    interrupts.take()
+    try:
+        with interrupts.raising():
+            for link in links:
+                problem = _problem_of(plan, journal, link, start_s=start_s, say=say)
+                if problem is not None:
+                    left_out.append(f"{link.name}: left out, {problem}")
+                    say(left_out[-1])
+    finally:
+        interrupts.give_back()
     return left_out
+
+
+def _problem_of(plan: Plan, journal: Journal, link: Link, *, start_s: float, say: Callable[[str], None]) -> str | None:
+    """Measure a link, and return why it could not be."""
+    problem = link_problem(link)
+    if problem is not None:
+        return problem
+    try:
+        measure_transfer(plan, journal, link, start_s=start_s, say=say)
+    except EnvironmentProblem as failed:
+        return str(failed)
+    return None
 
 
 def measure_transfer(plan: Plan, journal: Journal, link: Link, *, start_s: float, say: Callable[[str], None]) -> None:

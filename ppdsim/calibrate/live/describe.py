@@ -58,8 +58,10 @@ def plan_lines(
         f"  in all {_minutes(least_s)}, {once_s / 60:.1f} of them to measure everything once{_budget(plan, once_s)}"
     )
     starts = sum(service.starts_servers for service, _ in services)
+    if plan.passes == 2:
+        # The last one stays up between the passes, and a load is played once.
+        starts += sum(service.starts_servers and not service.loads_only for service, _ in services[:-1])
     if starts:
-        starts = 2 * starts - 1 if plan.passes == 2 else starts
         lines.append(f"  and {_count(starts, 'start')} of servers, one to two minutes each")
     return tuple(lines)
 

@@ -4,7 +4,7 @@ The first pass measures every cell once on each service; the second goes through
 repeats until the cells are settled, so that an arm's repeats lie on both sides of every other arm's. A plan of one pass
 stays with each service until its cells are settled: fewer starts, and drift between services cannot be seen. A cell
 that fails is named and skipped; servers that die are started again once. The plan's budget ends repeats and nothing
-else: every cell is measured once, and what is left is shared between the services by the rows that they lack.
+else: every cell is measured once, and what is left is shared between the services by what their missing rows cost.
 """
 
 from __future__ import annotations
@@ -49,8 +49,9 @@ class Session:
     """The state of a run: its plan, its journal, and where the time went.
 
     `seconds` counts time by what it was spent on, `spent_s` what of it counts against the plan's budget: all but starts
-    of servers [s]. `origin_s` is when the first engine was up, on the engines' clock. `left_out` is what does not fit
-    the machine, `fewer` what the budget left with fewer repeats, by service, a line each.
+    of servers; `costs_s` is what each cell took last, by key [s]. `origin_s` is when the first engine was up, on the
+    engines' clock. `left_out` is what does not fit the machine, `fewer` what the budget left with fewer repeats, by
+    service, a line each.
     """
 
     plan: Plan
@@ -63,6 +64,7 @@ class Session:
     fewer: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     spent_s: float = 0.0
+    costs_s: dict[str, float] = field(default_factory=dict)
     origin_s: float | None = None
 
     async def run(self, services: Sequence[Service]) -> None:
@@ -136,16 +138,21 @@ class Session:
             self.say(line)
 
     def _share_s(self, services: Sequence[Service]) -> float:
-        """Return the first of these services' share of what is left of the budget, by the rows that each lacks [s]."""
+        """Return the first of these services' share of what is left of the budget [s].
+
+        Each gets in proportion to what one more row of all its unsettled cells costs; where that is not known yet, it
+        is taken to be the mean of those that are.
+        """
         if self.plan.budget_s is None:
             return np.inf
+        typical_s = float(np.mean(list(self.costs_s.values()))) if self.costs_s else 1.0
 
-        def lacking(service: Service) -> int:
+        def lacking_s(service: Service) -> float:
             cells = [cell for cell in self.cells(service, self.journal.limits(service.name)) if not self.done(cell)]
-            return sum(1 if self.begun(cell) else 2 for cell in cells)
+            return sum(self.costs_s.get(cell.key, typical_s) for cell in cells)
 
-        rows = [0 if service.name in self.given_up else lacking(service) for service in services]
-        return max(0.0, self.plan.budget_s - self.spent_s) * rows[0] / max(1, sum(rows))
+        needs_s = [0.0 if service.name in self.given_up else lacking_s(service) for service in services]
+        return max(0.0, self.plan.budget_s - self.spent_s) * needs_s[0] / max(sum(needs_s), 1e-9)
 
     def _tell_fewer(self, service: Service) -> None:
         """Say which cells the budget has left with fewer repeats."""
@@ -155,8 +162,8 @@ class Session:
         keys = [cell.key for cell in self.cells(service, limits) if not self.done(cell)]
         if keys:
             self.fewer[service.name] = (
-                f"{fewer_note(service)}: {len(keys)} cells have fewer than the plan asks for, its budget of "
-                f"{self.plan.budget_s:g} s was spent (--resume goes on with a new one)"
+                f"{fewer_note(service)}: fewer than the plan asks for in {len(keys)} cell{'s' * (len(keys) > 1)}, its "
+                f"budget of {self.plan.budget_s:g} s was spent (--resume goes on with a new one)"
             )
             self.say(f"{self.fewer[service.name]}: {', '.join(keys)}")
 
@@ -253,6 +260,7 @@ class _Visit:
             finally:
                 self._session.seconds[cell.kind] += self._engine.now_s() - begin_s
                 self._session.spent_s += self._engine.now_s() - probe_s
+                self._session.costs_s[cell.key] = self._engine.now_s() - begin_s
 
     async def _prefill(self, cell: PrefillCell, info: EngineInfo, prefix: Sequence[int]) -> None:
         if prefix and self._empties_decode(cell):

@@ -76,5 +76,7 @@ def test_servers_that_are_started_are_counted():
     services = [(ALONE, KNOWN), (PAIR, KNOWN)]
     assert "and 3 starts of servers" in described("quick", *services)
     assert "and 2 starts of servers" in described("pair", *services)
+    loads = replace(service(*DELTA_TCP), name="loads", loads_only=True)
+    assert "and 4 starts of servers" in described("full", (loads, UNKNOWN), *services)
     running = [(replace(one, starts_servers=False), known) for one, known in services]
     assert "starts of servers" not in described("quick", *running)

@@ -91,6 +91,7 @@ def calibrate(
         return
     if model is None:
         raise InputError("--model: not given, expected the folder of the model that the servers run")
+    machine = describe_machine(name or out.resolve().name, model, dummy_weights=dummy_weights)
     urls = (unified_url, router_url, prefill_url, decode_url)
     if any(urls):
         (link,) = _transports(transport or "tcp", most=1)
@@ -110,7 +111,6 @@ def calibrate(
         links = _transports(transport, most=len(Transport)) if transport else []
         services, foreseen, on_gpus = _started(chosen, settings, options, assign or [], links, out, quiet=quiet)
         pair = pair or on_gpus
-    machine = describe_machine(name or out.resolve().name, model, dummy_weights=dummy_weights)
     alone = links_of(chosen, services, pair)
     if resume:
         earlier = read_limits(out)

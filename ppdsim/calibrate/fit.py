@@ -19,6 +19,7 @@ from ppdsim.calibrate.cells import Cells, Grid, grid
 from ppdsim.calibrate.crossval import LeftOut, leave_one_out, name_of, predict_cells
 from ppdsim.calibrate.drift import measured_drift
 from ppdsim.calibrate.fit_curves import FREE_HANDOFF, FREE_HANDOFF_ELSEWHERE, fit_model
+from ppdsim.calibrate.link_alone import link_notes
 from ppdsim.calibrate.mechanisms import BUILT_FROM, prior_interval, unmeasured
 from ppdsim.calibrate.split import fitted_cells
 from ppdsim.compose import HALF_NORMAL_90
@@ -278,7 +279,7 @@ def fit_profile(
     measured_curves = {(record.arm, record.transport): record for record in curves}
     for (arm, transport), curve in unmeasured(model.handoffs, model.kv_bytes_per_token).items():
         curves.append(_mechanism(curve, model, arm, transport, measured_curves[BUILT_FROM]))
-    notes = () if len(cells.handoff_stall) else (UNKNOWN_HANDOFF_STALL,)
+    notes = (*(() if len(cells.handoff_stall) else (UNKNOWN_HANDOFF_STALL,)), *link_notes(measured.transfer, model))
     drift = measured_drift(measured, model, PRIORS)
     assembled = _assemble(measured, tuple(curves), drift, model.kv_bytes_per_token, notes)
     return assembled.model_copy(update={"fitted_cells": fitted_cells(cells)})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from calibrate.doctor.machines import FakeMachine
 
-from ppdsim.calibrate.stack.layout import chosen_transport, layout
+from ppdsim.calibrate.stack.layout import chosen_transport, chosen_transports, layout
 from ppdsim.calibrate.stack.settings import Settings
 from ppdsim.calibrate.stack.shell import environment, script
 from ppdsim.calibrate.stack.specs import Host, Role, host_of
@@ -104,6 +105,20 @@ def test_every_flag_and_variable_of_the_engine_s_notes_is_there() -> None:
 )
 def test_auto_takes_the_fastest_link_that_joins_all(changes: dict[str, Any], host: Host, link: Transport) -> None:
     assert chosen_transport(Settings(model="m", **changes), host) is link
+
+
+@pytest.mark.parametrize(
+    ("settings", "host", "links"),
+    [
+        ({}, HOST, [Transport.NVLINK, Transport.TCP]),
+        ({}, replace(HOST, infiniband=True), [Transport.NVLINK, Transport.RDMA, Transport.TCP]),
+        ({"decode_gpus": (0,)}, HOST, [Transport.TCP]),
+        ({"transport": "tcp"}, HOST, [Transport.TCP]),
+    ],
+)
+def test_auto_has_every_link_that_joins_all(settings: dict[str, Any], host: Host, links: list[Transport]) -> None:
+    used = {"prefill_gpus": (0,), "decode_gpus": (1,), **settings}
+    assert list(chosen_transports(Settings(model="m", **used), host)) == links
 
 
 def test_the_inherited_environment_cannot_choose_another_link() -> None:

@@ -16,7 +16,12 @@ from ppdsim.turn import TurnModel
 from ppdsim.types import Arm, Transport
 
 PREFILL = PrefillCurve(
-    floor_s=8e-3, token_s=20e-6, attention_s_per_token2=1e-9, kv_read_s_per_token=30e-9, overlap_sharpness=3.0
+    floor_s=8e-3,
+    token_s=20e-6,
+    attention_s_per_token2=1e-9,
+    kv_read_s_per_token=30e-9,
+    overlap_sharpness=3.0,
+    wave_tokens=528.0,
 )
 DECODE = DecodeCurve(floor_s=5e-3, row_s=12e-6, context_s_per_token=30e-9, start_s=0.5e-3)
 STALL = StallCurve(launch_s=10e-3, handoff_s=0.0)

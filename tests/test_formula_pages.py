@@ -6,6 +6,7 @@ docs/explanation/model.md fails here until it is compared with something.
 
 from __future__ import annotations
 
+import math
 import re
 
 import pytest
@@ -26,7 +27,7 @@ from ppdsim.calibrate.derive.machine import (
 from ppdsim.calibrate.mechanisms import UNMEASURED_SIGMA
 from ppdsim.cost.base import pad_up
 from ppdsim.cost.decode import DECODE_GRAPH_SIZES
-from ppdsim.cost.prefill import PREFILL_GRAPH_SIZES_TOKENS
+from ppdsim.cost.prefill import ONE_WAVE_TOKENS, PREFILL_GRAPH_SIZES_TOKENS, attention_rows, wave_tokens
 from ppdsim.types import Arm, ModelShape, Transport
 
 M, L = 300.0, 4096.0
@@ -46,6 +47,7 @@ PREFILL_NAMES = {
     "m": M,
     "c": L,
     "pad": lambda tokens: float(pad_up(tokens, PREFILL_GRAPH_SIZES_TOKENS)),
+    "ceil": math.ceil,
 }
 NAMES = {
     "L": L,
@@ -96,16 +98,30 @@ def equations(page: str) -> dict[str, str]:
 
 def test_every_equation_of_the_model_page_is_compared(page):
     assert set(equations(page)) == {
-        "S", "r", "gpu", "T", "TTFT(append-d)", "TTFT(p-*)", "stall_s", "h", "J", "N*", "gamma*",
+        "S", "r", "gpu", "rows", "T", "TTFT(append-d)", "TTFT(p-*)", "stall_s", "h", "J", "N*", "gamma*",
     }  # fmt: skip
 
 
-def test_a_forward_is_the_smooth_maximum_of_the_page(page):
-    found = equations(page)
-    gpu = value(found["gpu"], PREFILL_NAMES)
-    assert value(found["T"], {**PREFILL_NAMES, "gpu": gpu}) == pytest.approx(
-        float(PREFILL.forward_s(PREFILL.work(M, L))), rel=1e-12
+@pytest.mark.parametrize("new", [M, 600.0, 1300.0])
+def test_a_forward_is_the_smooth_maximum_of_the_page(page, new):
+    found, names = equations(page), {**PREFILL_NAMES, "m": new}
+    beyond, otherwise = re.split(r" (?=\(m itself)", found["rows"])
+    assert otherwise == "(m itself up to wave_tokens)"
+    rows = value(beyond, names) if new > PREFILL.wave_tokens else new
+    gpu = value(found["gpu"], {**names, "rows": rows})
+    assert value(found["T"], {**names, "gpu": gpu}) == pytest.approx(
+        float(PREFILL.forward_s(PREFILL.work(new, L))), rel=1e-12
     )
+
+
+def test_the_rows_of_a_wave_are_those_of_the_page(page):
+    tile = re.search(r"so (\d+) x multiprocessors / query heads of one GPU", " ".join(page.split()))[1]
+    (shown,) = re.findall(r"\((\d+) tokens for Llama-3.1-8B on an H100 or H200\)", page)
+    for name in ("H100-SXM", "H200"):
+        multiprocessors = find_gpu(name).multiprocessors
+        assert wave_tokens(multiprocessors, 32.0) == float(tile) * multiprocessors / 32.0 == float(shown)
+    assert f"it is {ONE_WAVE_TOKENS:.0e}".replace("e+09", "e9") in page
+    assert f"600 new tokens attend for as long as {attention_rows(600.0, 528.0):,.0f}" in page
 
 
 def test_a_step_is_that_of_the_page(page):

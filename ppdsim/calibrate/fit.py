@@ -17,15 +17,17 @@ from ppdsim import __version__
 from ppdsim.calibrate.bootstrap import bootstrap
 from ppdsim.calibrate.cells import Cells, Grid, grid
 from ppdsim.calibrate.crossval import LeftOut, leave_one_out, name_of, predict_cells
+from ppdsim.calibrate.derive.hardware import multiprocessors_of
 from ppdsim.calibrate.drift import measured_drift
-from ppdsim.calibrate.fit_curves import FREE_HANDOFF, FREE_HANDOFF_ELSEWHERE, fit_model
+from ppdsim.calibrate.fit_curves import FREE_HANDOFF, FREE_HANDOFF_ELSEWHERE, FREE_PREFILL, fit_model
 from ppdsim.calibrate.link_alone import link_notes
 from ppdsim.calibrate.mechanisms import BUILT_FROM, prior_interval, unmeasured
 from ppdsim.calibrate.split import fitted_cells
 from ppdsim.compose import HALF_NORMAL_90
 from ppdsim.cost.base import AbstractCurve, Array, Parameter
+from ppdsim.cost.prefill import wave_tokens
 from ppdsim.errors import MeasurementError
-from ppdsim.measurements import Measurements, Model
+from ppdsim.measurements import Manifest, Measurements, Model
 from ppdsim.profile import CurveRecord, Drift, ErrorRecord, MatricesRecord, ModelRecord, ParameterRecord, Profile
 from ppdsim.transport.handoff import HandoffCurve
 from ppdsim.turn import TurnModel
@@ -74,10 +76,21 @@ UNKNOWN_HANDOFF_STALL = (
 )
 
 
+def wave_of(manifest: Manifest) -> float:
+    """Return how many query rows of attention a GPU of a run holds at once [tokens].
+
+    Its multiprocessors are those that the manifest states, or those of its name in calibration/hardware.yaml.
+    """
+    stated = manifest.gpu.multiprocessors
+    known = multiprocessors_of(manifest.gpu.name) if stated is None else float(stated)
+    return wave_tokens(known, manifest.model.query_heads / manifest.tensor_parallel_size)
+
+
 def fitter(measured: Measurements) -> Callable[[Grid], TurnModel]:
     """Return what fits a model to cells of this run."""
     manifest = measured.manifest
     model = manifest.model
+    wave = wave_of(manifest)
 
     def fit(cells: Grid) -> TurnModel:
         return fit_model(
@@ -85,6 +98,7 @@ def fitter(measured: Measurements) -> Callable[[Grid], TurnModel]:
             chunk_tokens=manifest.chunked_prefill_size,
             page_size_tokens=manifest.page_size_tokens,
             kv_bytes_per_token=2 * model.layers * model.kv_heads * model.head_dim * model.dtype_bytes,
+            wave_tokens=wave,
         )
 
     return fit
@@ -246,7 +260,7 @@ def fit_profile(
         )
 
     curves = [
-        record("prefill", tuple(p.name for p in model.prefill.PARAMETERS), cells.append, prefill_domain),
+        record("prefill", FREE_PREFILL, cells.append, prefill_domain),
         record("frontend", ("in_s", "in_s_per_token", "out_s"), None, prefill_domain),
         record(
             "decode",

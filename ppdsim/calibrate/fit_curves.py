@@ -63,14 +63,18 @@ def solve(
     return dict(zip(names, (found.x * scale).tolist(), strict=True))
 
 
+FREE_PREFILL: tuple[str, ...] = tuple(p.name for p in PrefillCurve.PARAMETERS if p.name != "wave_tokens")
+"""What appends show of the prefill curve; how many rows a wave holds is counted, from model and GPU."""
+
+
 def _subset(curve: type[PrefillCurve | FrontendCurve | HandoffCurve | StallCurve], *names: str) -> list[Parameter]:
     return [p for p in curve.PARAMETERS if p.name in names]
 
 
-def fit_append(cells: Cells, chunk_tokens: int) -> tuple[PrefillCurve, FrontendCurve]:
-    """Fit T_ext and the front end together to the idle TTFT of appends."""
+def fit_append(cells: Cells, chunk_tokens: int, wave_tokens: float) -> tuple[PrefillCurve, FrontendCurve]:
+    """Fit T_ext and the front end together to the idle TTFT of appends; `wave_tokens` is known, not fitted."""
     out_s = float(np.nanmedian(cells.join_s))
-    free = [*PrefillCurve.PARAMETERS, *_subset(FrontendCurve, "in_s", "in_s_per_token")]
+    free = [*_subset(PrefillCurve, *FREE_PREFILL), *_subset(FrontendCurve, "in_s", "in_s_per_token")]
     start = {
         "floor_s": 8e-3,
         "token_s": 22e-6,
@@ -84,7 +88,9 @@ def fit_append(cells: Cells, chunk_tokens: int) -> tuple[PrefillCurve, FrontendC
     def split(values: dict[str, Quantity]) -> tuple[PrefillCurve, FrontendCurve]:
         front = {name: values[name] for name in ("in_s", "in_s_per_token")}
         rest = {name: value for name, value in values.items() if name not in front}
-        return PrefillCurve.from_values(rest), FrontendCurve.from_values({**front, "out_s": out_s})
+        return PrefillCurve.from_values({**rest, "wave_tokens": wave_tokens}), FrontendCurve.from_values(
+            {**front, "out_s": out_s}
+        )
 
     def predict(values: dict[str, Quantity]) -> Array:
         prefill, frontend = split(values)
@@ -198,9 +204,11 @@ def fit_handoff(cells: Cells, model: TurnModel) -> HandoffCurve:
     return HandoffCurve.from_values({**fixed, **values})
 
 
-def fit_model(cells: Grid, *, chunk_tokens: int, page_size_tokens: int, kv_bytes_per_token: int) -> TurnModel:
+def fit_model(
+    cells: Grid, *, chunk_tokens: int, page_size_tokens: int, kv_bytes_per_token: int, wave_tokens: float
+) -> TurnModel:
     """Fit every curve of a run to its cells and compose them."""
-    prefill, frontend = fit_append(cells.append, chunk_tokens)
+    prefill, frontend = fit_append(cells.append, chunk_tokens, wave_tokens)
     decode = fit_decode(cells.decode, first_step_s(cells.append, cells.handoffs))
     model = TurnModel(
         prefill=prefill,

@@ -2,21 +2,26 @@
 
 One forward costs the smooth maximum of the host's launch floor and the GPU's work::
 
-    gpu  = token_s * pad(m) + attention_s_per_token2 * m (c + m/2) + kv_read_s_per_token * c
+    gpu  = token_s * pad(m) + attention_s_per_token2 * rows(m) (c + m/2) + kv_read_s_per_token * c
     T    = (floor_s**k + gpu**k) ** (1/k),  k = overlap_sharpness
 
 The floor is the host launching some hundred kernels; the GPU hides behind it while it is shorter, so small appends cost
-the floor. ``pad`` rounds m up to the engine's captured prefill graph sizes. Several requests in one forward add their
-work. What it does not know: clock throttling inside a long forward, tensor-parallel all-reduces, mixture-of-experts.
+the floor. ``pad`` rounds m up to the engine's captured prefill graph sizes. ``rows`` is m while attention fits one wave
+of the GPU's multiprocessors, and whole waves beyond (`attention_rows`). Several requests in one forward add their work.
+What it does not know: clock throttling inside a long forward, tensor-parallel all-reduces, mixture-of-experts.
 Source: model.md section 2 (copied into docs/explanation); SGLang 0.5.17 server_args.py for the sizes.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
+import numpy as np
+
 from ppdsim.cost.base import FittedCurve, Parameter, Quantity, maximum, minimum, pad_up
+from ppdsim.types import Tag
 
 PREFILL_GRAPH_SIZES_TOKENS: tuple[int, ...] = (
     *range(4, 33, 4),
@@ -27,6 +32,13 @@ PREFILL_GRAPH_SIZES_TOKENS: tuple[int, ...] = (
     *range(4608, 8193, 512),
 )
 """Captured prefill graph sizes [tokens]; SGLang 0.5.17, server_args.py."""
+TILE_ROWS = 128.0
+"""Rows of query, one a token and head, that a multiprocessor attends for at a time [1]; FlashAttention-3,
+hopper/tile_size.h, heads of 128 and more."""
+ONE_WAVE_TOKENS = 1e9
+"""`wave_tokens` where nobody knows the multiprocessors [tokens]: one wave holds any forward, nothing is rounded."""
+WAVE_SLACK = 1e-4
+"""Share of the tokens that begins no other wave [1]: a profile keeps five digits of a wave."""
 
 
 class PrefillWork(NamedTuple):
@@ -48,12 +60,21 @@ class PrefillCurve(FittedCurve):
         Parameter(name="attention_s_per_token2", unit="s/token^2", low=0.0, high=1e-7, meaning="attention, one pair"),
         Parameter(name="kv_read_s_per_token", unit="s/token", low=0.0, high=1e-6, meaning="reading one cached token"),
         Parameter(name="overlap_sharpness", unit="1", low=1.0, high=20.0, meaning="how well launch hides GPU work"),
+        Parameter(
+            name="wave_tokens",
+            unit="token",
+            low=1.0,
+            high=ONE_WAVE_TOKENS,
+            meaning="query rows of attention that run at once",
+            tag=Tag.DATA_SHEET,
+        ),
     )
     floor_s: Quantity
     token_s: Quantity
     attention_s_per_token2: Quantity
     kv_read_s_per_token: Quantity
     overlap_sharpness: Quantity
+    wave_tokens: Quantity
 
     @staticmethod
     def work(new_tokens: Quantity, cached_tokens: Quantity) -> PrefillWork:
@@ -65,9 +86,11 @@ class PrefillCurve(FittedCurve):
 
         `hidden_s` is for how long the GPU still runs what came before when the host begins to launch it [s].
         """
+        tokens = work.tokens
+        rounded = attention_rows(tokens, self.wave_tokens) / maximum(tokens, 1.0)
         gpu_s = (
-            self.token_s * pad_up(work.tokens, PREFILL_GRAPH_SIZES_TOKENS)
-            + self.attention_s_per_token2 * work.attention_tokens2
+            self.token_s * pad_up(tokens, PREFILL_GRAPH_SIZES_TOKENS)
+            + self.attention_s_per_token2 * work.attention_tokens2 * rounded
             + self.kv_read_s_per_token * work.cached_tokens
         )
         k = self.overlap_sharpness
@@ -86,6 +109,36 @@ class PrefillCurve(FittedCurve):
             total = total + cost * (size > 0)
             hidden_s = cost
         return total
+
+
+def wave_tokens(multiprocessors: float | None, query_heads: float) -> float:
+    """Return how many query rows run at once on a GPU that holds `query_heads` of each layer [tokens].
+
+    `multiprocessors` is None where nobody knows them: then nothing is rounded (`ONE_WAVE_TOKENS`).
+
+    >>> wave_tokens(132, 32)
+    528.0
+    """
+    return ONE_WAVE_TOKENS if multiprocessors is None else TILE_ROWS * multiprocessors / query_heads
+
+
+def attention_rows(tokens: Quantity, wave_tokens: Quantity) -> Quantity:
+    """Return the query rows that attention of a forward over `tokens` new ones takes the time of [tokens].
+
+    Up to one wave the kernel splits the KV over multiprocessors that have no rows, so every row counts as it is.
+    Beyond, a wave that is not full takes as long as a full one. Tiles are not rounded up: kernels for varying lengths
+    pack the query heads of a KV head into them, so 32 tokens of a model with 4 query heads a KV head fill one.
+    Source: FlashAttention-3, hopper/heuristics.h (`should_pack_gqa`, `num_splits_heuristic`).
+
+    >>> [attention_rows(m, 528.0) for m in (64.0, 528.0, 529.0, 1024.0, 1056.0, 1057.0)]
+    [64.0, 528.0, 1056.0, 1056.0, 1056.0, 1584.0]
+    """
+    if isinstance(tokens, (int, float)) and isinstance(wave_tokens, (int, float)):
+        if tokens <= wave_tokens:
+            return tokens
+        return max(math.ceil(tokens * (1.0 - WAVE_SLACK) / wave_tokens) * wave_tokens, tokens)
+    whole = np.ceil(tokens * (1.0 - WAVE_SLACK) / wave_tokens) * wave_tokens
+    return np.where(tokens <= wave_tokens, tokens, np.maximum(whole, tokens))
 
 
 def chunks(new_tokens: Quantity, chunk_tokens: int) -> list[tuple[float, Quantity]]:

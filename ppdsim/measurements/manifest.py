@@ -17,13 +17,17 @@ SCHEMA = "ppdsim/measurements/1"
 
 
 class Gpu(Strict):
-    """One kind of GPU; the two limits are data-sheet numbers and set the floor under a believable first token."""
+    """One kind of GPU; the two limits are data-sheet numbers and set the floor under a believable first token.
+
+    `multiprocessors` may be left out of a GPU that calibration/hardware.yaml names.
+    """
 
     name: str
     count: int
     memory_bandwidth_bytes_per_s: float
     peak_flops_per_s: float
     limits_source: str
+    multiprocessors: int | None = Field(default=None, gt=0)
 
 
 class Model(Strict):

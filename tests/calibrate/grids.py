@@ -28,6 +28,7 @@ MANIFEST: dict[str, Any] = {
         "memory_bandwidth_bytes_per_s": 4.8e12,
         "peak_flops_per_s": 9.89e14,
         "limits_source": "made up",
+        "multiprocessors": 132,
     },
     "link": "TCP",
     "transports": ["tcp"],

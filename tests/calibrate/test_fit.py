@@ -13,8 +13,9 @@ from ppdsim import compose, measurements, profile
 from ppdsim.calibrate.bootstrap import resample
 from ppdsim.calibrate.cells import cell_value, grid
 from ppdsim.calibrate.crossval import leave_one_out, name_of, predict_cells, splits
-from ppdsim.calibrate.fit import fit_profile
+from ppdsim.calibrate.fit import fit_profile, wave_of
 from ppdsim.calibrate.fit_curves import fit_model
+from ppdsim.cost.prefill import ONE_WAVE_TOKENS
 from ppdsim.errors import MeasurementError
 from ppdsim.types import Arm, Tag, Transport
 
@@ -22,7 +23,7 @@ SHIPPED = "h200x2_llama-3.1-8b_sglang-0.5.17"
 
 
 def refit(cells):
-    return fit_model(cells, chunk_tokens=8192, page_size_tokens=64, kv_bytes_per_token=131_072)
+    return fit_model(cells, chunk_tokens=8192, page_size_tokens=64, kv_bytes_per_token=131_072, wave_tokens=528.0)
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,22 @@ def test_rows_without_noise_give_back_every_cell(exact):
         if group.arm is Arm.P_FULL:
             continue  # p-full over TCP has no prefix term in the fitted form; the machine that made the rows has one
         np.testing.assert_allclose(predict_cells(model, group), group.seconds, rtol=5e-3, err_msg=name_of(group))
+
+
+def test_how_many_rows_run_at_once_is_counted_and_not_fitted(exact):
+    for gpu, tp, expected in (
+        ({"multiprocessors": 100}, 1, 400.0),
+        ({"multiprocessors": 100, "name": "NVIDIA H200"}, 2, 800.0),
+        ({"multiprocessors": None, "name": "NVIDIA H200"}, 1, 528.0),
+        ({"multiprocessors": None}, 1, ONE_WAVE_TOKENS),
+    ):
+        manifest = exact.manifest
+        there = {"gpu": manifest.gpu.model_copy(update=gpu), "tensor_parallel_size": tp}
+        assert wave_of(manifest.model_copy(update=there)) == expected
+    record = fit_profile(exact, draws=2).curve("prefill")
+    (wave,) = (p for p in record.parameters if p.name == "wave_tokens")
+    assert (wave.value, wave.low, wave.high, wave.tag) == (528.0, 528.0, 528.0, Tag.DATA_SHEET)
+    assert record.draw_names == tuple(p.name for p in record.parameters if p is not wave)
 
 
 def test_noise_moves_the_append_curve_by_less_than_itself(noisy):

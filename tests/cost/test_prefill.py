@@ -1,4 +1,4 @@
-"""T_ext against hand arithmetic, and its mechanisms: floor, staircase, chunks, several requests in one forward."""
+"""T_ext against hand arithmetic, and its mechanisms: floor, staircase, waves, chunks, several requests a forward."""
 
 from __future__ import annotations
 
@@ -7,15 +7,27 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from curve_cases import PREFILL
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ppdsim.cost.prefill import PREFILL_GRAPH_SIZES_TOKENS, PrefillCurve, PrefillWork, chunks
+from ppdsim.calibrate.derive.hardware import gpus
+from ppdsim.cost.prefill import (
+    ONE_WAVE_TOKENS,
+    PREFILL_GRAPH_SIZES_TOKENS,
+    PrefillCurve,
+    PrefillWork,
+    attention_rows,
+    chunks,
+    wave_tokens,
+)
 
 SHARP = replace(PREFILL, overlap_sharpness=20.0)
+PADDED = {600.0: 640.0, 528.0: 576.0, 512.0: 512.0}
 
 
 def test_one_forward_by_hand():
-    # gpu = 20us * 1024 + 1ns * 1024 (4096 + 512) + 30ns * 4096 = 20.48 + 4.718592 + 0.12288 ms
-    gpu = 20.48e-3 + 4.718592e-3 + 0.12288e-3
+    # Two waves of 528 rows: gpu = 20us * 1024 + 1ns * 1056 (4096 + 512) + 30ns * 4096 = 20.48 + 4.866048 + 0.12288 ms
+    gpu = 20.48e-3 + 4.866048e-3 + 0.12288e-3
     expected = (8e-3**3 + gpu**3) ** (1 / 3)
     assert PREFILL.seconds(1024.0, 4096.0, 8192) == pytest.approx(expected, rel=1e-12)
 
@@ -25,15 +37,79 @@ def test_small_appends_cost_the_launch_floor():
 
 
 def test_long_prefills_cost_the_gpu():
-    gpu = 20e-6 * 8192 + 1e-9 * 8192 * 4096
+    gpu = 20e-6 * 8192 + 1e-9 * 16 * 528 * 4096
     assert SHARP.seconds(8192.0, 0.0, 8192) == pytest.approx(gpu, rel=1e-6)
 
 
 def test_new_tokens_pad_to_the_captured_size():
     inside = SHARP.seconds(577.0, 0.0, 8192)
     assert SHARP.seconds(640.0, 0.0, 8192) > inside > SHARP.seconds(576.0, 0.0, 8192)
-    # 577..640 share the matrix work of 640 tokens: only attention differs, below 0.3 ms.
-    assert SHARP.seconds(640.0, 0.0, 8192) - inside == pytest.approx(1e-9 * (640**2 - 577**2) / 2, rel=1e-3)
+    # 577..640 share the matrix work of 640 tokens and two waves of attention, over 31.5 tokens more on average.
+    assert SHARP.seconds(640.0, 0.0, 8192) - inside == pytest.approx(1e-9 * 2 * 528 * (640 - 577) / 2, rel=1e-3)
+
+
+WAVES = st.builds(
+    # As a profile keeps it: GPUs of hardware.yaml and a small one, models of 8 to 128 query heads a GPU.
+    lambda multiprocessors, heads: float(f"{wave_tokens(multiprocessors, heads):.5g}"),
+    st.sampled_from([58, *(int(gpu.multiprocessors) for gpu in gpus().values())]),
+    st.sampled_from([8, 12, 14, 28, 32, 40, 64, 128]),
+)
+
+
+@given(m=st.integers(1, 40_000), more=st.integers(0, 4000), wave=WAVES)
+def test_attention_takes_whole_waves_beyond_the_first(m, more, wave):
+    rows = attention_rows(float(m), wave)
+    assert isinstance(rows, float)
+    assert m <= rows < m + wave
+    assert attention_rows(float(m + more), wave) >= rows
+    if m <= wave:
+        assert rows == m
+    else:
+        assert rows == pytest.approx(wave * round(rows / wave), rel=1.1e-4)
+
+
+@given(m=st.integers(1, 8192), c=st.integers(0, 60_000), more=st.integers(0, 600), wave=WAVES)
+def test_a_forward_does_not_fall_with_new_or_with_cached_tokens(m, c, more, wave):
+    curve = replace(PREFILL, wave_tokens=wave)
+    here = curve.forward_s(curve.work(float(m), float(c)))
+    assert curve.forward_s(curve.work(float(m + more), float(c))) >= here - 1e-15
+    assert curve.forward_s(curve.work(float(m), float(c + more))) >= here - 1e-15
+
+
+@pytest.mark.parametrize(("multiprocessors", "heads", "whole"), [(108, 28, 3456), (132, 28, 4224), (132, 40, 2112)])
+def test_a_whole_wave_is_no_wave_more_for_the_digits_that_a_profile_keeps(multiprocessors, heads, whole):
+    exact = wave_tokens(multiprocessors, heads)
+    for wave in (exact, float(f"{exact:.5g}")):
+        assert attention_rows(float(whole), wave) == pytest.approx(whole, rel=1e-4)
+        assert attention_rows(float(whole + 1), wave) == pytest.approx(whole + exact, rel=1e-3)
+
+
+def test_rows_of_arrays_and_of_draws_are_those_of_numbers():
+    tokens, waves = np.array([0.0, 1.0, 528.0, 529.0, 1056.0, 1057.0, 8192.0]), np.array([[528.0], [704.0]])
+    each = [[attention_rows(float(m), float(wave)) for m in tokens] for wave in waves[:, 0]]
+    np.testing.assert_array_equal(attention_rows(tokens, waves), each)
+    np.testing.assert_array_equal(attention_rows(tokens, 528.0), each[0])
+
+
+def test_an_append_between_powers_of_two_costs_the_wave_it_does_not_fill():
+    # 600 tokens are two waves: 1056 rows on 8192 + 300 tokens each. 528 and 512 are one, row for row.
+    for m, rows in ((600.0, 1056.0), (528.0, 528.0), (512.0, 512.0)):
+        work = PREFILL.work(m, 8192.0)
+        gpu = 20e-6 * PADDED[m] + 1e-9 * rows * (8192.0 + 0.5 * m) + 30e-9 * 8192.0
+        assert PREFILL.forward_s(work) == pytest.approx((8e-3**3 + gpu**3) ** (1 / 3), rel=1e-12)
+
+
+def test_where_nobody_knows_the_multiprocessors_every_row_counts_as_it_is():
+    assert wave_tokens(None, 32.0) == ONE_WAVE_TOKENS
+    assert attention_rows(1e6 + 1.0, ONE_WAVE_TOKENS) == 1e6 + 1.0
+
+
+def test_requests_of_one_forward_fill_waves_together():
+    # 300 + 300 tokens are 600 rows, so both take part in two waves, though either alone would be less than one.
+    one = PREFILL.work(300.0, 8192.0)
+    both = PrefillWork(*(2.0 * field for field in one))
+    sharp = replace(SHARP, token_s=0.0, kv_read_s_per_token=0.0, floor_s=0.0)
+    assert sharp.forward_s(both) == pytest.approx(1e-9 * 1056.0 / 600.0 * 2 * 300.0 * (8192.0 + 150.0), rel=1e-12)
 
 
 def test_captured_sizes_rise_and_reach_the_chunk():

@@ -11,7 +11,7 @@ from typing import Any
 
 from ppdsim.cost.decode import DecodeCurve
 from ppdsim.cost.frontend import FrontendCurve
-from ppdsim.cost.prefill import PrefillCurve
+from ppdsim.cost.prefill import ONE_WAVE_TOKENS, PrefillCurve
 from ppdsim.cost.stall import StallCurve
 from ppdsim.des.spec import ClusterSpec, NodeSpec
 from ppdsim.transport.handoff import HandoffCurve
@@ -49,6 +49,7 @@ def cost_model(
         "attention_s_per_token2": 2.0**-27,
         "kv_read_s_per_token": 2.0**-23,
         "overlap_sharpness": 1.0,
+        "wave_tokens": ONE_WAVE_TOKENS,
     }
     decode_values = {
         "floor_s": 2.0**-8,

@@ -33,13 +33,14 @@ class _Number(_Strict):
 
 
 class _GpuEntry(_Strict):
-    names: tuple[str, ...]
+    names: tuple[str, ...] = Field(min_length=1)
     architecture: str
     peer_link: str
     memory_bytes: _Number
     memory_bandwidth_bytes_per_s: _Number
     bf16_flops_per_s: _Number
     fp8_flops_per_s: _Number | None = None
+    multiprocessors: _Number
 
 
 class _LinkEntry(_Strict):
@@ -70,6 +71,7 @@ class Gpu:
     memory_bandwidth_bytes_per_s: float
     bf16_flops_per_s: float
     fp8_flops_per_s: float | None
+    multiprocessors: float
 
 
 def links() -> dict[str, Link]:
@@ -126,6 +128,7 @@ def read_gpus(path: Path, known: Mapping[str, Link]) -> dict[str, Gpu]:
             memory_bandwidth_bytes_per_s=entry.memory_bandwidth_bytes_per_s.value,
             bf16_flops_per_s=entry.bf16_flops_per_s.value,
             fp8_flops_per_s=None if entry.fp8_flops_per_s is None else entry.fp8_flops_per_s.value,
+            multiprocessors=entry.multiprocessors.value,
         )
         for name, entry in entries.items()
     }
@@ -144,6 +147,15 @@ def find_gpu(name: str) -> Gpu:
         if name == gpu.name or name in gpu.engine_names:
             return gpu
     raise unknown("GPU", name, known, hint="(calibration/hardware.yaml)")
+
+
+def multiprocessors_of(name: str) -> float | None:
+    """Return the multiprocessors of a GPU by its name here or that of the driver; None for one that is not known.
+
+    >>> multiprocessors_of("NVIDIA H200"), multiprocessors_of("made-up")
+    (132.0, None)
+    """
+    return next((g.multiprocessors for g in gpus().values() if name in (g.name, *g.engine_names)), None)
 
 
 def same_gpu(first: str, second: str) -> bool:

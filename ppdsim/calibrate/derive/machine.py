@@ -79,7 +79,12 @@ class Machine:
     @property
     def attention_flops_per_pair(self) -> float:
         """FLOPs of attention for one pair of a new and an earlier token on one GPU."""
-        return 4.0 * self.shape.layers * self.shape.query_heads * self.shape.head_dim / self.tp
+        return 4.0 * self.shape.layers * self.query_heads_per_gpu * self.shape.head_dim
+
+    @property
+    def query_heads_per_gpu(self) -> float:
+        """Query heads of a layer on one GPU: so many rows of attention has a new token."""
+        return self.shape.query_heads / self.tp
 
     @property
     def kv_bytes_per_token(self) -> float:

@@ -75,6 +75,12 @@ def matrices(source: Machine, target: Machine, value: Quantity, reached: Reached
     return product * work * (source.matrix_flops_per_s / target.matrix_flops_per_s) + _beside_matrices(target, reached)
 
 
+def wave(source: Machine, target: Machine, value: Quantity, reached: Reached) -> Quantity:  # noqa: ARG001
+    """Move the rows of attention that run at once: one tile a multiprocessor, shared by the query heads of one GPU."""
+    tiles = target.gpu.multiprocessors / source.gpu.multiprocessors
+    return value * tiles * (source.query_heads_per_gpu / target.query_heads_per_gpu)
+
+
 def step_floor(source: Machine, target: Machine, value: Quantity, reached: Reached) -> Quantity:
     """Move the floor of a decode step: weights by bytes, kernels of the captured graph by count, all-reduces."""
     kernels = maximum(value - _step_reads(source, reached), 0.0)
@@ -134,6 +140,7 @@ TERMS: dict[str, dict[str, Term]] = {
         "attention_s_per_token2": Term(law=attention, quantity="attention"),
         "kv_read_s_per_token": Term(law=kv_read, quantity="memory"),
         "overlap_sharpness": Term(law=kept, quantity="shape"),
+        "wave_tokens": Term(law=wave, quantity="shape"),
     },
     "decode": {
         "floor_s": Term(law=step_floor, quantity="memory"),

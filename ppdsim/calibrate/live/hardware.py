@@ -1,10 +1,12 @@
 """Limits of known GPUs, from their data sheets: no first token can be faster than they allow.
 
 For a GPU that is not listed the limits are beyond any GPU of 2026, so that nothing is refused for lack of a number.
+Multiprocessors come from calibration/hardware.yaml, which `ppdsim fit` asks too where a manifest has none.
 """
 
 from __future__ import annotations
 
+from ppdsim.calibrate.derive.hardware import multiprocessors_of
 from ppdsim.measurements import Gpu
 
 DATA_SHEETS = {
@@ -34,4 +36,5 @@ def gpu_of(name: str, count: int) -> Gpu:
         memory_bandwidth_bytes_per_s=bandwidth,
         peak_flops_per_s=flops,
         limits_source=source,
+        multiprocessors=multiprocessors_of(name),
     )

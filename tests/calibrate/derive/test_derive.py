@@ -100,7 +100,9 @@ def test_on_the_same_gpu_the_hosts_numbers_stay_measured(measured, constants, tm
     assert found["p-full:tcp", "wire_s_per_token"].value == pytest.approx(
         parameters(measured)["p-full:tcp", "wire_s_per_token"].value * 40 / 32, rel=1e-4
     )
-    assert found["prefill", "floor_s"].value == pytest.approx(8.6341e-3 * (40 * 12 + 8) / 328, rel=1e-4)
+    assert found["prefill", "floor_s"].value == pytest.approx(
+        parameters(measured)["prefill", "floor_s"].value * (40 * 12 + 8) / 328, rel=1e-4
+    )
 
 
 def test_intervals_widen_by_the_measured_error(measured, h100, constants):
@@ -114,6 +116,22 @@ def test_intervals_widen_by_the_measured_error(measured, h100, constants):
     prior, moved = measured.drift_of("floor_s"), h100.drift_of("floor_s")
     assert moved.low < prior.low
     assert moved.high > prior.high
+
+
+def test_rows_that_run_at_once_go_by_multiprocessors_and_heads_without_an_interval(measured, h100, constants, tmp_path):
+    model = read_config(config(tmp_path, QWEN), dummy_weights=True)
+    pcie = hardware.find_gpu("H100-PCIe")
+    found = {
+        528.0: h100,
+        128.0 * 114 / 32: derive(measured, Change(gpu=pcie), constants, name="p"),
+        128.0 * 132 / 40: derive(measured, Change(model=model), constants, name="q"),
+        2 * 528.0: derive(measured, Change(tp=2), constants, name="t"),
+    }
+    for expected, there in found.items():
+        wave = parameters(there)["prefill", "wave_tokens"]
+        assert (wave.value, wave.low, wave.high) == (expected, expected, expected)
+        assert wave.tag is Tag.DATA_SHEET
+        assert "wave_tokens" not in there.curve("prefill").draw_names
 
 
 def test_a_named_prior_moves_and_widens_too(measured, h100, constants):

@@ -47,6 +47,14 @@ def test_attention_goes_by_heads_and_layers(h200):
     assert terms.attention(h200, wider, 1e-9, REACHED) == pytest.approx(4e-9)
 
 
+def test_rows_that_run_at_once_go_by_multiprocessors_over_heads_of_one_gpu(h200):
+    a100 = replace(h200, gpu=hardware.find_gpu("A100-80G"))
+    assert terms.wave(h200, a100, 528.0, REACHED) == pytest.approx(128 * 108 / 32)
+    wider = replace(h200, shape=replace(h200.shape, query_heads=64))
+    assert terms.wave(h200, wider, 528.0, REACHED) == pytest.approx(264.0)
+    assert terms.wave(h200, replace(wider, tp=4), 528.0, REACHED) == pytest.approx(4 * 264.0)
+
+
 def test_kv_goes_by_its_bytes_and_the_bandwidth(h200):
     h100 = replace(h200, gpu=hardware.find_gpu("H100-SXM"))
     assert terms.kv_read(h200, h100, 3e-8, REACHED) == pytest.approx(3e-8 * 4.8 / 3.35)

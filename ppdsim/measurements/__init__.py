@@ -13,9 +13,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ppdsim.measurements.floor import HardwareFloor
 from ppdsim.measurements.folder import Measurements, Refused, read
 from ppdsim.measurements.impossible import impossible
-from ppdsim.measurements.manifest import SCHEMA, Gpu, Manifest, Model, check_manifest, read_manifest
+from ppdsim.measurements.machine import Gpu, Model
+from ppdsim.measurements.manifest import SCHEMA, Manifest, check_manifest, read_manifest
 from ppdsim.measurements.rows import (
     KINDS,
     DecodeRow,
@@ -41,6 +43,7 @@ __all__ = [
     "SCHEMA",
     "DecodeRow",
     "Gpu",
+    "HardwareFloor",
     "InterferenceRow",
     "LoadRow",
     "Manifest",

@@ -75,7 +75,7 @@ def read(folder: Path) -> Measurements:
     refused: list[Refused] = []
     for number, record in _records(path):
         row = parse_row(record, where=f"{path}:{number}")
-        reason = impossible(row, manifest)
+        reason = impossible(row, manifest.floor)
         if reason is None:
             kept[row.kind].append(row)
         else:

@@ -55,7 +55,8 @@ def measure(
     journal = Journal(folder, resume=resume)
     rows_before = journal.rows
     rng = np.random.default_rng([plan.seed, rows_before])
-    session = Session(plan=plan, journal=journal, rng=rng, say=say)
+    floor = measurements.HardwareFloor(gpu=machine.gpu, model=machine.model)
+    session = Session(plan=plan, journal=journal, rng=rng, floor=floor, say=say)
     with Monitor(folder) as monitor:
         try:
             runner(session.run(services))

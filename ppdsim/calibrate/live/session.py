@@ -28,6 +28,7 @@ from ppdsim.calibrate.live.prompts import Prompts
 from ppdsim.calibrate.live.service import Service
 from ppdsim.calibrate.live.stall import measure_stall
 from ppdsim.errors import EnvironmentProblem
+from ppdsim.measurements import HardwareFloor, LoadRow, MeasuredRow, impossible
 from ppdsim.types import Arm
 
 Say = Callable[[str], None]
@@ -39,13 +40,14 @@ FAILURES_IN_A_ROW = 5
 class Session:
     """The state of a run: its plan, its journal, and where the time went.
 
-    `seconds` counts time by what it was spent on [s]; `origin_s` is when the first engine was up, on the engines'
-    clock.
+    `floor` is what nothing on this machine can be faster than. `seconds` counts time by what it was spent on [s];
+    `origin_s` is when the first engine was up, on the engines' clock.
     """
 
     plan: Plan
     journal: Journal
     rng: np.random.Generator
+    floor: HardwareFloor
     say: Say = print
     infos: dict[str, EngineInfo] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
@@ -182,14 +184,12 @@ class _Visit:
             prefix,
             started_s=self._origin_s,
         )
-        self._session.journal.add(row.model_copy(update={"block": self._session.journal.last_block}))
+        self._keep(row)
 
     async def _other(self, cell: Cell, info: EngineInfo) -> None:
         session = self._session
-        block = {"block": session.journal.last_block}
         if isinstance(cell, DecodeCell):
-            decoded = await measure_decode(self._engine, cell, self._prompts, started_s=self._origin_s)
-            session.journal.add(decoded.model_copy(update=block))
+            self._keep(await measure_decode(self._engine, cell, self._prompts, started_s=self._origin_s))
         elif isinstance(cell, StallCell):
             stalled = await measure_stall(
                 self._engine,
@@ -199,7 +199,7 @@ class _Visit:
                 empty_decode=self._empties_decode(cell),
                 started_s=self._origin_s,
             )
-            session.journal.add(stalled.model_copy(update=block))
+            self._keep(stalled)
         elif isinstance(cell, LoadCell):
             # The same conversations on every arm.
             rng = np.random.default_rng([session.plan.seed, *cell.name.encode()])
@@ -210,10 +210,30 @@ class _Visit:
                 self._prompts,
                 longest_context_tokens=min(session.plan.longest_context_tokens, info.kv_pool_tokens // 2),
             )
-            for row in rows:
-                session.journal.add(row.model_copy(update=block))
-            for text in failures:
+            for text in [*failures, *filter(None, map(self._refused, rows))]:
                 session.journal.skip(cell.key, text)
+
+    def _refused(self, row: LoadRow) -> str | None:
+        """Write a turn of a load, or return why it is not written: the other turns of the load count all the same."""
+        try:
+            self._keep(row)
+        except RequestFailed as problem:
+            return f"conversation {row.conversation_id}, turn {row.turn}: {problem}"
+        return None
+
+    def _keep(self, row: MeasuredRow) -> None:
+        """Write a row of the present block.
+
+        Raises
+        ------
+        RequestFailed
+            If it cannot be true: whoever reads the file would refuse it, so it never gets there.
+        """
+        session = self._session
+        reason = impossible(row, session.floor)
+        if reason is not None:
+            raise RequestFailed(Failure.REFUSED, reason)
+        session.journal.add(row.model_copy(update={"block": session.journal.last_block}))
 
     def _empties_decode(self, cell: PrefillCell | StallCell) -> bool:
         """Return whether D would keep the prefix of a turn that all of whose KV is to travel."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from calibrate.live.standins import FULL_TCP, MACHINE, SHIPPED, UNIFIED, service
 
-from ppdsim import compose
+from ppdsim import compose, measurements
+from ppdsim.calibrate.cells import prefill_cells
 from ppdsim.calibrate.drivers.fake.faults import parse_fault
 from ppdsim.calibrate.drivers.fake.virtual_loop import run_virtually
 from ppdsim.calibrate.live.calibrate import measure
@@ -59,7 +61,7 @@ def all_right(folder):
     return bool(rows)
 
 
-def striking(name, times=1, *, engines=None):
+def striking(name, times=1, *, engines=None, **fields):
     """Return a `spoil` that sets a fault at the third measured turn of each of the first `engines` engines."""
     opened = []
 
@@ -72,7 +74,7 @@ def striking(name, times=1, *, engines=None):
         def start(prompt, output_tokens, **options):
             # Only measured turns ask for this many tokens.
             if output_tokens == OUTPUT_TOKENS and next(turns) == 2:
-                engine.set_fault(parse_fault({"name": name, "times": times}))
+                engine.set_fault(parse_fault({"name": name, "times": times, **fields}))
             return original(prompt, output_tokens, **options)
 
         engine.start = start
@@ -149,10 +151,53 @@ def test_a_transfer_that_fails_is_named(plan, tmp_path):
     assert all_right(tmp_path / "run")
 
 
-def test_a_clock_that_jumps_moves_stamps_and_no_ttft(plan, tmp_path):
+@pytest.mark.parametrize("amount", [-3600.0, -0.05, 0.5, 3600.0])
+def test_a_clock_that_jumps_costs_its_row_the_stamps_and_nothing_else(plan, tmp_path, amount):
+    folder = tmp_path / "run"
+    _, spoil = striking("clock-jump", times=3, amount=amount)
+    run(plan, folder, service(*UNIFIED, spoil=spoil))
+    assert not skipped(folder)
+    assert all_right(folder)
+    rows = [row for row in read_rows(folder) if isinstance(row, PrefillRow)]
+    dropped = [row for row in rows if row.server_received_unix_s is None]
+    # One of the three struck the request that warms a prefix, or none did.
+    assert len(dropped) in (2, 3)
+    for row in dropped:
+        assert {row.server_dispatched_s, row.server_first_response_s, row.server_finished_s, row.server_e2e_s} == {None}
+    # Nobody who reads the file finds anything to refuse, and a cell that lost the stamps of one repeat is whole.
+    measured = measurements.read(folder)
+    assert not measured.refused
+    cells = prefill_cells(measured, *UNIFIED)
+    assert np.isfinite(cells.outside_s).all()
+    assert np.isfinite(cells.join_s).all()
+
+
+def test_a_first_token_before_the_weights_can_be_read_never_reaches_the_file(plan, tmp_path):
     def spoil(engine):
-        engine.set_fault(parse_fault({"name": "clock-jump", "amount": -3600}))
+        original, turns = engine.generate, iter(range(10**6))
+
+        async def generate(prompt, output_tokens, **options):
+            found = await original(prompt, output_tokens, **options)
+            if output_tokens == OUTPUT_TOKENS and next(turns) == 2:
+                return replace(found, sent_s=found.token_s[0] - 1e-3)
+            return found
+
+        engine.generate = generate
 
     run(plan, tmp_path / "run", service(*UNIFIED, spoil=spoil))
-    assert not skipped(tmp_path / "run")
+    (problem,) = skipped(tmp_path / "run")
+    assert "below the hardware's floor" in problem["reason"]
     assert all_right(tmp_path / "run")
+    # It was measured again, so the plan is complete.
+    assert problem["cell"] in {row.cell for row in read_rows(tmp_path / "run")}
+    assert not measurements.read(tmp_path / "run").refused
+
+
+def test_a_prefix_that_is_no_whole_page_is_written_as_the_engine_cached_it(tmp_path):
+    path = tmp_path / "odd.yaml"
+    path.write_text(PLAN.replace("append: {cached_tokens: [0, 1024]", "append: {cached_tokens: [1000]"))
+    run(load_plan(str(path)), tmp_path / "run", service(*UNIFIED))
+    measured = measurements.read(tmp_path / "run")
+    assert not measured.refused
+    rows = [row for row in measured.prefill if row.cell == "fit/prefill/append-d/1000/64"]
+    assert {(row.cached_tokens, row.new_tokens) for row in rows} == {(960, 104)}

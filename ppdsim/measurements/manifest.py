@@ -21,7 +21,8 @@ SCHEMA = "ppdsim/measurements/1"
 class Manifest(Strict):
     """What was measured, on what, with which flags, and the hash of the points.
 
-    `kv_pool_tokens` is the smallest pool of the run, `kv_pools_tokens` that of the servers of each arm.
+    `kv_pool_tokens` is the smallest pool of the run, `kv_pools_tokens` that of the servers of each arm. `server_flags`
+    are of the server with the smallest pool, `role_flags` say of every server where its own are others.
     """
 
     schema_: Literal["ppdsim/measurements/1"] = Field(default="ppdsim/measurements/1", alias="schema")
@@ -36,6 +37,7 @@ class Manifest(Strict):
     engine_version: str
     libraries: dict[str, str]
     server_flags: tuple[str, ...]
+    role_flags: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     environment: dict[str, str] = Field(default_factory=dict)
     page_size_tokens: int
     chunked_prefill_size: int

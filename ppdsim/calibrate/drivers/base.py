@@ -132,15 +132,21 @@ class Stream:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineInfo:
-    """What an engine says of itself; `flags` are its resolved server arguments."""
+    """What a server says of itself; `model` is the name of the model's folder, `flags` its resolved arguments."""
 
     name: str
     version: str
+    model: str
     kv_pool_tokens: int
     page_size_tokens: int
     chunked_prefill_size: int
     max_running_requests: int | None
     flags: Mapping[str, object] = field(default_factory=dict)
+
+
+def decoding(servers: Mapping[str, EngineInfo]) -> EngineInfo:
+    """Return the server that decodes, the first of them if there are several: its pool decides what fits."""
+    return next(info for role, info in servers.items() if not role.startswith("prefill"))
 
 
 class AbstractEngine(ABC):
@@ -169,13 +175,15 @@ class AbstractEngine(ABC):
         """Ask every server to abort whatever it still runs; never fails."""
 
     @abstractmethod
-    async def info(self) -> EngineInfo:
-        """Return the engine's description, of the server that decodes.
+    async def servers(self) -> Mapping[str, EngineInfo]:
+        """Return what each server says of itself, by role: ``unified``, or ``prefill`` and ``decode``.
+
+        Where several have one role, they are numbered (``decode-1``).
 
         Raises
         ------
         RequestFailed
-            If it cannot be reached.
+            If one of them, or what is in front of them, cannot be reached.
         """
 
     @abstractmethod

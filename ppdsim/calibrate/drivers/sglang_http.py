@@ -130,18 +130,27 @@ class SglangHttp(AbstractEngine):
             with suppress(RequestFailed):
                 await self._control("POST", f"{url}/abort_request", {"abort_all": True})
 
-    async def info(self) -> EngineInfo:
-        """Read /server_info."""
-        url = next(url for name, url in self._endpoints.servers if name != "prefill")
+    async def servers(self) -> Mapping[str, EngineInfo]:
+        """Read /server_info of each, after /health of the entry point."""
+        if all(url != self._endpoints.entry for _, url in self._endpoints.servers):
+            await self._control("GET", f"{self._endpoints.entry}/health")
+        found: dict[str, EngineInfo] = {}
+        for role, url in self._endpoints.servers:
+            number = sum(name.split("-")[0] == role for name in found)
+            found[f"{role}-{number}" if number else role] = await self._info(url)
+        return found
+
+    async def _info(self, url: str) -> EngineInfo:
         found = json.loads(await self._control("GET", f"{url}/server_info"))
         return EngineInfo(
             name="sglang",
             version=str(found.get("version", "unknown")),
+            model=str(found.get("model_path") or "unknown").rstrip("/").rsplit("/", 1)[-1],
             kv_pool_tokens=int(found["max_total_num_tokens"]),
             page_size_tokens=int(found["page_size"]),
             chunked_prefill_size=int(found["chunked_prefill_size"]),
             max_running_requests=found.get("max_running_requests"),
-            flags={key: value for key, value in found.items() if isinstance(value, (bool, int, float, str))},
+            flags={name: value for name, value in found.items() if _is_shown(name, value)},
         )
 
     async def close(self) -> None:
@@ -162,6 +171,15 @@ class SglangHttp(AbstractEngine):
         if answer.status != 200:
             raise RequestFailed(Failure.HTTP, f"{url}: status {answer.status}: {text[:200]}")
         return str(text)
+
+
+def _is_shown(name: str, value: object) -> bool:
+    """Return whether a server argument may be kept: where files lie and who may ask is nobody's business.
+
+    Without another name given, a model is served under its path.
+    """
+    secret = name.endswith(("_path", "_dir", "_key", "_keyfile", "_password", "_token")) or name == "served_model_name"
+    return isinstance(value, (bool, int, float, str)) and not secret
 
 
 def _finished(stream: Stream, meta: Mapping[str, Any], wanted: int, token_ids: tuple[int, ...]) -> Generation:

@@ -15,6 +15,7 @@ from ppdsim.calibrate.live.finish import write_manifest
 from ppdsim.calibrate.live.journal import Journal
 from ppdsim.calibrate.live.monitor import Monitor
 from ppdsim.calibrate.live.plan import Plan
+from ppdsim.calibrate.live.record import RunRecord
 from ppdsim.calibrate.live.service import Service
 from ppdsim.calibrate.live.session import Session
 from ppdsim.errors import EnvironmentProblem
@@ -50,21 +51,22 @@ def measure(
     Raises
     ------
     EnvironmentProblem
-        If servers died for good; what was measured by then is kept.
+        If servers cannot be reached, or died for good; what was measured by then is kept.
+    MeasurementError
+        If the folder holds rows that this run cannot go on with.
     """
     journal = Journal(folder, resume=resume)
     rows_before = journal.rows
     rng = np.random.default_rng([plan.seed, rows_before])
     floor = measurements.HardwareFloor(gpu=machine.gpu, model=machine.model)
-    session = Session(plan=plan, journal=journal, rng=rng, floor=floor, say=say)
+    record = RunRecord(folder)
+    session = Session(plan=plan, journal=journal, record=record, rng=rng, floor=floor, say=say)
     with Monitor(folder) as monitor:
         try:
             runner(session.run(services))
         finally:
             if session.infos and journal.rows:
                 arms = [arm for service in services for arm in service.arms]
-                # The pool of the servers that a stream decodes on decides what fits.
-                info = min(session.infos.values(), key=lambda found: found.kv_pool_tokens)
                 write_manifest(
                     folder,
                     run_id=machine.run_id,
@@ -73,7 +75,7 @@ def measure(
                     link=machine.link,
                     transports=tuple(sorted({t for arm, t in arms if arm is not Arm.APPEND_D}, key=lambda t: t.value)),
                     model=machine.model,
-                    info=info,
+                    servers=record.servers,
                     kv_pools_tokens={
                         arm: session.infos[service.name].kv_pool_tokens
                         for service in services

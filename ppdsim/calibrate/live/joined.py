@@ -25,8 +25,9 @@ def joined(endpoints: Endpoints, *, transport: Transport, decode_radix: bool) ->
     if any(role == "unified" for role, _ in endpoints.servers):
         arms: tuple[tuple[Arm, Transport], ...] = ((Arm.APPEND_D, Transport.NONE),)
         return Service(name="unified", arms=arms, open=connect, starts_servers=False)
+    # With a cache or without, D is another server: rows of both may lie in one folder.
     return Service(
-        name=f"prefill/decode over {transport.value}",
+        name=f"prefill/decode over {transport.value}{', D with a prefix cache' if decode_radix else ''}",
         arms=handoff_arms(transport, decode_radix=decode_radix),
         open=connect,
         starts_servers=False,

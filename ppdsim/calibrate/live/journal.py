@@ -24,7 +24,7 @@ LIMITS = "limits.json"
 
 
 class Journal:
-    """The rows of one run by cell, and the files behind them."""
+    """The rows of one run by cell, and the files behind them; `last_elapsed_s` is the time of the last row [s]."""
 
     def __init__(self, folder: Path, *, resume: bool) -> None:
         """Open or continue a folder.
@@ -43,6 +43,7 @@ class Journal:
         self._limits: dict[str, Limits] = {}
         self.rows = 0
         self.last_block = 0
+        self.last_elapsed_s = 0.0
         if self._points.exists() and not resume:
             raise MeasurementError(
                 f"{folder}: holds the points of an earlier run; give --resume to go on with it, or another -o"
@@ -105,6 +106,8 @@ class Journal:
         self.rows += 1
         self._tries[row.cell] += 1
         self.last_block = max(self.last_block, row.block or 0)
+        if isinstance(row, (PrefillRow, DecodeRow, InterferenceRow, TransferRow)):
+            self.last_elapsed_s = max(self.last_elapsed_s, row.elapsed_s)
         value = value_of(row)
         if value is not None and not row.outlier:
             self._values[row.cell].append(value)

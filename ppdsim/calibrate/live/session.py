@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ppdsim.calibrate.drivers.base import AbstractEngine, EngineInfo, Failure, RequestFailed
+from ppdsim.calibrate.drivers.base import AbstractEngine, EngineInfo, Failure, RequestFailed, decoding
 from ppdsim.calibrate.live.cells import Cell, DecodeCell, LoadCell, PrefillCell, StallCell
 from ppdsim.calibrate.live.decode import measure_decode
 from ppdsim.calibrate.live.journal import Journal
@@ -25,6 +25,7 @@ from ppdsim.calibrate.live.order import Block, blocks_of
 from ppdsim.calibrate.live.plan import Limits, Plan, chat_of, clipped
 from ppdsim.calibrate.live.prefill import TIMEOUT_S, measure_prefill, warm
 from ppdsim.calibrate.live.prompts import Prompts
+from ppdsim.calibrate.live.record import RunRecord
 from ppdsim.calibrate.live.service import Service
 from ppdsim.calibrate.live.stall import measure_stall
 from ppdsim.errors import EnvironmentProblem
@@ -40,15 +41,18 @@ FAILURES_IN_A_ROW = 5
 class Session:
     """The state of a run: its plan, its journal, and where the time went.
 
-    `floor` is what nothing on this machine can be faster than. `seconds` counts time by what it was spent on [s];
-    `origin_s` is when the first engine was up, on the engines' clock.
+    `floor` is what nothing on this machine can be faster than, `unix_s` the wall clock. `infos` are the servers that
+    were up in this call, `seconds` counts time by what it was spent on [s]; `origin_s` is when the run began, on the
+    engines' clock: when the first engine was up, in this call or an earlier one.
     """
 
     plan: Plan
     journal: Journal
+    record: RunRecord
     rng: np.random.Generator
     floor: HardwareFloor
     say: Say = print
+    unix_s: Callable[[], float] = time.time
     infos: dict[str, EngineInfo] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -60,8 +64,11 @@ class Session:
         Raises
         ------
         EnvironmentProblem
-            If a service's servers die twice, or fail cell after cell.
+            If servers that should be running cannot be reached, a service's servers die twice, or fail cell after cell.
+        MeasurementError
+            If rows of the folder were measured on other servers.
         """
+        await self._reach(services)
         # The last service of the first pass is the first of the second: its servers stay up.
         if self.plan.passes == 2:
             for service in services[:-1]:
@@ -69,6 +76,22 @@ class Session:
             services = services[::-1]
         for service in services:
             await self._pass(service, self.done, rounds=self.plan.most_repeats)
+
+    async def _reach(self, services: Sequence[Service]) -> None:
+        """Ask every server that should be running and is still needed what it is, before an hour is spent on others."""
+        for service in services:
+            if service.starts_servers or self._settled(service, self.done):
+                continue
+            async with service.open() as engine:
+                try:
+                    servers = await engine.servers()
+                except RequestFailed as problem:
+                    raise EnvironmentProblem(f"{service.name}: {problem}") from None
+            self.record.check(service.name, servers)
+
+    def _settled(self, service: Service, enough: Callable[[Cell], bool]) -> bool:
+        """Return whether nothing is left to do on a service, of all that is known to fit its servers."""
+        return all(enough(cell) for cell in self.cells(service, self.journal.limits(service.name)))
 
     def cells(self, service: Service, limits: Limits | None) -> list[Cell]:
         """Return a service's cells: all that fit `limits`, or all without them."""
@@ -90,7 +113,7 @@ class Session:
         return self.journal.settled(cell.key, self.plan.repeats_for(cell))
 
     async def _pass(self, service: Service, enough: Callable[[Cell], bool], *, rounds: int) -> None:
-        if all(enough(cell) for cell in self.cells(service, self.journal.limits(service.name))):
+        if self._settled(service, enough):
             # Starting servers takes minutes; an earlier call has found out what fits and measured it.
             return
         for attempt in range(2):
@@ -118,13 +141,15 @@ class _Visit:
         self._probes = 0
         self._failed = 0
         if session.origin_s is None:
-            session.origin_s = engine.now_s()
+            elapsed_s = session.record.elapsed_s(session.unix_s(), at_least_s=session.journal.last_elapsed_s)
+            session.origin_s = engine.now_s() - elapsed_s
         self._origin_s = session.origin_s
 
     async def rounds(self, enough: Callable[[Cell], bool], most: int) -> None:
         session = self._session
-        info = await self._engine.info()
-        session.infos[self._service.name] = info
+        servers = await self._engine.servers()
+        session.record.check(self._service.name, servers)
+        info = session.infos[self._service.name] = decoding(servers)
         limits = Limits(
             kv_pool_tokens=info.kv_pool_tokens,
             context_tokens=session.plan.longest_context_tokens,

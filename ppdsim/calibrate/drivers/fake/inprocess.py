@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ppdsim import compose
 from ppdsim.calibrate.drivers.base import AbstractEngine, EngineInfo, Failure, Generation, RequestFailed, Stream
 from ppdsim.calibrate.drivers.fake.build import settings_of
 from ppdsim.calibrate.drivers.fake.clock import AbstractClock, LoopClock
-from ppdsim.calibrate.drivers.fake.core import AbstractCore
+from ppdsim.calibrate.drivers.fake.core import AbstractCore, CoreSettings
 from ppdsim.calibrate.drivers.fake.decode import DecodeCore
 from ppdsim.calibrate.drivers.fake.faults import Fault, Faults, FaultSpec
 from ppdsim.calibrate.drivers.fake.handoff import AbstractMeeting, Allocated, Reply
@@ -180,19 +180,10 @@ class InProcessEngine(AbstractEngine):
         for core in self.cores.values():
             core.abort_matching()
 
-    async def info(self) -> EngineInfo:
+    async def servers(self) -> Mapping[str, EngineInfo]:
         """Return the settings."""
         self._check_alive()
-        settings = self._entry.settings
-        return EngineInfo(
-            name="sglang",
-            version=ENGINE_VERSION,
-            kv_pool_tokens=settings.kv_pool_tokens,
-            page_size_tokens=settings.page_tokens,
-            chunked_prefill_size=settings.chunk_tokens,
-            max_running_requests=settings.max_running_requests,
-            flags={"disaggregation_decode_enable_radix_cache": settings.decode_radix},
-        )
+        return {role: _info(core.settings) for role, core in self.cores.items()}
 
     async def close(self) -> None:
         """Do nothing: nothing is held."""
@@ -204,3 +195,16 @@ class InProcessEngine(AbstractEngine):
 
 def _ignore(request: Request) -> None:
     """Show nothing: the router drops what the prefill server answers."""
+
+
+def _info(settings: CoreSettings) -> EngineInfo:
+    return EngineInfo(
+        name="sglang",
+        version=ENGINE_VERSION,
+        model="stand-in",
+        kv_pool_tokens=settings.kv_pool_tokens,
+        page_size_tokens=settings.page_tokens,
+        chunked_prefill_size=settings.chunk_tokens,
+        max_running_requests=settings.max_running_requests,
+        flags={"disaggregation_decode_enable_radix_cache": settings.decode_radix},
+    )

@@ -14,7 +14,7 @@ from ppdsim.calibrate.cells import prefill_cells
 from ppdsim.calibrate.drivers.fake.faults import parse_fault
 from ppdsim.calibrate.drivers.fake.virtual_loop import run_virtually
 from ppdsim.calibrate.live.calibrate import measure
-from ppdsim.calibrate.live.journal import SKIPPED, read_rows
+from ppdsim.calibrate.live.journal import POINTS, SKIPPED, read_rows
 from ppdsim.calibrate.live.plan import load_plan
 from ppdsim.calibrate.live.prefill import OUTPUT_TOKENS
 from ppdsim.errors import EnvironmentProblem
@@ -201,3 +201,30 @@ def test_a_prefix_that_is_no_whole_page_is_written_as_the_engine_cached_it(tmp_p
     assert not measured.refused
     rows = [row for row in measured.prefill if row.cell == "fit/prefill/append-d/1000/64"]
     assert {(row.cached_tokens, row.new_tokens) for row in rows} == {(960, 104)}
+
+
+def test_an_accident_in_the_first_repeat_of_a_cell_is_not_fitted(plan, tmp_path):
+    def spoil(engine):
+        original, turns = engine.generate, iter(range(10**6))
+
+        async def generate(prompt, output_tokens, **options):
+            found = await original(prompt, output_tokens, **options)
+            # The first measured turn is a probe, the second the first of the plan's cells.
+            if output_tokens == OUTPUT_TOKENS and next(turns) == 1:
+                return replace(found, token_s=tuple(time_s + 0.5 for time_s in found.token_s))
+            return found
+
+        engine.generate = generate
+
+    folder = tmp_path / "run"
+    run(plan, folder, service(*UNIFIED, spoil=spoil))
+    (accident,) = [row for row in read_rows(folder) if isinstance(row, PrefillRow) and row.outlier]
+    assert accident.purpose == "fit"
+    assert accident.ttft_s > 0.5
+    # The raw file has it as it was measured, first of its cell, and the line that marks it.
+    lines = [json.loads(line) for line in (folder / POINTS).read_text().splitlines()]
+    assert [line.get("outlier") for line in lines if line["cell"] == accident.cell] == [False, False, None, False]
+    assert all_right(folder)
+    measured = measurements.read(folder)
+    assert sum(row.cell == accident.cell and not row.outlier for row in measured.prefill) == 2
+    assert prefill_cells(measured, *UNIFIED).seconds.max() < 0.5

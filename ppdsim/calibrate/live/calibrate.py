@@ -16,6 +16,7 @@ from ppdsim.calibrate.live.journal import Journal
 from ppdsim.calibrate.live.monitor import Monitor
 from ppdsim.calibrate.live.plan import Plan
 from ppdsim.calibrate.live.record import RunRecord
+from ppdsim.calibrate.live.sampler import AbstractSampler, MachineSampler
 from ppdsim.calibrate.live.service import Service
 from ppdsim.calibrate.live.session import Session
 from ppdsim.errors import EnvironmentProblem
@@ -43,10 +44,12 @@ def measure(
     resume: bool,
     say: Callable[[str], None],
     runner: Callable[..., None] = asyncio.run,
+    sampler: AbstractSampler | None = None,
 ) -> Session:
     """Measure what is not settled yet into `folder`, and leave its manifest there, whatever happens on the way.
 
-    `runner` runs the coroutine: on real time, or on a virtual clock.
+    `runner` runs the coroutine: on real time, or on a virtual clock. `sampler` looks at the machine meanwhile, by
+    default at this one.
 
     Raises
     ------
@@ -61,7 +64,8 @@ def measure(
     floor = measurements.HardwareFloor(gpu=machine.gpu, model=machine.model)
     record = RunRecord(folder)
     session = Session(plan=plan, journal=journal, record=record, rng=rng, floor=floor, say=say)
-    with Monitor(folder) as monitor:
+    there = not any(service.starts_servers for service in services)
+    with Monitor(folder, sampler or MachineSampler(servers_were_there=there)) as monitor:
         try:
             runner(session.run(services))
         finally:
@@ -84,6 +88,8 @@ def measure(
                     },
                     notes=(*(note for s in services for note in s.notes), *monitor.notes(), *session.left_out),
                 )
+    for note in monitor.notes():
+        say(note)
     say(f"{journal.rows - rows_before} rows added, {journal.rows} in all")
     return session
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from ppdsim import __version__
 from ppdsim.calibrate.drivers.base import EngineInfo, decoding
 from ppdsim.calibrate.live.journal import POINTS, SKIPPED
+from ppdsim.calibrate.live.machine_notes import MACHINE_NOTE
 from ppdsim.calibrate.live.record import server_name
 from ppdsim.measurements import Gpu, Manifest, Model, read_manifest
 from ppdsim.types import Arm, Transport
@@ -61,7 +62,8 @@ def write_manifest(
     if earlier is not None:
         transports = tuple(sorted({*earlier.transports, *transports}, key=lambda transport: transport.value))
         kv_pools_tokens = {**earlier.kv_pools_tokens, **kv_pools_tokens}
-        notes = (*(note for note in earlier.notes if not note.startswith(SKIPPED_NOTE)), *notes)
+        # These are of all calls already.
+        notes = (*(note for note in earlier.notes if not note.startswith((SKIPPED_NOTE, MACHINE_NOTE))), *notes)
     manifest = Manifest(
         id=run_id,
         date=datetime.now(timezone.utc).date().isoformat(),

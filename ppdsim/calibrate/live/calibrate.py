@@ -12,6 +12,7 @@ import numpy as np
 from ppdsim import measurements, profile
 from ppdsim.calibrate.fit import fit_profile
 from ppdsim.calibrate.live.finish import write_manifest
+from ppdsim.calibrate.live.idle import idle_notes
 from ppdsim.calibrate.live.journal import Journal
 from ppdsim.calibrate.live.monitor import Monitor
 from ppdsim.calibrate.live.plan import Plan
@@ -86,7 +87,12 @@ def measure(
                         if service.name in session.infos
                         for arm, _ in service.arms
                     },
-                    notes=(*(note for s in services for note in s.notes), *monitor.notes(), *session.left_out),
+                    notes=(
+                        *(note for s in services for note in s.notes),
+                        *idle_notes(services, record.servers),
+                        *monitor.notes(),
+                        *session.left_out,
+                    ),
                 )
     for note in monitor.notes():
         say(note)

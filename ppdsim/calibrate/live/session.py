@@ -8,6 +8,7 @@ that fails is named and skipped; servers that die are started again once.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -43,7 +44,7 @@ class Session:
 
     `floor` is what nothing on this machine can be faster than, `unix_s` the wall clock. `infos` are the servers that
     were up in this call, `seconds` counts time by what it was spent on [s]; `origin_s` is when the run began, on the
-    engines' clock: when the first engine was up, in this call or an earlier one.
+    event loop's clock: when the first engine was up, in this call or an earlier one.
     """
 
     plan: Plan
@@ -140,10 +141,12 @@ class _Visit:
         self._probed_s = -np.inf
         self._probes = 0
         self._failed = 0
+        # Each engine may have a clock of its own; the event loop's goes on from one to the next.
+        now_s = asyncio.get_running_loop().time()
         if session.origin_s is None:
             elapsed_s = session.record.elapsed_s(session.unix_s(), at_least_s=session.journal.last_elapsed_s)
-            session.origin_s = engine.now_s() - elapsed_s
-        self._origin_s = session.origin_s
+            session.origin_s = now_s - elapsed_s
+        self._origin_s = engine.now_s() - (now_s - session.origin_s)
 
     async def rounds(self, enough: Callable[[Cell], bool], most: int) -> None:
         session = self._session

@@ -17,7 +17,7 @@ from ppdsim.calibrate.drivers.fake.clock import AbstractClock, LoopClock
 from ppdsim.calibrate.drivers.fake.core import AbstractCore, CoreSettings
 from ppdsim.calibrate.drivers.fake.decode import DecodeCore
 from ppdsim.calibrate.drivers.fake.faults import Fault, Faults, FaultSpec
-from ppdsim.calibrate.drivers.fake.handoff import AbstractMeeting, Allocated, Reply
+from ppdsim.calibrate.drivers.fake.handoff import AbstractMeeting, Allocated, ProfileLink, Reply
 from ppdsim.calibrate.drivers.fake.meta import ENGINE_VERSION, meta_info
 from ppdsim.calibrate.drivers.fake.prefill import PrefillCore
 from ppdsim.calibrate.drivers.fake.request import Finish, Rendezvous, Request
@@ -68,8 +68,10 @@ class InProcessEngine(AbstractEngine):
         self._model = compose.central(profile) if model is None else model
         settings = settings_of(profile, transport=transport, decode_radix=decode_radix, kv_pool_tokens=kv_pool_tokens)
         self.cores: dict[str, AbstractCore]
+        self._link: ProfileLink | None = None
         if disaggregated:
-            prefill = PrefillCore(settings, self._model, self._clock)
+            self._link = ProfileLink(self._model, self._clock)
+            prefill = PrefillCore(settings, self._model, self._clock, self._link)
             decode = DecodeCore(settings, self._model, self._clock, DirectMeeting(prefill))
             self.cores = {"prefill": prefill, "decode": decode}
         else:
@@ -89,6 +91,13 @@ class InProcessEngine(AbstractEngine):
             self._outer.set(spec)
         else:
             (self._entry if role is None else self.cores[role]).set_fault(spec)
+
+    def drift_to(self, model: TurnModel) -> None:
+        """From now on take the times of another model, as a machine whose host or link has become slower."""
+        for core in self.cores.values():
+            core.model = model
+        if self._link is not None:
+            self._link.model = model
 
     def now_s(self) -> float:
         """Return the time of the stand-in's clock [s]."""

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from ppdsim.calibrate.drivers.base import AbstractEngine
 from ppdsim.calibrate.drivers.sglang_http import Endpoints, SglangHttp
 from ppdsim.calibrate.live.service import Service, handoff_arms
+from ppdsim.calibrate.stack.check import check_client
 from ppdsim.types import Arm, Transport
 
 
@@ -16,6 +17,7 @@ def joined(endpoints: Endpoints, *, transport: Transport, decode_radix: bool) ->
 
     @asynccontextmanager
     async def connect() -> AsyncIterator[AbstractEngine]:
+        check_client()
         engine = SglangHttp(endpoints)
         try:
             yield engine

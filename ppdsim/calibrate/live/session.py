@@ -300,4 +300,10 @@ class _Visit:
         if self._failed >= FAILURES_IN_A_ROW:
             raise EnvironmentProblem(f"{self._service.name}: {self._failed} cells failed in a row, the last: {problem}")
         await self._engine.abort_all()
-        await self._engine.flush()
+        try:
+            await self._engine.flush()
+        except RequestFailed as still:
+            if still.failure is Failure.UNREACHABLE:
+                raise
+            # Every cell begins with a flush: if this one's trouble lasts, the next cell fails by it and is counted.
+            self._session.say(f"{self._service.name}: {still}")

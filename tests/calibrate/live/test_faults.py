@@ -11,6 +11,7 @@ from calibrate.live.standins import FULL_TCP, MACHINE, SHIPPED, UNIFIED, service
 
 from ppdsim import compose, measurements
 from ppdsim.calibrate.cells import prefill_cells
+from ppdsim.calibrate.drivers.base import Failure, RequestFailed
 from ppdsim.calibrate.drivers.fake.faults import parse_fault
 from ppdsim.calibrate.drivers.fake.virtual_loop import run_virtually
 from ppdsim.calibrate.live.calibrate import measure
@@ -228,3 +229,41 @@ def test_an_accident_in_the_first_repeat_of_a_cell_is_not_fitted(plan, tmp_path)
     measured = measurements.read(folder)
     assert sum(row.cell == accident.cell and not row.outlier for row in measured.prefill) == 2
     assert prefill_cells(measured, *UNIFIED).seconds.max() < 0.5
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_cache_that_is_not_emptied_is_noticed_and_its_turn_not_counted(plan, tmp_path, times):
+    """What is still cached would make a prefill look fast; a server that stays busy answers 400."""
+
+    def spoil(engine):
+        original, calls = engine.flush, iter(range(10**6))
+
+        async def flush(role="all"):
+            # After the warm-up and the first blocks.
+            if 4 <= next(calls) < 4 + times:
+                raise RequestFailed(Failure.HTTP, "/flush_cache: status 400: Flush cache failed.")
+            await original(role)
+
+        engine.flush = flush
+
+    folder = tmp_path / "run"
+    run(plan, folder, service(*UNIFIED, spoil=spoil))
+    assert any("Flush cache failed" in problem["reason"] for problem in skipped(folder))
+    assert all_right(folder)
+    assert len({row.cell for row in read_rows(folder) if row.purpose == "fit"}) == 6 + 2 + 1
+
+
+def test_a_cache_that_is_never_emptied_ends_the_run(plan, tmp_path):
+    def spoil(engine):
+        original, calls = engine.flush, iter(range(10**6))
+
+        async def flush(role="all"):
+            if next(calls) >= 4:
+                raise RequestFailed(Failure.HTTP, "/flush_cache: status 400: Flush cache failed.")
+            await original(role)
+
+        engine.flush = flush
+
+    with pytest.raises(EnvironmentProblem, match="cells failed in a row, the last: http: /flush_cache: status 400"):
+        run(plan, tmp_path / "run", service(*UNIFIED, spoil=spoil))
+    assert all_right(tmp_path / "run")

@@ -8,7 +8,10 @@
     J              = TTFT + gamma N S
 
 The link is FIFO and starts with the early share of the cached prefix that D lacks when the forward starts, then takes
-each chunk's KV when it ends (the rest of the prefix with the first): ``link_free = max(link_free, chunk_end) + wire``.
+each chunk's KV when P sends it (the rest of the prefix with the first): ``link_free = max(link_free, sent) + wire``. P
+launches the next chunk before it handles a chunk's result, and with that it waits for the chunk that it has launched: a
+chunk is sent at the end of the next one, the last at its own, and of all launches only the second hides behind a chunk
+that runs (`ppdsim.des.prefill_node`).
 The simulator plays the same parts as events, so its idle request and this module agree to rounding. Source:
 docs/explanation/model.md.
 """
@@ -104,14 +107,23 @@ class TurnModel:
         link_free_s = ready_s + curve.wire_s(curve.early_share * prefix, held)
         late = (1.0 - curve.early_share) * prefix
         end_s = ready_s
-        forward_s: Quantity = 0.0
-        for start, size in chunks(prompt - on_p, self.chunked_prefill_size):
-            forward_s = self.prefill.forward_s(self.prefill.work(size, on_p + start), forward_s)
+        hidden_s: Quantity = 0.0
+        unsent: Quantity = 0.0
+        for number, (start, size) in enumerate(chunks(prompt - on_p, self.chunked_prefill_size)):
+            forward_s = self.prefill.forward_s(self.prefill.work(size, on_p + start), hidden_s)
+            hidden_s = maximum(forward_s - self.prefill.floor_s, 0.0) if number == 0 else 0.0
             end_s = end_s + forward_s * (size > 0)
-            sent = maximum(minimum(on_p + start + size - held, size), 0) + late
-            link_free_s = maximum(link_free_s, end_s) + curve.wire_s(sent, held)
+            if number:
+                link_free_s = maximum(link_free_s, end_s) + curve.wire_s(unsent, held)
+            unsent = maximum(minimum(on_p + start + size - held, size), 0) + late
             late = late * 0
+        link_free_s = maximum(link_free_s, end_s) + curve.wire_s(unsent, held)
         return link_free_s + curve.after_s() + self.frontend.after_s()
+
+    def wire_s(self, arm: Arm, transport: Transport, cached_tokens: Quantity, new_tokens: Quantity) -> Quantity:
+        """Return for how long the KV of a turn prefilled on P is on a free link, all pieces together [s]."""
+        held = cached_tokens if arm is Arm.P_DELTA else cached_tokens * 0
+        return self.handoff(arm, transport).wire_s(cached_tokens + new_tokens - held, held)
 
     def ttft_s(
         self,

@@ -18,7 +18,7 @@ from ppdsim.types import Arm, Transport
 PREFILL = PrefillCurve(
     floor_s=8e-3, token_s=20e-6, attention_s_per_token2=1e-9, kv_read_s_per_token=30e-9, overlap_sharpness=3.0
 )
-DECODE = DecodeCurve(floor_s=5e-3, row_s=12e-6, context_s_per_token=30e-9, disaggregated_s=0.5e-3)
+DECODE = DecodeCurve(floor_s=5e-3, row_s=12e-6, context_s_per_token=30e-9, start_s=0.5e-3)
 STALL = StallCurve(launch_s=10e-3, handoff_s=0.0)
 FRONTEND = FrontendCurve(in_s=3e-3, in_s_per_token=0.2e-6, out_s=1e-3)
 HANDOFF = HandoffCurve(

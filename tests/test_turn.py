@@ -58,10 +58,20 @@ def test_an_assumed_link_replaces_the_wire_and_nothing_else():
     assert assumed.append_ttft_s(4096.0, 1024.0) == turn_model().append_ttft_s(4096.0, 1024.0)
 
 
-def test_chunks_overlap_their_transfer_with_the_next_forward():
-    # Two chunks of 8192 and 1808 tokens; the first chunk's KV (737 ms) outlasts the second forward.
+def test_a_chunk_leaves_at_the_end_of_the_next_one_and_overlaps_with_the_one_after_it():
+    # Chunks of 8192, 8192 and 3616 tokens; the first chunk's KV (737 ms) outlasts the third forward.
     first = FLAT.forward_s(FLAT.work(8192.0, 0.0))
-    expected = 3e-3 + 0.2e-6 * 10_000 + 8e-3 + first + 8192 * 90e-6 + 1808 * 90e-6 + 2e-3
+    second = FLAT.forward_s(FLAT.work(8192.0, 8192.0), first - FLAT.floor_s)
+    assert FLAT.forward_s(FLAT.work(3616.0, 16_384.0)) < 8192 * 90e-6
+    expected = 3e-3 + 0.2e-6 * 20_000 + 8e-3 + first + second + 20_000 * 90e-6 + 2e-3
+    model = turn_model(prefill=FLAT)
+    assert model.handoff_ttft_s(Arm.P_FULL, Transport.TCP, 0.0, 20_000.0) == pytest.approx(expected, rel=1e-12)
+
+
+def test_two_chunks_are_sent_when_both_are_computed():
+    first = FLAT.forward_s(FLAT.work(8192.0, 0.0))
+    second = FLAT.forward_s(FLAT.work(1808.0, 8192.0), first - FLAT.floor_s)
+    expected = 3e-3 + 0.2e-6 * 10_000 + 8e-3 + first + second + 10_000 * 90e-6 + 2e-3
     model = turn_model(prefill=FLAT)
     assert model.handoff_ttft_s(Arm.P_FULL, Transport.TCP, 0.0, 10_000.0) == pytest.approx(expected, rel=1e-12)
 

@@ -57,6 +57,7 @@ class Cells:
     outside_s: Array
     join_s: Array
     short_itl_s: Array
+    short_gaps: Array
 
     def __len__(self) -> int:
         return len(self.seconds)
@@ -92,7 +93,7 @@ def _group(rows: Iterable[R], key: Callable[[R], tuple[float, ...]]) -> list[tup
 def _columns(records: list[dict[str, float]]) -> dict[str, Array]:
     names = (
         "cached_tokens", "new_tokens", "prefill_cached_tokens", "batch", "context_tokens",
-        "seconds", "noise", "outside_s", "join_s", "short_itl_s",
+        "seconds", "noise", "outside_s", "join_s", "short_itl_s", "short_gaps",
     )  # fmt: skip
     return {name: np.array([record.get(name, 0.0) for record in records], dtype=np.float64) for name in names}
 
@@ -140,6 +141,7 @@ def prefill_cells(measured: Measurements, arm: Arm, transport: Transport, purpos
                 "outside_s": _median_of_known([_outside(row) for row in group]),
                 "join_s": _median_of_known([_after(row) for row in group]),
                 "short_itl_s": float(np.median([np.nan if row.itl_s is None else row.itl_s for row in group])),
+                "short_gaps": float(np.median([row.output_tokens - 1 for row in group])),
             }
         )
     return Cells(kind="prefill", arm=arm, transport=transport, **_columns(records))

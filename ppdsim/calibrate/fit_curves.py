@@ -98,9 +98,9 @@ def fit_append(cells: Cells, chunk_tokens: int) -> tuple[PrefillCurve, FrontendC
     return split(dict(solve(free, start, predict, measured)))
 
 
-def fit_decode(cells: Cells, disaggregated_s: float) -> DecodeCurve:
+def fit_decode(cells: Cells, start_s: float) -> DecodeCurve:
     """Fit the decode step: linear in its parameters, so a bounded linear least squares on relative residuals."""
-    free = [p for p in DecodeCurve.PARAMETERS if p.name != "disaggregated_s"]
+    free = [p for p in DecodeCurve.PARAMETERS if p.name != "start_s"]
     rows = np.stack(
         [
             np.ones(len(cells)),
@@ -113,21 +113,24 @@ def fit_decode(cells: Cells, disaggregated_s: float) -> DecodeCurve:
     bounds = (np.array([p.low for p in free]) / scale, np.array([p.high for p in free]) / scale)
     found = lsq_linear(rows * scale / cells.seconds[:, None], np.ones(len(cells)), bounds=bounds)
     values: dict[str, Quantity] = dict(zip([p.name for p in free], (found.x * scale).tolist(), strict=True))
-    return DecodeCurve.from_values({**values, "disaggregated_s": disaggregated_s})
+    return DecodeCurve.from_values({**values, "start_s": start_s})
 
 
-def disaggregated_s(append: Cells, handoffs: Sequence[Cells]) -> float:
-    """Return what a decode-mode server's step takes beyond a unified one's [s], at one stream.
+def first_step_s(append: Cells, handoffs: Sequence[Cells]) -> float:
+    """Return what the first step of an idle decode-mode server takes beyond one that another step hides [s].
 
-    The few tokens after each idle prefill show it: same prompt, same batch, another server mode.
+    The few tokens after each idle prefill show it: same prompt, same batch, another server mode. On a unified server
+    the launch of the first step hides behind the prefill. The gaps after the first one are alike on both.
     """
     unified = {
         (c, m): itl for c, m, itl in zip(append.cached_tokens, append.new_tokens, append.short_itl_s, strict=True)
     }
     extra = [
-        itl - unified[c, m]
+        (itl - unified[c, m]) * gaps
         for cells in handoffs
-        for c, m, itl in zip(cells.cached_tokens, cells.new_tokens, cells.short_itl_s, strict=True)
+        for c, m, itl, gaps in zip(
+            cells.cached_tokens, cells.new_tokens, cells.short_itl_s, cells.short_gaps, strict=True
+        )
         if (c, m) in unified and np.isfinite(itl)
     ]
     return max(0.0, float(np.median(extra))) if extra else 0.0
@@ -147,7 +150,7 @@ def fit_stall(
     values = solve(_subset(StallCurve, "launch_s"), {"launch_s": 9e-3}, predict, cells.seconds)
     handoff_s = 0.0
     if len(handoffs):
-        undisturbed = decode.step_s(handoffs.batch, handoffs.batch * handoffs.context_tokens) + decode.disaggregated_s
+        undisturbed = decode.step_s(handoffs.batch, handoffs.batch * handoffs.context_tokens)
         handoff_s = max(0.0, float(np.median(handoffs.seconds - undisturbed)))
     return StallCurve.from_values({**values, "handoff_s": handoff_s})
 
@@ -198,7 +201,7 @@ def fit_handoff(cells: Cells, model: TurnModel) -> HandoffCurve:
 def fit_model(cells: Grid, *, chunk_tokens: int, page_size_tokens: int, kv_bytes_per_token: int) -> TurnModel:
     """Fit every curve of a run to its cells and compose them."""
     prefill, frontend = fit_append(cells.append, chunk_tokens)
-    decode = fit_decode(cells.decode, disaggregated_s(cells.append, cells.handoffs))
+    decode = fit_decode(cells.decode, first_step_s(cells.append, cells.handoffs))
     model = TurnModel(
         prefill=prefill,
         decode=decode,

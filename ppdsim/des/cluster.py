@@ -3,8 +3,10 @@
 A turn arrives at t0; the policy decides at once. The request reaches its nodes `frontend.before_s` later, and the
 client sees each token `frontend.after_s` after the engine emits it. A hand-off: D pre-allocates (FIFO),
 `handoff.before_s` later the turn is in P's queue, its KV crosses the link, `handoff.after_s` after the last byte it may
-join the batch. The next turn of a conversation arrives its think time after the client has the last token. Turns that
-no pool can ever hold are rejected on arrival, and hand-offs that wait too long for pages time out; with either their
+join the batch. The router sends the request to both and reads P's answer to its end before it hands on any token of D
+(sglang-router 0.3.2, pd_router.rs process_prefill_response), so tokens that D has by then come together. The next turn
+of a conversation arrives its think time after the client has the last token. Turns that no pool can ever hold are
+rejected on arrival, and hand-offs that wait too long for pages, or for their KV, time out; with either their
 conversation ends.
 """
 
@@ -28,6 +30,7 @@ from ppdsim.des.router import Router
 from ppdsim.des.spec import ClusterSpec, Preload
 from ppdsim.des.stepped_node import SteppedNode
 from ppdsim.des.timeline import Timeline
+from ppdsim.des.transfer_queue import TransferQueue
 from ppdsim.des.turns import OK, REJECTED, TIMED_OUT, Turns
 from ppdsim.results import Results
 from ppdsim.routing.base import AbstractPolicy
@@ -49,11 +52,14 @@ class Cluster:
 
     __slots__ = (
         "_after_s",
+        "_awaited",
         "_client",
         "_frontend",
         "_look_at",
         "_next_start",
         "_open",
+        "_transfers",
+        "_withheld",
         "clock",
         "decode",
         "gaps",
@@ -70,16 +76,18 @@ class Cluster:
         self.clock = Clock(limit_per_instant=1_000 + 20 * turns.count)
         final = SteppedNode if spec.per_step else ClosedFormNode
         nics = {node.nic: SharedNic(self.clock) for node in spec.nodes if node.nic is not None}
+        told = self._kv_arrived, self._answered
         self.prefill = {
-            i: PrefillNode(turns, self.clock, spec, i, self._kv_arrived, None if node.nic is None else nics[node.nic])
+            i: PrefillNode(turns, self.clock, spec, i, *told, None if node.nic is None else nics[node.nic])
             for i, node in enumerate(spec.nodes)
             if node.role is NodeRole.P
         }
         self.decode: dict[int, AbstractDecodeNode] = {
-            i: final(turns, self.clock, spec, i, self._allocated, self._finished, self._timed_out)
+            i: final(turns, self.clock, spec, i, self._allocated, self._finished, self._without_pages)
             for i, node in enumerate(spec.nodes)
             if node.role is not NodeRole.P
         }
+        self._transfers = TransferQueue(self.clock, spec.disaggregation_waiting_timeout_s, self._without_kv)
         self.gaps = TokenGaps(turns, self.decode)
         self._after_s = [float(node.model.frontend.after_s()) for node in spec.nodes]
         self.router = Router(turns, spec, policy, self.prefill, self.decode, log)
@@ -87,6 +95,9 @@ class Cluster:
         self._frontend = ConversationCap(spec.frontend_max_conversations)
         self._next_start = 0  # conversations start one after the other: each start plans the next
         self._open = turns.count  # turns without an end
+        # Hand-offs that P has not answered and the router waits for, and those of them that D is done with.
+        self._awaited: set[int] = set()
+        self._withheld: set[int] = set()
         self._look_at: float = FIRST_LOOK if spec.stop_when_overloaded else math.inf  # conversations started
         self.overload: Overload | None = None  # why the run was given up
 
@@ -201,22 +212,51 @@ class Cluster:
 
     def _allocated(self, turn: int, time: float) -> None:
         self.turns.t_admitted[turn] = time
+        self._transfers.admitted(turn, time)
         prefill = self.prefill[self.turns.prefill_node[turn]]
         cached = prefill.pool.cached_tokens(turn)
+        if self.spec.router_awaits_prefill:
+            self._awaited.add(turn)
         self.clock.at(time + prefill.links.handshake_s(cached), prefill.ready, turn, turn)
 
     def _kv_arrived(self, tick: Tick) -> None:
         turn: int = tick.arg
         turns = self.turns
-        self.prefill[turns.prefill_node[turn]].transferred(turn, tick.time)
+        self.prefill[turns.prefill_node[turn]].landed(turn, tick.time)
+        if self._transfers.arrived(turn):
+            self.decode[turns.decode_node[turn]].arrive(turn, tick.time)
+
+    def _without_pages(self, turn: int, time: float) -> None:
+        """End a hand-off that D has not given its pages in time."""
+        self.prefill[self.turns.prefill_node[turn]].backlog.forget(turn)
         self.router.transferred(turn)
-        self.decode[turns.decode_node[turn]].arrive(turn, tick.time)
+        self._timed_out(turn, time)
+
+    def _without_kv(self, turn: int, time: float) -> None:
+        """End a hand-off whose KV has not come in time; a P that computes it already does so to the end."""
+        turns = self.turns
+        turns.status[turn] = TIMED_OUT
+        self._awaited.discard(turn)
+        self.decode[turns.decode_node[turn]].abandon(turn, time)
+        if self.prefill[turns.prefill_node[turn]].drop(turn, time):
+            self.router.transferred(turn)
+        self._timed_out(turn, time)
+
+    def _answered(self, turn: int, time: float) -> None:
+        """Take P's answer: the router hands on what D has given by now."""
+        self.router.transferred(turn)
+        if turn not in self._awaited:
+            return
+        self._awaited.discard(turn)
+        if self.turns.t_first[turn] < time:
+            self.turns.t_first[turn] = time
+        if turn in self._withheld:
+            self._withheld.discard(turn)
+            self._finished(turn, time)
 
     def _timed_out(self, turn: int, time: float) -> None:
-        """End a hand-off that D has not given its pages in time, and with it its conversation."""
+        """End a turn that has waited too long, and with it its conversation."""
         turns = self.turns
-        self.prefill[turns.prefill_node[turn]].backlog.forget(turn)
-        self.router.transferred(turn)
         self.router.finished(turn)
         turns.status[turn] = TIMED_OUT
         self._close()
@@ -227,6 +267,10 @@ class Cluster:
 
     def _finished(self, turn: int, time: float) -> None:
         turns = self.turns
+        if turn in self._awaited:
+            self._withheld.add(turn)
+            self.gaps.withhold(turn)
+            return
         turns.t_last[turn] = time
         turns.status[turn] = OK
         if turns.output[turn] > 1:

@@ -1,12 +1,20 @@
 """A node that decodes: D, pD or U. What happens at a step boundary, whoever computes when boundaries are.
 
-At a boundary, in this order: streams that have their last token leave (in order of turn); retracted streams resume;
-when none is left, turns whose KV has arrived join, and their first token is streamed; hand-offs are pre-allocated; then
-either a prefill forward runs (prefill first, all chunks of a prompt in a row; with mixed chunks the streams get a token
-in each) or a decode step, before which streams are retracted until its pages fit. Roles differ by what reaches the
-node and by what they do with their memory (:mod:`ppdsim.des.node_memory`). Subclasses say when the next boundary is.
+At a boundary, in this order: streams that have their last token leave (in order of turn); those who joined at the last
+boundary enter the batch; retracted streams resume; when none is left, turns whose KV has arrived join, and their first
+token is streamed; hand-offs are pre-allocated; then either a prefill forward runs (prefill first, all chunks of a
+prompt in a row; with mixed chunks the streams get a token in each) or a decode step, before which streams are retracted
+until its pages fit. Roles differ by what reaches the node and by what they do with their memory
+(:mod:`ppdsim.des.node_memory`). Subclasses say when the next boundary is.
 
-What it does not know: the cost of copying retracted KV, speculative decoding.
+Where the scheduler overlaps, the step after a boundary is launched before the boundary's results are handled, so who
+joins beside streams that decode is in the step after that one: its second token comes two steps after its first.
+Nothing hides the launch of the first step of a node that takes hand-offs and had no streams (`decode.start_s`); without
+overlap that is every step. Source: SGLang 0.5.17, disaggregation/decode.py event_loop_overlap_disagg_decode,
+get_next_disagg_decode_batch_to_run.
+
+What it does not know: the cost of copying retracted KV, speculative decoding; that with overlap an ended stream rides
+along in one step more.
 """
 
 from __future__ import annotations
@@ -20,10 +28,9 @@ from ppdsim.des.batching import Piece, forward_s
 from ppdsim.des.clock import BOUNDARY, Clock, Tick
 from ppdsim.des.handoff_queue import HandoffQueue
 from ppdsim.des.node_memory import AbstractNodeMemory
-from ppdsim.des.spec import HANDOFF_ROLES, ClusterSpec
+from ppdsim.des.spec import APPEND_ROLES, HANDOFF_ROLES, ClusterSpec
 from ppdsim.des.step_log import StepLog
 from ppdsim.des.turns import Turns
-from ppdsim.types import NodeRole
 
 IDLE, DECODING, FORWARD = 0, 1, 2
 
@@ -46,9 +53,8 @@ class AbstractDecodeNode(AbstractNodeMemory):
 
     __slots__ = (
         "_admitted", "_after_step", "_arrived", "_clock", "_delta", "_extra_slots", "_finished", "_forward_s", "_mixed",
-        "_model", "_priority", "_requests", "_state", "_step_extra_s", "keeps_prefixes", "last_step_s", "log", "spec",
-        "start",
-        "time",
+        "_model", "_priority", "_requests", "_start_s", "_state", "_step_extra_s", "keeps_prefixes", "last_step_s",
+        "log", "spec", "start", "time",
     )  # fmt: skip
 
     def __init__(
@@ -67,12 +73,13 @@ class AbstractDecodeNode(AbstractNodeMemory):
         self._priority = BOUNDARY + number
         self._clock, self._model = clock, node.model
         self._admitted, self._finished = admitted, finished
-        self.keeps_prefixes, self._delta = spec.keeps_prefixes(node), spec.decode_radix
+        self.keeps_prefixes, self._delta = spec.keeps_prefixes(node), spec.disaggregation_decode_enable_radix_cache
         self._extra_slots = spec.extra_slots
-        self._mixed = spec.enable_mixed_chunk and node.role is NodeRole.U
-        # A decode-mode server polls its transfer queues in every step.
-        self._step_extra_s = float(node.model.decode.disaggregated_s) if node.role in HANDOFF_ROLES else 0.0
-        self._requests = HandoffQueue(clock, spec.bootstrap_timeout_s, failed, self._look_again)
+        self._mixed = spec.enable_mixed_chunk and node.role in APPEND_ROLES
+        # Nothing hides the launch of the first step, without overlap of any; a unified server's is in its prefill.
+        launch_s = float(node.model.decode.start_s) if node.role in HANDOFF_ROLES else 0.0
+        self._start_s, self._step_extra_s = (launch_s, 0.0) if self._overlap else (0.0, launch_s)
+        self._requests = HandoffQueue(clock, spec.disaggregation_bootstrap_timeout_s, failed, self._look_again)
         self._arrived: list[int] = []  # turns whose KV has arrived and that wait for a boundary
         self._state = DECODING if spec.residents else IDLE
         self._after_step = False
@@ -132,6 +139,14 @@ class AbstractDecodeNode(AbstractNodeMemory):
         self._arrived.append(turn)
         self._look_again(time)
 
+    def abandon(self, turn: int, time: float) -> None:
+        """Give the pages of a hand-off back whose KV does not come."""
+        self.sync(time)
+        self.active -= 1
+        self.holding.discard(turn)
+        self.pool.release(turn, self._turns.prompt[turn], self._turns.cached[turn])
+        self._look_again(time)
+
     def append(self, tick: Tick) -> None:
         """Take a turn that is prefilled here."""
         turn: int = tick.arg
@@ -158,19 +173,17 @@ class AbstractDecodeNode(AbstractNodeMemory):
     def _boundary(self) -> None:
         done = self._done_streams()
         if done:
-            for turn in done:
-                kv_tokens, _ = self._leave(turn)
-                self.streams -= 1
-                self._end(turn, kv_tokens)
-            if self._door is not None:
-                self._door.left(done, self.unit, self.streams)
+            self._leave_all(done)
+        for turn in self._joining:
+            self._start_decoding(turn)
+        self._joining.clear()
         if self._retracted:
             self._resume()
         # The engine does not look at arrivals while a stream is retracted. With nothing left to end it would hang.
         attend = None
         if self._arrived and (not self._retracted or self.streams == self._residents):
             self._join_arrived()
-            if self._retracted:
+            if self._retracted or self._joining:
                 # Beside who has just joined less room is asked for than alone.
                 attend = self.unit + 1
         if self._requests:
@@ -193,9 +206,17 @@ class AbstractDecodeNode(AbstractNodeMemory):
             self._state = IDLE
             if self._door is not None:
                 self._door.idle(self.steps - self.mixed_forwards)
-            if self._arrived:
+            if self._arrived or self._joining:
                 # They waited for the streams that have just been retracted.
                 self._wake(self.start)
+
+    def _leave_all(self, done: list[int]) -> None:
+        for turn in done:
+            kv_tokens, _ = self._leave(turn)
+            self.streams -= 1
+            self._end(turn, kv_tokens)
+        if self._door is not None:
+            self._door.left(done, self.unit, self.streams)
 
     def _end(self, turn: int, kv_tokens: int) -> None:
         self.active -= 1
@@ -204,22 +225,29 @@ class AbstractDecodeNode(AbstractNodeMemory):
         self._finished(turn, self.time)
 
     def _join_arrived(self) -> None:
-        arrived = self._arrived
+        arrived, idle = self._arrived, self.streams == 0
         if len(arrived) <= self._free_slots():
             self._arrived = []
             for turn in arrived:
-                self._join(turn)
-            return
-        joined = 0
-        while joined < len(arrived) and self._free_slots() > 0:
-            self._join(arrived[joined])
-            joined += 1
-        # The others wait for a stream to end, which is a boundary of its own.
-        del arrived[:joined]
+                self._join(turn, ahead=self._overlap and not idle)
+        else:
+            joined = 0
+            while joined < len(arrived) and self._free_slots() > 0:
+                self._join(arrived[joined], ahead=self._overlap and not idle)
+                joined += 1
+            # The others wait for a stream to end, which is a boundary of its own.
+            del arrived[:joined]
+        if idle and self.streams:
+            self.start += self._start_s
 
-    def _join(self, turn: int) -> None:
+    def _join(self, turn: int, *, ahead: bool) -> None:
+        """Let a turn join the batch, whose next step is launched already if `ahead`."""
         others = self.streams
-        self._begin(turn)
+        if ahead and self._turns.output[turn] > 1:
+            self._turns.t_first[turn] = self.time
+            self._joining.append(turn)
+        else:
+            self._begin(turn)
         if others:
             pause_s = float(self._model.stall.handoff_s)
             self.start += pause_s
@@ -228,14 +256,21 @@ class AbstractDecodeNode(AbstractNodeMemory):
     def _begin(self, turn: int) -> None:
         """Stream the token that the prefill gave; the rest is decoded."""
         turns = self._turns
-        self.holding.discard(turn)
-        fill, steps = turns.fill[turn], turns.output[turn] - 1
-        if fill > turns.prompt[turn]:
-            steps -= fill - turns.prompt[turn]
+        if turns.fill[turn] > turns.prompt[turn]:
             before, _, _ = turns.pauses[turn][-1]
             turns.pauses[turn][-1] = (before, self.steps, self.time)
         else:
             turns.t_first[turn] = self.time
+        self._start_decoding(turn)
+
+    def _start_decoding(self, turn: int) -> None:
+        """Put a turn that has its first token into the batch, or end it if that was all."""
+        turns = self._turns
+        self.holding.discard(turn)
+        fill, steps = turns.fill[turn], turns.output[turn] - 1
+        if fill > turns.prompt[turn]:
+            steps -= fill - turns.prompt[turn]
+        else:
             turns.start_step[turn] = self.steps
         if steps:
             self.streams += 1

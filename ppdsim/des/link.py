@@ -5,8 +5,8 @@
     link_free = max(link_free, t) + wire(tokens)
 
 The early share of the prefix that P has cached and D lacks enters when the turn's first forward starts; the rest of it
-with the first chunk's KV, and each chunk's KV when the chunk ends. A P works in sequence, so entries come in order.
-Pairs on one NIC share it: :mod:`ppdsim.des.nic`.
+with the first chunk's KV, and each chunk's KV when P handles its result. A P works in sequence, so entries come in
+order. Pairs on one NIC share it: :mod:`ppdsim.des.nic`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from ppdsim.cost.base import Quantity
 from ppdsim.des.batching import Piece
 from ppdsim.des.nic import SharedNic, Transfer
-from ppdsim.des.turns import Turns
+from ppdsim.des.turns import TIMED_OUT, Turns
 from ppdsim.transport.handoff import HandoffCurve
 from ppdsim.types import Arm
 
@@ -57,22 +57,33 @@ class Links:
         """Return the time from D's pre-allocation to P's readiness [s]."""
         return float(self._curve.before_s(prefill_cached_tokens))
 
+    def sends_early(self, piece: Piece) -> bool:
+        """Return whether a part of what P has cached leaves when the turn's first forward starts."""
+        return self._early > 0.0 and piece.before > self._held(piece.turn)
+
     def start(self, piece: Piece, time: float) -> None:
         """Send the early share of the cached prefix: the turn's first forward starts."""
+        if not self.sends_early(piece) or self._turns.status[piece.turn] == TIMED_OUT:
+            return
         held = self._held(piece.turn)
-        if self._early > 0.0 and piece.before > held:
-            self._send(piece.turn, time, self._early * (piece.before - held), held, last=False)
+        self._send(piece.turn, time, self._early * (piece.before - held), held, last=False)
 
     def end(self, piece: Piece, time: float) -> None:
-        """Send a chunk's KV at its end."""
+        """Send a chunk's KV, whose result the host has handled, unless D has given the turn up."""
+        if self._turns.status[piece.turn] == TIMED_OUT:
+            if piece.last:
+                self._delivered(piece.turn, time)
+            return
         held = self._held(piece.turn)
         tokens: float = max(min(piece.before + piece.tokens - held, piece.tokens), 0)
         if piece.first:
             tokens += (1.0 - self._early) * max(piece.before - held, 0)
         self._send(piece.turn, time, tokens, held, last=piece.last)
 
-    def wait_s(self, node: int, now: float) -> float:
-        """Return for how long the link to `node` still carries what it was given [s]."""
+    def wait_s(self, node: int, now: float, wire_s: float) -> float:
+        """Return by how much what is on its way delays `wire_s` seconds of KV that would leave for `node` now [s]."""
+        if self._nic is not None:
+            return self._nic.wait_s((self._number, node), now, wire_s)
         return max(self._free_s[node] - now, 0.0)
 
     def join_s(self) -> float:

@@ -46,7 +46,7 @@ class AbstractNodeMemory(abc.ABC):
     """
 
     __slots__ = (
-        "_door", "_local", "_max_running", "_overlap", "_reserve_pages", "_residents", "_retracted",
+        "_door", "_joining", "_local", "_max_running", "_overlap", "_reserve_pages", "_residents", "_retracted",
         "_seen_unit", "_turns", "active", "backlog", "holding", "mixed_forwards", "pool", "retractions", "steps",
         "streams", "unit",
     )  # fmt: skip
@@ -80,6 +80,7 @@ class AbstractNodeMemory(abc.ABC):
         )
         self._retracted: deque[tuple[int, int, int]] = deque()  # (turn, KV tokens, steps left)
         self._seen_unit: dict[int, int] = {}  # waiting append: the boundary that saw it first
+        self._joining: list[int] = []  # turns with their first token that enter the batch at the next boundary
         self.active = 0  # admitted turns: in transfer, in prefill, decoding
         self.holding: set[int] = set()  # admitted turns that do not decode yet
         self.streams = spec.residents  # that decode now, residents included
@@ -103,7 +104,8 @@ class AbstractNodeMemory(abc.ABC):
 
     def _free_slots(self) -> int:
         """Return how many streams may still enter the batch; a prompt that is cut has a place in it."""
-        return self._max_running - (self.streams - self._residents) - (self._local.cut >= 0)
+        running = self.streams - self._residents + len(self._joining)
+        return self._max_running - running - (self._local.cut >= 0)
 
     def _has_room(self, turn: int, slots: int, *, reuse: bool) -> bool:
         """Return whether one of `slots` is free and the prompt fits beside what is kept back."""

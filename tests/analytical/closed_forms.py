@@ -33,7 +33,7 @@ def constants(*, attention: bool = False, wire_s_per_token: float = WIRE, alpha_
             kv_read_s_per_token=0.0,
             overlap_sharpness=1.0,
         ),
-        decode=DecodeCurve(floor_s=5e-3, row_s=0.0, context_s_per_token=0.0, disaggregated_s=0.0),
+        decode=DecodeCurve(floor_s=5e-3, row_s=0.0, context_s_per_token=0.0, start_s=0.0),
         stall=StallCurve(launch_s=0.0, handoff_s=0.0),
         frontend=FrontendCurve(in_s=0.0, in_s_per_token=0.0, out_s=0.0),
         handoffs={(arm, Transport.TCP): handoff for arm in (Arm.P_FULL, Arm.P_DELTA)},

@@ -83,8 +83,7 @@ def rows(model: TurnModel, *, noise: float = 0.0, repeats: int = 2, seed: int = 
                             "repeat": repeat,
                             "elapsed_s": 0.1 * len(out),
                             "ttft_s": ttft,
-                            "itl_s": float(model.decode.floor_s)
-                            + (0.0 if one else float(model.decode.disaggregated_s)),
+                            "itl_s": float(model.decode.floor_s) + (0.0 if one else float(model.decode.start_s) / 3),
                             "output_tokens": 4,
                             "finish_reason": "length",
                             "server_forward_entry_s": 1e-3,

@@ -54,7 +54,7 @@ def cost_model(
         "floor_s": 2.0**-8,
         "row_s": 2.0**-13,
         "context_s_per_token": 2.0**-23,
-        "disaggregated_s": 2.0**-11,
+        "start_s": 2.0**-11,
     }
     curve = handoff(**(link or {}))
     return TurnModel(

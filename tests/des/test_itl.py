@@ -33,7 +33,7 @@ def gaps_token_by_token(spec, conversations, policy) -> tuple[Turns, dict[int, l
         now[0] = tick.time
         done(self, tick)
         for turn in before:
-            if turns.status[turn] != OK:  # a stream that has ended is not kept waiting for its last token
+            if not turns.finish_step[turn]:  # a stream that has ended is not kept waiting for its last token
                 times[turn][-1] += self.log.late_s(self.steps, self.steps)[0]
 
     def forward_done(self, tick):
@@ -60,7 +60,11 @@ def gaps_token_by_token(spec, conversations, policy) -> tuple[Turns, dict[int, l
         cluster = Cluster(replace(spec, per_step=True), turns, policy)
         cluster.run()
         cluster.gaps.close()
-    gaps = {turn: np.diff([turns.t_first[turn], *mine]).tolist() for turn, mine in times.items()}
+    # What D has before the router hands on the first token comes with it.
+    gaps = {
+        turn: np.diff(np.maximum([turns.t_first[turn], *mine], turns.t_first[turn])).tolist()
+        for turn, mine in times.items()
+    }
     return turns, gaps, cluster.gaps
 
 

@@ -84,7 +84,16 @@ def test_what_p_computes_decides_and_not_only_what_travels():
 def test_radix_turns_the_hand_off_into_a_delta(tmp_path):
     full = simulate(load("one-pair", [*FEW, "transport=tcp", "workload.arrivals.rate_per_s=0.2"]), seed=0)
     delta = simulate(
-        load("one-pair", [*FEW, "transport=tcp", "workload.arrivals.rate_per_s=0.2", "decode_radix=true"]), seed=0
+        load(
+            "one-pair",
+            [
+                *FEW,
+                "transport=tcp",
+                "workload.arrivals.rate_per_s=0.2",
+                "disaggregation_decode_enable_radix_cache=true",
+            ],
+        ),
+        seed=0,
     )
     assert set(full.turns["arm"]) == {"p-full"}
     assert set(delta.turns["arm"]) == {"p-delta"}
@@ -104,6 +113,17 @@ def test_a_turn_above_every_pool_is_refused_with_the_numbers(tmp_path):
     trace.write_text(TURN % (7, 0.0, 500_000))
     with pytest.raises(WorkloadError, match=r"conversation 7, turn 0: it needs 500008 tokens.*160000"):
         simulate(with_trace(load("one-pair", []), trace), seed=0)
+
+
+def test_a_router_that_awaits_p_gives_the_client_its_first_tokens_later():
+    def first_s(awaits: str) -> float:
+        scenario = load(
+            "one-pair",
+            [f"routing.awaits_prefill={awaits}", "workload.conversations=100", "workload.arrivals.rate_per_s=4"],
+        )
+        return float(np.nanmean(simulate(scenario, seed=0).turns["ttft_s"]))
+
+    assert first_s("true") > 1.01 * first_s("false")
 
 
 def test_every_turn_of_a_derived_profile_is_marked():

@@ -17,7 +17,7 @@ from ppdsim.routing import AlwaysP, Threshold
 
 MODEL = cost_model(
     prefill={"floor_s": 0.010, "token_s": 1e-4, "attention_s_per_token2": 0.0, "kv_read_s_per_token": 0.0},
-    decode={"floor_s": 0.010, "row_s": 0.0, "context_s_per_token": 0.0, "disaggregated_s": 0.001},
+    decode={"floor_s": 0.010, "row_s": 0.0, "context_s_per_token": 0.0, "start_s": 0.001},
     stall={"launch_s": 0.0, "handoff_s": 0.0},
     frontend={"in_s": 0.0, "in_s_per_token": 0.0, "out_s": 0.0},
     link={
@@ -60,7 +60,7 @@ def test_admission_keeps_back_a_share_of_what_running_answers_may_need(
         "U",
         MODEL,
         pool=pool,
-        page_size_tokens=1,
+        page_size=1,
         schedule_conservativeness=schedule_conservativeness,
         overlap_schedule=False,
         per_step=per_step,
@@ -108,7 +108,7 @@ def test_a_retracted_stream_goes_to_the_end_of_the_queue_and_is_prefilled_anew(p
         "U",
         MODEL,
         pool=138,
-        page_size_tokens=1,
+        page_size=1,
         schedule_conservativeness=0.0,
         overlap_schedule=False,
         per_step=per_step,
@@ -134,7 +134,7 @@ def test_the_prompt_of_a_retracted_stream_stays_cached_where_there_is_room(per_s
         "U",
         MODEL,
         pool=190,
-        page_size_tokens=1,
+        page_size=1,
         schedule_conservativeness=0.0,
         overlap_schedule=False,
         per_step=per_step,
@@ -188,7 +188,15 @@ def test_without_a_reserve_a_decode_server_resumes_and_retracts_a_stream_at_ever
         all. There A opens a page, and B fits no more.
     A ends at 258.4. B goes on: 269.4, 280.4.
     """
-    spec = fleet("P pD", MODEL, pool=176, num_reserved_decode_tokens=0, overlap_schedule=False, per_step=per_step)
+    spec = fleet(
+        "P pD",
+        MODEL,
+        pool=176,
+        num_reserved_decode_tokens=0,
+        overlap_schedule=False,
+        router_awaits_prefill=False,
+        per_step=per_step,
+    )
     talks = [talk("a", 0.0, (64, 1), (30, 20)), talk("b", 0.020, (64, 3))]
     results = run_cluster(spec, talks, Threshold(threshold_tokens=100))
     first, last = columns(results, "t_first_token_s", "t_last_token_s")

@@ -38,6 +38,8 @@ SERVER_TIMES = (
     "decode_throughput",
 )
 """Names of the engine's own times in meta_info that are kept; SGLang 0.5.17 with --enable-metrics."""
+RESERVED_TOKENS = 6
+"""What ``max_req_input_len`` lacks of the longest request [tokens]; SGLang 0.5.17 managers/tp_worker.py."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +152,7 @@ class SglangHttp(AbstractEngine):
             page_size_tokens=int(found["page_size"]),
             chunked_prefill_size=int(found["chunked_prefill_size"]),
             max_running_requests=found.get("max_running_requests"),
+            context_tokens=_longest_request_tokens(found),
             flags={name: value for name, value in found.items() if _is_shown(name, value)},
         )
 
@@ -171,6 +174,13 @@ class SglangHttp(AbstractEngine):
         if answer.status != 200:
             raise RequestFailed(Failure.HTTP, f"{url}: status {answer.status}: {text[:200]}")
         return str(text)
+
+
+def _longest_request_tokens(info: Mapping[str, Any]) -> int | None:
+    """Return the longest request of a server [tokens]; ``context_length`` is null where no flag sets it."""
+    if isinstance(info.get("max_req_input_len"), int):
+        return int(info["max_req_input_len"]) + RESERVED_TOKENS
+    return int(info["context_length"]) if isinstance(info.get("context_length"), int) else None
 
 
 def _is_shown(name: str, value: object) -> bool:

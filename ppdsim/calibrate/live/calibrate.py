@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,8 @@ from ppdsim.calibrate.live.plan import Plan
 from ppdsim.calibrate.live.record import RunRecord
 from ppdsim.calibrate.live.sampler import AbstractSampler, MachineSampler
 from ppdsim.calibrate.live.service import Service
-from ppdsim.calibrate.live.session import Session
+from ppdsim.calibrate.live.session import Session, fewer_note
+from ppdsim.calibrate.live.transfer import Link, measure_links
 from ppdsim.errors import EnvironmentProblem
 from ppdsim.measurements import Gpu, Model
 from ppdsim.types import Arm
@@ -44,13 +46,14 @@ def measure(
     *,
     resume: bool,
     say: Callable[[str], None],
+    links: Sequence[Link] = (),
     runner: Callable[..., None] = asyncio.run,
     sampler: AbstractSampler | None = None,
 ) -> Session:
     """Measure what is not settled yet into `folder`, and leave its manifest there, whatever happens on the way.
 
-    `runner` runs the coroutine: on real time, or on a virtual clock. `sampler` looks at the machine meanwhile, by
-    default at this one.
+    `links` are measured alone before any server is asked for anything. `runner` runs the coroutine: on real time, or on
+    a virtual clock. `sampler` looks at the machine meanwhile, by default at this one.
 
     Raises
     ------
@@ -67,6 +70,11 @@ def measure(
     session = Session(plan=plan, journal=journal, record=record, rng=rng, floor=floor, say=say)
     there = not any(service.starts_servers for service in services)
     with Monitor(folder, sampler or MachineSampler(servers_were_there=there)) as monitor:
+        begin_s = time.monotonic()
+        if links:
+            start_s = begin_s - record.elapsed_s(time.time(), at_least_s=journal.last_elapsed_s)
+            session.left_out += measure_links(plan, journal, links, start_s=start_s, say=say)
+            session.seconds["transfer"] = session.spent_s = time.monotonic() - begin_s
         try:
             runner(session.run(services))
         finally:
@@ -92,7 +100,10 @@ def measure(
                         *idle_notes(services, record.servers),
                         *monitor.notes(),
                         *session.left_out,
+                        *session.fewer.values(),
                     ),
+                    # Said anew by this call, or no longer true.
+                    replaced=(*(link.name for link in links), *(fewer_note(service) for service in services)),
                 )
     for note in monitor.notes():
         say(note)

@@ -48,10 +48,11 @@ def write_manifest(
     servers: Mapping[str, Mapping[str, EngineInfo]],
     kv_pools_tokens: Mapping[Arm, int],
     notes: tuple[str, ...],
+    replaced: tuple[str, ...] = (),
 ) -> Manifest:
     """Write ``manifest.json`` beside the points and return it; what an earlier call found on other arms stays in it.
 
-    `servers` are those of each service by role, of all calls.
+    Its notes that begin with one of `replaced` do not. `servers` are those of each service by role, of all calls.
     """
     points = folder / POINTS
     # The pool of the servers that a stream decodes on decides what fits.
@@ -62,8 +63,9 @@ def write_manifest(
     if earlier is not None:
         transports = tuple(sorted({*earlier.transports, *transports}, key=lambda transport: transport.value))
         kv_pools_tokens = {**earlier.kv_pools_tokens, **kv_pools_tokens}
-        # These are of all calls already.
-        notes = (*(note for note in earlier.notes if not note.startswith((SKIPPED_NOTE, MACHINE_NOTE))), *notes)
+        # Those on skipped cells and the machine are of all calls already.
+        old = (SKIPPED_NOTE, MACHINE_NOTE, *replaced)
+        notes = (*(note for note in earlier.notes if not note.startswith(old)), *notes)
     manifest = Manifest(
         id=run_id,
         date=datetime.now(timezone.utc).date().isoformat(),

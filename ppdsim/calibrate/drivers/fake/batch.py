@@ -30,12 +30,12 @@ class AbstractDecodingCore(AbstractCore):
         model: TurnModel,
         clock: AbstractClock,
         *,
-        step_extra_s: float,
+        start_s: float,
         keeps_prefixes: bool,
     ) -> None:
         super().__init__(settings, model, clock, keeps_prefixes=keeps_prefixes)
         self.streams: list[Request] = []
-        self._step_extra_s = step_extra_s
+        self._start_s = start_s
         self._busy = False
         self._unit = 0
         self._time_s = 0.0
@@ -74,7 +74,7 @@ class AbstractDecodingCore(AbstractCore):
             if request.holding is not None and request.kv_tokens % self.pool.page_tokens == 0:
                 self.pool.take(request.holding, 1)
         context = sum(request.kv_tokens for request in self.streams)
-        self._last_step_s = float(self.model.decode.step_s(len(self.streams), context)) + self._step_extra_s
+        self._last_step_s = float(self.model.decode.step_s(len(self.streams), context))
         batch = list(self.streams)
         self.clock.at(self._time_s + self._last_step_s, lambda time: self._step_done(batch, time))
 

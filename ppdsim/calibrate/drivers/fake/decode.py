@@ -1,8 +1,9 @@
 """A decode server: pre-allocates first come first served, announces its pages to P, and decodes what arrives.
 
-The first token is streamed at the first end of a step after the KV has arrived and ``handoff.after_s`` has passed. A
-join pauses the streams that decode for ``stall.handoff_s``. While a retracted stream waits to come back, nothing new is
-pre-allocated. Source: SGLang 0.5.17 disaggregation/decode.py.
+The first token is streamed at the first end of a step after the KV has arrived and ``handoff.after_s`` has passed; the
+next step is launched by then, so beside streams the second token comes two steps later. The first step of a server that
+had no stream takes ``decode.start_s`` more. A join pauses the streams that decode for ``stall.handoff_s``. While a
+retracted stream waits to come back, nothing new is pre-allocated. Source: SGLang 0.5.17 disaggregation/decode.py.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class DecodeCore(AbstractDecodingCore):
             settings,
             model,
             clock,
-            step_extra_s=float(model.decode.disaggregated_s),
+            start_s=float(model.decode.start_s),
             keeps_prefixes=settings.decode_radix,
         )
         self._meeting = meeting
@@ -46,6 +47,7 @@ class DecodeCore(AbstractDecodingCore):
         self._requests: deque[Request] = deque()
         self._in_transfer: list[Request] = []
         self._arrived: list[Request] = []
+        self._joining: list[Request] = []  # they have their first token and miss the step that is launched
         self._retracted: deque[Request] = deque()
 
     def _arrive(self, request: Request, time_s: float) -> None:
@@ -63,7 +65,7 @@ class DecodeCore(AbstractDecodingCore):
         self._wake(time_s)
 
     def _forget(self, request: Request) -> None:
-        for place in (self._requests, self._arrived, self._retracted, self.streams):
+        for place in (self._requests, self._arrived, self._joining, self._retracted, self.streams):
             if request in place:
                 place.remove(request)
         if request in self._in_transfer:
@@ -80,13 +82,21 @@ class DecodeCore(AbstractDecodingCore):
         return False
 
     def _join_arrived(self) -> None:
+        joining, self._joining = self._joining, []
+        self.streams += [request for request in joining if request.ending is None]
         arrived, self._arrived = self._arrived, []
         begin_s = self._time_s
+        beside = bool(self.streams)
         for request in arrived:
             others = bool(self.streams)
-            self._begin_stream(request)
+            if beside:
+                self._first_of(request)
+            else:
+                self._begin_stream(request)
             if others:
                 begin_s += float(self.model.stall.handoff_s)
+        if not beside and self.streams:
+            begin_s += self._start_s
         self._resume()
         while self._requests and self._admit(self._requests[0]):
             pass
@@ -94,7 +104,7 @@ class DecodeCore(AbstractDecodingCore):
 
     @property
     def _active(self) -> int:
-        return len(self.streams) + len(self._in_transfer) + len(self._arrived)
+        return len(self.streams) + len(self._in_transfer) + len(self._arrived) + len(self._joining)
 
     @property
     def _reserve_pages(self) -> int:
@@ -141,6 +151,13 @@ class DecodeCore(AbstractDecodingCore):
         )
         self._meeting.announce(meeting, message, lambda found: self._transferred(request, found))
         return True
+
+    def _first_of(self, request: Request) -> None:
+        """Give a request its first token, and let it decode after the step that is launched."""
+        self._begin_stream(request)
+        if request in self.streams:
+            self.streams.remove(request)
+            self._joining.append(request)
 
     def _transferred(self, request: Request, found: Arrived | Failed) -> None:
         if request.ending is not None or request.rendezvous is None:

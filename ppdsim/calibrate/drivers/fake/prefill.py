@@ -1,12 +1,16 @@
-"""A prefill server: meets D, prefills first come first served, sends each chunk's KV when it ends.
+"""A prefill server: meets D, prefills first come first served, sends each chunk's KV when it handles its result.
 
 A request waits until D has announced its pages, then ``handoff.before_s`` for the handshake. The early share of the
 prefix that P has cached and D lacks is sent when the first forward starts, the rest with the first chunk. P answers its
-own client when all KV has arrived. Source: SGLang 0.5.17 disaggregation/prefill.py.
+own client when it sees that all KV has arrived: not while it waits for a result, and a batch that is launched behind
+another keeps that one's KV back until it ends itself. Source: SGLang 0.5.17 disaggregation/prefill.py.
 """
 
 from __future__ import annotations
 
+import math
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -40,9 +44,11 @@ class PrefillCore(AbstractCore):
         super().__init__(settings, model, clock)
         self._link = link if link is not None else ProfileLink(model, clock)
         self._forwards = Forwards(settings.chunk_tokens, settings.page_tokens)
-        self._forward_s = 0.0  # of the last forward
-        self._busy = False
-        self._time_s = 0.0
+        self._unresolved: deque[tuple[list[Piece], float]] = deque()  # launched batches, and when each ends
+        self._launched_s = -math.inf  # until when the host launches a batch beside which there is no other
+        self._free_s = 0.0  # end of the last forward
+        self._planned = 0  # how often the host has planned what it does next
+        self._landed: list[Request] = []  # transferred, which the host has not seen
         self._here: dict[int, Request] = {}  # by room, until D has announced its pages
         self._others: dict[int, _Other] = {}  # by room, from the announcement to the reply
 
@@ -105,7 +111,7 @@ class PrefillCore(AbstractCore):
     def _queue(self, request: Request, time_s: float) -> None:
         if request.ending is None:
             self._forwards.waiting.append(request)
-            self._start(time_s)
+            self._look(time_s)
 
     def _forget(self, request: Request) -> None:
         self._forwards.discard(request)
@@ -118,24 +124,51 @@ class PrefillCore(AbstractCore):
         if other is not None:
             other.reply(Failed(reason="the prefill instance aborted the request"))
 
-    # Forwards
+    # The loop of the scheduler, as `ppdsim.des.prefill_node` has it
 
-    def _start(self, time_s: float) -> None:
-        if self._busy:
+    def _look(self, time_s: float) -> None:
+        """Let the host see what has come: at once if it idles, and when it has launched what it launches now."""
+        if not self._unresolved:
+            self._pass(max(time_s, self._free_s))
+        elif time_s <= self._launched_s and len(self._unresolved) == 1:
+            self._plan(self._launched_s, self._pass)
+
+    def _plan(self, time_s: float, call: Callable[[float], None]) -> None:
+        """Plan what the host does next, instead of what was planned before."""
+        self._planned = planned = self._planned + 1
+
+        def due(time: float) -> None:
+            if planned == self._planned:
+                call(time)
+
+        self.clock.at(time_s, due)
+
+    def _pass(self, time_s: float) -> None:
+        landed, self._landed = self._landed, []
+        for request in landed:
+            self._answer(request, time_s)
+        pieces = self._forwards.form(lambda request: self._admit(request, max(time_s, self._free_s)))
+        if pieces:
+            self._launch(pieces, time_s)
+        if not self._unresolved:
             return
-        time_s = self._time_s = max(time_s, self._time_s)
-        pieces = self._forwards.form(lambda request: self._admit(request, time_s))
-        if not pieces:
-            return
-        self._busy = True
+        if pieces and len(self._unresolved) == 1:
+            self._launched_s = time_s + float(self.model.prefill.floor_s)
+            if self._forwards.pending:
+                self._plan(self._launched_s, self._pass)
+                return
+        self._plan(max(time_s, self._free_s), self._resolve)
+
+    def _launch(self, pieces: list[Piece], time_s: float) -> None:
+        begin_s = max(time_s, self._free_s)
         for piece in pieces:
             other = self._other(piece.request)
             if piece.first and other is not None:
                 early = self._early_share(other) * self._prefix(piece, other)
                 if early > 0.0:
-                    self._link.send(piece.request, other.allocated, time_s, early)
-        self._forward_s = forward_s(self.model.prefill, pieces, 0.0 if pieces[0].first else self._forward_s)
-        self.clock.at(time_s + self._forward_s, lambda time: self._done(pieces, time))
+                    self._link.send(piece.request, other.allocated, begin_s, early)
+        self._free_s = begin_s + forward_s(self.model.prefill, pieces, begin_s - time_s)
+        self._unresolved.append((pieces, self._free_s))
 
     def _admit(self, request: Request, time_s: float) -> int | None:
         holding = self.pool.lock(request.ids)
@@ -149,15 +182,16 @@ class PrefillCore(AbstractCore):
         request.cached_tokens = holding.shared * self.pool.page_tokens
         return request.cached_tokens
 
-    def _done(self, pieces: list[Piece], time_s: float) -> None:
-        self._busy = False
+    def _resolve(self, time_s: float) -> None:
+        """Send the KV of the batch whose result the host has waited for."""
+        pieces, end_s = self._unresolved.popleft()
         for piece in pieces:
             request = piece.request
             if request.ending is not None or request.holding is None:
                 continue
             request.kv_tokens = piece.before + piece.tokens
             if piece.last:
-                request.prefilled_s = time_s
+                request.prefilled_s = end_s
             other = self._other(request)
             if other is None:
                 # A pretended hand-off leaves no prefix behind, as in SGLang.
@@ -170,12 +204,16 @@ class PrefillCore(AbstractCore):
             if piece.first:
                 sent += (1.0 - self._early_share(other)) * self._prefix(piece, other)
             self._link.send(
-                request, other.allocated, time_s, sent, partial(self._transferred, request) if piece.last else None
+                request, other.allocated, time_s, sent, partial(self._landed_on, request) if piece.last else None
             )
-        self._start(time_s)
+        self._pass(time_s)
+
+    def _landed_on(self, request: Request, time_s: float, problem: str | None = None) -> None:
+        self._transferred(request, time_s, problem)
+        self._look(time_s)
 
     def _transferred(self, request: Request, time_s: float, problem: str | None = None) -> None:
-        """All KV of a request has arrived, or was to."""
+        """All KV of a request has arrived, or was to: D knows it, P looks later."""
         if request.ending is not None:
             return
         other = self._other(request)
@@ -187,15 +225,18 @@ class PrefillCore(AbstractCore):
                 other.reply(Failed(reason=f"KVTransferError(bootstrap_room={other.allocated.room}): {problem}"))
             text = f"Prefill transfer failed for request rank=0 req.rid={request.rid!r} with exception {problem}"
             self.abort(request, text, SERVER_ERROR)
-        else:
+            return
+        if other is not None:
+            del self._others[other.allocated.room]
+            other.reply(Arrived(kv_done_s=time_s, cached_tokens=request.cached_tokens))
+        self._landed.append(request)
+
+    def _answer(self, request: Request, time_s: float) -> None:
+        if request.ending is None:
             self._release(request)
             self._first_token(request, time_s)
             self._end(request, Ending(finish=Finish.LENGTH), time_s)
-            if other is not None:
-                del self._others[other.allocated.room]
-                other.reply(Arrived(kv_done_s=time_s, cached_tokens=request.cached_tokens))
             self._tell([request], time_s)
-        self._start(time_s)
 
     def _other(self, request: Request) -> _Other | None:
         return None if request.rendezvous is None else self._others.get(request.rendezvous.room)

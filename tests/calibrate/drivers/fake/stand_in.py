@@ -77,6 +77,7 @@ class Bench:
             self.unified = UnifiedCore(settings(**changes), model, self.clock)
             self.cores = [self.unified]
         self._count = 0
+        self.answers: list[Log] = []  # what the prefill server answers, which the router drops
         self._rng = np.random.default_rng(7)
 
     def ids(self, tokens: int) -> list[int]:
@@ -90,12 +91,13 @@ class Bench:
         start_s = self.clock.now_s() if at_s is None else at_s
         log = Log(self.clock)
         answering = self.cores[-1]
+        self.answers.append(Log(self.clock))
         for core in self.cores:
             request = Request(
                 rid=f"{id(core)}-{self._count}",
                 ids=prompt,
                 output_tokens=output_tokens,
-                deliver=log if core is answering else _nothing,
+                deliver=log if core is answering else self.answers[-1],
                 rendezvous=self._room(),
             )
             delay_s = max(late_s, 0.0) if core is not answering else max(-late_s, 0.0)
@@ -128,10 +130,6 @@ class Bench:
         self.run()
         assert request.cached_tokens == cached_tokens
         return log.times_s[0] - begin_s
-
-
-def _nothing(request: Request) -> None:
-    """The router drops what the prefill server answers."""
 
 
 @cache

@@ -20,6 +20,7 @@ from ppdsim.calibrate.live.cells import TransferCell
 from ppdsim.calibrate.live.finish import versions
 from ppdsim.calibrate.live.journal import POINTS, Journal, read_rows
 from ppdsim.calibrate.live.plan import Plan, transfer_cells
+from ppdsim.calibrate.live.record import RunRecord
 from ppdsim.calibrate.live.service import Service
 from ppdsim.calibrate.stack.signals import Interrupts
 from ppdsim.errors import EnvironmentProblem, InputError
@@ -180,7 +181,8 @@ def calibrate_transfer(
         If the folder holds another run, or too little was measured for a curve.
     """
     journal = Journal(folder, resume=resume)
-    measure_transfer(plan, journal, link, start_s=time.monotonic(), say=say)
+    elapsed_s = RunRecord(folder).elapsed_s(time.time(), at_least_s=journal.last_elapsed_s)
+    measure_transfer(plan, journal, link, start_s=time.monotonic() - elapsed_s, say=say)
     rows = [row for row in read_rows(folder) if isinstance(row, TransferRow)]
     fitted = fit_wire([row for row in rows if row.transport is link.transport and row.memory == link.memory])
     values = fitted.curve.parameter_values()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from ppdsim.errors import PpdsimError
@@ -132,15 +132,16 @@ class Stream:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineInfo:
-    """What an engine says of itself; `flags` are its resolved server arguments.
+    """What a server says of itself; `model` is the name of the model's folder, `flags` its resolved arguments.
 
-    `kv_pool_tokens` is the pool of the server that decodes, `prefill_pool_tokens` the one of P where P is another.
-    `context_tokens` is the longest request that every server takes, prompt and answer: the model's context, or a
+    `kv_pool_tokens` is its pool; `prefill_pool_tokens` the one of P, where P is another and both are spoken of together
+    (`decoding`). `context_tokens` is the longest request that it takes, prompt and answer: the model's context, or a
     smaller pool; None where a server does not say [tokens].
     """
 
     name: str
     version: str
+    model: str
     kv_pool_tokens: int
     page_size_tokens: int
     chunked_prefill_size: int
@@ -148,6 +149,22 @@ class EngineInfo:
     context_tokens: int | None = None
     prefill_pool_tokens: int | None = None
     flags: Mapping[str, object] = field(default_factory=dict)
+
+
+def decoding(servers: Mapping[str, EngineInfo]) -> EngineInfo:
+    """Return the server that decodes, with what the others add: P's pool, and the longest request that all take.
+
+    Of several servers of a role the smallest decides: a router may send a request to any.
+    """
+    prefill_pools = [info.kv_pool_tokens for role, info in servers.items() if role.startswith("prefill")]
+    found = min(
+        (info for role, info in servers.items() if not role.startswith("prefill")),
+        key=lambda info: info.kv_pool_tokens,
+    )
+    longest = [info.context_tokens for info in servers.values() if info.context_tokens is not None]
+    return replace(
+        found, context_tokens=min(longest, default=None), prefill_pool_tokens=min(prefill_pools, default=None)
+    )
 
 
 class AbstractEngine(ABC):
@@ -176,18 +193,30 @@ class AbstractEngine(ABC):
         """Ask every server to abort whatever it still runs; never fails."""
 
     @abstractmethod
-    async def info(self) -> EngineInfo:
-        """Return the engine's description, of the server that decodes; P adds its pool and its longest request.
+    async def servers(self) -> Mapping[str, EngineInfo]:
+        """Return what each server says of itself, by role: ``unified``, or ``prefill`` and ``decode``.
+
+        Where several have one role, they are numbered (``decode-1``).
 
         Raises
         ------
         RequestFailed
-            If it cannot be reached.
+            If one of them, or what is in front of them, cannot be reached.
         """
 
     @abstractmethod
     async def close(self) -> None:
         """Let go of connections."""
+
+    async def info(self) -> EngineInfo:
+        """Return what decides what fits: the server that decodes, and P's pool and longest request.
+
+        Raises
+        ------
+        RequestFailed
+            If a server cannot be reached.
+        """
+        return decoding(await self.servers())
 
     async def generate(self, prompt: Sequence[int], output_tokens: int, *, timeout_s: float) -> Generation:
         """Send a prompt and return the finished request.

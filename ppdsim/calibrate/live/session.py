@@ -9,6 +9,7 @@ else: every cell is measured once, and what is left is shared between the servic
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ppdsim.calibrate.drivers.base import AbstractEngine, EngineInfo, Failure, RequestFailed
+from ppdsim.calibrate.drivers.base import AbstractEngine, EngineInfo, Failure, RequestFailed, decoding
 from ppdsim.calibrate.live.cells import Cell, DecodeCell, LoadCell, PrefillCell, StallCell
 from ppdsim.calibrate.live.decode import measure_decode
 from ppdsim.calibrate.live.journal import Journal
@@ -34,9 +35,11 @@ from ppdsim.calibrate.live.order import Block, blocks_of
 from ppdsim.calibrate.live.plan import Plan, Probe, conversations_of
 from ppdsim.calibrate.live.prefill import TIMEOUT_S, measure_prefill, warm
 from ppdsim.calibrate.live.prompts import Prompts
+from ppdsim.calibrate.live.record import RunRecord
 from ppdsim.calibrate.live.service import Service
 from ppdsim.calibrate.live.stall import measure_stall
 from ppdsim.errors import EnvironmentProblem
+from ppdsim.measurements import HardwareFloor, LoadRow, MeasuredRow, impossible
 from ppdsim.types import Arm
 
 Say = Callable[[str], None]
@@ -48,16 +51,20 @@ FAILURES_IN_A_ROW = 5
 class Session:
     """The state of a run: its plan, its journal, and where the time went.
 
-    `seconds` counts time by what it was spent on, `spent_s` what of it counts against the plan's budget: all but starts
-    of servers; `costs_s` is what each cell took last, by key [s]. `origin_s` is when the first engine was up, on the
-    engines' clock. `left_out` is what does not fit the machine, `fewer` what the budget left with fewer repeats, by
-    service, a line each.
+    `floor` is what nothing on this machine can be faster than, `unix_s` the wall clock. `infos` are the servers that
+    were up in this call. `seconds` counts time by what it was spent on, `spent_s` what of it counts against the plan's
+    budget: all but starts of servers; `costs_s` is what each cell took last, by key [s]. `origin_s` is when the run
+    began, on the event loop's clock: when the first engine was up, in this call or an earlier one. `left_out` is what
+    does not fit the machine, `fewer` what the budget left with fewer repeats, by service, a line each.
     """
 
     plan: Plan
     journal: Journal
+    record: RunRecord
     rng: np.random.Generator
+    floor: HardwareFloor
     say: Say = print
+    unix_s: Callable[[], float] = time.time
     infos: dict[str, EngineInfo] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
     given_up: set[str] = field(default_factory=set)
@@ -73,8 +80,12 @@ class Session:
         Raises
         ------
         EnvironmentProblem
-            If a service's servers die twice, or fail cell after cell; of optional services, if the last one does.
+            If servers that should be running cannot be reached, a service's servers die twice, or fail cell after cell;
+            of optional services, if the last one does.
+        MeasurementError
+            If rows of the folder were measured on other servers.
         """
+        await self._reach(services)
         # The last service of the first pass is the first of the second: its servers stay up.
         if self.plan.passes == 2:
             for service in services[:-1]:
@@ -84,6 +95,22 @@ class Session:
             until_s = self.spent_s + self._share_s(services[index:])
             await self._try(service, services, self.done, rounds=self.plan.most_repeats, until_s=until_s)
             self._tell_fewer(service)
+
+    async def _reach(self, services: Sequence[Service]) -> None:
+        """Ask every server that should be running and is still needed what it is, before an hour is spent on others."""
+        for service in services:
+            if service.starts_servers or self._settled(service, self.done):
+                continue
+            async with service.open() as engine:
+                try:
+                    servers = await engine.servers()
+                except RequestFailed as problem:
+                    raise EnvironmentProblem(f"{service.name}: {problem}") from None
+            self.record.check(service.name, servers)
+
+    def _settled(self, service: Service, enough: Callable[[Cell], bool]) -> bool:
+        """Return whether nothing is left to do on a service, of all that is known to fit its servers."""
+        return all(enough(cell) for cell in self.cells(service, self.journal.limits(service.name)))
 
     def cells(self, service: Service, limits: Limits | None) -> list[Cell]:
         """Return a service's cells: all that fit `limits`, or all without them."""
@@ -202,14 +229,18 @@ class _Visit:
         self._probed_s = -np.inf
         self._probes = 0
         self._failed = 0
+        # Each engine may have a clock of its own; the event loop's goes on from one to the next.
+        now_s = asyncio.get_running_loop().time()
         if session.origin_s is None:
-            session.origin_s = engine.now_s()
-        self._origin_s = session.origin_s
+            elapsed_s = session.record.elapsed_s(session.unix_s(), at_least_s=session.journal.last_elapsed_s)
+            session.origin_s = now_s - elapsed_s
+        self._origin_s = engine.now_s() - (now_s - session.origin_s)
 
     async def rounds(self, enough: Callable[[Cell], bool], most: int) -> None:
         session = self._session
-        info = await self._engine.info()
-        session.infos[self._service.name] = info
+        servers = await self._engine.servers()
+        session.record.check(self._service.name, servers)
+        info = session.infos[self._service.name] = decoding(servers)
         limits = limits_of(session.plan, info)
         session.tell_clipped(self._service, limits)
         session.journal.remember_limits(self._service.name, limits)
@@ -273,14 +304,12 @@ class _Visit:
             prefix,
             started_s=self._origin_s,
         )
-        self._session.journal.add(row.model_copy(update={"block": self._session.journal.last_block}))
+        self._keep(row)
 
     async def _other(self, cell: Cell, info: EngineInfo) -> None:
         session = self._session
-        block = {"block": session.journal.last_block}
         if isinstance(cell, DecodeCell):
-            decoded = await measure_decode(self._engine, cell, self._prompts, started_s=self._origin_s)
-            session.journal.add(decoded.model_copy(update=block))
+            self._keep(await measure_decode(self._engine, cell, self._prompts, started_s=self._origin_s))
         elif isinstance(cell, StallCell):
             stalled = await measure_stall(
                 self._engine,
@@ -290,7 +319,7 @@ class _Visit:
                 decode_radix=self._service.decode_radix,
                 started_s=self._origin_s,
             )
-            session.journal.add(stalled.model_copy(update=block))
+            self._keep(stalled)
         elif isinstance(cell, LoadCell):
             rows, failures = await play(
                 self._engine,
@@ -299,10 +328,30 @@ class _Visit:
                 self._prompts,
                 longest_context_tokens=conversation_tokens(limits_of(session.plan, info)),
             )
-            for row in rows:
-                session.journal.add(row.model_copy(update=block))
-            for text in failures:
+            for text in [*failures, *filter(None, map(self._refused, rows))]:
                 session.journal.skip(cell.key, text)
+
+    def _refused(self, row: LoadRow) -> str | None:
+        """Write a turn of a load, or return why it is not written: the other turns of the load count all the same."""
+        try:
+            self._keep(row)
+        except RequestFailed as problem:
+            return f"conversation {row.conversation_id}, turn {row.turn}: {problem}"
+        return None
+
+    def _keep(self, row: MeasuredRow) -> None:
+        """Write a row of the present block.
+
+        Raises
+        ------
+        RequestFailed
+            If it cannot be true: whoever reads the file would refuse it, so it never gets there.
+        """
+        session = self._session
+        reason = impossible(row, session.floor)
+        if reason is not None:
+            raise RequestFailed(Failure.REFUSED, reason)
+        session.journal.add(row.model_copy(update={"block": session.journal.last_block}))
 
     def _empties_decode(self, cell: PrefillCell) -> bool:
         """Return whether D would keep the prefix of a turn that all of whose KV is to travel."""
@@ -354,4 +403,10 @@ class _Visit:
         if self._failed >= FAILURES_IN_A_ROW:
             raise EnvironmentProblem(f"{self._service.name}: {self._failed} cells failed in a row, the last: {problem}")
         await self._engine.abort_all()
-        await self._engine.flush()
+        try:
+            await self._engine.flush()
+        except RequestFailed as still:
+            if still.failure is Failure.UNREACHABLE:
+                raise
+            # Every cell begins with a flush: if this one's trouble lasts, the next cell fails by it and is counted.
+            self._session.say(f"{self._service.name}: {still}")

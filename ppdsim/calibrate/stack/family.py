@@ -43,6 +43,11 @@ def identity_of(pid: int) -> Identity:
     return Identity(pid=pid, start_ticks=0) if row is None else row.identity
 
 
+def carries_mark(pid: int) -> bool:
+    """Return whether a process belongs to a server that this package has started, of this call or another."""
+    return any(variable.startswith(f"{MARK}=".encode()) for variable in _variables(pid))
+
+
 class Family:
     """The processes of one server; `leader` opened their session."""
 
@@ -86,13 +91,15 @@ class Family:
         parent = rows.get(row.parent)
         if parent is not None and parent.identity in self._members:
             return True
-        return row.identity not in self._strangers and self._marked(row.identity.pid)
+        return row.identity not in self._strangers and self._mark in _variables(row.identity.pid)
 
-    def _marked(self, pid: int) -> bool:
-        try:
-            return self._mark in (PROC / str(pid) / "environ").read_bytes().split(b"\0")
-        except OSError:
-            return False
+
+def _variables(pid: int) -> list[bytes]:
+    """Return the environment of a process as it was started; nothing if it has ended, or is somebody else's."""
+    try:
+        return (PROC / str(pid) / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
 
 
 def _living(one: Identity, rows: dict[int, _Row]) -> bool:

@@ -1,149 +1,249 @@
-"""How accurate the shipped profiles are on what they have not seen, and what the residuals have to do with.
+"""How accurate the committed profiles are on what they have not seen: the tables of docs/design/accuracy-tables.md.
 
-    python benchmarks/accuracy.py
+    python benchmarks/accuracy.py -o docs/design/accuracy-tables.md      (some minutes)
 
-First `ppdsim validate` of each shipped profile against every committed run. Then the residuals beside candidates for a
-cause, each from measurement: the numbers of docs/design/accuracy.md.
+`ppdsim validate` of every profile under calibration/ against its own run, whose cells are left out or held out, and
+against every other committed run. Why a number is what it is: docs/design/accuracy.md, `benchmarks/residuals.py`.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import median
 
-import numpy as np
-
-from ppdsim import compose, measurements, profile
-from ppdsim.calibrate.cells import Cells, grid
-from ppdsim.calibrate.crossval import predict_cells
-from ppdsim.cost.base import pad_up
-from ppdsim.cost.decode import DECODE_GRAPH_SIZES
-from ppdsim.measurements import Measurements
-from ppdsim.profile import Profile
-from ppdsim.types import Arm
-from ppdsim.validate import to_text, validate
-from ppdsim.validate.loads import loads_of, replay
+from ppdsim import measurements, profile
+from ppdsim.accuracy import ANCHORED, ANOTHER_RUN, HELD_OUT, LEFT_OUT, CellErrors, LoadErrors, Validation
+from ppdsim.validate import validate
+from ppdsim.validate.gates import by_interval, pooled_coverage
 
 HERE = Path(__file__).parent.parent / "calibration"
-LIVE = "h200x1_llama-3.1-8b_sglang-0.5.17"
-GRID = "h200x2_llama-3.1-8b_sglang-0.5.17"
+FAMILY = "_llama-3.1-8b_sglang-0.5.17"
+"""What the names of all runs have in common; the tables leave it out."""
+KINDS = (
+    "append-d", "p-full:nvlink", "p-full:tcp", "p-delta:nvlink", "p-delta:tcp", "decode", "stall",
+)  # fmt: skip
 MS = 1e3
 
 
-def beside_a_batch(run: Measurements, fitted: Profile) -> None:
-    """Appends injected into decoding streams: their TTFT beside the idle one, and what the streams lost, two ways."""
-    model = compose.central(fitted)
-    cells = grid(run).append
-    idle = {(c, m): s for c, m, s in zip(cells.cached_tokens, cells.new_tokens, cells.seconds, strict=True)}
-    extra, gap_hidden, window_hidden = [], [], []
-    for row in run.interference:
-        at = (float(row.cached_tokens), float(row.new_tokens))
-        if row.arm is not Arm.APPEND_D or at not in idle:
-            continue
-        forward = float(np.asarray(model.prefill.seconds(at[1], at[0], model.chunked_prefill_size)))
-        steps = zip(row.append_ttft_s, row.stall_gap_s, row.window_sum_s, row.window_gaps, strict=True)
-        for ttft, gap, total, gaps in steps:
-            extra.append((ttft - idle[at]) / row.itl_base_s)
-            gap_hidden.append(forward - (gap - row.itl_base_s))
-            window_hidden.append(forward - (total - gaps * row.itl_base_s))
-    low, middle, high = np.quantile(extra, [0.1, 0.5, 0.9])
-    print(f"  appends injected into streams ({len(extra)}): TTFT beyond the idle one {middle:+.2f} steps", end="")
-    print(f" (10th to 90th percentile {low:+.2f} to {high:+.2f})")
-    print(f"    T_ext less the loss in the largest gap: median {MS * np.median(gap_hidden):.1f} ms", end="")
-    print(f"; less the loss over the whole window: {MS * np.median(window_hidden):.1f} ms")
-    hidden = float(model.stall.launch_s) - float(model.decode.step_s(4.0, 4.0 * 1059.0))
-    print(f"    launch_s - T_step at four streams: {MS * hidden:.1f} ms")
+def short(name: str) -> str:
+    """Return a run's name without what all have in common."""
+    return name.replace(FAMILY, "")
 
 
-def padded_rows(run: Measurements, fitted: Profile) -> None:
-    """Held-out decode cells lie between captured batch sizes: do padded rows read KV as the others do?"""
-    model, cells = compose.central(fitted), grid(run, "validation").decode
-    padded = np.asarray(pad_up(cells.batch, DECODE_GRAPH_SIZES))
-    for rows, context, seconds, size in zip(cells.batch, cells.context_tokens, cells.seconds, padded, strict=True):
-        as_is = float(model.decode.step_s(rows, rows * context)) / seconds - 1
-        reading = float(model.decode.step_s(rows, size * context)) / seconds - 1
-        print(f"  decode, {rows:.0f} streams in a graph of {size:.0f}, context {context:.0f}: {as_is:+.1%}", end="")
-        print(f"; if padded rows read a context of that length too: {reading:+.1%}")
+def own_run(found: Validation) -> bool:
+    """Return whether a profile was held against the run it was fitted to."""
+    return any(row.scope == LEFT_OUT for row in found.cells)
 
 
-def two_floors(run: Measurements, fitted: Profile) -> None:
-    """Short held-out appends: the server's own span of the forward beside the fitted one, and the probes' range."""
-    model, cells = compose.central(fitted), grid(run, "validation").append
-    forward = np.asarray(model.prefill.seconds(cells.new_tokens, cells.cached_tokens, model.chunked_prefill_size))
-    spans = cells.seconds - cells.outside_s
-    for i in range(len(cells)):
-        print(
-            f"  append L = {cells.cached_tokens[i]:.0f}, m = {cells.new_tokens[i]:.0f}: server's own span "
-            f"{MS * spans[i]:.1f} ms, T_ext {MS * forward[i]:.1f}; outside it {MS * cells.outside_s[i]:.1f} ms, "
-            f"front end {MS * float(model.frontend.before_s(cells.cached_tokens[i]) + model.frontend.after_s()):.1f}"
-        )
-    probes = [row for row in run.prefill if row.purpose == "probe" and row.arm is Arm.APPEND_D]
-    inside = [(row.server_prefill_finished_s or 0.0) - (row.server_forward_entry_s or 0.0) for row in probes]
-    client = [row.ttft_s - span for row, span in zip(probes, inside, strict=True)]
-    for name, values in (("the forward itself", inside), ("outside it", client)):
-        low, middle, high = MS * np.quantile(values, [0.05, 0.5, 0.95])
-        print(f"  {len(probes)} probes (L = 0, m = 64), {name}: {low:.1f} / {middle:.1f} / {high:.1f} ms (5, 50, 95 %)")
+def page(found: Sequence[Validation]) -> str:
+    """Return all tables as Markdown; every validation is of one profile against one run."""
+    own = [v for v in found if own_run(v)]
+    lines = [
+        "# Accuracy in tables",
+        "",
+        "Written by `python benchmarks/accuracy.py -o docs/design/accuracy-tables.md`; what the numbers mean and where",
+        "they come from is in [accuracy](accuracy.md). Errors are absolute and relative, in per cent, median / 90th",
+        "percentile; in brackets the number of cells. **Bold**: over the target. Runs are named without",
+        f"`{FAMILY}`.",
+    ]
+    for title, rows in (
+        ("Unseen cells of the profile's own run", own_cells(own)),
+        ("Cells of another run", other_cells([v for v in found if not own_run(v)])),
+        ("Coverage of the stated 90 % intervals", coverage(found)),
+        ("Arms: the cheaper one, append against hand-off", decisions(found)),
+        ("Loads, by the profile of their own run", loads(own)),
+        ("Measured r\\* at fixed prompts, gamma = 1", rates(own)),
+    ):
+        lines += ["", f"## {title}", "", *rows]
+    return "\n".join(lines) + "\n"
 
 
-def by_block(run: Measurements, cached_tokens: int, longest_tokens: int) -> None:
-    """Short appends on one prefix: the median span of the forward in every block in which they were measured."""
-    blocks: dict[int, list[float]] = defaultdict(list)
-    for row in run.prefill:
-        short = row.cached_tokens == cached_tokens and row.new_tokens <= longest_tokens
-        if row.arm is Arm.APPEND_D and short and row.block is not None:
-            blocks[row.block].append((row.server_prefill_finished_s or 0.0) - (row.server_forward_entry_s or 0.0))
-    words = ", ".join(f"{MS * np.median(spans):.1f}" for _, spans in sorted(blocks.items()))
-    print(f"  appends of up to {longest_tokens} on L = {cached_tokens}, span of the forward by block [ms]: {words}")
+def _table(header: Sequence[str], rows: Iterator[Sequence[str]]) -> Iterator[str]:
+    yield "| " + " | ".join(header) + " |"
+    yield "|" + " --- |" * len(header)
+    for row in rows:
+        yield "| " + " | ".join(row) + " |"
 
 
-def by_candidate(name: str, cells: Cells, fitted: Profile) -> None:
-    """Median residual of a group of cells by new tokens and by cached tokens."""
-    error = predict_cells(compose.central(fitted), cells) / cells.seconds - 1.0
-    for column in ("new_tokens", "cached_tokens"):
-        groups: dict[float, list[float]] = defaultdict(list)
-        for value, e in zip(getattr(cells, column), error, strict=True):
-            groups[float(value)].append(float(e))
-        words = ", ".join(f"{value:g}: {100 * np.median(found):+.0f}" for value, found in sorted(groups.items()))
-        print(f"  {name} of the other run by {column}, median error in %: {words}")
+def _errors(row: CellErrors | None) -> str:
+    if row is None:
+        return ""
+    text = f"{100 * row.median:.1f} / {100 * row.p90:.1f}"
+    return f"**{text}** ({row.cells})" if row.meets_target is False else f"{text} ({row.cells})"
 
 
-def in_load(run: Measurements, fitted: Profile) -> None:
-    """Later turns of the loads: the residual of TTFT beside the prompt's length, the new tokens, and being alone."""
-    for (name, _, _), rows in loads_of(run).items():
-        turns = replay(fitted, run, rows)
-        simulated = {
-            (str(c), int(t)): s
-            for c, t, s in zip(turns["conversation_id"], turns["turn"], turns["ttft_s"], strict=True)
-        }
-        later = [row for row in rows if row.turn]
-        rest = np.array([row.ttft_s - simulated[row.conversation_id, row.turn] for row in later])
-        prompt = np.array([row.cached_tokens + row.new_tokens for row in later])
-        new = np.array([row.new_tokens for row in later])
-        words = [f"{label} {np.corrcoef(x, rest)[0, 1]:+.2f}" for label, x in (("prompt", prompt), ("new", new))]
-        print(
-            f"  load {name}: measured less simulated TTFT of later turns, median {MS * np.median(rest):+.1f} ms; "
-            f"correlation with {', '.join(words)}"
-        )
+def _find(found: Validation, kind: str, scope: str) -> CellErrors | None:
+    return next((row for row in found.cells if (row.kind, row.scope) == (kind, scope)), None)
+
+
+def own_cells(own: Sequence[Validation]) -> Iterator[str]:
+    """One line a kind: its target, then left-out and held-out cells of every run that was fitted."""
+    columns = [(v, scope) for v in own for scope in (LEFT_OUT, HELD_OUT) if any(r.scope == scope for r in v.cells)]
+    header = ["kind", "target", *(f"{short(v.profile)}, {scope}" for v, scope in columns)]
+
+    def rows() -> Iterator[Sequence[str]]:
+        for kind in KINDS:
+            cells = [_find(v, kind, scope) for v, scope in columns]
+            aim = next((r for r in cells if r is not None and r.target_median is not None), None)
+            target = "" if aim is None else f"{100 * (aim.target_median or 0):g} / {100 * (aim.target_p90 or 0):g}"
+            yield [kind, target, *map(_errors, cells)]
+
+    yield from _table(header, rows())
+
+
+def other_cells(found: Sequence[Validation]) -> Iterator[str]:
+    """One line a profile and a run that it was not fitted to; a second one with the floor of that run's probes."""
+
+    def rows() -> Iterator[Sequence[str]]:
+        for v in found:
+            for scope in (ANOTHER_RUN, ANCHORED):
+                if any(row.scope == scope for row in v.cells):
+                    floor = "" if scope == ANOTHER_RUN else ", floor anchored"
+                    what = f"{short(v.profile)} to {short(v.measurements[0])}{floor}"
+                    yield [what, *(_errors(_find(v, kind, scope)) for kind in KINDS)]
+
+    yield from _table(["profile to run", *KINDS], rows())
+
+
+def coverage(found: Sequence[Validation]) -> Iterator[str]:
+    """One line a profile and run: the share of cells inside their interval."""
+
+    def rows() -> Iterator[Sequence[str]]:
+        for v in found:
+            shares = {name: f"{100 * pooled_coverage(part):.0f} %" for name, part in by_interval(v.cells)}
+            yield [
+                f"{short(v.profile)} to {short(v.measurements[0])}",
+                ", ".join(f"{name} {share}" for name, share in shares.items()),
+            ]
+
+    yield from _table(["profile to run", "inside"], rows())
+
+
+def decisions(found: Sequence[Validation]) -> Iterator[str]:
+    """One line a profile, run and hand-off: how often the arm of lower J was predicted, and the error of N*."""
+
+    def rows() -> Iterator[Sequence[str]]:
+        for v in found:
+            for row in v.decisions:
+                if row.first == "append-d" and row.decided:
+                    yield [
+                        f"{short(v.profile)} to {short(v.measurements[0])}",
+                        row.second,
+                        row.scope,
+                        f"{100 * row.right / row.compared:.1f} % of {row.compared}",
+                        f"{100 * row.right_decided / row.decided:.1f} % of {row.decided}",
+                        *n_star(v, row.scope, row.second),
+                    ]
+
+    header = [
+        "profile to run",
+        "hand-off",
+        "unseen as",
+        "right",
+        "right of decided",
+        "N\\*, median error",
+        "intervals meet",
+    ]
+    yield from _table(header, rows())
+
+
+def n_star(found: Validation, scope: str, against: str) -> tuple[str, str]:
+    """Return the median error of N* where it is finite both ways, and how often they meet."""
+    lines = [c for c in found.crossings if (c.axis, c.scope, c.against) == ("streams", scope, against)]
+    errors = [abs(c.predicted / c.measured - 1.0) for c in lines if c.predicted and c.measured]
+    if not errors:
+        return "", ""
+    meet = sum(c.intervals_meet for c in lines if c.predicted and c.measured)
+    return f"{100 * median(errors):.0f} % ({len(errors)})", f"{meet} of {len(errors)}"
+
+
+def loads(own: Sequence[Validation]) -> Iterator[str]:
+    """One line a load and floor: the signed errors of later turns."""
+
+    def cell(part: dict[str, LoadErrors], quantity: str, *, tail: bool = True) -> str:
+        row = part.get(quantity)
+        if row is None:
+            return ""
+        text = f"{100 * row.p50_error:+.0f}" + (f" / {100 * row.p90_error:+.0f}" if tail else "")
+        return f"**{text}**" if row.gated and row.meets_target is False else text
+
+    def rows() -> Iterator[Sequence[str]]:
+        for v in own:
+            for load, arm, anchored in dict.fromkeys((r.load, r.arm, r.anchored) for r in v.loads):
+                part = {
+                    r.quantity: r
+                    for r in v.loads
+                    if (r.load, r.arm, r.anchored, r.turn_class) == (load, arm, anchored, "later turns")
+                }
+                if not part:
+                    continue
+                one = next(iter(part.values()))
+                yield [
+                    short(v.profile), load, arm, "of the run's probes" if anchored else "of the fit", str(one.turns),
+                    f"{100 * one.utilisation:.0f} %", cell(part, "ttft"), cell(part, "tpot"), cell(part, "itl_max"),
+                    cell(part, "e2e"),
+                ]  # fmt: skip
+
+    header = [
+        "run", "load", "arm", "launch floor", "later turns", "prefill busy", "TTFT p50 / p90 [%]", "TPOT",
+        "largest ITL", "E2E",
+    ]  # fmt: skip
+    yield from _table(header, rows())
+
+
+def rates(own: Sequence[Validation]) -> Iterator[str]:
+    """One line a run, prompt, batch and hand-off: J at the lowest and highest rate, and r* where it was crossed."""
+
+    def rows() -> Iterator[Sequence[str]]:
+        for v in own:
+            for total, residents in dict.fromkeys((r.total_tokens, r.residents) for r in v.rates):
+                part = [r for r in v.rates if (r.total_tokens, r.residents) == (total, residents)]
+                appends = {r.cache_rate: r for r in part if r.arm == "append-d"}
+                for arm in dict.fromkeys(r.arm for r in part if r.arm != "append-d"):
+                    both = [(appends[r.cache_rate], r) for r in part if r.arm == arm and r.cache_rate in appends]
+                    at = (arm, total, residents)
+                    lines = [c for c in v.rate_crossings if (c.against, c.fixed_tokens, c.residents) == at]
+                    line = lines[0] if lines else None
+                    if not both:
+                        continue
+                    found = [
+                        "none" if value is None else f"{value:.2f}"
+                        for value in (None if line is None else line.measured, None if line is None else line.predicted)
+                    ]
+                    wrong = sum((d.measured_s < p.measured_s) != (d.predicted_s < p.predicted_s) for d, p in both)
+                    yield [
+                        short(v.profile), str(total), str(residents), arm,
+                        *(f"{MS * d.measured_s:.0f} / {MS * p.measured_s:.0f}" for d, p in (both[0], both[-1])),
+                        f"{both[0][0].cache_rate:.1f} to {both[-1][0].cache_rate:.1f}", *found,
+                        f"{len(both) - wrong} of {len(both)}",
+                    ]  # fmt: skip
+
+    header = [
+        "run", "prompt", "streams", "hand-off", "J of append / hand-off at the lowest r [ms]", "at the highest r",
+        "rates", "r\\* measured", "r\\* predicted", "cheaper arm right",
+    ]  # fmt: skip
+    yield from _table(header, rows())
 
 
 def main() -> None:
-    runs = {name: measurements.read(HERE / "measurements" / name) for name in (LIVE, GRID)}
-    fitted = {name: profile.load(HERE / "profiles" / f"{name}.json") for name in (LIVE, GRID)}
-    for name in (GRID, LIVE):
-        print(to_text(validate(fitted[name], list(runs.values()))))
-        print()
-    print("What the residuals have to do with")
-    for name in (LIVE, GRID):
-        print(f" {name}")
-        beside_a_batch(runs[name], fitted[name])
-    print(f" {LIVE}, cells that were held out")
-    padded_rows(runs[LIVE], fitted[LIVE])
-    two_floors(runs[LIVE], fitted[LIVE])
-    for cached_tokens in (1024, 2048, 4096):
-        by_block(runs[LIVE], cached_tokens, 320)
-    for group in grid(runs[LIVE]).handoffs:
-        by_candidate(f"{group.arm.value}:{group.transport.value}", group, fitted[GRID])
-    in_load(runs[LIVE], fitted[LIVE])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-o", "--out", type=Path, help="page to write; by default it is printed")
+    chosen = parser.parse_args()
+    runs = {path.name: measurements.read(path) for path in sorted((HERE / "measurements").iterdir())}
+    fitted = [profile.load(path) for path in sorted((HERE / "profiles").glob("*.json"))]
+    found = []
+    for one in fitted:
+        for run in runs.values():
+            print(f"{one.id} against {run.manifest.id}", file=sys.stderr)
+            found.append(validate(one, [run]))
+    text = page(found)
+    if chosen.out is None:
+        print(text)
+    else:
+        chosen.out.write_text(text)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ RATE_PER_S = 1.35
 CHAT = ("workload.output_tokens={kind: lognormal, median_tokens: 117, sigma: 0.6, max_tokens: 2048}",)
 """Answers of 140 tokens on average; the rest of the chat is the scenario one-pair."""
 FEATURES = (
-    "decode_radix=true",
+    "disaggregation_decode_enable_radix_cache=true",
     "fleet.0.nic=a",
     "routing.prefill_policy=cache_aware",
     "routing.decode_policy=manual",
@@ -92,9 +92,9 @@ def run(scenario: Scenario, *, per_step: bool = False, everything: bool = False)
     spec, _ = resolve(scenario)
     spec = replace(spec, per_step=per_step)
     turns = Turns(scenario.build_workload().conversations(np.random.default_rng(0)))
-    model = spec.nodes[0].model
-    policy = CostAware(model=model, transport=spec.transport) if everything else AlwaysP()
-    log = DecisionLog([node.model for node in spec.nodes], spec.transport, 1.0) if everything else None
+    fleet = spec.fleet_model
+    policy = CostAware(fleet=fleet) if everything else AlwaysP()
+    log = DecisionLog(fleet, 1.0) if everything else None
     cluster = Cluster(spec, turns, policy, log)
     start = time.process_time()
     cluster.run()
@@ -132,7 +132,7 @@ def features(turns: int, repeat: int) -> Line:
 
 def fleet(turns: int, repeat: int, nodes: int, *, sticky: bool) -> Line:
     """Return the best run of a larger fleet at the same load a node."""
-    how = ("decode_radix=true",) if sticky else ("routing.sticky_sessions=false",)
+    how = ("disaggregation_decode_enable_radix_cache=true",) if sticky else ("routing.sticky_sessions=false",)
     return best(lambda: run(chat(turns, pairs=nodes // 2, settings=how)), repeat)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from ppdsim import profile
 from ppdsim.calibrate.derive import errors
+from ppdsim.calibrate.derive.all_reduce import all_reduce_check
 from ppdsim.calibrate.derive.check import Check
 from ppdsim.calibrate.derive.checks import all_checks
 from ppdsim.calibrate.derive.whole import whole_checks
@@ -41,7 +42,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|")
     found = errors.compute(folder)
     measured = profile.load(ROOT / "calibration" / "profiles" / f"{MEASURED}.json")
-    for check in [*all_checks(folder), *whole_checks(measured, folder, found)]:
+    beside = [all_reduce_check(folder, found.reached), *whole_checks(measured, folder, found)]
+    for check in [*all_checks(folder), *beside]:
         print(line(check))
     share = found.reached
     print(

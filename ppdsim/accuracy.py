@@ -7,6 +7,7 @@ a run that the profile was not fitted to, and `ANCHORED` the same with the launc
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import orjson
@@ -15,6 +16,8 @@ LEFT_OUT = "leave-one-out"
 HELD_OUT = "held-out cells"
 ANOTHER_RUN = "another run"
 ANCHORED = "the same, anchored"
+SYMBOLS: Mapping[str, str] = {"streams": "N*", "new_tokens": "m*", "r": "r*"}
+"""What crosses along each axis of a `CrossingCheck`."""
 SCHEMA = "ppdsim/validation/1"
 
 
@@ -41,6 +44,21 @@ class CellPoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A column that an error may go with: a value for each point of a kind, in their order.
+
+    `rank_correlation` is Spearman's with the signed error, `chance` the probability of one so far from 0 if there were
+    none; both None for too few cells.
+    """
+
+    name: str
+    unit: str
+    values: tuple[float, ...]
+    rank_correlation: float | None
+    chance: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CellErrors:
     """The cells of one kind (and arm and transport) in one scope: |relative error|, bias, noise and coverage [share].
 
@@ -63,6 +81,7 @@ class CellErrors:
     target_median: float | None
     target_p90: float | None
     points: tuple[CellPoint, ...]
+    candidates: tuple[Candidate, ...]
 
     @property
     def meets_target(self) -> bool | None:
@@ -77,8 +96,7 @@ class Decisions:
     """Two arms compared at every measured (L, m), price and batch: was the arm with the lower measured J predicted.
 
     `decided` are those whose measured difference of J exceeds repeat noise and drift; `right` and `right_decided` are
-    counts. Regrets are of the wrong ones [s of J]; `n_star_error` is the median |relative error| of N* where both the
-    measured and the predicted one are finite.
+    counts. Regrets are of the wrong ones [s of J].
     """
 
     scope: str
@@ -91,15 +109,15 @@ class Decisions:
     right_decided: int
     regret_mean_s: float
     regret_max_s: float
-    n_star_cells: int
-    n_star_error: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrossingCheck:
-    """m* at a cached prefix or r* at a prompt, predicted with its 90 % interval beside the one from measured cells.
+    """Where two arms cost the same, predicted with its 90 % interval beside the one from measured cells.
 
-    `measured` and its interval come from interpolation between cells, repeat noise resampled; None: no crossing there.
+    By `axis`: ``new_tokens`` is m* at `fixed_tokens` cached, ``r`` is r* at a prompt of `fixed_tokens`, both for
+    `residents` streams; ``streams`` is N* of `new_tokens` on `fixed_tokens` cached. `measured` and its interval come
+    from the cells, interpolated for a line, repeat noise resampled; None: no crossing, or no positive finite N*.
     """
 
     scope: str
@@ -107,7 +125,8 @@ class CrossingCheck:
     against: str
     axis: str
     fixed_tokens: int
-    residents: int
+    new_tokens: int | None
+    residents: int | None
     predicted: float | None
     predicted_low: float | None
     predicted_high: float | None
@@ -115,13 +134,44 @@ class CrossingCheck:
     measured_low: float | None
     measured_high: float | None
 
+    @property
+    def intervals_meet(self) -> bool:
+        """Return whether the predicted and the measured interval share a value."""
+        if self.predicted_low is None or self.predicted_high is None:
+            return False
+        if self.measured_low is None or self.measured_high is None:
+            return False
+        return max(self.predicted_low, self.measured_low) <= min(self.predicted_high, self.measured_high)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateCell:
+    """J = TTFT + N stall_s at one cache rate of a fixed prompt, beside `residents` streams, by one arm [s].
+
+    `ttft_s` and `stall_s` are measured; `low_s` and `high_s` bound the predicted J (90 %).
+    """
+
+    scope: str
+    measurements: str
+    total_tokens: int
+    residents: int
+    cache_rate: float
+    arm: str
+    ttft_s: float
+    stall_s: float
+    measured_s: float
+    predicted_s: float
+    low_s: float
+    high_s: float
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadErrors:
     """One quantity of one class of turns of a load, measured and simulated: percentiles [s] and the whole distribution.
 
     `measured_s` and `predicted_s` hold the same quantiles (`QUANTILE_GRID`); `ks` is the Kolmogorov-Smirnov distance
-    and `ks_p` its probability under equal distributions. `gated` is False below 100 turns and near saturation.
+    and `ks_p` its probability under equal distributions. `busiest` is the place nearest to saturation and `utilisation`
+    the share of it in use, as simulated. `gated` is False below 100 turns and near saturation.
     """
 
     measurements: str
@@ -139,12 +189,18 @@ class LoadErrors:
     predicted_p99_s: float
     ks: float
     ks_p: float
+    busiest: str
     utilisation: float
     gated: bool
     target_p50: float | None
     target_p90: float | None
     measured_s: tuple[float, ...]
     predicted_s: tuple[float, ...]
+
+    @property
+    def load_key(self) -> tuple[str, str, str, bool]:
+        """Return what tells one replayed load from another: run, load, arm and whose floor. Runs share load names."""
+        return self.measurements, self.load, self.arm, self.anchored
 
     @property
     def p50_error(self) -> float:
@@ -192,13 +248,16 @@ class Gate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validation:
-    """Everything ``ppdsim validate`` found about one profile."""
+    """Everything ``ppdsim validate`` found about one profile; `derivation` says so if nobody measured its machine."""
 
     profile: str
+    derivation: str | None
     measurements: tuple[str, ...]
     cells: tuple[CellErrors, ...]
     decisions: tuple[Decisions, ...]
     crossings: tuple[CrossingCheck, ...]
+    rates: tuple[RateCell, ...]
+    rate_crossings: tuple[CrossingCheck, ...]
     loads: tuple[LoadErrors, ...]
     rankings: tuple[Ranking, ...]
     leaked: tuple[str, ...]

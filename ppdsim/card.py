@@ -7,6 +7,7 @@ number was measured, and what the errors mean beside the spread of repeats.
 from __future__ import annotations
 
 from ppdsim.answers import CurveCard, ParameterCard, ProfileCard
+from ppdsim.metrics import is_known
 from ppdsim.profile import CurveRecord, ErrorRecord, Profile
 from ppdsim.types import Tag
 from ppdsim.units import format_quantity
@@ -39,7 +40,11 @@ def card_of(profile: Profile) -> ProfileCard:
         + f" (90 %, {d.tag.value}: {d.source})"
         for d in profile.drift
     )
-    guesses = tuple(f"{record.name}: {record.tag.value}" for record in profile.curves if record.tag is Tag.MECHANISM)
+    guesses = tuple(
+        f"{record.name}: {record.tag.value}; the intervals of its times are a {Tag.PRIOR.value}"
+        for record in profile.curves
+        if record.tag is Tag.MECHANISM
+    )
     return ProfileCard(
         id=profile.id,
         machine=profile.machine,
@@ -74,6 +79,11 @@ def _percent(share: float) -> str:
     return "-" if share != share else f"{100 * share:.1f}"
 
 
+def _high(share: float, cells: int) -> str:
+    """Return a 90th percentile, in brackets where too few cells show it."""
+    return _percent(share) if is_known(0.9, cells) else f"({_percent(share)})"
+
+
 def to_text(card: ProfileCard) -> str:
     """Return the card as text, at most 120 columns wide."""
     lines = [
@@ -93,10 +103,12 @@ def to_text(card: ProfileCard) -> str:
     for c in card.cards:
         inside = "-" if c.coverage_within_run is None else f"{100 * c.coverage_within_run:.0f} %"
         lines.append(
-            f"  {c.kind:<16}{c.cells:>6}{_percent(c.left_out_median):>18}{_percent(c.left_out_p90):>7}"
-            f"{_percent(c.in_sample_median):>19}{_percent(c.in_sample_p90):>7}"
+            f"  {c.kind:<16}{c.cells:>6}{_percent(c.left_out_median):>18}{_high(c.left_out_p90, c.cells):>7}"
+            f"{_percent(c.in_sample_median):>19}{_high(c.in_sample_p90, c.cells):>7}"
             f"{_percent(c.repeat_noise_median):>14}{inside:>18}"
         )
+    if not all(is_known(0.9, c.cells) for c in card.cards):
+        lines.append("  p90 in brackets: of fewer than 10 cells, so little more than the largest")
     lines += ["", "  Parameters: value (90 % interval over the draws), where it comes from, what it is"]
     curve = ""
     for p in card.parameters:

@@ -2,8 +2,9 @@
 
 Two clouds answer two questions. *Within run*: what does this run's misfit and noise leave open? *Another run*: what if
 the machine drifts between runs (model.md section 6)? The second replaces the launch floor and scales the link and the
-compute rate of every draw by the profile's drift. Each cloud is reproducible: the profile's draws carry no random
-numbers, and the drift takes its quantiles from a generator seeded with `DRIFT_SEED`.
+compute rate of every draw by the profile's drift. A parameter that states an interval and has no draws of its own (a
+hand-off nobody measured) is drawn from that interval in both. Each cloud is reproducible: the profile's draws carry no
+random numbers, drift and priors take their quantiles from generators seeded with `DRIFT_SEED` and `PRIOR_SEED`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from ppdsim.types import Arm, Transport
 
 DRIFT_SEED = 20260823
 """Seed of the drift's quantiles: a profile gives the same intervals everywhere."""
+PRIOR_SEED = 20261127
+"""The same of parameters that nobody measured."""
 HALF_NORMAL_90 = 1.6448536269514722
 """Standard normal quantile at 95 %, half of a two-sided 90 % interval [sigma]."""
 
@@ -37,7 +40,13 @@ def _values(record: CurveRecord) -> dict[str, Quantity]:
 
 
 def _cloud(record: CurveRecord, draws: int) -> dict[str, Quantity]:
+    """Return a curve's parameters: the fitted ones as they were drawn, others that state an interval from that."""
     values = _values(record)
+    priors = [p for p in record.parameters if p.low < p.high and p.name not in record.draw_names]
+    if priors:
+        # One error for all that nobody measured: RDMA with and without a prefix is the same link.
+        quantiles = _stratified(np.random.default_rng(PRIOR_SEED), draws)
+        values.update({p.name: _log_normal(p.low, p.high, quantiles) for p in priors})
     if record.draws:
         table = np.asarray(record.draws, dtype=np.float64)
         if len(table) != draws:
@@ -128,19 +137,28 @@ def scalar(model: TurnModel, number: int) -> TurnModel:
     )
 
 
+def _stratified(rng: np.random.Generator, draws: int) -> Array:
+    """Return one quantile a draw, shape (draws, 1), in random order: 200 draws then cover a range evenly."""
+    return np.asarray(((rng.permutation(draws) + 0.5) / draws)[:, None])
+
+
+def _log_normal(low: float, high: float, quantiles: Array) -> Array:
+    """Return the quantiles of a log-normal whose 90 % interval is `low` to `high`."""
+    z = np.array([NormalDist().inv_cdf(float(q)) for q in quantiles[:, 0]])[:, None]
+    middle, half = 0.5 * np.log(high * low), 0.5 * np.log(high / low)
+    return np.asarray(np.exp(middle + half / HALF_NORMAL_90 * z))
+
+
 def _spread(drift: Drift, quantiles: Array) -> Array:
     """Return one value a draw, log-uniform over an absolute range, log-normal for a factor."""
     if drift.scale == "absolute":
         return np.asarray(drift.low * (drift.high / drift.low) ** quantiles)
-    z = np.array([NormalDist().inv_cdf(float(q)) for q in quantiles[:, 0]])[:, None]
-    middle, half = 0.5 * np.log(drift.high * drift.low), 0.5 * np.log(drift.high / drift.low)
-    return np.asarray(np.exp(middle + half / HALF_NORMAL_90 * z))
+    return _log_normal(drift.low, drift.high, quantiles)
 
 
 def _drifted(model: TurnModel, profile: Profile, draws: int) -> TurnModel:
     rng = np.random.default_rng(DRIFT_SEED)
-    # One stratified quantile a draw and quantity: 200 draws then cover each range evenly.
-    columns = {q: ((rng.permutation(draws) + 0.5) / draws)[:, None] for q in ("floor_s", "wire_s_per_token", "compute")}
+    columns = {q: _stratified(rng, draws) for q in ("floor_s", "wire_s_per_token", "compute")}
     floor = profile.drift_of("floor_s")
     if floor is not None:
         model = with_floor(model, _spread(floor, columns["floor_s"]))

@@ -18,6 +18,7 @@ A message is one line: where, what was given, what was expected, the nearest val
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 EXIT_OK = 0
@@ -72,13 +73,25 @@ class EnvironmentProblem(PpdsimError):
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the valid name closest to `name`, or an empty string.
 
+    Where none is spelled alike, the shortest that has all its words.
+
     >>> nearest("one-pear", ["one-pair", "cache-rate"])
     "; did you mean 'one-pair'?"
+    >>> nearest("decode_radix", ["page_size", "disaggregation_decode_enable_radix_cache"])
+    "; did you mean 'disaggregation_decode_enable_radix_cache'?"
     >>> nearest("zzz", ["one-pair"])
     ''
     """
-    match = difflib.get_close_matches(name, list(valid), n=1)
+    names = list(valid)
+    match = difflib.get_close_matches(name, names, n=1)
+    if not match:
+        words = _words(name)
+        match = sorted((each for each in names if words and words <= _words(each)), key=len)
     return f"; did you mean '{match[0]}'?" if match else ""
+
+
+def _words(name: str) -> set[str]:
+    return set(re.findall(r"[a-z0-9]+", name.lower()))
 
 
 def unknown(kind: str, name: str, valid: Iterable[str], *, hint: str = "") -> UnknownNameError:

@@ -53,6 +53,17 @@ def tpot_s(t_first_token_s: ArrayLike, t_last_token_s: ArrayLike, output_tokens:
     return np.subtract(t_last_token_s, t_first_token_s, dtype=np.float64) / np.where(gaps > 0, gaps, np.nan)
 
 
+def is_known(share: float, rows: int) -> bool:
+    """Return whether `rows` values show a quantile: at least one of them must be expected beyond it.
+
+    Below that it is the largest value under another name.
+
+    >>> is_known(0.9, 10), is_known(0.9, 9), is_known(0.99, 99)
+    (True, False, False)
+    """
+    return rows * (1.0 - share) >= 1.0 - 1e-9
+
+
 def describe(values: ArrayLike, weights: ArrayLike | None = None) -> dict[str, float | None]:
     """Return mean, p50, p90, p99 and max of the defined values; None where there are none.
 

@@ -4,12 +4,12 @@ For `prefill` the idle TTFT at the client, for `decode` the inter-token latency 
 each, for `stall` the stall gap that one append opens in them. The interval is for another run (drift included) unless
 it is asked for within the run. A point outside the measured domain, or on a hand-off nobody measured, is extrapolated;
 `mechanisms` names what a value rests on that the grid could not see, and says
-`derived` for a curve of a profile that `ppdsim derive` made.
+`derived` for every curve under it that `ppdsim derive` moved.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,9 +19,16 @@ from ppdsim.cost.base import Array, Quantity
 from ppdsim.cost.decode import DECODE_GRAPH_SIZES
 from ppdsim.cost.prefill import PREFILL_GRAPH_SIZES_TOKENS
 from ppdsim.points import Point
-from ppdsim.profile import Profile
+from ppdsim.profile import CurveRecord, Profile
 from ppdsim.turn import TurnModel
 from ppdsim.types import Arm, Tag, Transport
+
+PARTS: Mapping[str, tuple[str, ...]] = {
+    "prefill": ("prefill",),
+    "decode": ("decode",),
+    "stall": ("prefill", "decode", "stall"),
+}
+"""Curves that a kind is made of: a stall gap is the append's forward and a step, less the launch that is hidden."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +93,7 @@ def extrapolated(profile: Profile, point: Point) -> bool:
     records = [profile.curve(point.kind)]
     if point.arm is not Arm.APPEND_D:
         records.append(profile.curve("handoff", point.arm, point.transport))
-    if any(record.tag.unmeasured for record in records):
+    if any(record.tag.unmeasured for record in (*records, *_parts(profile, point.kind))):
         return True
     return any(
         not low <= getattr(point, name) <= high for record in records for name, (low, high) in record.domain.items()
@@ -95,9 +102,7 @@ def extrapolated(profile: Profile, point: Point) -> bool:
 
 def mechanisms(profile: Profile, point: Point) -> tuple[str, ...]:
     """Return what a prediction uses that the grid could not identify."""
-    found: list[str] = []
-    if profile.curve(point.kind).tag is Tag.DERIVED:
-        found.append(f"{point.kind}: {Tag.DERIVED.value}")
+    found = [f"{record.kind}: {record.tag.value}" for record in _parts(profile, point.kind) if record.tag.unmeasured]
     if point.kind != "decode":
         on_p = point.cached_tokens if point.prefill_cached_tokens is None else point.prefill_cached_tokens
         reused = point.cached_tokens if point.arm is Arm.APPEND_D else on_p
@@ -116,3 +121,8 @@ def mechanisms(profile: Profile, point: Point) -> tuple[str, ...]:
             what = f"{point.arm.value} over {point.transport.value}"
             found.append(what if tag is Tag.MECHANISM else f"{what}: {tag.value}")
     return tuple(found)
+
+
+def _parts(profile: Profile, kind: str) -> list[CurveRecord]:
+    """Return the curves that a kind of prediction is composed of; the front end is tagged as the prefill is."""
+    return [profile.curve(part) for part in PARTS[kind]]

@@ -28,7 +28,7 @@ class _Strict(BaseModel):
 
 
 class ParameterRecord(_Strict):
-    """One number of a curve; `low` and `high` bound its 90 % interval over the draws."""
+    """One number of a curve; `low` and `high` bound its 90 % interval: over the draws, or a named prior without any."""
 
     name: str
     value: float
@@ -53,7 +53,8 @@ class CurveRecord(_Strict):
     """One fitted curve. `misfit` is the relative spread (one sigma) of left-out cells beyond the draws.
 
     `draws` has one row a bootstrap draw and one column a name in `draw_names`; the other parameters are the same in
-    every draw. `tag` is `mechanism, unmeasured` where no cell of the grid shows the curve.
+    every draw. `tag` is `mechanism, unmeasured` where no cell of the grid shows the curve: its parameters then state a
+    named prior instead of draws, and `misfit` is that of the measured curve it is built from.
     """
 
     kind: str

@@ -120,6 +120,11 @@ class TurnModel:
         link_free_s = maximum(link_free_s, end_s) + curve.wire_s(unsent, held)
         return link_free_s + curve.after_s() + self.frontend.after_s()
 
+    def wire_s(self, arm: Arm, transport: Transport, cached_tokens: Quantity, new_tokens: Quantity) -> Quantity:
+        """Return for how long the KV of a turn prefilled on P is on a free link, all pieces together [s]."""
+        held = cached_tokens if arm is Arm.P_DELTA else cached_tokens * 0
+        return self.handoff(arm, transport).wire_s(cached_tokens + new_tokens - held, held)
+
     def ttft_s(
         self,
         arm: Arm,

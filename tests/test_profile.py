@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from ppdsim import compose, profile
+from ppdsim.analytical.breakeven import break_even, break_even_streams
+from ppdsim.analytical.question import Question
 from ppdsim.card import card_of, to_text
 from ppdsim.errors import ProfileError, UnknownNameError
 from ppdsim.types import Arm, Transport
@@ -75,6 +77,29 @@ def test_another_run_moves_floor_link_and_compute_by_the_stated_spread(shipped):
     np.testing.assert_allclose(np.quantile(ratio, [0.05, 0.95]), [1 / 1.12, 1.12], rtol=0.02)
     compute = np.asarray(another.prefill.token_s) / np.asarray(within.prefill.token_s)
     np.testing.assert_allclose(np.quantile(compute, [0.05, 0.95]), [0.99, 1.01], rtol=2e-3)
+
+
+def test_what_nobody_measured_is_drawn_from_its_named_prior(shipped):
+    """Without draws of its own a hand-off would look more certain than the one it is built from."""
+    within = compose.cloud(shipped, another_run=False)
+    for arm, transport in ((Arm.P_DELTA, Transport.NVLINK), (Arm.P_FULL, Transport.RDMA)):
+        drawn = within.handoff(arm, transport).parameter_values()
+        for p in shipped.curve("handoff", arm, transport).parameters:
+            ends = np.quantile(drawn[p.name], [0.05, 0.95])
+            np.testing.assert_allclose(ends, [p.low, p.high], rtol=0.02)
+    rdma = [within.handoff(arm, Transport.RDMA).wire_s_per_token for arm in (Arm.P_FULL, Arm.P_DELTA)]
+    np.testing.assert_array_equal(*rdma)  # the same link is off by the same
+
+
+def test_n_star_against_an_unmeasured_handoff_is_no_surer_than_against_the_measured_one(shipped):
+    within, middle = compose.cloud(shipped, another_run=False), compose.central(shipped)
+    widths = []
+    for arm in (Arm.P_FULL, Arm.P_DELTA):
+        question = Question(arm=arm, transport=Transport.NVLINK, resident_context_tokens=2048)
+        found = break_even_streams(within, question, np.array([8192.0]), np.array([512.0]))
+        assert np.quantile(found, 0.05) < break_even(middle, question, 8192.0, 512.0).streams < np.quantile(found, 0.95)
+        widths.append(np.log(np.quantile(found, 0.95) / np.quantile(found, 0.05)))
+    assert widths[1] > 1.5 * widths[0]
 
 
 def test_a_draw_as_floats_is_its_row_of_the_cloud(shipped):

@@ -19,7 +19,8 @@ from ppdsim.calibrate.cells import Cells, Grid, grid
 from ppdsim.calibrate.crossval import LeftOut, leave_one_out, name_of, predict_cells
 from ppdsim.calibrate.drift import measured_drift
 from ppdsim.calibrate.fit_curves import FREE_HANDOFF, FREE_HANDOFF_ELSEWHERE, fit_model
-from ppdsim.calibrate.mechanisms import UNMEASURED_MISFIT, unmeasured
+from ppdsim.calibrate.link_alone import link_notes
+from ppdsim.calibrate.mechanisms import BUILT_FROM, prior_interval, unmeasured
 from ppdsim.calibrate.split import fitted_cells
 from ppdsim.compose import HALF_NORMAL_90
 from ppdsim.cost.base import AbstractCurve, Array, Parameter
@@ -275,16 +276,19 @@ def fit_profile(
                 transport=group.transport,
             )
         )
+    measured_curves = {(record.arm, record.transport): record for record in curves}
     for (arm, transport), curve in unmeasured(model.handoffs, model.kv_bytes_per_token).items():
-        curves.append(_mechanism(curve, model, arm, transport))
-    notes = () if len(cells.handoff_stall) else (UNKNOWN_HANDOFF_STALL,)
+        curves.append(_mechanism(curve, model, arm, transport, measured_curves[BUILT_FROM]))
+    notes = (*(() if len(cells.handoff_stall) else (UNKNOWN_HANDOFF_STALL,)), *link_notes(measured.transfer, model))
     drift = measured_drift(measured, model, PRIORS)
     assembled = _assemble(measured, tuple(curves), drift, model.kv_bytes_per_token, notes)
     return assembled.model_copy(update={"fitted_cells": fitted_cells(cells)})
 
 
-def _mechanism(curve: HandoffCurve, model: TurnModel, arm: Arm, transport: Transport) -> CurveRecord:
-    return _record(
+def _mechanism(
+    curve: HandoffCurve, model: TurnModel, arm: Arm, transport: Transport, built_from: CurveRecord
+) -> CurveRecord:
+    record = _record(
         curve,
         [],
         (),
@@ -296,8 +300,19 @@ def _mechanism(curve: HandoffCurve, model: TurnModel, arm: Arm, transport: Trans
         domain={},
         arm=arm,
         transport=transport,
-        misfit=UNMEASURED_MISFIT,
+        misfit=built_from.misfit,
     )
+    parameters = zip(record.parameters, built_from.parameters, strict=True)
+    return record.model_copy(update={"parameters": tuple(_with_prior(*pair) for pair in parameters)})
+
+
+def _with_prior(parameter: ParameterRecord, source: ParameterRecord) -> ParameterRecord:
+    """Return a parameter nobody measured with its named prior; shares and what is absent have none."""
+    if not parameter.unit.startswith("s") or parameter.value == 0.0:
+        return parameter
+    known = source if source.value == parameter.value else parameter
+    low, high = prior_interval(parameter.value, known.low, known.high)
+    return parameter.model_copy(update={"low": _round(low), "high": _round(high)})
 
 
 def _matrices(model: Model) -> MatricesRecord | None:

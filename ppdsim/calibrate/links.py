@@ -1,7 +1,8 @@
-"""Which transport to take between P and D: the fastest that the machine has, by what can be seen without measuring.
+"""Which transports a machine has between P and D, and the fastest of them, by what can be seen without measuring.
 
 NVLink if it joins every P to every D (a GPU that P and D share has no link to itself), else RDMA if there is a device,
-else TCP. What it does not know: whether this build of mooncake can use the link; the first request says so.
+else TCP, which there always is. What it does not know: whether this build of mooncake can use the link; the first
+request says so.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from collections.abc import Iterable, Mapping
 from ppdsim.types import Transport
 
 
-def fastest_transport(
+def usable_transports(
     pairs: Iterable[tuple[int, int]], *, nvlink_lanes: Mapping[tuple[int, int], int], rdma: bool
-) -> Transport:
-    """Return the transport for hand-offs between `pairs` of GPUs.
+) -> tuple[Transport, ...]:
+    """Return the transports for hand-offs between `pairs` of GPUs, the fastest first.
 
     Parameters
     ----------
@@ -25,12 +26,22 @@ def fastest_transport(
     rdma : bool
         Whether the host has an InfiniBand or RoCE device.
 
-    >>> fastest_transport([(1, 0)], nvlink_lanes={(0, 1): 18}, rdma=True).value
-    'nvlink'
-    >>> fastest_transport([(0, 0)], nvlink_lanes={(0, 1): 18}, rdma=False).value
-    'tcp'
+    >>> [link.value for link in usable_transports([(1, 0)], nvlink_lanes={(0, 1): 18}, rdma=True)]
+    ['nvlink', 'rdma', 'tcp']
+    >>> [link.value for link in usable_transports([(0, 0)], nvlink_lanes={(0, 1): 18}, rdma=False)]
+    ['tcp']
     """
     joined = [(min(pair), max(pair)) for pair in pairs]
-    if joined and all(nvlink_lanes.get(pair, 0) for pair in joined):
-        return Transport.NVLINK
-    return Transport.RDMA if rdma else Transport.TCP
+    nvlink = bool(joined) and all(nvlink_lanes.get(pair, 0) for pair in joined)
+    return (*([Transport.NVLINK] * nvlink), *([Transport.RDMA] * rdma), Transport.TCP)
+
+
+def fastest_transport(
+    pairs: Iterable[tuple[int, int]], *, nvlink_lanes: Mapping[tuple[int, int], int], rdma: bool
+) -> Transport:
+    """Return the fastest of the usable transports.
+
+    >>> fastest_transport([(1, 0)], nvlink_lanes={(0, 1): 18}, rdma=True).value
+    'nvlink'
+    """
+    return usable_transports(pairs, nvlink_lanes=nvlink_lanes, rdma=rdma)[0]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """A named trouble: `reason` in words, `mend` as a command to paste or a flag to change."""
+    """A named trouble: `reason` in words, `mend` as a command to paste; what is after its # says what else to know."""
 
     name: str
     reason: str
@@ -21,7 +21,7 @@ class Trouble:
 
 TROUBLES: tuple[tuple[str, Trouble], ...] = (
     (
-        r"undefined symbol.*|sgl_kernel.*undefined symbol",
+        r"undefined symbol: _Z\w*?(?:3c10|2at|5torch)|(?:sgl_kernel|common_ops|flash_ops).*undefined symbol",
         Trouble(
             name="kernel-package",
             reason="the engine's kernel package was built for another PyTorch",
@@ -29,11 +29,11 @@ TROUBLES: tuple[tuple[str, Trouble], ...] = (
         ),
     ),
     (
-        r"libibverbs\.so\.1|librdmacm\.so\.1|libmlx5\.so\.1",
+        r"libibverbs\.so\.1|librdmacm\.so\.1|libmlx5\.so\.1|(?:libnuma|libcurl)\.so\.\d+: cannot open",
         Trouble(
             name="rdma-libraries",
             reason="mooncake links the RDMA libraries even for TCP, and they are not installed",
-            mend="apt-get install -y libibverbs1 rdma-core",
+            mend="apt-get install -y libibverbs1 rdma-core libnuma1 libcurl4",
         ),
     ),
     (
@@ -41,7 +41,7 @@ TROUBLES: tuple[tuple[str, Trouble], ...] = (
         Trouble(
             name="no-rdma-device",
             reason="mooncake looked for an RDMA device and this machine has none",
-            mend="ppdsim serve --use-tcp  # sets MC_FORCE_TCP=1 and MC_TCP_ENABLE_CONNECTION_POOL=1",
+            mend="export MC_FORCE_TCP=1 MC_TCP_ENABLE_CONNECTION_POOL=1  # ppdsim serve --transport tcp sets them",
         ),
     ),
     (
@@ -49,16 +49,18 @@ TROUBLES: tuple[tuple[str, Trouble], ...] = (
         Trouble(
             name="device-ordinal",
             reason="--base-gpu-id counts inside CUDA_VISIBLE_DEVICES, where the device is GPU 0",
-            mend="leave --base-gpu-id out when CUDA_VISIBLE_DEVICES is set",
+            mend="unset CUDA_VISIBLE_DEVICES  # or leave --base-gpu-id out",
         ),
     ),
     (
-        r"does not have a Release file|Failed to fetch http|Temporary failure resolving|404 +Not Found.*ubuntu|"
-        r"Some index files failed to download",
+        r"does not have a Release file|Failed to fetch http|Temporary failure resolving|Could not resolve '|"
+        r"404 +Not Found.*(?:ubuntu|debian)|Some index files failed to download",
         Trouble(
             name="apt-sources",
             reason="the APT sources name a mirror that does not answer",
-            mend="sed -i 's|OLD_MIRROR|NEW_MIRROR|g' /etc/apt/sources.list && apt-get update",
+            mend="sed -i -E 's,https?://[^ ]+/ubuntu/?( |$),http://archive.ubuntu.com/ubuntu\\1,; "
+            "s,https?://[^ ]+/debian/?( |$),http://deb.debian.org/debian\\1,' "
+            "$(grep -rlE '^(deb|URIs)' /etc/apt/sources.list*) && apt-get update",
         ),
     ),
     (
@@ -67,7 +69,7 @@ TROUBLES: tuple[tuple[str, Trouble], ...] = (
         Trouble(
             name="out-of-memory",
             reason="the GPU has not enough free memory for the weights and the KV pool",
-            mend="lower --mem-fraction-static or --max-total-tokens, or stop what else runs on the GPU (nvidia-smi)",
+            mend="nvidia-smi  # what else runs on the GPU? Or lower --max-total-tokens or --mem-fraction",
         ),
     ),
     (
@@ -87,6 +89,15 @@ TROUBLES: tuple[tuple[str, Trouble], ...] = (
         ),
     ),
     (
+        r"is installed with version \S+,? which is less than the minimum required|"
+        r"flashinfer-cubin version .* does not match",
+        Trouble(
+            name="package-versions",
+            reason="packages are installed that do not go with this SGLang",
+            mend="ppdsim doctor  # says which versions go together",
+        ),
+    ),
+    (
         r"cannot open shared object file|No module named '?([\w.]+)|ModuleNotFoundError|ImportError",
         Trouble(
             name="missing-library",
@@ -95,7 +106,7 @@ TROUBLES: tuple[tuple[str, Trouble], ...] = (
         ),
     ),
     (
-        r"\bKilled\b|signal 9|SIGKILL|exit(?:ed)? (?:code|status) -?9\b|returncode -9",
+        r"\bKilled\b|signal 9|SIGKILL|exit(?:ed)?(?: with)? (?:code|status):? -?9\b|returncode -9",
         Trouble(
             name="killed",
             reason="the process was killed, most often because the host ran out of memory",

@@ -107,7 +107,7 @@ def _unanswered(turns: Turns, rows: NDArray[np.bool_], share: float, roles: Sequ
     timed_out = rows & (turns["status"] == "timed_out")
     if timed_out.any():
         node = _node(turns["decode_node"][timed_out], np.ones(int(timed_out.sum())))
-        return Binding(limit="unanswered", share=share, place="queue for KV pages", node=node, role=roles[node].value)
+        return Binding(limit="unanswered", share=share, place="timed-out hand-offs", node=node, role=roles[node].value)
     rejected = bool((turns["status"][rows] == "rejected").all())
     return Binding(limit="unanswered", share=share, place="KV pool" if rejected else "queues")
 

@@ -11,8 +11,10 @@ from ppdsim.cli.common import QuietOption, check_folder, say, wrote
 from ppdsim.cli.servers import gpus_of, teller
 
 if TYPE_CHECKING:
+    from ppdsim.calibrate.live.foreseen import Foreseen
     from ppdsim.calibrate.live.plan import Plan
     from ppdsim.calibrate.live.service import Service
+    from ppdsim.calibrate.live.transfer import Link
     from ppdsim.profile import Profile
     from ppdsim.types import Transport
 
@@ -43,7 +45,10 @@ def calibrate(
     ] = None,
     transport: Annotated[
         str | None,
-        typer.Option(help="tcp, nvlink or rdma: how the running pair hands over; or a list, such as tcp,nvlink."),
+        typer.Option(
+            help="Links to measure, such as nvlink,tcp; by default all that the machine has between P and D. For a "
+            "running pair: how it hands over, by default tcp."
+        ),
     ] = None,
     decode_radix: Annotated[
         bool, typer.Option("--decode-radix", help="The running D has a prefix cache: measure delta transfers too.")
@@ -53,7 +58,8 @@ def calibrate(
         str | None, typer.Option(help="transfer: the KV transfer engine alone, on any machine, without servers.")
     ] = None,
     gpus: Annotated[
-        str | None, typer.Option(help="With --only transfer: source and target GPU, such as 0,1; else host memory.")
+        str | None,
+        typer.Option(help="Transfer alone: source and target GPU, such as 0,1; by default of P and D, or host memory."),
     ] = None,
     name: Annotated[str, typer.Option(help="Id of the profile; by default the folder's name.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
@@ -68,23 +74,31 @@ def calibrate(
     Example: ppdsim calibrate --model M -o run
     """
     from ppdsim.calibrate.live.calibrate import fit, measure
+    from ppdsim.calibrate.live.foreseen import Foreseen, asked
+    from ppdsim.calibrate.live.journal import read_limits
     from ppdsim.calibrate.live.machine import describe_machine
     from ppdsim.calibrate.live.plan import load_plan
+    from ppdsim.calibrate.live.transfer import links_of
     from ppdsim.errors import InputError
     from ppdsim.types import Transport
 
     check_folder(out)
     chosen = load_plan(plan)
+    pair = _pair(gpus)
     if only is not None:
         (link,) = _transports(transport or "tcp", most=1)
-        _only(only, chosen, out, link, gpus, resume=resume, quiet=quiet)
+        _only(only, chosen, out, link, pair, resume=resume, quiet=quiet)
         return
     if model is None:
         raise InputError("--model: not given, expected the folder of the model that the servers run")
+    machine = describe_machine(name or out.resolve().name, model, dummy_weights=dummy_weights)
     urls = (unified_url, router_url, prefill_url, decode_url)
     if any(urls):
         (link,) = _transports(transport or "tcp", most=1)
         services = _joined(unified_url, router_url, prefill_url, decode_url, link, decode_radix=decode_radix)
+        if router_url is not None and transport is None:
+            say("the running pair is taken to hand over by tcp; --transport says otherwise", quiet=quiet)
+        foreseen = {service.name: asked(service, chosen) for service in services}
     else:
         options = {
             "model": str(model),
@@ -95,16 +109,23 @@ def calibrate(
             "cpu_pin": cpu_pin,
         }
         links = _transports(transport, most=len(Transport)) if transport else []
-        services = _started(chosen, settings, options, assign or [], links, out, quiet=quiet)
-    machine = describe_machine(name or out.resolve().name, model, dummy_weights=dummy_weights)
-    _print_plan(chosen, services, quiet=quiet)
+        services, foreseen, on_gpus = _started(chosen, settings, options, assign or [], links, out, quiet=quiet)
+        pair = pair or on_gpus
+    alone = links_of(chosen, services, pair)
+    if resume:
+        earlier = read_limits(out)
+        for service in services:
+            # What a running server says now is newer than what it said then.
+            if service.name in earlier and service.starts_servers:
+                foreseen[service.name] = Foreseen(limits=earlier[service.name], source="as in an earlier call")
+    _print_plan(chosen, services, foreseen, alone, quiet=quiet)
     if dry_run:
         return
 
     def tell(text: str) -> None:
         say(text, quiet=quiet)
 
-    session = measure(chosen, services, machine, out, resume=resume, say=tell)
+    session = measure(chosen, services, machine, out, resume=resume, say=tell, links=alone)
     for what, seconds in sorted(session.seconds.items(), key=lambda item: -item[1]):
         say(f"  {seconds:7.1f} s  {what}", quiet=quiet)
     paths = [out / "points.jsonl", out / "manifest.json"]
@@ -137,10 +158,14 @@ def _started(
     out: Path,
     *,
     quiet: bool,
-) -> list[Service]:
-    """Return services of servers to start; without a list of GPUs, on the first one or two that the machine has."""
+) -> tuple[list[Service], dict[str, Foreseen], tuple[int, int] | None]:
+    """Return services of servers to start, what they will allow by name, and the GPUs between which KV will travel.
+
+    Without a list of GPUs they are the first one or two that the machine has.
+    """
     from ppdsim.calibrate.doctor.machine import ThisMachine
-    from ppdsim.calibrate.live.started import started
+    from ppdsim.calibrate.live.foreseen import from_settings
+    from ppdsim.calibrate.live.started import buffer_gpus, started
     from ppdsim.calibrate.stack.settings import load
     from ppdsim.calibrate.stack.specs import host_of
     from ppdsim.errors import InputError
@@ -160,26 +185,44 @@ def _started(
         chosen = chosen.model_copy(update=on_gpus)
         if count == 1:
             say("one GPU: a unified server only; for hand-offs on it, see docs/how-to/calibrate.md", quiet=quiet)
-    return started(plan, chosen, links, host_of(machine), out / "servers", progress=teller(quiet=quiet))
+    host = host_of(machine)
+    services = started(plan, chosen, links, host, out / "servers", progress=teller(quiet=quiet))
+    if chosen.prefill_gpus and not links:
+        over = ", ".join(dict.fromkeys(t.value for s in services if not s.unified for _, t in s.arms))
+        what = "the settings choose" if chosen.transport != "auto" else "all that this machine has between P and D"
+        say(f"links: {over} ({what}; --transport LIST chooses others)", quiet=quiet)
+    foreseen = {service.name: from_settings(service, plan, chosen, host) for service in services}
+    return services, foreseen, buffer_gpus(chosen, host)
+
+
+def _pair(gpus: str | None) -> tuple[int, int] | None:
+    from ppdsim.errors import InputError
+
+    if gpus is None:
+        return None
+    parts = gpus.split(",")
+    if len(parts) != 2 or not all(part.isdecimal() for part in parts):
+        raise InputError(f"--gpus {gpus}: expected the numbers of two GPUs, such as 0,1")
+    return int(parts[0]), int(parts[1])
 
 
 def _only(
-    only: str, plan: Plan, out: Path, transport: Transport, gpus: str | None, *, resume: bool, quiet: bool
+    only: str,
+    plan: Plan,
+    out: Path,
+    transport: Transport,
+    gpus: tuple[int, int] | None,
+    *,
+    resume: bool,
+    quiet: bool,
 ) -> None:
-    from ppdsim.calibrate.live.transfer import calibrate_transfer
-    from ppdsim.errors import InputError, unknown
+    from ppdsim.calibrate.live.transfer import Link, calibrate_transfer
+    from ppdsim.errors import unknown
 
     if only != "transfer":
         raise unknown("part", only, ["transfer"])
-    pair: tuple[int, int] | None = None
-    if gpus is not None:
-        parts = gpus.split(",")
-        if len(parts) != 2 or not all(part.isdecimal() for part in parts):
-            raise InputError(f"--gpus {gpus}: expected the numbers of two GPUs, such as 0,1")
-        pair = (int(parts[0]), int(parts[1]))
-    paths, text = calibrate_transfer(
-        plan, out, transport, gpus=pair, resume=resume, say=lambda line: say(line, quiet=quiet)
-    )
+    link = Link(transport=transport, gpus=gpus)
+    paths, text = calibrate_transfer(plan, out, link, resume=resume, say=lambda line: say(line, quiet=quiet))
     if not quiet:
         typer.echo(text)
     wrote(paths, quiet=quiet)
@@ -215,28 +258,16 @@ def _joined(
     return services
 
 
-def _print_plan(plan: Plan, services: list[Service], *, quiet: bool) -> None:
+def _print_plan(
+    plan: Plan, services: list[Service], foreseen: dict[str, Foreseen], links: list[Link], *, quiet: bool
+) -> None:
     from ppdsim import compose, library
     from ppdsim import profile as profiles
-    from ppdsim.calibrate.live.estimate import seconds_by_kind
-    from ppdsim.calibrate.live.plan import need_tokens
+    from ppdsim.calibrate.live.describe import plan_lines
 
     model = compose.central(profiles.load(library.find("profile", ESTIMATE_PROFILE)))
-    say(f"plan '{plan.name}':", quiet=quiet)
-    for service in services:
-        cells = service.cells(plan)
-        seconds = seconds_by_kind(cells, model, plan)
-        kinds = ", ".join(f"{kind} {value:.0f} s" for kind, value in seconds.items())
-        largest = max((need_tokens(cell) for cell in cells), default=0)
-        say(
-            f"  {service.name}: {len(cells)} cells, about {sum(seconds.values()) / 60:.1f} minutes ({kinds}); "
-            f"needs up to {largest} tokens of KV",
-            quiet=quiet,
-        )
-    starts = sum(service.starts_servers for service in services)
-    if starts:
-        starts = 2 * starts - 1 if plan.passes == 2 else starts
-        say(f"  and {starts} starts of servers, one to two minutes each", quiet=quiet)
+    for line in plan_lines(plan, [(service, foreseen[service.name]) for service in services], links, model):
+        say(line, quiet=quiet)
 
 
 def _report(fitted: Profile, out: Path, *, quiet: bool) -> list[Path]:

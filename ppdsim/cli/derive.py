@@ -22,6 +22,9 @@ def derive(
     dtype: Annotated[
         Literal["bf16", "fp8"] | None, typer.Option(help="Weights of the layers; KV stays as it is.")
     ] = None,
+    kv_dtype: Annotated[
+        Literal["bf16", "fp8"] | None, typer.Option(help="KV, as the engine's --kv-cache-dtype; weights stay.")
+    ] = None,
     link: Annotated[str | None, typer.Option(help="Link of calibration/links.yaml, such as rdma-200g.")] = None,
     quiet: QuietOption = False,
 ) -> None:
@@ -55,6 +58,7 @@ def derive(
         model=None if model is None else read_config(model, dummy_weights=True),
         tp=tp,
         weights_dtype=dtype,
+        kv_dtype=kv_dtype,
         link=None if link is None else hardware.find_link(link),
     )
     found = derived(profiles.load(library.find("profile", profile)), change, errors.load(), name=out.stem)

@@ -9,9 +9,13 @@ import typer
 
 from ppdsim.cli.common import JsonOption, print_json
 
+SCHEMA = "ppdsim/doctor/1"
+"""Names the shape of what --json prints: keys stay, and keys may come."""
+
 
 def doctor(
     model: Annotated[Path | None, typer.Option(help="Folder of a model to look at too.")] = None,
+    log: Annotated[Path | None, typer.Option(help="A server's log, or an error text in a file, to explain.")] = None,
     json: JsonOption = False,
 ) -> None:
     """Check Python, torch, GPUs, links, SGLang, mooncake, router, ports and model; each row says how to mend it.
@@ -22,26 +26,22 @@ def doctor(
     """
     from dataclasses import asdict
 
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
     from ppdsim.calibrate.doctor import Status, examine
     from ppdsim.calibrate.doctor.machine import ThisMachine
     from ppdsim.errors import EnvironmentProblem
 
-    found = examine(ThisMachine(), model=model)
+    found = examine(ThisMachine(), model=model, log=log)
     if json:
-        print_json({"transport": found.transport, "findings": [asdict(finding) for finding in found.findings]})
+        findings = [asdict(finding) for finding in found.findings]
+        print_json({"schema": SCHEMA, "failed": found.failed, "transport": found.transport, "findings": findings})
     else:
-        table = Table(box=None, pad_edge=False)
-        for column in ("check", "", "found", "mend"):
-            table.add_column(column, overflow="fold")
+        width = max(len(finding.check) for finding in found.findings)
         for finding in found.findings:
-            table.add_row(finding.check, finding.status.value, escape(finding.found), escape(finding.mend))
-        console = Console(soft_wrap=False)
-        console.print(table)
-        console.print(f"transport to take here: {found.transport}")
+            typer.echo(f"{finding.check:<{width}}  {finding.status.value:<7}  {finding.found}")
+            if finding.mend:
+                # A line of its own, never folded: it is there to be pasted.
+                typer.echo(f"{'':<{width}}  mend     {finding.mend}")
+        typer.echo(f"transport to take here: {found.transport}")
     if found.failed:
         failures = [finding.check for finding in found.findings if finding.status is Status.FAILURE]
-        raise EnvironmentProblem(f"servers will not run here: {', '.join(failures)} (mends are in the table)")
+        raise EnvironmentProblem(f"servers will not run here: {', '.join(failures)} (how to mend it stands there)")

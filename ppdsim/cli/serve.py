@@ -113,14 +113,17 @@ def _run(settings: Settings, log_dir: Path, *, keep_running: bool, dry_run: bool
     from ppdsim.calibrate.doctor.machine import ThisMachine
     from ppdsim.calibrate.stack.check import check_client
     from ppdsim.calibrate.stack.layout import chosen_transport, layout
+    from ppdsim.calibrate.stack.link import refuse_missing_link
     from ppdsim.calibrate.stack.shell import changes, script
     from ppdsim.calibrate.stack.specs import host_of
     from ppdsim.calibrate.stack.stack import Stack
 
-    host = host_of(ThisMachine())
+    machine = ThisMachine()
+    host = host_of(machine)
     specs = layout(settings, host)
+    transport = chosen_transport(settings, host) if settings.prefill_gpus else None
     described: dict[str, Any] = {
-        "transport": chosen_transport(settings, host).value if settings.prefill_gpus else None,
+        "transport": None if transport is None else transport.value,
         "servers": [_described(spec, changes(spec, os.environ)[1]) for spec in specs],
     }
     if dry_run:
@@ -128,6 +131,8 @@ def _run(settings: Settings, log_dir: Path, *, keep_running: bool, dry_run: bool
         return
     check_client()
     _check_model(settings.model)
+    if transport is not None:
+        refuse_missing_link(transport, machine)
     stack = Stack(
         specs,
         log_dir=log_dir,

@@ -119,7 +119,7 @@ class Bench:
             spec = ClusterSpec(
                 nodes=(node(NodeRole.P), node(NodeRole.D)),
                 transport=question.transport,
-                decode_radix=question.arm is Arm.P_DELTA,
+                disaggregation_decode_enable_radix_cache=question.arm is Arm.P_DELTA,
                 residents=grid.residents,
                 resident_context_tokens=grid.resident_context_tokens,
             )

@@ -44,7 +44,7 @@ def formulas(plan: Plan, *, seed: int) -> CrossoverAnswer:
         ),
         points=tuple(points),
         findings=(*words.shares_on_d(plan), *rule_findings(plan, curves)),
-        caveats=words.caveats(plan),
+        caveats=words.caveats(plan, curves),
         provenance=tuple({**plan.profile.provenance, "profile": plan.profile.id, "ppdsim": __version__}.items()),
     )
 

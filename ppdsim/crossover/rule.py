@@ -16,7 +16,7 @@ from ppdsim.answers import ArmCurve
 from ppdsim.crossover.arms import choice_of
 from ppdsim.crossover.plan import Plan
 from ppdsim.crossover.words import link
-from ppdsim.routing import PolicyContext, build_policy
+from ppdsim.routing import FleetModel, PolicyContext, build_policy
 from ppdsim.routing.base import AbstractPolicy
 from ppdsim.routing.view import AbstractClusterView, Request
 from ppdsim.types import Arm, NodeRole
@@ -85,9 +85,9 @@ class IdlePair(AbstractClusterView):
         """Return the grid's rate on D."""
         return self._turns_per_s if node == D else 0.0
 
-    def link_wait_s(self, prefill: int, node: int) -> float:
+    def link_wait_s(self, prefill: int, node: int, wire_s: float) -> float:
         """Return 0: the link is idle."""
-        del prefill, node
+        del prefill, node, wire_s
         return 0.0
 
     def wait_s(self, node: int) -> float:
@@ -105,7 +105,9 @@ def rule_findings(plan: Plan, curves: Iterable[ArmCurve]) -> tuple[str, ...]:
     for question in plan.questions:
         if question.previous_output_tokens != asked:
             continue
-        context = PolicyContext(model=plan.middle, transport=question.transport, gamma=plan.grid.gamma)
+        context = PolicyContext(
+            fleet=FleetModel(nodes=(plan.middle, plan.middle), transport=question.transport), gamma=plan.grid.gamma
+        )
         policy = build_policy(routing.policy, routing.parameters, context)
         mine = [c for c in every if c.arm == choice_of(question) and c.previous_output_tokens == asked]
         regrets = np.array([regret for curve in mine for regret in _regrets_s(plan, policy, question, curve, every)])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ppdsim.analytical.question import j_gain_s
-from ppdsim.answers import BreakEvenPoint
+from ppdsim.answers import ArmCurve, BreakEvenPoint
 from ppdsim.crossover.plan import Plan
 from ppdsim.types import Tag
 from ppdsim.units import MS_PER_S
@@ -59,8 +59,8 @@ def shares_on_d(plan: Plan) -> tuple[str, ...]:
     return tuple(out)
 
 
-def caveats(plan: Plan) -> tuple[str, ...]:
-    """Return what the answer rests on that was not measured."""
+def caveats(plan: Plan, curves: Sequence[ArmCurve]) -> tuple[str, ...]:
+    """Return what the answer, of these `curves`, rests on that was not measured."""
     p_knows = "P has nothing cached" if plan.grid.prefill_cache == "cold" else "P still has the earlier prompts cached"
     unmeasured = sorted(
         {
@@ -76,7 +76,12 @@ def caveats(plan: Plan) -> tuple[str, ...]:
         "Captured graph sizes make the cost of small appends a staircase; the grid measured only captured sizes.",
     ]
     if plan.profile.derivation is not None:
-        out.insert(0, f"The profile is {plan.profile.derivation}: every line is dashed.")
+        arms = {curve.arm.label: all(curve.extrapolated) for curve in curves}
+        dashed = [arm for arm, throughout in arms.items() if throughout]
+        lines = (
+            "every line is dashed" if len(dashed) == len(arms) else f"dashed throughout: {', '.join(dashed) or 'none'}"
+        )
+        out.insert(0, f"The profile is {plan.profile.derivation}; {lines}.")
     if floor is not None and floor.tag is Tag.PRIOR:
         out.append(
             f"Intervals are for another run of such a machine: its launch floor may be anywhere from "

@@ -6,7 +6,8 @@ client sees each token `frontend.after_s` after the engine emits it. A hand-off:
 join the batch. The router sends the request to both and reads P's answer to its end before it hands on any token of D
 (sglang-router 0.3.2, pd_router.rs process_prefill_response), so tokens that D has by then come together. The next turn
 of a conversation arrives its think time after the client has the last token. Turns that no pool can ever hold are
-rejected on arrival, and hand-offs that wait too long for pages time out; with either their conversation ends.
+rejected on arrival, and hand-offs that wait too long for pages, or for their KV, time out; with either their
+conversation ends.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from ppdsim.des.router import Router
 from ppdsim.des.spec import ClusterSpec, Preload
 from ppdsim.des.stepped_node import SteppedNode
 from ppdsim.des.timeline import Timeline
+from ppdsim.des.transfer_queue import TransferQueue
 from ppdsim.des.turns import OK, REJECTED, TIMED_OUT, Turns
 from ppdsim.results import Results
 from ppdsim.routing.base import AbstractPolicy
@@ -56,6 +58,7 @@ class Cluster:
         "_look_at",
         "_next_start",
         "_open",
+        "_transfers",
         "_withheld",
         "clock",
         "decode",
@@ -80,10 +83,11 @@ class Cluster:
             if node.role is NodeRole.P
         }
         self.decode: dict[int, AbstractDecodeNode] = {
-            i: final(turns, self.clock, spec, i, self._allocated, self._finished, self._timed_out)
+            i: final(turns, self.clock, spec, i, self._allocated, self._finished, self._without_pages)
             for i, node in enumerate(spec.nodes)
             if node.role is not NodeRole.P
         }
+        self._transfers = TransferQueue(self.clock, spec.disaggregation_waiting_timeout_s, self._without_kv)
         self.gaps = TokenGaps(turns, self.decode)
         self._after_s = [float(node.model.frontend.after_s()) for node in spec.nodes]
         self.router = Router(turns, spec, policy, self.prefill, self.decode, log)
@@ -208,6 +212,7 @@ class Cluster:
 
     def _allocated(self, turn: int, time: float) -> None:
         self.turns.t_admitted[turn] = time
+        self._transfers.admitted(turn, time)
         prefill = self.prefill[self.turns.prefill_node[turn]]
         cached = prefill.pool.cached_tokens(turn)
         if self.spec.router_awaits_prefill:
@@ -218,7 +223,24 @@ class Cluster:
         turn: int = tick.arg
         turns = self.turns
         self.prefill[turns.prefill_node[turn]].landed(turn, tick.time)
-        self.decode[turns.decode_node[turn]].arrive(turn, tick.time)
+        if self._transfers.arrived(turn):
+            self.decode[turns.decode_node[turn]].arrive(turn, tick.time)
+
+    def _without_pages(self, turn: int, time: float) -> None:
+        """End a hand-off that D has not given its pages in time."""
+        self.prefill[self.turns.prefill_node[turn]].backlog.forget(turn)
+        self.router.transferred(turn)
+        self._timed_out(turn, time)
+
+    def _without_kv(self, turn: int, time: float) -> None:
+        """End a hand-off whose KV has not come in time; a P that computes it already does so to the end."""
+        turns = self.turns
+        turns.status[turn] = TIMED_OUT
+        self._awaited.discard(turn)
+        self.decode[turns.decode_node[turn]].abandon(turn, time)
+        if self.prefill[turns.prefill_node[turn]].drop(turn, time):
+            self.router.transferred(turn)
+        self._timed_out(turn, time)
 
     def _answered(self, turn: int, time: float) -> None:
         """Take P's answer: the router hands on what D has given by now."""
@@ -233,10 +255,8 @@ class Cluster:
             self._finished(turn, time)
 
     def _timed_out(self, turn: int, time: float) -> None:
-        """End a hand-off that D has not given its pages in time, and with it its conversation."""
+        """End a turn that has waited too long, and with it its conversation."""
         turns = self.turns
-        self.prefill[turns.prefill_node[turn]].backlog.forget(turn)
-        self.router.transferred(turn)
         self.router.finished(turn)
         turns.status[turn] = TIMED_OUT
         self._close()

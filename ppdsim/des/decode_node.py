@@ -28,10 +28,9 @@ from ppdsim.des.batching import Piece, forward_s
 from ppdsim.des.clock import BOUNDARY, Clock, Tick
 from ppdsim.des.handoff_queue import HandoffQueue
 from ppdsim.des.node_memory import AbstractNodeMemory
-from ppdsim.des.spec import HANDOFF_ROLES, ClusterSpec
+from ppdsim.des.spec import APPEND_ROLES, HANDOFF_ROLES, ClusterSpec
 from ppdsim.des.step_log import StepLog
 from ppdsim.des.turns import Turns
-from ppdsim.types import NodeRole
 
 IDLE, DECODING, FORWARD = 0, 1, 2
 
@@ -74,13 +73,13 @@ class AbstractDecodeNode(AbstractNodeMemory):
         self._priority = BOUNDARY + number
         self._clock, self._model = clock, node.model
         self._admitted, self._finished = admitted, finished
-        self.keeps_prefixes, self._delta = spec.keeps_prefixes(node), spec.decode_radix
+        self.keeps_prefixes, self._delta = spec.keeps_prefixes(node), spec.disaggregation_decode_enable_radix_cache
         self._extra_slots = spec.extra_slots
-        self._mixed = spec.enable_mixed_chunk and node.role is NodeRole.U
+        self._mixed = spec.enable_mixed_chunk and node.role in APPEND_ROLES
         # Nothing hides the launch of the first step, without overlap of any; a unified server's is in its prefill.
         launch_s = float(node.model.decode.start_s) if node.role in HANDOFF_ROLES else 0.0
         self._start_s, self._step_extra_s = (launch_s, 0.0) if self._overlap else (0.0, launch_s)
-        self._requests = HandoffQueue(clock, spec.bootstrap_timeout_s, failed, self._look_again)
+        self._requests = HandoffQueue(clock, spec.disaggregation_bootstrap_timeout_s, failed, self._look_again)
         self._arrived: list[int] = []  # turns whose KV has arrived and that wait for a boundary
         self._state = DECODING if spec.residents else IDLE
         self._after_step = False
@@ -138,6 +137,14 @@ class AbstractDecodeNode(AbstractNodeMemory):
     def arrive(self, turn: int, time: float) -> None:
         """Take a turn whose KV has arrived and whose join is due."""
         self._arrived.append(turn)
+        self._look_again(time)
+
+    def abandon(self, turn: int, time: float) -> None:
+        """Give the pages of a hand-off back whose KV does not come."""
+        self.sync(time)
+        self.active -= 1
+        self.holding.discard(turn)
+        self.pool.release(turn, self._turns.prompt[turn], self._turns.cached[turn])
         self._look_again(time)
 
     def append(self, tick: Tick) -> None:

@@ -1,8 +1,8 @@
 """Hand-offs that wait for pages on D: first come first served, and none of them for ever.
 
 A request that is not served within `timeout_s` fails (SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT). As requests are in
-order of age, one look at the oldest at a time is enough, so a queue that moves costs no event a turn. What it does not
-know: the second timeout, of a hand-off that has its pages and waits for its KV.
+order of age, one look at the oldest at a time is enough, so a queue that moves costs no event a turn. The second
+timeout, of a hand-off that has its pages: :mod:`ppdsim.des.transfer_queue`.
 """
 
 from __future__ import annotations

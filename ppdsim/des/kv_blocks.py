@@ -22,7 +22,7 @@ class BlockKvPool(AbstractKvPool):
     def __init__(self, turns: Turns, capacity_tokens: int, page_tokens: int) -> None:
         super().__init__(turns, capacity_tokens, page_tokens)
         if BLOCK_TOKENS % page_tokens:
-            raise ScenarioError(f"page_size_tokens {page_tokens} does not divide the trace's blocks of {BLOCK_TOKENS}")
+            raise ScenarioError(f"page_size {page_tokens} does not divide the trace's blocks of {BLOCK_TOKENS}")
         self._block_pages = BLOCK_TOKENS // page_tokens
         self._unlocked: OrderedDict[int, None] = OrderedDict()
         self._locked: dict[int, int] = {}  # block: turns that use it

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from ppdsim.cost.base import Quantity
 from ppdsim.des.batching import Piece
 from ppdsim.des.nic import SharedNic, Transfer
-from ppdsim.des.turns import Turns
+from ppdsim.des.turns import TIMED_OUT, Turns
 from ppdsim.transport.handoff import HandoffCurve
 from ppdsim.types import Arm
 
@@ -63,21 +63,27 @@ class Links:
 
     def start(self, piece: Piece, time: float) -> None:
         """Send the early share of the cached prefix: the turn's first forward starts."""
-        if not self.sends_early(piece):
+        if not self.sends_early(piece) or self._turns.status[piece.turn] == TIMED_OUT:
             return
         held = self._held(piece.turn)
         self._send(piece.turn, time, self._early * (piece.before - held), held, last=False)
 
     def end(self, piece: Piece, time: float) -> None:
-        """Send a chunk's KV: the host has handled its result."""
+        """Send a chunk's KV, whose result the host has handled, unless D has given the turn up."""
+        if self._turns.status[piece.turn] == TIMED_OUT:
+            if piece.last:
+                self._delivered(piece.turn, time)
+            return
         held = self._held(piece.turn)
         tokens: float = max(min(piece.before + piece.tokens - held, piece.tokens), 0)
         if piece.first:
             tokens += (1.0 - self._early) * max(piece.before - held, 0)
         self._send(piece.turn, time, tokens, held, last=piece.last)
 
-    def wait_s(self, node: int, now: float) -> float:
-        """Return for how long the link to `node` still carries what it was given [s]."""
+    def wait_s(self, node: int, now: float, wire_s: float) -> float:
+        """Return by how much what is on its way delays `wire_s` seconds of KV that would leave for `node` now [s]."""
+        if self._nic is not None:
+            return self._nic.wait_s((self._number, node), now, wire_s)
         return max(self._free_s[node] - now, 0.0)
 
     def join_s(self) -> float:

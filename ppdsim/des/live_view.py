@@ -121,9 +121,9 @@ class LiveView(AbstractClusterView):
             recent.popleft()
         return len(recent) / RATE_WINDOW_S
 
-    def link_wait_s(self, prefill: int, node: int) -> float:
-        """Return for how long a link is busy."""
-        return self._router.prefill[prefill].links.wait_s(node, self._now)
+    def link_wait_s(self, prefill: int, node: int, wire_s: float) -> float:
+        """Return what the KV on a link, or on the NIC that it shares, delays."""
+        return self._router.prefill[prefill].links.wait_s(node, self._now, wire_s)
 
     def wait_s(self, node: int) -> float:
         """Return the estimated wait on a node [s]."""

@@ -3,7 +3,12 @@
 Each pair of a P and a decode node is a FIFO (one worker thread sends, SGLang's transfer queues). Of k pairs that have
 something to send each gets 1/k of the NIC. With the virtual time V that passes at 1/k of real time, a transfer that
 takes `wire` seconds alone and reaches the head of its pair at V0 ends at V0 + wire, whoever comes or goes; so only the
-next end is ever planned. The profile's wire time is that of one pair alone, which is taken to fill the NIC. What it
+next end is ever planned. By the same count, if nobody else comes, `wire` seconds that join now behind `ahead` seconds
+of their own pair are late by::
+
+    ahead + sum over the other pairs of min(what the pair still has to send, ahead + wire)
+
+The profile's wire time is that of one pair alone, which is taken to fill the NIC. What it
 does not know: the receiving side's NIC, PCIe and memory bandwidth, pairs that one thread cannot drive at full speed.
 """
 
@@ -31,11 +36,12 @@ class Transfer:
 class SharedNic:
     """One NIC and the pairs that send through it."""
 
-    __slots__ = ("_clock", "_ends", "_order", "_planned", "_queues", "_time", "_virtual_s")
+    __slots__ = ("_behind_s", "_clock", "_ends", "_order", "_planned", "_queues", "_time", "_virtual_s")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._queues: dict[Pair, deque[Transfer]] = {}  # of pairs that send; the head is on the wire
+        self._behind_s: dict[Pair, float] = {}  # seconds alone of what waits behind that head
         self._ends: list[tuple[float, int, Pair]] = []  # heap of (virtual end, order of start, pair)
         self._order = 0
         self._time = self._virtual_s = 0.0
@@ -46,11 +52,22 @@ class SharedNic:
         queue = self._queues.get(pair)
         if queue is not None:
             queue.append(transfer)
+            self._behind_s[pair] += transfer.wire_s
             return
         self._advance(time)
-        self._queues[pair] = deque([transfer])
+        self._queues[pair], self._behind_s[pair] = deque([transfer]), 0.0
         self._begin(pair, transfer)
         self._plan()
+
+    def wait_s(self, pair: Pair, now: float, wire_s: float) -> float:
+        """Return by how much what is on its way delays `wire_s` seconds of KV that `pair` would send now [s]."""
+        passed_s = (now - self._time) / len(self._queues) if self._queues else 0.0
+        left_s = {
+            other: max(end_s - self._virtual_s - passed_s, 0.0) + self._behind_s[other]
+            for end_s, _, other in self._ends
+        }
+        ahead_s = left_s.pop(pair, 0.0)
+        return ahead_s + sum(min(other_s, ahead_s + wire_s) for other_s in left_s.values())
 
     def _advance(self, time: float) -> None:
         if self._queues:
@@ -79,9 +96,10 @@ class SharedNic:
         queue = self._queues[pair]
         done = queue.popleft()
         if queue:
+            self._behind_s[pair] -= queue[0].wire_s
             self._begin(pair, queue[0])
         else:
-            del self._queues[pair]
+            del self._queues[pair], self._behind_s[pair]
         self._plan()
         if done.delivered is not None:
             done.delivered(done.turn, tick.time)

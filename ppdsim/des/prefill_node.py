@@ -32,7 +32,7 @@ from ppdsim.des.kv_blocks import make_pool
 from ppdsim.des.link import Links
 from ppdsim.des.nic import SharedNic
 from ppdsim.des.spec import ClusterSpec
-from ppdsim.des.turns import Turns
+from ppdsim.des.turns import TIMED_OUT, Turns
 
 
 class _Launched(NamedTuple):
@@ -109,6 +109,8 @@ class PrefillNode:
     def ready(self, tick: Tick) -> None:
         """Queue a turn whose handshake is done."""
         turn: int = tick.arg
+        if self._turns.status[turn] == TIMED_OUT:
+            return
         self._turns.t_ready[turn] = tick.time
         self._queue.waiting.append(turn)
         self._look(tick.time)
@@ -117,6 +119,18 @@ class PrefillNode:
         """Take note that a turn's KV is on D; the host sees it when it looks the next time."""
         self._landed.append(turn)
         self._look(time)
+
+    def drop(self, turn: int, time: float) -> bool:
+        """Take a turn out that D has given up, and return true; false if a forward of it has begun."""
+        turns, waiting = self._turns, self._queue.waiting
+        if not math.isnan(turns.t_prefill_start[turn]):
+            return False
+        self.backlog.forget(turn)
+        if not math.isnan(turns.t_ready[turn]):
+            waiting.remove(turn)
+            # It may have been the head that did not fit.
+            self._look(time)
+        return True
 
     def check_integrity(self) -> None:
         """Check the books of the KV pool."""

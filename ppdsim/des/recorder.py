@@ -92,7 +92,7 @@ def _found_preload(spec: ClusterSpec, turns: Turns, turn: int) -> bool:
     if turns.status[turn] != OK:
         return True
     preload, handed = turns.preloads[turn], turns.handed[turn]
-    if (not handed or spec.decode_radix) and turns.cached[turn] < preload.cached_tokens:
+    if (not handed or spec.disaggregation_decode_enable_radix_cache) and turns.cached[turn] < preload.cached_tokens:
         return False
     # The last page of a prompt is computed, whatever P has.
     most = turns.prompt[turn] - spec.page_of(spec.nodes[turns.prefill_node[turn]])

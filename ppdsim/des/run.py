@@ -17,15 +17,16 @@ from ppdsim.des.timeline import Timeline
 from ppdsim.errors import WorkloadError
 from ppdsim.metrics import SloLimits
 from ppdsim.results import Results
-from ppdsim.routing import AbstractPolicy, DecisionLog, PolicyContext, build_policy
+from ppdsim.routing import ALWAYS_P, AbstractPolicy, DecisionLog, FleetModel, PolicyContext, build_policy
 from ppdsim.scenario import Scenario
 from ppdsim.turn import TurnModel
-from ppdsim.types import Arm, Transport
+from ppdsim.types import Arm, NodeRole, Transport
 from ppdsim.units import BYTES_PER_GB
 from ppdsim.workload import Conversation
 
 KNOBS = (
-    "page_size_tokens",
+    "disaggregation_decode_enable_radix_cache",
+    "page_size",
     "chunked_prefill_size",
     "max_prefill_tokens",
     "max_running_requests",
@@ -33,7 +34,8 @@ KNOBS = (
     "schedule_conservativeness",
     "enable_mixed_chunk",
     "disaggregation_decode_extra_slots",
-    "bootstrap_timeout_s",
+    "disaggregation_bootstrap_timeout_s",
+    "disaggregation_waiting_timeout_s",
 )
 """Engine knobs that a scenario may set; `ClusterSpec` knows what they are otherwise."""
 
@@ -70,8 +72,8 @@ def resolve(scenario: Scenario, *, seed: int = 0) -> tuple[ClusterSpec, tuple[pr
     spec = ClusterSpec(
         nodes=tuple(nodes),
         transport=scenario.transport,
-        decode_radix=scenario.decode_radix,
         per_step=scenario.per_step,
+        overlap_schedule=not scenario.disable_overlap_schedule,
         stop_when_overloaded=scenario.stop_when_overloaded,
         prefill_policy=scenario.routing.prefill_policy,
         decode_policy=scenario.routing.decode_policy,
@@ -114,10 +116,11 @@ def simulate(
     """
     spec, profiles = resolve(scenario, seed=seed)
     routing = scenario.routing
-    policy = policy_of(scenario, spec, plan)
+    fleet = spec.fleet_model
+    policy = policy_of(scenario, fleet, plan)
     if conversations is None:
         conversations = conversations_of(scenario, seed)
-    log = DecisionLog([node.model for node in spec.nodes], spec.transport, routing.gamma) if decisions else None
+    log = DecisionLog(fleet, routing.gamma) if decisions else None
     roles = Counter(node.role.value for node in spec.nodes)
     labels = Labels(
         run_id=f"{scenario.name}-{seed}",
@@ -134,9 +137,9 @@ def simulate(
             "fleet": "_".join(f"{count}{role}" for role, count in roles.items()),
             "transport": spec.transport.value,
             "link_bytes_per_s": scenario.link_bytes_per_s,
-            "decode_radix": spec.decode_radix,
+            "disaggregation_decode_enable_radix_cache": spec.disaggregation_decode_enable_radix_cache,
             "engine": scenario.engine,
-            "early_send_cached_prefix": scenario.sends_prefix_early,
+            "disagg_prefill_early_send_cached_prefix": scenario.sends_prefix_early,
             "policy": routing.policy,
             "policy_parameters": dict(routing.parameters),
             "gamma": routing.gamma,
@@ -155,8 +158,8 @@ def simulate(
     )
 
 
-def policy_of(scenario: Scenario, spec: ClusterSpec, plan: frozenset[tuple[str, int]] | None = None) -> AbstractPolicy:
-    """Return the routing policy of a scenario.
+def policy_of(scenario: Scenario, fleet: FleetModel, plan: frozenset[tuple[str, int]] | None = None) -> AbstractPolicy:
+    """Return the routing policy of a scenario, which reckons with the costs of `fleet`.
 
     Raises
     ------
@@ -165,8 +168,7 @@ def policy_of(scenario: Scenario, spec: ClusterSpec, plan: frozenset[tuple[str, 
     """
     routing = scenario.routing
     context = PolicyContext(
-        model=spec.nodes[0].model,
-        transport=spec.transport,
+        fleet=fleet,
         gamma=routing.gamma,
         itl_budget_s=scenario.slo.itl_max_s,
         plan=plan,
@@ -196,6 +198,12 @@ def _notes(scenario: Scenario, profiles: Sequence[profile.Profile]) -> tuple[str
     if scenario.link_bytes_per_s is not None:
         speed = f"{scenario.link_bytes_per_s / BYTES_PER_GB:g} GB/s"
         notes.append(f"assumed: KV moves at {speed}; the rest of a hand-off is that over {scenario.transport.value}")
+    roles = {group.role for group in scenario.fleet}
+    if NodeRole.P in roles and NodeRole.PD not in roles and scenario.routing.policy != ALWAYS_P:
+        notes.append(
+            f"policy '{scenario.routing.policy}' had nothing to decide: no node of the fleet may both take a hand-off"
+            " and prefill (role pD)"
+        )
     return tuple(notes)
 
 

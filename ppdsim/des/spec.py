@@ -7,9 +7,10 @@ simulator is simpler than the engine: docs/design/simulator.md.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ppdsim.errors import ScenarioError
+from ppdsim.routing.fleet_model import FleetModel
 from ppdsim.turn import TurnModel
 from ppdsim.types import Arm, NodeRole, Transport
 
@@ -54,21 +55,24 @@ class ClusterSpec:
     ----------
     transport : Transport
         What the KV of a hand-off travels over; every pair of a P and a D has a FIFO link of its own.
-    decode_radix : bool
+    disaggregation_decode_enable_radix_cache : bool
         Decode machines keep prompts and answers, and a hand-off sends what they lack (arm p-delta).
     num_reserved_decode_tokens : int
         Room that admission on D and pD keeps free for each admitted turn [tokens].
     schedule_conservativeness : float
         How much of what the running answers may still need a U keeps free at admission [1].
     enable_mixed_chunk : bool
-        On U the streams that decode ride along in prefill forwards.
+        On U and pD the streams that decode ride along in prefill forwards.
     disaggregation_decode_extra_slots : int or None
         Hand-offs that may be in transfer beyond `max_running_requests`; by default twice that number up to 32, else 0.
-    bootstrap_timeout_s : float
+    disaggregation_bootstrap_timeout_s : float
         Longest wait of a hand-off for its pages on D; then it fails (SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT) [s].
+    disaggregation_waiting_timeout_s : float
+        Longest wait of a hand-off from its pages to its KV; then it fails (SGLANG_DISAGGREGATION_WAITING_TIMEOUT) [s].
     overlap_schedule : bool
-        The scheduler launches one step ahead: an append or a hand-off that meets a running batch waits for one more
-        step, and a P whose next batch is launched handles the result of the one before when that batch has ended.
+        Without `--disable-overlap-schedule`: the scheduler launches one step ahead, so an append or a hand-off that
+        meets a running batch waits for one more step, and a P whose next batch is launched handles the result of the
+        one before when that batch has ended.
     router_awaits_prefill : bool
         The router hands no token on before P has answered its own request, as sglang-router does and its mini-lb not.
     residents, resident_context_tokens : int
@@ -91,8 +95,8 @@ class ClusterSpec:
 
     nodes: tuple[NodeSpec, ...]
     transport: Transport = Transport.NONE
-    decode_radix: bool = False
-    page_size_tokens: int | None = None
+    disaggregation_decode_enable_radix_cache: bool = False
+    page_size: int | None = None
     chunked_prefill_size: int | None = None
     max_prefill_tokens: int = 16_384
     max_running_requests: int = 2_048
@@ -100,7 +104,8 @@ class ClusterSpec:
     schedule_conservativeness: float = 1.0
     enable_mixed_chunk: bool = False
     disaggregation_decode_extra_slots: int | None = None
-    bootstrap_timeout_s: float = 300.0
+    disaggregation_bootstrap_timeout_s: float = 300.0
+    disaggregation_waiting_timeout_s: float = 300.0
     overlap_schedule: bool = True
     router_awaits_prefill: bool = True
     residents: int = 0
@@ -126,12 +131,26 @@ class ClusterSpec:
         for node in self.nodes:
             chunk, page = self.chunk_of(node), self.page_of(node)
             if chunk % page:
-                raise ScenarioError(f"chunked_prefill_size {chunk} is no multiple of page_size_tokens {page}")
+                raise ScenarioError(f"chunked_prefill_size {chunk} is no multiple of page_size {page}")
 
     @property
     def handoff_arm(self) -> Arm:
         """Return the arm of a turn that P prefills."""
-        return Arm.P_DELTA if self.decode_radix else Arm.P_FULL
+        return Arm.P_DELTA if self.disaggregation_decode_enable_radix_cache else Arm.P_FULL
+
+    @property
+    def fleet_model(self) -> FleetModel:
+        """Return what policies reckon with: each node's curves, with the fleet's chunk and page size."""
+        known = {id(node.model): node for node in self.nodes}
+        models = {key: self._as_run(node) for key, node in known.items()}
+        return FleetModel(
+            nodes=tuple(models[id(node.model)] for node in self.nodes),
+            transport=self.transport,
+            enable_mixed_chunk=self.enable_mixed_chunk,
+        )
+
+    def _as_run(self, node: NodeSpec) -> TurnModel:
+        return replace(node.model, chunked_prefill_size=self.chunk_of(node), page_size_tokens=self.page_of(node))
 
     @property
     def extra_slots(self) -> int:
@@ -142,7 +161,7 @@ class ClusterSpec:
 
     def page_of(self, node: NodeSpec) -> int:
         """Return the node's KV page size [tokens]."""
-        return self.page_size_tokens or node.model.page_size_tokens
+        return self.page_size or node.model.page_size_tokens
 
     def chunk_of(self, node: NodeSpec) -> int:
         """Return the node's prefill budget of one forward [tokens]."""
@@ -150,4 +169,4 @@ class ClusterSpec:
 
     def keeps_prefixes(self, node: NodeSpec) -> bool:
         """Return whether a decode node keeps the KV of a turn that has ended."""
-        return node.role in APPEND_ROLES or self.decode_radix
+        return node.role in APPEND_ROLES or self.disaggregation_decode_enable_radix_cache

@@ -35,11 +35,18 @@ def spans_of(spec: ClusterSpec, turns: Turns, turn: int, end_s: float) -> Iterat
     """Yield the spans of a turn that was sent, in order; `end_s` is the end of the run."""
     names, borders = _borders(spec, turns, turn)
     start_s = turns.t_arrival[turn]
-    if turns.status[turn] == TIMED_OUT:
+    gave_up = turns.status[turn] == TIMED_OUT
+    if gave_up:
+        admitted_s = turns.t_admitted[turn]
         reached_s = next(border for name, border in zip(names, borders, strict=True) if name == HELD)
-        end_s = min(end_s, reached_s + spec.bootstrap_timeout_s)
+        without_pages_s = reached_s + spec.disaggregation_bootstrap_timeout_s
+        end_s = min(
+            end_s,
+            without_pages_s if math.isnan(admitted_s) else admitted_s + spec.disaggregation_waiting_timeout_s,
+        )
     for name, border_s in zip(names, borders, strict=True):
-        if math.isnan(border_s):
+        # P may go on with a turn that D has given up.
+        if math.isnan(border_s) or (gave_up and border_s > end_s):
             yield Span(name, start_s, max(end_s, start_s))
             return
         # Columns of different origin may differ by a rounding error, so a border may lie before the last one.

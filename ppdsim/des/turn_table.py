@@ -33,7 +33,7 @@ class TurnTable:
 
     def __init__(self, spec: ClusterSpec, turns: Turns, gaps: TokenGaps) -> None:
         self._spec, self._turns, self._gaps = spec, turns, gaps
-        self._radix = spec.decode_radix
+        self._radix = spec.disaggregation_decode_enable_radix_cache
         frontends = [node.model.frontend for node in spec.nodes]
         # One entry more, which -1 (no node) finds.
         self._after_s = np.array([*(float(each.after_s()) for each in frontends), np.nan])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from ppdsim.accuracy import CellErrors, CrossingCheck, Decisions, Validation
+from ppdsim.accuracy import SYMBOLS, CellErrors, CrossingCheck, Decisions, Validation
+from ppdsim.metrics import is_known
 from ppdsim.report.figures import ACCURACY_FIGURES
 from ppdsim.report.page import drawings, plotly_script, script_json, template, verbatim, write_page
 from ppdsim.report.tables import Cell, Table
@@ -32,12 +33,12 @@ def render_accuracy(found: Validation, card: str) -> str:
         card=card,
         figures=figures,
         tables={
-            "cells": _table("Cells: absolute relative error [%] and coverage", CELL_COLUMNS, map(_cells, found.cells)),
+            "cells": _table(CELL_CAPTION, CELL_COLUMNS, map(_cells, found.cells)),
             "decisions": _table(
                 "Decisions: was the cheaper arm predicted", DECISION_COLUMNS, map(_of, found.decisions)
             ),
             "crossings": _table(
-                "Level lines at gamma = 1, with 90 % intervals", CROSSING_COLUMNS, map(_line, found.crossings)
+                "N* and level lines at gamma = 1, with 90 % intervals", CROSSING_COLUMNS, map(_line, found.crossings)
             ),
         },
         data=script_json({"figures": figures}),
@@ -55,6 +56,7 @@ def headline(found: Validation) -> str:
     return f"{found.profile}: median error on unseen cells: {', '.join(parts) or 'nothing was compared'}"
 
 
+CELL_CAPTION = "Cells: absolute relative error [%] and coverage; p90 in brackets: of fewer than 10 cells"
 CELL_COLUMNS = ("run", "kind", "unseen as", "cells", "median", "p90", "max", "bias", "noise", "inside", "largest at")
 DECISION_COLUMNS = ("run", "arms", "unseen as", "right", "compared", "right of decided", "decided", "mean regret [ms]")
 CROSSING_COLUMNS = ("run", "line", "against", "fixed [tokens]", "N [streams]", "unseen as", "predicted", "measured")
@@ -69,12 +71,15 @@ def _table(caption: str, columns: tuple[str, ...], rows: Iterable[tuple[str, ...
 
 
 def _cells(row: CellErrors) -> tuple[str, ...]:
-    shares = (row.median, row.p90, row.maximum, row.bias, row.noise, row.coverage)
+    shares = (row.maximum, row.bias, row.noise, row.coverage)
+    high = f"{100 * row.p90:.1f}"
     return (
         row.measurements,
         row.kind,
         row.scope,
         str(row.cells),
+        f"{100 * row.median:.1f}",
+        high if is_known(0.9, row.cells) else f"({high})",
         *("-" if share is None else f"{100 * share:.1f}" for share in shares),
         row.worst,
     )
@@ -87,7 +92,7 @@ def _of(row: Decisions) -> tuple[str, ...]:
 
 
 def _line(row: CrossingCheck) -> tuple[str, ...]:
-    digits = 3 if row.axis == "r" else 0
+    digits = {"r": 3, "new_tokens": 0, "streams": 1}[row.axis]
 
     def text(value: float | None, low: float | None, high: float | None) -> str:
         if value is None:
@@ -97,10 +102,10 @@ def _line(row: CrossingCheck) -> tuple[str, ...]:
 
     return (
         row.measurements,
-        "r*" if row.axis == "r" else "m*",
+        SYMBOLS[row.axis],
         row.against,
-        str(row.fixed_tokens),
-        str(row.residents),
+        str(row.fixed_tokens) if row.new_tokens is None else f"L = {row.fixed_tokens}, m = {row.new_tokens}",
+        "-" if row.residents is None else str(row.residents),
         row.scope,
         text(row.predicted, row.predicted_low, row.predicted_high),
         text(row.measured, row.measured_low, row.measured_high),

@@ -6,9 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ppdsim.answers import ANALYTICAL, SIMULATED, WITH_WAITS, Crossing, CrossoverAnswer, CurveCard, Interval
+from ppdsim.metrics import is_known
 from ppdsim.report import wording
 from ppdsim.units import MS_PER_S, format_quantity
 
+FEW = "of fewer than 10 cells"
+"""What stands below a 90th percentile that few cells show."""
 OUTSIDE = "extrapolated"
 """Class of a cell that rests on what nobody measured; the page marks it."""
 SOURCES = {ANALYTICAL: "formula, idle", WITH_WAITS: "formula, with waits", SIMULATED: "simulated"}
@@ -121,14 +124,14 @@ def quality_table(cards: Sequence[CurveCard]) -> Table:
                 Cell(text=card.kind),
                 Cell(text=str(card.cells)),
                 *(
-                    Cell(text=wording.percent(share))
-                    for share in (
-                        card.in_sample_median,
-                        card.in_sample_p90,
-                        card.left_out_median,
-                        card.left_out_p90,
-                        card.repeat_noise_median,
-                        card.coverage_within_run,
+                    Cell(text=wording.percent(share), notes=(FEW,) if tail and not is_known(0.9, card.cells) else ())
+                    for share, tail in (
+                        (card.in_sample_median, False),
+                        (card.in_sample_p90, True),
+                        (card.left_out_median, False),
+                        (card.left_out_p90, True),
+                        (card.repeat_noise_median, False),
+                        (card.coverage_within_run, False),
                     )
                 ),
             )

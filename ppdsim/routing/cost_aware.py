@@ -1,7 +1,4 @@
-"""Append where it costs all users less: J of both arms (see `costs`), with the queues, batch and link of the moment.
-
-It prices every node with one model, that of the fleet's first node.
-"""
+"""Append where it costs all users less: J of both arms (see `costs`), with the queues, batch and link of the moment."""
 
 from __future__ import annotations
 
@@ -9,21 +6,19 @@ from dataclasses import dataclass
 
 from ppdsim.routing.base import AbstractPolicy
 from ppdsim.routing.costs import append_cost, handoff_cost
+from ppdsim.routing.fleet_model import FleetModel
 from ppdsim.routing.view import AbstractClusterView, Request
-from ppdsim.turn import TurnModel
-from ppdsim.types import Transport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostAware(AbstractPolicy):
     """Compare J of both arms at the price `gamma`; on a tie append."""
 
-    model: TurnModel
-    transport: Transport
+    fleet: FleetModel
     gamma: float = 1.0
 
     def appends(self, request: Request, view: AbstractClusterView, node: int, prefill: int) -> bool:
         """Return whether an append costs no more."""
-        append = append_cost(self.model, request, view, node)
-        handoff = handoff_cost(self.model, self.transport, request, view, node, prefill)
+        append = append_cost(self.fleet, request, view, node)
+        handoff = handoff_cost(self.fleet, request, view, node, prefill, view.handoff_arm)
         return append.j_s(self.gamma) <= handoff.j_s(self.gamma)

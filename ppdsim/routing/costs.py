@@ -5,19 +5,20 @@
     append-d:  TTFT = W_D + TTFT(append-d) + 1.5 T_step     stall = N S_D
     p-*:       TTFT = W_P + TTFT(p-*)      + 1.0 T_step     stall = N S_P        J = TTFT + gamma stall
 
-N streams decode on the node now. W are the router's estimates: work in progress and promised, and for a hand-off the
-KV that the link still has to carry; on a busy decode node also the step in progress (half of one on average) and, for
-an append, the one queued behind it. It does not know the delay that this turn gives to turns behind it, nor how long
-the streams will live.
+Each node at its own curves (:mod:`ppdsim.routing.fleet_model`). N streams decode on the node now. W are the router's
+estimates: work in progress and promised, and for a hand-off the KV that the link, or the NIC that it shares, still has
+to carry; on a busy decode node also the step in progress (half of one on average) and, for an append, the one queued
+behind it. It does not know the delay that this turn gives to turns behind it, nor how long the streams will live.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ppdsim.routing.fleet_model import FleetModel
 from ppdsim.routing.view import AbstractClusterView, Request
 from ppdsim.turn import TurnModel
-from ppdsim.types import Arm, Transport
+from ppdsim.types import Arm
 
 STEPS_BEFORE_APPEND = 1.5
 """Decode steps that an append waits on average for a running batch: half of one, and the one queued behind it [1]."""
@@ -37,9 +38,9 @@ class ArmCost:
         return self.ttft_s + gamma * self.stall_s
 
 
-def append_cost(model: TurnModel, request: Request, view: AbstractClusterView, node: int) -> ArmCost:
+def append_cost(fleet: FleetModel, request: Request, view: AbstractClusterView, node: int) -> ArmCost:
     """Return the cost of a prefill on the decode node itself."""
-    return view.once(("append", id(model), node), lambda: _append_cost(model, request, view, node))
+    return view.once(("append", id(fleet), node), lambda: _append_cost(fleet.nodes[node], request, view, node))
 
 
 def _append_cost(model: TurnModel, request: Request, view: AbstractClusterView, node: int) -> ArmCost:
@@ -55,22 +56,27 @@ def _append_cost(model: TurnModel, request: Request, view: AbstractClusterView, 
 
 
 def handoff_cost(
-    model: TurnModel, transport: Transport, request: Request, view: AbstractClusterView, node: int, prefill: int
+    fleet: FleetModel, request: Request, view: AbstractClusterView, node: int, prefill: int, arm: Arm
 ) -> ArmCost:
-    """Return the cost of a prefill on the P `prefill` and a hand-off to `node`."""
-    return view.once(
-        ("hand-off", id(model), node, prefill), lambda: _handoff_cost(model, transport, request, view, node, prefill)
-    )
+    """Return the cost of a prefill on the P `prefill` and a hand-off to `node`, as `p-full` or `p-delta`.
+
+    Raises
+    ------
+    ProfileError
+        If the P's profile has no such hand-off (`FleetModel.can_hand_over`).
+    """
+    return view.once((arm, id(fleet), node, prefill), lambda: _handoff_cost(fleet, request, view, node, prefill, arm))
 
 
 def _handoff_cost(
-    model: TurnModel, transport: Transport, request: Request, view: AbstractClusterView, node: int, prefill: int
+    fleet: FleetModel, request: Request, view: AbstractClusterView, node: int, prefill: int, arm: Arm
 ) -> ArmCost:
-    held, streams, arm = view.cached_tokens(node), view.streams(node), view.handoff_arm
+    model, held, streams = fleet.pair(prefill, node), view.cached_tokens(node), view.streams(node)
     new, on_p = request.prompt_tokens - held, view.cached_tokens(prefill)
     # Forward and link work side by side, so a turn waits for the busier of the two.
-    wait_s = max(view.wait_s(prefill), view.link_wait_s(prefill, node))
-    ttft_s = wait_s + float(model.handoff_ttft_s(arm, transport, held, new, on_p))
+    wire_s = float(model.wire_s(arm, fleet.transport, held, new))
+    wait_s = max(view.wait_s(prefill), view.link_wait_s(prefill, node, wire_s))
+    ttft_s = wait_s + float(model.handoff_ttft_s(arm, fleet.transport, held, new, on_p))
     if not streams:
         return ArmCost(ttft_s=ttft_s, stall_s=0.0)
     context = view.context_tokens(node)

@@ -1,11 +1,13 @@
-"""Each decision with its counterfactual: what either arm would have cost at that moment, by the view alone.
+"""Each decision with its counterfactual: what each arm would have cost at that moment, by the view alone.
 
 ::
 
-    regret = J(arm taken) - min(J(append-d), J(p-*))        0 where there was no choice
+    regret = J(arm taken) - min(J(append-d), J(hand-off arm of the fleet))        0 where there was no choice
 
-J is that of `costs`, at the model of the node that decodes. It is an estimate made before anything happened, so its sum
-is not what a run would have saved with other decisions: queues move too. `ppdsim.des.compare` measures that.
+J is that of `costs`. It is an estimate made before anything happened, so its sum is not what a run would have saved
+with other decisions: queues move too. `ppdsim.des.compare` measures that. The fleet's hand-off arm is p-delta where D
+keeps its radix cache, else p-full. The other one is logged too, as what that switch would do to this turn: p-full
+wherever the profile has it, p-delta where the decode node keeps prefixes.
 """
 
 from __future__ import annotations
@@ -20,49 +22,56 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppdsim.routing.base import Decision
-from ppdsim.routing.costs import append_cost, handoff_cost
+from ppdsim.routing.costs import ArmCost, append_cost, handoff_cost
+from ppdsim.routing.fleet_model import FleetModel
 from ppdsim.routing.view import NOWHERE, AbstractClusterView, Request
-from ppdsim.turn import TurnModel
-from ppdsim.types import Arm, NodeRole, Transport
+from ppdsim.types import Arm, NodeRole
 
 COLUMNS = (
     "t_s", "conversation_id", "turn", "arm", "prefill_node", "decode_node", "choice", "input_tokens", "cached_tokens",
     "prefill_cached_tokens", "streams", "wait_decode_s", "wait_prefill_s", "append_ttft_s", "append_stall_s",
-    "append_j_s", "handoff_ttft_s", "handoff_stall_s", "handoff_j_s", "regret_s",
+    "append_j_s", "p_full_ttft_s", "p_full_stall_s", "p_full_j_s", "p_delta_ttft_s", "p_delta_stall_s", "p_delta_j_s",
+    "regret_s",
 )  # fmt: skip
 """Times in seconds; stalls in stream-seconds; an arm that the node cannot take is empty (NaN)."""
+NAN = float("nan")
+NO_ARM = (NAN, NAN, NAN)
 
 
 class DecisionLog:
-    """Rows as decisions are made; `models` are the cost models of the fleet's nodes, in order."""
+    """Rows as decisions are made, at the costs of `fleet` and the price `gamma` of a stalled stream-second."""
 
-    __slots__ = ("_gamma", "_models", "_rows", "_transport")
+    __slots__ = ("_fleet", "_gamma", "_rows")
 
-    def __init__(self, models: Sequence[TurnModel], transport: Transport, gamma: float) -> None:
-        self._models, self._transport, self._gamma = models, transport, gamma
+    def __init__(self, fleet: FleetModel, gamma: float) -> None:
+        self._fleet, self._gamma = fleet, gamma
         self._rows: list[tuple[Any, ...]] = []
 
     def add(self, t_s: float, request: Request, view: AbstractClusterView, decision: Decision) -> None:
         """Log a decision at the moment it is made: the view must still be that of the decision."""
-        node, gamma = decision.decode_node, self._gamma
-        role, appends = view.role(node), decision.arm is Arm.APPEND_D
+        fleet, node = self._fleet, decision.decode_node
+        role, appends, delta = view.role(node), decision.arm is Arm.APPEND_D, view.handoff_arm is Arm.P_DELTA
         prefill = NOWHERE if role is NodeRole.U else view.best_prefill() if appends else decision.prefill_node
-        nan = float("nan")
-        append = handoff = (nan, nan, nan)
+        append = p_full = p_delta = NO_ARM
         if role is NodeRole.U or (role is NodeRole.PD and request.may_append):
-            cost = append_cost(self._models[node], request, view, node)
-            append = (cost.ttft_s, cost.stall_s, cost.j_s(gamma))
+            append = self._figures(append_cost(fleet, request, view, node))
         if prefill != NOWHERE:
-            cost = handoff_cost(self._models[node], self._transport, request, view, node, prefill)
-            handoff = (cost.ttft_s, cost.stall_s, cost.j_s(gamma))
-        taken, other = (append, handoff) if appends else (handoff, append)
+            if not delta or fleet.can_hand_over(prefill, Arm.P_FULL):
+                p_full = self._figures(handoff_cost(fleet, request, view, node, prefill, Arm.P_FULL))
+            if delta or (role is NodeRole.PD and fleet.can_hand_over(prefill, Arm.P_DELTA)):
+                p_delta = self._figures(handoff_cost(fleet, request, view, node, prefill, Arm.P_DELTA))
+        own = p_delta if delta else p_full
+        taken, other = (append, own) if appends else (own, append)
         choice = other[2] == other[2]  # a number: the other arm was possible
         self._rows.append((
             t_s, request.conversation_id, request.turn, decision.arm.value, prefill, node, choice,
             request.prompt_tokens, view.cached_tokens(node), view.cached_tokens(prefill) if prefill != NOWHERE else 0,
-            view.streams(node), view.wait_s(node), view.wait_s(prefill) if prefill != NOWHERE else nan,
-            *append, *handoff, max(taken[2] - other[2], 0.0) if choice else 0.0,
+            view.streams(node), view.wait_s(node), view.wait_s(prefill) if prefill != NOWHERE else NAN,
+            *append, *p_full, *p_delta, max(taken[2] - other[2], 0.0) if choice else 0.0,
         ))  # fmt: skip
+
+    def _figures(self, cost: ArmCost) -> tuple[float, float, float]:
+        return cost.ttft_s, cost.stall_s, cost.j_s(self._gamma)
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """Return one array a column, in order of decision."""

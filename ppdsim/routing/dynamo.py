@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ppdsim.routing.base import AbstractPolicy
+from ppdsim.routing.fleet_model import FleetModel
 from ppdsim.routing.view import AbstractClusterView, Request
 
 EFF_ISL_THRESHOLD = 2_048
@@ -37,9 +38,9 @@ class Rule(str, Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dynamo(AbstractPolicy):
-    """Dynamo's rules; `prefill_token_capacity` is what a P forward takes [tokens]."""
+    """Dynamo's rules; a P forward takes the `chunked_prefill_size` of its node."""
 
-    prefill_token_capacity: int
+    fleet: FleetModel
     rule: Rule = Rule.ISL_BOUNDING
     eff_isl_threshold: int = EFF_ISL_THRESHOLD
     eff_isl_ratio_threshold: float = EFF_ISL_RATIO_THRESHOLD
@@ -60,7 +61,8 @@ class Dynamo(AbstractPolicy):
     def _is_busy(self, view: AbstractClusterView, prefill: int) -> bool:
         if self.prefill_busy_threshold is None:
             return False
-        return view.waiting_tokens(prefill) > self.prefill_busy_threshold * self.prefill_token_capacity
+        capacity = self.fleet.nodes[prefill].chunked_prefill_size
+        return view.waiting_tokens(prefill) > self.prefill_busy_threshold * capacity
 
     def _is_guarded(self, request: Request, view: AbstractClusterView, node: int) -> bool:
         if self.decode_busy_threshold is None:

@@ -50,13 +50,6 @@ class Reader:
             raise _wrong(name, value, ", ".join(valid) + nearest(str(value), valid))
         return str(value)
 
-    def flag(self, name: str) -> bool:
-        """Return true or false, by default false."""
-        value = self._get(name, default=False)
-        if not isinstance(value, bool):
-            raise _wrong(name, value, "true or false")
-        return value
-
     def end(self) -> None:
         """Refuse names that nobody asked for.
 

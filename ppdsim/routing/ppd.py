@@ -18,18 +18,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ppdsim.routing.base import AbstractPolicy
+from ppdsim.routing.fleet_model import FleetModel
 from ppdsim.routing.threshold import DEFAULT_TOKENS
 from ppdsim.routing.view import AbstractClusterView, Request
-from ppdsim.turn import TurnModel
-from ppdsim.types import Arm, Transport
+from ppdsim.types import Arm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ppd(AbstractPolicy):
     """The short cut, then the score."""
 
-    model: TurnModel
-    transport: Transport
+    fleet: FleetModel
     bypass_threshold_tokens: int = DEFAULT_TOKENS
     w_ttft: float = 1.0
     w_tpot: float = 1.0
@@ -40,10 +39,11 @@ class Ppd(AbstractPolicy):
         new = request.prompt_tokens - held
         if new < self.bypass_threshold_tokens:
             return True
-        model = self.model
+        model = self.fleet.nodes[node]
         append_s = float(model.append_ttft_s(held, new))
         on_p = view.cached_tokens(prefill)
-        handoff_s = float(model.handoff_ttft_s(view.handoff_arm, self.transport, held, new, on_p))
+        pair = self.fleet.pair(prefill, node)
+        handoff_s = float(pair.handoff_ttft_s(view.handoff_arm, self.fleet.transport, held, new, on_p))
         streams = max(view.streams(node), 1)
         context = view.context_tokens(node) / streams
         stalled = view.turns_per_s(node) * float(model.stall_s(Arm.APPEND_D, held, new, streams, context))

@@ -12,6 +12,7 @@ from ppdsim.routing.always import AlwaysD, AlwaysP
 from ppdsim.routing.base import AbstractPolicy
 from ppdsim.routing.cost_aware import CostAware
 from ppdsim.routing.dynamo import EFF_ISL_RATIO_THRESHOLD, EFF_ISL_THRESHOLD, Dynamo, Rule
+from ppdsim.routing.fleet_model import FleetModel
 from ppdsim.routing.oracle import Oracle
 from ppdsim.routing.parameters import Reader, Value
 from ppdsim.routing.ppd import Ppd
@@ -23,10 +24,9 @@ from ppdsim.routing.threshold import (
     VLLM_PULL_TOKENS,
     Threshold,
 )
-from ppdsim.turn import TurnModel
-from ppdsim.types import Transport
 from ppdsim.units import MS_PER_S
 
+ALWAYS_P = "always-p"
 ORACLE = "oracle"
 
 
@@ -44,8 +44,7 @@ class PolicyContext:
         The turns that the oracle appends, as (conversation id, turn), once a comparison knows them.
     """
 
-    model: TurnModel
-    transport: Transport
+    fleet: FleetModel
     gamma: float
     itl_budget_s: float | None = None
     plan: frozenset[tuple[str, int]] | None = None
@@ -88,7 +87,7 @@ def _tensorrt_llm(read: Reader, context: PolicyContext) -> AbstractPolicy:
 
 def _dynamo(read: Reader, context: PolicyContext) -> AbstractPolicy:
     return Dynamo(
-        prefill_token_capacity=context.model.chunked_prefill_size,
+        fleet=context.fleet,
         rule=Rule(read.choice("policy", [rule.value for rule in Rule])),
         eff_isl_threshold=read.tokens("eff_isl_threshold", EFF_ISL_THRESHOLD),
         eff_isl_ratio_threshold=read.number("eff_isl_ratio_threshold", EFF_ISL_RATIO_THRESHOLD, at_most=1.0),
@@ -99,8 +98,7 @@ def _dynamo(read: Reader, context: PolicyContext) -> AbstractPolicy:
 
 def _ppd(read: Reader, context: PolicyContext) -> AbstractPolicy:
     return Ppd(
-        model=context.model,
-        transport=context.transport,
+        fleet=context.fleet,
         bypass_threshold_tokens=read.tokens("bypass_threshold_tokens", DEFAULT_TOKENS),
         w_ttft=read.number("w_ttft", 1.0),
         w_tpot=read.number("w_tpot", 1.0),
@@ -109,16 +107,14 @@ def _ppd(read: Reader, context: PolicyContext) -> AbstractPolicy:
 
 def _cost_aware(read: Reader, context: PolicyContext) -> AbstractPolicy:
     del read
-    return CostAware(model=context.model, transport=context.transport, gamma=context.gamma)
+    return CostAware(fleet=context.fleet, gamma=context.gamma)
 
 
 def _slo_aware(read: Reader, context: PolicyContext) -> AbstractPolicy:
     budget_s = ITL_BUDGET_S if context.itl_budget_s is None else context.itl_budget_s
     return SloAware(
-        model=context.model,
-        transport=context.transport,
+        fleet=context.fleet,
         itl_budget_s=read.number("itl_budget_ms", budget_s * MS_PER_S) / MS_PER_S,
-        enable_mixed_chunk=read.flag("enable_mixed_chunk"),
     )
 
 
@@ -134,7 +130,7 @@ def _oracle(read: Reader, context: PolicyContext) -> AbstractPolicy:
 POLICIES: Registry[PolicyBuilder] = Registry(
     "policy",
     {
-        "always-p": _always_p,
+        ALWAYS_P: _always_p,
         "always-d": _always_d,
         "threshold": _threshold,
         "llm-d": _llm_d,

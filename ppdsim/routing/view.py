@@ -87,8 +87,8 @@ class AbstractClusterView(abc.ABC):
         """Return the rate at which turns came to a decode node of late [1/s]."""
 
     @abc.abstractmethod
-    def link_wait_s(self, prefill: int, node: int) -> float:
-        """Return for how long the link from a P to a decode node still carries what it was given [s]."""
+    def link_wait_s(self, prefill: int, node: int, wire_s: float) -> float:
+        """Return by how much KV on its way delays what would be `wire_s` on the free link from a P to a node [s]."""
 
     @abc.abstractmethod
     def wait_s(self, node: int) -> float:

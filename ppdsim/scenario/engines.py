@@ -17,19 +17,23 @@ class EnginePreset:
 
     Attributes
     ----------
-    decode_radix : bool
+    disaggregation_decode_enable_radix_cache : bool
         `--disaggregation-decode-enable-radix-cache`: D keeps prefixes and P sends what D lacks.
-    early_send_cached_prefix : bool
+    disagg_prefill_early_send_cached_prefix : bool
         `SGLANG_DISAGG_PREFILL_EARLY_SEND_CACHED_PREFIX`, on by default: the cached prefix leaves before the forward.
     """
 
-    decode_radix: bool
-    early_send_cached_prefix: bool
+    disaggregation_decode_enable_radix_cache: bool
+    disagg_prefill_early_send_cached_prefix: bool
 
 
-_FIRST = EnginePreset(decode_radix=False, early_send_cached_prefix=False)
-_RADIX = EnginePreset(decode_radix=True, early_send_cached_prefix=False)
-_EARLY = EnginePreset(decode_radix=True, early_send_cached_prefix=True)
+def _preset(*, radix: bool, early: bool) -> EnginePreset:
+    return EnginePreset(disaggregation_decode_enable_radix_cache=radix, disagg_prefill_early_send_cached_prefix=early)
+
+
+_FIRST = _preset(radix=False, early=False)
+_RADIX = _preset(radix=True, early=False)
+_EARLY = _preset(radix=True, early=True)
 
 ENGINES: dict[str, EnginePreset] = {
     "sglang-0.5.5.post3": _FIRST,

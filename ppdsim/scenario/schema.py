@@ -1,7 +1,8 @@
 """What a scenario file may say: the fleet, the link, the routing, the workload and the question's grid.
 
 Units stand in the key names; keys that end in ``_ms`` are milliseconds (only here: everything inside is in seconds).
-Engine knobs have the engine's own names. A value left out comes from the profile.
+Engine knobs have the engine's own names: those of its flags, and of environment variables in lower case without
+``SGLANG_`` and with the unit. A value left out is the profile's or the engine's.
 """
 
 from __future__ import annotations
@@ -148,9 +149,9 @@ class Scenario(Strict):
     fleet: Annotated[tuple[NodeGroup, ...], Field(min_length=1)]
     transport: Transport = Transport.NONE
     link_bytes_per_s: Annotated[float, Field(ge=1.0, le=1e15, allow_inf_nan=False)] | None = None
-    decode_radix: bool = False
-    early_send_cached_prefix: bool | None = None
-    page_size_tokens: Annotated[int, Field(gt=0, le=2**20)] | None = None
+    disaggregation_decode_enable_radix_cache: bool = False
+    disagg_prefill_early_send_cached_prefix: bool | None = None
+    page_size: Annotated[int, Field(gt=0, le=2**20)] | None = None
     chunked_prefill_size: PositiveInt | None = None
     max_prefill_tokens: PositiveInt | None = None
     max_running_requests: PositiveInt | None = None
@@ -158,7 +159,9 @@ class Scenario(Strict):
     schedule_conservativeness: NonNegative | None = None
     enable_mixed_chunk: bool | None = None
     disaggregation_decode_extra_slots: NonNegativeInt | None = None
-    bootstrap_timeout_s: Positive | None = None
+    disable_overlap_schedule: bool = False
+    disaggregation_bootstrap_timeout_s: Positive | None = None
+    disaggregation_waiting_timeout_s: Positive | None = None
     routing: Routing
     workload: WorkloadSpec | None = None
     slo: Slo = Slo()
@@ -222,19 +225,29 @@ class Scenario(Strict):
 
     @model_validator(mode="after")
     def _the_engine_can(self) -> Scenario:
-        if self.engine is not None:
-            for switch in ("decode_radix", "early_send_cached_prefix"):
-                if getattr(self, switch) and not getattr(ENGINES[self.engine], switch):
-                    able = next(name for name, preset in ENGINES.items() if getattr(preset, switch))
-                    raise ValueError(f"{switch}: {self.engine} does not have it; the first that does is {able}")
+        if self.engine is None:
+            return self
+        radix, early = "disaggregation_decode_enable_radix_cache", "disagg_prefill_early_send_cached_prefix"
+        asked = [(key, key) for key in (radix, early) if getattr(self, key)]
+        if self.crossover is not None and any(choice.arm is Arm.P_DELTA for choice in self.crossover.arms):
+            asked.append(("crossover.arms: p-delta", radix))
+        for key, switch in asked:
+            if not getattr(ENGINES[self.engine], switch):
+                able = next(name for name, preset in ENGINES.items() if getattr(preset, switch))
+                raise ValueError(f"{key}: {self.engine} does not have it; the first that does is {able}")
+        if any(group.role is NodeRole.PD for group in self.fleet):
+            raise ValueError(
+                f"fleet: role pD: given engine {self.engine}, whose decode servers never prefill, as in every release"
+                " up to 0.5.23; expected D or U, or no engine to ask what if"
+            )
         return self
 
     @property
     def sends_prefix_early(self) -> bool:
         """Whether P sends the cached prefix before the forward: as told, else as the engine does, else as measured."""
-        if self.early_send_cached_prefix is not None:
-            return self.early_send_cached_prefix
-        return self.engine is None or ENGINES[self.engine].early_send_cached_prefix
+        if self.disagg_prefill_early_send_cached_prefix is not None:
+            return self.disagg_prefill_early_send_cached_prefix
+        return self.engine is None or ENGINES[self.engine].disagg_prefill_early_send_cached_prefix
 
     def located(self, path: Path) -> Scenario:
         """Return a copy that knows the file it came from, so that relative trace files are found."""

@@ -126,7 +126,7 @@ def _check(plan: SweepPlan) -> tuple[str, ...]:
         with _naming(plan, point):
             spec, profiles = resolve(point.scenario, seed=plan.seeds[0])
             notes.update(f"profile {p.id} is {p.derivation}" for p in profiles if p.derivation is not None)
-            policy = policy_of(point.scenario, spec)
+            policy = policy_of(point.scenario, spec.fleet_model)
             if workload not in drawn:
                 drawn[workload] = list(conversations_of(point.scenario, plan.seeds[0]))
             if point.scenario.oversized_turns == "refuse":

@@ -25,8 +25,10 @@ from ppdsim.cost.base import Array
 from ppdsim.measurements import Measurements
 from ppdsim.profile import Profile
 from ppdsim.types import Arm
+from ppdsim.validate.candidates import candidates
 from ppdsim.validate.floor import anchored
 from ppdsim.validate.targets import cell_target
+from ppdsim.validate.unseen import merged
 
 LEVEL = 0.9
 """Probability that a stated interval claims."""
@@ -35,7 +37,7 @@ LEVEL = 0.9
 def cell_errors(profile: Profile, measured: Measurements) -> tuple[CellErrors, ...]:
     """Return the errors of every kind of cell that the profile had not seen."""
     if not is_own_run(profile, measured):
-        every = _merged([*grid(measured).all(), *grid(measured, "validation").all()])
+        every = list(merged([*grid(measured).all(), *grid(measured, "validation").all()]))
         groups = [group for group in every if len(group) and knows(profile, group)]
         found = [_predicted(profile, measured, group, ANOTHER_RUN) for group in groups]
         own_floor = anchored(profile, measured)
@@ -52,20 +54,6 @@ def knows(profile: Profile, cells: Cells) -> bool:
     """Return whether a profile has the hand-off that cells were measured with; appends every profile has."""
     have = {(record.arm, record.transport) for record in profile.curves}
     return cells.arm is Arm.APPEND_D or (cells.arm, cells.transport) in have
-
-
-def _merged(groups: list[Cells]) -> Iterator[Cells]:
-    """Yield one group a kind and arm: to another run's profile all its cells are unseen, whatever they were for."""
-    by_name: dict[str, list[Cells]] = {}
-    for group in groups:
-        by_name.setdefault(name_of(group), []).append(group)
-    for parts in by_name.values():
-        columns = {
-            name: np.concatenate([getattr(part, name) for part in parts])
-            for name in Cells.__slots__
-            if name not in ("kind", "arm", "transport")
-        }
-        yield Cells(kind=parts[0].kind, arm=parts[0].arm, transport=parts[0].transport, **columns)
 
 
 def _left_out(profile: Profile, measured: Measurements) -> Iterator[CellErrors]:
@@ -138,6 +126,11 @@ def _errors(
         target_median=None if target is None else target[0],
         target_p90=None if target is None else target[1],
         points=points,
+        candidates=candidates(
+            points,
+            page_tokens=measured.manifest.page_size_tokens,
+            chunk_tokens=measured.manifest.chunked_prefill_size,
+        ),
     )
 
 

@@ -2,32 +2,32 @@
 
 The measured gain J_P - J_D is known at the cells that both arms share. m* at a cached prefix runs over the measured m
 of that L (linear in log m between them); r* at a prompt S runs along L + m = S through the triangulated cells (in log L
-and log m). The measured interval is the 90 % range over `RESAMPLES` draws of the cells' repeat noise. For the profile's
-own run the predicted m* comes from a refit without that L; r* crosses all L and is in sample, as its scope says.
+and log m). The measured interval is the 90 % range over `RESAMPLES` draws of the repeat noise of cells and stall gaps.
+For the profile's own run the predicted m* comes from a refit without that L; r* crosses all L and is in sample, as its
+scope says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 from scipy.interpolate import LinearNDInterpolator
 
 from ppdsim import compose
-from ppdsim.accuracy import ANOTHER_RUN, LEFT_OUT, CrossingCheck
+from ppdsim.accuracy import HELD_OUT, LEFT_OUT, CrossingCheck
 from ppdsim.analytical.crossing import Found, cache_rate_crossing, new_tokens_crossing, sampled_crossing
 from ppdsim.analytical.question import Question
-from ppdsim.calibrate.cells import Cells, grid
-from ppdsim.calibrate.crossval import left_out_fits, name_of
-from ppdsim.calibrate.fit import fitter
-from ppdsim.calibrate.split import is_own_run
+from ppdsim.calibrate.cells import Cells
+from ppdsim.calibrate.crossval import name_of
 from ppdsim.cost.base import Array
 from ppdsim.measurements import Measurements
 from ppdsim.profile import Profile
 from ppdsim.turn import TurnModel
-from ppdsim.validate.decisions import BATCHES, measured_loss, prefill_pairs, shared
-from ppdsim.validate.stalls import MeasuredStalls, measured_stalls
+from ppdsim.validate.decisions import BATCHES, measured_loss
+from ppdsim.validate.stalls import MeasuredStalls, measured_stalls, resampled_stalls
+from ppdsim.validate.unseen import Unseen, shared
 
 PROMPTS = (4096, 8192, 16_384)
 """Prompts that r* is looked for at [tokens]."""
@@ -38,35 +38,35 @@ FEWEST = 3
 """Cells below which nothing is interpolated."""
 
 
-def crossing_checks(profile: Profile, measured: Measurements) -> tuple[CrossingCheck, ...]:
-    """Return every r* and m*, at gamma = 1, where the measured gain changes sign or the predicted one does."""
-    cells = grid(measured)
-    stalls = measured_stalls(measured, cells)
-    own = is_own_run(profile, measured)
-    middle, cloud = compose.central(profile), compose.cloud(profile, another_run=not own)
-    without = (
-        {value: model for column, value, model in left_out_fits(cells, fitter(measured)) if column == "cached_tokens"}
-        if own
-        else {}
+def crossing_checks(profile: Profile, measured: Measurements, parts: Sequence[Unseen]) -> tuple[CrossingCheck, ...]:
+    """Return every r* and m*, at gamma = 1, where the measured gain changes sign or the predicted one does.
+
+    Held-out cells of the profile's own run are few and scattered: they make no lines.
+    """
+    stalls = (
+        measured_stalls(measured),
+        *resampled_stalls(measured, RESAMPLES, np.random.default_rng(SEED)),
     )
+    part = next(part for part in parts if part.scope != HELD_OUT)
+    own = part.scope == LEFT_OUT
+    middle, cloud = compose.central(profile), compose.cloud(profile, another_run=not own)
     out: list[CrossingCheck] = []
-    for append, handoff in prefill_pairs(cells):
-        if (handoff.arm, handoff.transport) not in middle.handoffs:
-            continue
+    for handoff in part.handoffs:
         for streams in BATCHES:
             question = Question(
                 arm=handoff.arm,
                 transport=handoff.transport,
                 residents=streams,
-                resident_context_tokens=round(stalls.context_tokens),
+                resident_context_tokens=round(stalls[0].context_tokens),
             )
-            gains = _Gains.measure(append, handoff, stalls, streams)
+            gains = _Gains.measure(part.append, handoff, stalls, streams)
             blank = CrossingCheck(
-                scope=ANOTHER_RUN,
+                scope=part.scope,
                 measurements=measured.manifest.id,
                 against=name_of(handoff),
                 axis="new_tokens",
                 fixed_tokens=0,
+                new_tokens=None,
                 residents=streams,
                 predicted=None,
                 predicted_low=None,
@@ -75,7 +75,7 @@ def crossing_checks(profile: Profile, measured: Measurements) -> tuple[CrossingC
                 measured_low=None,
                 measured_high=None,
             )
-            out += _of_question(gains, question, middle, cloud, without, blank, own=own)
+            out += _of_question(gains, question, middle, cloud, part, blank)
     return tuple(check for check in out if check.measured is not None or check.predicted is not None)
 
 
@@ -86,18 +86,19 @@ class _Gains:
         self.cached, self.new, self.draws = cached, new, draws
 
     @staticmethod
-    def measure(append: Cells, handoff: Cells, stalls: MeasuredStalls, streams: int) -> _Gains:
+    def measure(append: Cells, handoff: Cells, stalls: Sequence[MeasuredStalls], streams: int) -> _Gains:
         rng = np.random.default_rng(SEED)
         rows: list[tuple[float, float, Array]] = []
         for i, j in shared(append, handoff):
-            lost = measured_loss(stalls, append, i, streams)
-            if lost is None:
+            found = [measured_loss(each, append, i, streams) for each in stalls]
+            lost = [loss for loss in found if loss is not None]
+            if len(lost) < len(stalls):
                 continue
             sides = [
                 c.seconds[k] * (1.0 + np.nan_to_num(c.noise[k]) * np.append(0.0, rng.standard_normal(RESAMPLES)))
                 for c, k in ((handoff, j), (append, i))
             ]
-            gain = sides[0] - sides[1] - streams * (lost - stalls.handoff_s)
+            gain = sides[0] - sides[1] - streams * (np.array(lost) - [each.handoff_s for each in stalls])
             rows.append((float(append.cached_tokens[i]), float(append.new_tokens[i]), gain))
         table = np.array([gain for _, _, gain in rows]).T if rows else np.zeros((RESAMPLES + 1, 0))
         return _Gains(np.array([r[0] for r in rows]), np.array([r[1] for r in rows]), table)
@@ -130,18 +131,16 @@ def _of_question(
     question: Question,
     middle: TurnModel,
     cloud: TurnModel,
-    without: dict[float, TurnModel],
+    part: Unseen,
     blank: CrossingCheck,
-    *,
-    own: bool,
 ) -> Iterator[CrossingCheck]:
     for cached in np.unique(gains.cached):
         truth = gains.along_new(float(cached))
         if truth is not None:
-            guess = new_tokens_crossing(without.get(float(cached), middle), cloud, question, int(cached))
+            guess = new_tokens_crossing(part.model(float(cached), middle), cloud, question, int(cached))
             largest = float(gains.new[gains.cached == cached].max())
             yield _check(
-                replace(blank, scope=LEFT_OUT if own else ANOTHER_RUN, fixed_tokens=int(cached)),
+                replace(blank, scope=part.scope, fixed_tokens=int(cached)),
                 truth,
                 guess,
                 log_axis=True,
@@ -152,7 +151,7 @@ def _of_question(
         if truth is not None:
             guess = cache_rate_crossing(middle, cloud, question, total)
             yield _check(
-                replace(blank, scope=IN_SAMPLE if own else ANOTHER_RUN, axis="r", fixed_tokens=total),
+                replace(blank, scope=IN_SAMPLE if part.scope == LEFT_OUT else part.scope, axis="r", fixed_tokens=total),
                 truth,
                 guess,
                 log_axis=False,

@@ -6,31 +6,28 @@ At every (L, m) that two arms share, for each price gamma and batch N::
 
 with TTFT and stall from measured cells on one side and from the profile on the other. A comparison is decided where the
 measured difference exceeds the repeat noise of both arms and what drift between runs does to the predicted difference
-(half the width of its 90 % range), in squares. Cells of the profile's own run are predicted by refits without their L.
+(half the width of its 90 % range), in squares. Which cells, and what predicts them: `unseen`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
 from ppdsim import compose
-from ppdsim.accuracy import ANOTHER_RUN, LEFT_OUT, Decisions
-from ppdsim.analytical.breakeven import break_even
-from ppdsim.analytical.question import Question
-from ppdsim.calibrate.cells import Cells, Grid, grid
-from ppdsim.calibrate.crossval import left_out_fits, name_of
-from ppdsim.calibrate.fit import fitter
-from ppdsim.calibrate.split import is_own_run
+from ppdsim.accuracy import Decisions
+from ppdsim.calibrate.cells import Cells
+from ppdsim.calibrate.crossval import name_of
 from ppdsim.cost.base import Array
 from ppdsim.measurements import Measurements
 from ppdsim.profile import Profile
 from ppdsim.turn import TurnModel
 from ppdsim.types import Arm
 from ppdsim.validate.stalls import MeasuredStalls, measured_stalls
+from ppdsim.validate.unseen import Unseen, shared
 
 GAMMAS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Prices of a stalled stream-second [s of TTFT] that decisions are looked at for."""
@@ -46,31 +43,16 @@ class _Tally:
     right_decided: int = 0
 
 
-def decisions(profile: Profile, measured: Measurements) -> tuple[Decisions, ...]:
-    """Return one row a pair of arms that were measured at the same places."""
-    cells = grid(measured)
-    stalls = measured_stalls(measured, cells)
-    own = is_own_run(profile, measured)
+def decisions(profile: Profile, measured: Measurements, parts: Sequence[Unseen]) -> tuple[Decisions, ...]:
+    """Return one row a scope and pair of arms that were measured at the same places."""
+    stalls = measured_stalls(measured)
     middle, cloud = compose.central(profile), compose.cloud(profile, another_run=True)
-    without = (
-        {value: model for column, value, model in left_out_fits(cells, fitter(measured)) if column == "cached_tokens"}
-        if own
-        else {}
-    )
-    known = {(c.arm, c.transport) for c in cells.handoffs} & set(middle.handoffs)
-    groups = [cells.append, *(c for c in cells.handoffs if (c.arm, c.transport) in known)]
     return tuple(
-        _pair(first, second, stalls, middle, cloud, without, measured.manifest.id, LEFT_OUT if own else ANOTHER_RUN)
-        for first, second in combinations(groups, 2)
+        _pair(first, second, stalls, middle, cloud, part, measured.manifest.id)
+        for part in parts
+        for first, second in combinations((part.append, *part.handoffs), 2)
         if shared(first, second)
     )
-
-
-def shared(first: Cells, second: Cells) -> list[tuple[int, int]]:
-    """Return the positions of cells of two arms at the same (L, m)."""
-    places = {at: i for i, at in enumerate(zip(second.cached_tokens, second.new_tokens, strict=True))}
-    found = ((i, places.get(at)) for i, at in enumerate(zip(first.cached_tokens, first.new_tokens, strict=True)))
-    return [(i, j) for i, j in found if j is not None]
 
 
 def _stall(model: TurnModel, cells: Cells, at: int, streams: float, context: float) -> Array:
@@ -88,15 +70,13 @@ def _pair(
     stalls: MeasuredStalls,
     middle: TurnModel,
     cloud: TurnModel,
-    without: dict[float, TurnModel],
+    part: Unseen,
     measurements: str,
-    scope: str,
 ) -> Decisions:
     tally = _Tally()
     regrets: list[float] = []
-    n_star: list[float] = []
     for i, j in shared(first, second):
-        model = without.get(float(first.cached_tokens[i]), middle)
+        model = part.model(float(first.cached_tokens[i]), middle)
         noise = np.hypot(*(np.nan_to_num(c.noise[k]) * c.seconds[k] for c, k in ((first, i), (second, j))))
         faster = first.seconds[i] - second.seconds[j]
         # Two hand-offs take the same from decoding streams: neither price nor batch tells them apart.
@@ -125,10 +105,8 @@ def _pair(
                 if abs(truth) > np.hypot(noise, drift):
                     tally.decided += 1
                     tally.right_decided += right
-        if first.arm is Arm.APPEND_D:
-            n_star += _n_star_error(model, first, i, second, j, stalls)
     return Decisions(
-        scope=scope,
+        scope=part.scope,
         measurements=measurements,
         first=name_of(first),
         second=name_of(second),
@@ -138,8 +116,6 @@ def _pair(
         right_decided=tally.right_decided,
         regret_mean_s=float(np.mean(regrets)) if regrets else 0.0,
         regret_max_s=max(regrets, default=0.0),
-        n_star_cells=len(n_star),
-        n_star_error=float(np.median(n_star)) if n_star else None,
     )
 
 
@@ -148,35 +124,3 @@ def measured_loss(stalls: MeasuredStalls, cells: Cells, at: int, streams: float)
     if cells.arm is not Arm.APPEND_D:
         return stalls.handoff_s
     return stalls.append_s(float(cells.cached_tokens[at]), float(cells.new_tokens[at]), streams)
-
-
-def measured_n_star(stalls: MeasuredStalls, append: Cells, i: int, handoff: Cells, j: int) -> float | None:
-    """Return N* of measured cells at gamma = 1 [streams]; None where it is not positive and finite."""
-    gain = float(handoff.seconds[j] - append.seconds[i])
-    streams = 1.0
-    for _ in range(4):  # S_D is known for a few batches only: settle on the one nearest to N*
-        lost = stalls.append_s(float(append.cached_tokens[i]), float(append.new_tokens[i]), streams)
-        if lost is None or lost <= stalls.handoff_s or gain <= 0:
-            return None
-        streams = gain / (lost - stalls.handoff_s)
-    return streams
-
-
-def _n_star_error(
-    model: TurnModel, append: Cells, i: int, handoff: Cells, j: int, stalls: MeasuredStalls
-) -> Iterator[float]:
-    truth = measured_n_star(stalls, append, i, handoff, j)
-    if truth is None:
-        return
-    question = Question(
-        arm=handoff.arm, transport=handoff.transport, resident_context_tokens=round(stalls.context_tokens)
-    )
-    found = break_even(model, question, float(append.cached_tokens[i]), float(append.new_tokens[i])).streams
-    if 0 < found < float("inf"):
-        yield abs(found / truth - 1.0)
-
-
-def prefill_pairs(cells: Grid) -> Iterator[tuple[Cells, Cells]]:
-    """Yield the append cells with each hand-off's, for level lines."""
-    for group in cells.handoffs:
-        yield cells.append, group

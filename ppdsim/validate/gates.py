@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ppdsim.accuracy import ANCHORED, ANOTHER_RUN, HELD_OUT, LEFT_OUT, CellErrors, Decisions, Gate, LoadErrors
+from ppdsim.metrics import is_known
 from ppdsim.validate.targets import COVERAGE, ODD, RIGHT_ARM
 
 POOLS: Mapping[str, tuple[str, ...]] = {
@@ -84,6 +85,11 @@ def pooled_coverage(rows: Iterable[CellErrors]) -> float:
     return sum(row.coverage * row.cells for row in found) / sum(row.cells for row in found)
 
 
+def few(cells: int) -> str:
+    """Return the words that a 90th percentile of few cells needs beside it."""
+    return "" if is_known(0.9, cells) else f" (p90 of {cells} cells: the largest)"
+
+
 def _targets(
     cells: Sequence[CellErrors], decisions: Sequence[Decisions], loads: Sequence[LoadErrors]
 ) -> Iterator[Gate]:
@@ -92,7 +98,7 @@ def _targets(
             yield Gate(
                 name=f"target {row.kind}, {row.scope} ({row.measurements}): "
                 f"{row.target_median:.1%} / {row.target_p90:.1%}",
-                found=f"{row.median:.1%} / {row.p90:.1%}",
+                found=f"{row.median:.1%} / {row.p90:.1%}{few(row.cells)}",
                 passed=bool(row.meets_target),
                 required=False,
             )
@@ -109,7 +115,8 @@ def _targets(
         if load.gated and load.target_p50 is not None and load.target_p90 is not None:
             yield Gate(
                 name=f"target {load.quantity} of {load.turn_class}, load {load.load}, {load.arm}, "
-                f"{'anchored' if load.anchored else 'not anchored'}: {load.target_p50:.0%} / {load.target_p90:.0%}",
+                f"{'anchored' if load.anchored else 'not anchored'} ({load.measurements}): "
+                f"{load.target_p50:.0%} / {load.target_p90:.0%}",
                 found=f"{load.p50_error:+.1%} / {load.p90_error:+.1%}",
                 passed=bool(load.meets_target),
                 required=False,

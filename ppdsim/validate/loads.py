@@ -26,6 +26,7 @@ from ppdsim.measurements import Measurements, PlayedTurn
 from ppdsim.profile import Profile
 from ppdsim.routing.always import AlwaysD, AlwaysP
 from ppdsim.types import Arm, NodeRole, arm_name
+from ppdsim.validate.busy import busiest
 from ppdsim.validate.floor import anchored
 from ppdsim.validate.targets import LEAST_TURNS, LOAD_TARGETS, NEAR_SATURATION
 from ppdsim.workload.base import Conversation, TurnSpec
@@ -75,8 +76,8 @@ def replay(profile: Profile, measured: Measurements, rows: Sequence[PlayedTurn])
     spec = ClusterSpec(
         nodes=(node(NodeRole.U),) if alone else (node(NodeRole.P), node(NodeRole.D)),
         transport=first.transport,
-        decode_radix=first.arm is Arm.P_DELTA,
-        page_size_tokens=settings.page_size_tokens,
+        disaggregation_decode_enable_radix_cache=first.arm is Arm.P_DELTA,
+        page_size=settings.page_size_tokens,
         chunked_prefill_size=settings.chunked_prefill_size,
     )
     return run_cluster(spec, conversations(rows), AlwaysD() if alone else AlwaysP(), labels=Labels()).turns
@@ -108,7 +109,12 @@ def _compare(
     profile: Profile, measured: Measurements, rows: Sequence[PlayedTurn], *, own_floor: bool
 ) -> Iterator[LoadErrors]:
     turns = replay(profile, measured, rows)
-    busy = utilisation(turns)
+    busy = busiest(
+        turns,
+        compose.central(profile).decode,
+        kv_pool_tokens=measured.manifest.kv_pool_of(rows[0].arm),
+        unified=rows[0].arm is Arm.APPEND_D,
+    )
     for name in CLASSES:
         real = [row for row in rows if (row.turn == 0) == (name == CLASSES[0])]
         here = (turns["turn"] == 0) == (name == CLASSES[0])
@@ -136,20 +142,14 @@ def _compare(
                 predicted_p99_s=float(predicted_s[99]),
                 ks=float(test.statistic),
                 ks_p=float(test.pvalue),
-                utilisation=busy,
-                gated=len(real) >= LEAST_TURNS and busy < NEAR_SATURATION,
+                busiest=busy.place,
+                utilisation=busy.share,
+                gated=len(real) >= LEAST_TURNS and busy.share < NEAR_SATURATION,
                 target_p50=None if target is None else target[0],
                 target_p90=None if target is None else target[1],
                 measured_s=tuple(measured_s.tolist()),
                 predicted_s=tuple(predicted_s.tolist()),
             )
-
-
-def utilisation(turns: Mapping[str, NDArray[Any]]) -> float:
-    """Return the share of the run's time in which the node that prefills runs forwards."""
-    ok = turns["status"] == "ok"
-    span_s = float(np.max(turns["t_last_token_s"][ok]) - np.min(turns["t_arrival_s"][ok]))
-    return float(np.sum(turns["prefill_s"][ok])) / span_s
 
 
 def _arm(row: PlayedTurn) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ppdsim.accuracy import CellErrors, CrossingCheck, Decisions, LoadErrors, Validation
+from ppdsim.accuracy import CellErrors, CrossingCheck, Decisions, LoadErrors, RateCell, Validation
 from ppdsim.calibrate.cells import grid
 from ppdsim.calibrate.crossval import name_of
+from ppdsim.calibrate.derive.hardware import same_gpu
 from ppdsim.calibrate.split import is_own_run, leaks
 from ppdsim.errors import InputError, ProfileError
 from ppdsim.measurements import Measurements
@@ -16,6 +17,9 @@ from ppdsim.validate.crossings import crossing_checks
 from ppdsim.validate.decisions import decisions
 from ppdsim.validate.gates import gates
 from ppdsim.validate.loads import load_errors, rankings
+from ppdsim.validate.n_star import n_star_checks
+from ppdsim.validate.rates import rate_cells, rate_crossings
+from ppdsim.validate.unseen import unseen
 
 
 def validate(
@@ -53,22 +57,30 @@ def validate(
     cells: list[CellErrors] = []
     chosen: list[Decisions] = []
     lines: list[CrossingCheck] = []
+    rates: list[RateCell] = []
+    rate_lines: list[CrossingCheck] = []
     loads: list[LoadErrors] = []
     for run in runs:
         progress(f"{run.manifest.id}: cells")
         cells += cell_errors(profile, run)
         progress(f"{run.manifest.id}: decisions")
-        chosen += decisions(profile, run)
-        lines += crossing_checks(profile, run)
+        parts = unseen(profile, run)
+        chosen += decisions(profile, run, parts)
+        lines += (*n_star_checks(profile, run, parts), *crossing_checks(profile, run, parts))
+        rates += rate_cells(profile, run)
+        rate_lines += rate_crossings(profile, run)
         if run.played:
             progress(f"{run.manifest.id}: loads")
             loads += load_errors(profile, run)
     return Validation(
         profile=profile.id,
+        derivation=profile.derivation,
         measurements=tuple(names),
         cells=tuple(cells),
         decisions=tuple(chosen),
         crossings=tuple(lines),
+        rates=tuple(rates),
+        rate_crossings=tuple(rate_lines),
         loads=tuple(loads),
         rankings=rankings(loads),
         leaked=leaked,
@@ -89,10 +101,16 @@ def _check_same_model(profile: Profile, run: Measurements) -> None:
 
 
 def _notes(profile: Profile, runs: Sequence[Measurements], loads: Sequence[LoadErrors]) -> tuple[str, ...]:
-    out = []
+    out = [] if profile.derivation is None else [f"the profile is {profile.derivation}"]
     if not any(is_own_run(profile, run) for run in runs):
         out.append("no run is the profile's own: nothing was left out or held out, every cell is of another run")
     for run in runs:
+        there = run.manifest.gpu.name
+        if not same_gpu(profile.gpu, there):
+            out.append(
+                f"{run.manifest.id} ran on {there}, the profile is of {profile.gpu}: its errors are those of a profile "
+                f"used on another GPU ('ppdsim derive {profile.id} --gpu ...' moves one)"
+            )
         unknown = [name_of(group) for group in grid(run).handoffs if not knows(profile, group)]
         if unknown:
             out.append(f"{run.manifest.id}: {', '.join(unknown)} not compared: the profile has no such hand-off")

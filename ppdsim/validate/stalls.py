@@ -9,15 +9,19 @@ server's own span of the idle forward less the launch that was hidden where both
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ppdsim.calibrate.cells import Grid
+from ppdsim.calibrate.cells import Purpose, grid
+from ppdsim.cost.base import Array
 from ppdsim.measurements import Measurements
 from ppdsim.types import Arm
 
 Tokens = tuple[float, float]
+PURPOSES: tuple[Purpose, ...] = ("fit", "validation")
+"""Rows that measure the machine; probes watch it drift."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,35 +52,71 @@ def _nearest(by_batch: dict[float, float], streams: float) -> float:
     return min(by_batch, key=lambda batch: abs(np.log(batch) - np.log(max(streams, 1.0))))
 
 
-def measured_stalls(measured: Measurements, cells: Grid) -> MeasuredStalls:
-    """Return what the rows of a run say of stalls; `cells` are its prefill cells."""
-    rows = [row for row in measured.interference if not row.outlier and row.purpose == "fit"]
-    losses: dict[Tokens, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rows:
+    """What the rows hold: losses of each (L, m) and batch, losses to hand-offs, spans of idle forwards [s]."""
+
+    appends: Mapping[tuple[Tokens, float], Array]
+    handoffs: Array
+    spans: Mapping[Tokens, float]
+    context_tokens: float
+
+
+def measured_stalls(measured: Measurements) -> MeasuredStalls:
+    """Return what the rows of a run say of stalls, whether they were to be fitted or held out."""
+    return _stalls(_read(measured))
+
+
+def resampled_stalls(measured: Measurements, draws: int, rng: np.random.Generator) -> list[MeasuredStalls]:
+    """Return what they might have said: the gaps of each cell drawn with replacement, `draws` times."""
+    rows = _read(measured)
+
+    def again(values: Array) -> Array:
+        return rng.choice(values, len(values)) if len(values) else values
+
+    return [
+        _stalls(replace(rows, appends={at: again(v) for at, v in rows.appends.items()}, handoffs=again(rows.handoffs)))
+        for _ in range(draws)
+    ]
+
+
+def _read(measured: Measurements) -> _Rows:
+    rows = [row for row in measured.interference if not row.outlier and row.purpose in PURPOSES]
+    appends: dict[tuple[Tokens, float], list[float]] = defaultdict(list)
     handoffs: list[float] = []
     for row in rows:
         lost = [gap - row.itl_base_s for gap in row.stall_gap_s]
         if row.arm is Arm.APPEND_D:
-            losses[float(row.cached_tokens), float(row.new_tokens)][float(row.batch)] += lost
+            appends[(float(row.cached_tokens), float(row.new_tokens)), float(row.batch)] += lost
         else:
             handoffs += lost
-    direct = {at: {b: float(np.median(v)) for b, v in by_batch.items()} for at, by_batch in losses.items()}
-    append = cells.append
     spans = {
         (float(cached), float(new)): float(total - outside)
+        for cells in (grid(measured, purpose).append for purpose in PURPOSES)
         for cached, new, total, outside in zip(
-            append.cached_tokens, append.new_tokens, append.seconds, append.outside_s, strict=True
+            cells.cached_tokens, cells.new_tokens, cells.seconds, cells.outside_s, strict=True
         )
     }
-    hidden: dict[float, list[float]] = defaultdict(list)
-    for at, by_batch in direct.items():
-        for batch, lost_s in by_batch.items():
-            if np.isfinite(spans.get(at, float("nan"))):
-                hidden[batch].append(spans[at] - lost_s)
     contexts = [row.prompt_tokens + row.generated_tokens for row in rows]
-    return MeasuredStalls(
-        direct_s=direct,
-        span_s=spans,
-        hidden_s={batch: float(np.median(values)) for batch, values in hidden.items()},
-        handoff_s=max(0.0, float(np.median(handoffs))) if handoffs else 0.0,
+    return _Rows(
+        appends={at: np.array(values) for at, values in appends.items()},
+        handoffs=np.array(handoffs),
+        spans=spans,
         context_tokens=float(np.median(contexts)) if contexts else 0.0,
+    )
+
+
+def _stalls(rows: _Rows) -> MeasuredStalls:
+    direct: dict[Tokens, dict[float, float]] = defaultdict(dict)
+    hidden: dict[float, list[float]] = defaultdict(list)
+    for (at, batch), losses in rows.appends.items():
+        direct[at][batch] = float(np.median(losses))
+        if np.isfinite(rows.spans.get(at, float("nan"))):
+            hidden[batch].append(rows.spans[at] - direct[at][batch])
+    return MeasuredStalls(
+        direct_s=dict(direct),
+        span_s=dict(rows.spans),
+        hidden_s={batch: float(np.median(values)) for batch, values in hidden.items()},
+        handoff_s=max(0.0, float(np.median(rows.handoffs))) if len(rows.handoffs) else 0.0,
+        context_tokens=rows.context_tokens,
     )

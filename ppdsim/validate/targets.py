@@ -29,7 +29,7 @@ LOAD_TARGETS: Mapping[tuple[str, bool], tuple[float, float]] = {
 LEAST_TURNS = 100
 """Turns of a class below which its distribution is shown but not gated."""
 NEAR_SATURATION = 0.8
-"""Share of time that the node that prefills runs forwards, from which nothing is gated [1]."""
+"""Share of the busiest place's capacity in use (`busy`), from which nothing is gated [1]."""
 COVERAGE = (0.85, 0.95)
 """Share of cells inside their 90 % interval that the pool of all kinds must reach."""
 ODD = 0.05

@@ -106,6 +106,16 @@ def test_mechanisms_that_nobody_measured_are_tagged(repository):
         record = shipped.curve("handoff", arm, transport)
         assert record.tag is Tag.MECHANISM
         assert all(p.tag is Tag.MECHANISM for p in record.parameters)
+        # Its times state a named prior no narrower than what they are built from, shares and what is absent do not.
+        built_from = {p.name: p for p in shipped.curve("handoff", Arm.P_FULL, Transport.NVLINK).parameters}
+        for p in record.parameters:
+            if p.value in (0.0, 1.0):
+                assert p.low == p.high == p.value
+                continue
+            assert p.high / p.low > np.exp(2 * 1.64 * 0.25)
+            if p.value == built_from[p.name].value:
+                assert p.low <= built_from[p.name].low
+                assert p.high >= built_from[p.name].high
     stall = {p.name: p.tag for p in shipped.curve("stall").parameters}
     assert stall == {"launch_s": Tag.MEASURED, "handoff_s": Tag.ASSUMED}
 

@@ -1,4 +1,8 @@
-"""One P that serves one request a forward, fed by requests of one length: a FIFO server with constant service."""
+"""One P that serves one request a forward, fed by requests of one length: a FIFO server with constant service.
+
+The scheduler launches nothing ahead and the router waits for nobody, so every request is served as soon as its forward
+has ended.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,8 @@ fleet:
   - {{role: D, count: 1}}
 transport: nvlink
 max_prefill_tokens: 1
-routing: {{policy: always-p}}
+disable_overlap_schedule: true
+routing: {{policy: always-p, awaits_prefill: false}}
 workload:
   kind: generated
   conversations: {conversations}

@@ -42,6 +42,10 @@ CASES = {
         ["simulate", "one-pair", "--trace", "{huge}"],
         ["conversation 1, turn 0", "500004", "KV pool"],
     ),
+    "an engine that cannot append on D": (
+        ["simulate", "one-pair", "--set", "engine=sglang-0.5.17", "--policy", "always-d"],
+        ["fleet: role pD", "sglang-0.5.17", "expected D or U"],
+    ),
     "unknown policy": (["simulate", "one-pair", "--policy", "always-q"], ["always-q", "did you mean 'always-"]),
     "unknown profile to show": (["show", "h200"], ["h200", "ppdsim profiles"]),
     "points without a column": (["predict", PROFILE, "--points", "{points}"], ["points.csv", "new_tokens"]),

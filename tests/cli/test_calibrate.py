@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 
-from ppdsim import measurements, profile
+from ppdsim import measurements, profile, scenario
 from ppdsim.calibrate.drivers.fake.build import DEFAULT_PROFILE
 from ppdsim.calibrate.drivers.fake.stack import FakeStack, StackOptions
+from ppdsim.calibrate.fit import fit_profile
+from ppdsim.calibrate.live import calibrate
 from ppdsim.cli.app import run
 from ppdsim.types import Arm, Transport
 
@@ -31,9 +34,19 @@ chat:
   later_turn_new_tokens: {kind: constant, value_tokens: 100}
   output_tokens: {kind: constant, value_tokens: 8}
   think_time: {kind: exponential, mean_s: 0.1}
-repeats: {least: 1, most: 2, half_width: 0.5}
+transfer: {size_bytes: [65536, 1048576, 4194304], blocks: [1, 16]}
+repeats: {least: 1, most: 1, half_width: 0.5}
 probe: {new_tokens: 64, every_s: 2.0}
 """
+SMALL = (
+    "crossover.total_tokens=[2048]",
+    "crossover.cache_rates=[0.3, 0.7]",
+    "crossover.fixed_cached_tokens=[1024]",
+    "crossover.previous_output_tokens=[0]",
+    "crossover.turns=5",
+    "crossover.draws=2",
+)
+"""The report's question, small: a page of every kind of figure from few simulated turns."""
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
     "hidden_size": 4096,
@@ -51,6 +64,7 @@ def calibrated(tmp_path_factory, require):
     """Calibrate a unified stand-in, and a pair behind the real router, into one folder."""
     require("python:aiohttp")
     require("python:sglang_router")
+    require("python:mooncake.engine")
     path = tmp_path_factory.mktemp("calibrate")
     (path / "model").mkdir()
     (path / "model" / "config.json").write_text(json.dumps(CONFIG))
@@ -66,7 +80,10 @@ def calibrated(tmp_path_factory, require):
     ]
     one = StackOptions(profile=DEFAULT_PROFILE, mode="unified", router="none", port_base=0)
     pair = StackOptions(profile=DEFAULT_PROFILE, mode="pd", router="real", port_base=0, transport=Transport.TCP)
-    with FakeStack(one) as unified, FakeStack(pair) as disaggregated:
+    with FakeStack(one) as unified, FakeStack(pair) as disaggregated, pytest.MonkeyPatch.context() as patch:
+        # How good the intervals are and what the simulation finds have tests of their own; both take half a minute.
+        patch.setattr(calibrate, "fit_profile", partial(fit_profile, draws=10))
+        patch.setattr(scenario, "load", lambda name, sets, load=scenario.load: load(name, [*sets, *SMALL]))
         urls = disaggregated.urls
         servers = ["--unified-url", unified.urls["unified"], "--router-url", urls["router"]]
         servers += ["--prefill-url", urls["prefill"], "--decode-url", urls["decode"], "--transport", "tcp"]
@@ -108,10 +125,86 @@ def test_it_leaves_a_profile_a_card_and_a_report(calibrated):
     assert 1e-5 < token_s < 6e-5
 
 
+def test_the_link_was_measured_alone_and_stands_beside_the_hand_offs(calibrated):
+    rows = measurements.read(calibrated).transfer
+    assert {(row.transport, row.memory) for row in rows} == {(Transport.TCP, "host")}
+    assert len({row.cell for row in rows}) == 6
+    notes = profile.load(calibrated / "profile.json").notes
+    (note,) = [note for note in notes if note.startswith("the link alone over tcp, host memory (6 cells")]
+    assert "us in p-full:tcp" in note
+
+
+SHORT_PLAN = """\
+schema: ppdsim/plan/1
+name: short
+append: {cached_tokens: [0, 4096, 16384], new_tokens: [64, 8192]}
+handoff: {cached_tokens: [4096, 16384], new_tokens: [64, 4096]}
+decode: {batch: [1, 2], prompt_tokens: [256, 8192]}
+stall: {batch: [2], prompt_tokens: 256, turns: [[8192, 64]]}
+handoff_stall: {batch: [2], prompt_tokens: 256, turns: [[8192, 64]]}
+validation: {prefill: [[1024, 150], [8192, 150]], decode: [[3, 4096]], stall: [[2, 256, 8192, 60]]}
+rates: [{total_tokens: [2048, 8192], cache_rate: [0.5], batch: [0, 2], prompt_tokens: 256}]
+load: [{name: light, rate_per_s: 20.0, conversations: 6}]
+chat:
+  kind: generated
+  conversations: 1
+  arrivals: {kind: poisson, rate_per_s: 1.0}
+  turns_mean: 4
+  first_turn_new_tokens: {kind: constant, value_tokens: 1500}
+  later_turn_new_tokens: {kind: constant, value_tokens: 1500}
+  output_tokens: {kind: constant, value_tokens: 4}
+  think_time: {kind: constant, value_s: 0.01}
+repeats: {least: 1, most: 1}
+probe: {new_tokens: 64, handoff_tokens: 4096, every_s: 0.5}
+"""
+
+
+def test_on_a_short_context_every_kind_of_cell_is_clipped_and_the_plan_says_so(tmp_path, capsys, require):
+    require("python:aiohttp")
+    require("python:sglang_router")
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    (tmp_path / "short.yaml").write_text(SHORT_PLAN)
+    options = {"profile": DEFAULT_PROFILE, "port_base": 0, "arguments": ("--context-length", "4096")}
+    one = StackOptions(mode="unified", router="none", **options)
+    pair = StackOptions(mode="pd", router="real", transport=Transport.TCP, decode_radix=True, **options)
+    with FakeStack(one) as unified, FakeStack(pair) as disaggregated:
+        urls = disaggregated.urls
+        servers = ["--unified-url", unified.urls["unified"], "--router-url", urls["router"], "--decode-radix"]
+        servers += ["--prefill-url", urls["prefill"], "--decode-url", urls["decode"]]
+        command = ["calibrate", "--model", str(tmp_path), "--plan", str(tmp_path / "short.yaml"), *servers]
+        assert run([*command, "-o", str(tmp_path / "out"), "--measure-only"]) == 0
+    printed = capsys.readouterr().err
+    assert "taken to hand over by tcp" in printed
+    assert "of the pool's 160000 (as the servers say); requests have up to 4096 tokens" in printed
+    plan = printed[: printed.index("in all about")]
+    for line in (
+        "6 prefill cells left out, the longest is 4096 (such as fit/prefill/append-d/0/8192: 8256 tokens with its",
+        "1 prefill cell moved to fewer cached tokens, the longest is 4096 (such as fit/prefill/append-d/4096/64 at",
+        "1 interference cell moved to fewer cached tokens, the longest is 4096 (such as fit/interference/append-d",
+        "2 interference cells left out, the longest is 4096 (such as validation/interference/append-d/2/256/8192/60",
+        "3 decode cells left out, the longest is 4096 (such as fit/decode/1/8192: 8416 tokens with its answer)",
+        "2 interference cells moved to fewer cached tokens, the longest is 4096 (such as fit/interference/p-delta:tcp",
+        "validation/load/append-d/light: 7 of 17 turns left out, conversations end at 4032 tokens",
+    ):
+        assert line in plan, line
+    # Nothing was asked that the servers refuse.
+    assert not (tmp_path / "out" / "skipped.jsonl").exists()
+    measured = measurements.read(tmp_path / "out")
+    assert {row.arm for row in measured.interference} == set(Arm)
+    assert {(row.cached_tokens, row.new_tokens) for row in measured.prefill if row.purpose == "fit"} == {
+        (0, 64),
+        (2048, 64),
+    }
+    assert {row.arm for row in measured.load} == {Arm.APPEND_D, Arm.P_DELTA}
+    assert max(row.prompt_tokens + row.output_tokens for row in measured.load) <= 4032
+    assert any("left out, the longest is 4096" in note for note in measured.manifest.notes)
+
+
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
         ([], "no servers"),
+        (["--unified-url", "http://127.0.0.1:1", "--gpus", "0"], "expected the numbers of two GPUs"),
         (["--router-url", "http://127.0.0.1:1"], "give all three or none"),
         (["--unified-url", "http://127.0.0.1:1", "--plan", "quik"], "did you mean 'quick'"),
         (["--unified-url", "http://127.0.0.1:1", "--transport", "nvlnk"], "did you mean 'nvlink'"),
@@ -155,5 +248,7 @@ def test_the_plan_is_printed_before_anything_is_measured(tmp_path, capsys):
     assert run([*command, "--plan", "full", "--dry-run"]) == 0
     printed = capsys.readouterr().err
     assert "194 cells, about " in printed
-    assert "tokens of KV" in printed
+    assert "tokens of KV of the pool" in printed
+    assert "not known, the servers do not answer" in printed
+    assert "repeats end when 20.0 minutes are spent" in printed
     assert not (tmp_path / "out").exists()

@@ -16,6 +16,8 @@ from calibrate.stack.standins import default_signals, left_over, nothing_left, p
 from cli.test_calibrate import CONFIG
 
 from ppdsim import measurements
+from ppdsim.calibrate.doctor.machine import ThisMachine
+from ppdsim.calibrate.live.journal import read_rows
 from ppdsim.cli.app import run
 from ppdsim.types import Arm, Transport
 
@@ -26,6 +28,7 @@ append: {cached_tokens: [0, 1024], new_tokens: [64, 1024]}
 handoff: {cached_tokens: [0, 1024], new_tokens: [64]}
 decode: {batch: [1, 4], prompt_tokens: [256]}
 rates: [{total_tokens: [2048], cache_rate: [0.5], batch: [0, 2], prompt_tokens: 256}]
+transfer: {size_bytes: [65536, 1048576], blocks: [1]}
 repeats: {least: 2, most: 2, half_width: 0.5}
 probe: {new_tokens: 64, every_s: 2.0}
 """
@@ -35,6 +38,7 @@ probe: {new_tokens: 64, every_s: 2.0}
 def place(tmp_path: Path, require) -> Path:
     require("python:aiohttp")
     require("python:sglang_router")
+    require("python:mooncake.engine")
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text(json.dumps(CONFIG))
     (tmp_path / "plan.yaml").write_text(PLAN)
@@ -66,6 +70,8 @@ def test_each_arm_gets_servers_of_its_own_and_a_second_run_starts_none(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     held = ports()
+    # Decoding takes the longest to measure, and who measures it is the same as for an append.
+    (place / "plan.yaml").write_text("".join(line for line in PLAN.splitlines(True) if not line.startswith("decode")))
     assert run(command(place, held)) == 0
     assert nothing_left(place / "model", list(held.values()))
     measured = measurements.read(place / "out")
@@ -85,6 +91,12 @@ def test_each_arm_gets_servers_of_its_own_and_a_second_run_starts_none(
         "unified-1",
         "unified-2",
     ]
+    # Before any server was up, each cell in two rounds.
+    assert [(row.memory, row.size_bytes) for row in sorted(measured.transfer, key=lambda row: row.size_bytes)] == [
+        *[("host", 65_536)] * 2,
+        *[("host", 1_048_576)] * 2,
+    ]
+    assert max(row.block for row in measured.transfer) < min(row.block for row in measured.prefill)
     notes = " ".join(measured.manifest.notes)
     assert "unified: unified-0 on GPU 0; no other server was up" in notes
     assert "MC_FORCE_TCP=1" in notes
@@ -95,7 +107,7 @@ def test_each_arm_gets_servers_of_its_own_and_a_second_run_starts_none(
 
 
 def started_and_measuring(
-    place: Path, held: dict[str, int], pair: Mapping[str, object] = PAIR
+    place: Path, held: dict[str, int], pair: Mapping[str, object] = PAIR, *, kind: str = "prefill"
 ) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
         [sys.executable, "-m", "ppdsim", *command(place, held, pair)],
@@ -104,7 +116,8 @@ def started_and_measuring(
         preexec_fn=default_signals,  # noqa: PLW1509
     )
     until_s = time.monotonic() + 30.0
-    while not (place / "out" / "points.jsonl").exists():
+    points = place / "out" / "points.jsonl"
+    while not (points.exists() and f'"kind":"{kind}"' in points.read_text()):
         assert process.poll() is None, process.communicate()[1].decode()
         assert time.monotonic() < until_s
         time.sleep(0.02)
@@ -121,6 +134,19 @@ def test_interrupted_it_keeps_its_rows_and_leaves_no_server(place: Path, number:
     assert b"Traceback" not in errors
     assert nothing_left(place / "model", list(held.values()))
     assert len(measurements.read(place / "out").prefill) > 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_while_a_link_is_measured_alone_it_leaves_no_worker(place: Path, number: int) -> None:
+    sizes = ", ".join(str(67_108_864 // 2**power) for power in range(6))
+    (place / "plan.yaml").write_text(f"{PLAN}seed: 7\n".replace("[65536, 1048576]", f"[{sizes}]"))
+    process = started_and_measuring(place, ports(), kind="transfer")
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=30.0)
+    assert process.returncode == 130, errors.decode()
+    assert b"Traceback" not in errors
+    assert {type(row).__name__ for row in read_rows(place / "out")} == {"TransferRow"}
+    assert not (place / "out" / "servers").exists()
 
 
 def test_a_server_that_dies_is_started_again_once(place: Path) -> None:
@@ -146,15 +172,41 @@ def test_a_server_that_cannot_start_is_exit_code_3(place: Path, capsys: pytest.C
 def test_the_plan_says_what_is_started(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*command(place, ports()), "--transport", "tcp,nvlink", "--dry-run"]) == 0
     printed = capsys.readouterr().err
-    for name in ("unified", "hand-offs over tcp", "hand-offs over nvlink"):
+    for name in ("unified", "hand-offs over tcp", "hand-offs over nvlink", "transfer alone over tcp, host memory"):
         assert f"  {name}: " in printed
+    assert "transfer alone over nvlink, host memory: left out, NVLink carries GPU memory only" in printed
+    assert "of the pool's 65536 (as max_total_tokens sets it); requests have up to 49152 tokens" in printed
     assert "5 starts of servers" in printed
+
+
+def test_without_a_transport_every_link_of_the_machine_is_measured(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = {"prefill_gpus": [0], "decode_gpus": [1]}
+    monkeypatch.setattr(ThisMachine, "nvlink_lanes", lambda self: {(0, 1): 18})
+    monkeypatch.setattr(ThisMachine, "listing", lambda self, folder: ())
+    arguments = command(place, ports(), two)
+    given = arguments.index("--transport")
+    without = [*arguments[:given], *arguments[given + 2 :], "--dry-run"]
+    assert run(without) == 0
+    printed = capsys.readouterr().err
+    assert "links: nvlink, tcp (all that this machine has between P and D; --transport LIST chooses others)" in printed
+    assert printed.index("  hand-offs over nvlink: ") < printed.index("  hand-offs over tcp: ")
+    assert run([*without, "--set", "transport=tcp"]) == 0
+    printed = capsys.readouterr().err
+    assert "links: tcp (the settings choose; --transport LIST chooses others)" in printed
+    assert "nvlink" not in printed
 
 
 def test_full_hand_offs_under_load_have_a_decode_server_without_a_cache(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    chat = (
+    plan = (
+        "schema: ppdsim/plan/1\n"
+        "name: loads\n"
+        "append: {cached_tokens: [0], new_tokens: [64]}\n"
+        "handoff: {cached_tokens: [0], new_tokens: [64]}\n"
+        "repeats: {least: 1, most: 1, half_width: 0.5}\n"
         "passes: 1\n"
         "load: [{name: few, rate_per_s: 50.0, conversations: 2, arms: [p-full:tcp, p-delta:tcp]}]\n"
         "chat: {kind: generated, conversations: 1, arrivals: {kind: poisson, rate_per_s: 1.0}, turns_mean: 2,\n"
@@ -162,7 +214,7 @@ def test_full_hand_offs_under_load_have_a_decode_server_without_a_cache(
         "  later_turn_new_tokens: {kind: constant, value_tokens: 100},\n"
         "  output_tokens: {kind: constant, value_tokens: 8}, think_time: {kind: constant, value_s: 0.1}}\n"
     )
-    (place / "plan.yaml").write_text(PLAN + chat)
+    (place / "plan.yaml").write_text(plan)
     held = ports()
     assert run(command(place, held)) == 0
     assert "3 starts of servers" in capsys.readouterr().err

@@ -1,41 +1,123 @@
-"""``ppdsim doctor`` on the machine at hand, GPU or not."""
+"""``ppdsim doctor`` on the machine at hand, GPU or not, and on machines that exist only in tests."""
 
 from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Callable
 
+import pytest
 from calibrate.doctor.machines import FakeMachine
 
-from ppdsim.calibrate.doctor import machine
+from ppdsim.calibrate.doctor import examine, machine
 from ppdsim.cli.app import run
 
+NO_GPU = FakeMachine(cards=(), driver_version=None, lanes={}, values={})
+ROWS = [
+    "python",
+    "driver",
+    "gpu 0",
+    "gpu 1",
+    "links",
+    "torch",
+    "sglang",
+    "kernel package",
+    "flashinfer",
+    "mooncake",
+    "rdma",
+    "router",
+    "ports",
+    "environment",
+    "apt",
+]
+"""Every row of a host with two GPUs, in order."""
 
-def test_without_a_gpu_it_says_so_and_ends_with_3(monkeypatch, capsys):
-    monkeypatch.setattr(machine, "ThisMachine", lambda: FakeMachine(cards=(), driver_version=None, lanes={}))
+
+@pytest.fixture
+def on(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeMachine], None]:
+    return lambda found: monkeypatch.setattr(machine, "ThisMachine", lambda: found)
+
+
+def test_without_a_gpu_it_says_so_and_ends_with_3(on, capsys):
+    on(NO_GPU)
     assert run(["doctor"]) == 3
     printed = capsys.readouterr()
     assert "no GPU" in printed.out
-    assert "ppdsim fake-stack" in " ".join(printed.out.split())
+    assert "ppdsim fake-stack" in printed.out
     (line,) = printed.err.splitlines()
     assert line.startswith("error: servers will not run here: driver, gpus")
 
 
-def test_a_healthy_machine_ends_with_0(monkeypatch, capsys):
-    monkeypatch.setattr(machine, "ThisMachine", FakeMachine)
+def test_a_healthy_machine_ends_with_0(on, capsys):
+    on(FakeMachine())
     assert run(["doctor"]) == 0
-    assert "transport to take here: nvlink" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "transport to take here: nvlink"
+    assert [line[:14].rstrip() for line in lines[:-1]] == ROWS
 
 
-def test_json_is_a_list_of_objects_with_their_mends(capsys):
+def test_a_mend_is_printed_whole_on_a_narrow_terminal(on, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    on(NO_GPU)
+    run(["doctor"])
+    printed = capsys.readouterr().out
+    for finding in examine(NO_GPU).findings:
+        assert not finding.mend or f"mend     {finding.mend}\n" in printed
+
+
+def test_json_is_every_row_in_order_with_its_mend(on, capsys):
+    on(FakeMachine())
+    assert run(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found) == ["schema", "failed", "transport", "findings"]
+    assert (found["schema"], found["failed"], found["transport"]) == ("ppdsim/doctor/1", False, "nvlink")
+    assert [row["check"] for row in found["findings"]] == ROWS
+    assert all(list(row) == ["check", "status", "found", "mend"] for row in found["findings"])
+    assert {row["status"] for row in found["findings"]} == {"OK"}
+
+
+def test_json_is_whole_where_servers_will_not_run(on, capsys):
+    on(NO_GPU)
+    assert run(["doctor", "--json"]) == 3
+    found = json.loads(capsys.readouterr().out)
+    assert found["failed"] is True
+    rows = {row["check"]: row for row in found["findings"]}
+    assert list(rows) == ["python", "driver", "gpus", *ROWS[4:]]
+    assert rows["gpus"]["status"] == "failure"
+    assert rows["gpus"]["mend"].startswith("ppdsim fake-stack")
+
+
+def test_json_of_the_machine_at_hand(capsys):
     code = run(["doctor", "--json"])
     printed = capsys.readouterr()
     found = json.loads(printed.out)
-    assert code in (0, 3)
     assert found["transport"] in ("tcp", "rdma", "nvlink")
-    assert all(set(row) == {"check", "status", "found", "mend"} for row in found["findings"])
     assert code == (3 if any(row["status"] == "failure" for row in found["findings"]) else 0)
+    assert found["failed"] is (code == 3)
     assert "Traceback" not in printed.err
+
+
+def test_a_log_is_explained(on, capsys, tmp_path):
+    on(FakeMachine())
+    log = tmp_path / "apt.log"
+    log.write_text(
+        "Hit:1 http://a/ubuntu\nE: The repository 'http://b/ubuntu x Release' does not have a Release file.\n"
+    )
+    assert run(["doctor", "--log", str(log)]) == 3
+    printed = capsys.readouterr().out
+    assert "(apt-sources): E: The repository 'http://b/ubuntu x Release'" in printed
+    assert "mend     sed -i" in printed
+    log.write_text("The server is fired up and ready to roll!\n")
+    assert run(["doctor", "--log", str(log), "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)["findings"][-1]
+    assert (row["check"], row["status"], row["mend"]) == ("log", "OK", "")
+    assert "ready to roll" in row["found"]
+
+
+def test_a_log_that_is_not_there_is_bad_input(on, capsys):
+    on(FakeMachine())
+    assert run(["doctor", "--log", "/no/such/log"]) == 2
+    assert capsys.readouterr().err == "error: --log /no/such/log: no such file, expected a log\n"
 
 
 def test_a_port_that_is_taken_is_seen():

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from calibrate.stack.standins import PROGRAM, default_signals, left_over, nothing_left, ports
+from calibrate.doctor.machines import FakeMachine
+from calibrate.stack.standins import PROGRAM, default_signals, free_run, left_over, nothing_left, ports
 
+from ppdsim.calibrate.doctor import machine
+from ppdsim.cli import servers
 from ppdsim.cli.app import run
 
 STAGES = {
@@ -81,10 +86,23 @@ def test_in_words(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(arguments(model, "--unified-gpu", "2")) == 0
     output = capsys.readouterr()
     lines = output.out.splitlines()
+    times = r"TTFT \d\S* m?s, TPOT \d\S* \S?s, E2E \d\S* m?s"
     assert len(lines) == 2
-    assert lines[0].startswith("first request through unified-0, 500 + 16 tokens: TTFT ")
-    assert "KV transfer 12.5 ms" in lines[1]
+    assert re.fullmatch(rf"first request through unified-0, 500 \+ 16 tokens: {times}", lines[0])
+    assert re.fullmatch(rf"first request through router, 500 \+ 16 tokens: {times}, KV transfer 12.5 ms", lines[1])
     assert "prefill-0: ready after" in output.err
+
+
+def test_several_of_each_and_groups(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    held = dict(zip(ports(), (first := free_run(12), *range(first + 1, first + 12, 3)), strict=True))
+    more = ("--prefill-gpu", "0,1,2,3", "--decode-gpu", "4,5,6,7", "--unified-gpu", "4,5", "--tp", "2")
+    assert run([*arguments(model, *more, "--max-total-tokens", "4096", held=held), "--json", "-q"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    made = {server["name"]: server for server in printed["servers"]}
+    assert list(made) == ["prefill-0", "prefill-1", "decode-0", "decode-1", "unified-0", "router"]
+    assert [made[name]["gpus"] for name in ("prefill-1", "decode-1", "unified-0")] == [[2, 3], [6, 7], [4, 5]]
+    assert [request["via"] for request in printed["requests"]] == ["unified-0", "router"]
+    assert nothing_left(model, [int(server["url"].rsplit(":", 1)[1]) for server in printed["servers"]])
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -110,13 +128,58 @@ def test_killed_outright_the_kernel_ends_the_servers(model: Path) -> None:
     assert nothing_left(model, list(held.values()))
 
 
-def test_a_failure_is_one_line_with_its_reason(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("word", "name", "mend"),
+    [
+        ("oom", "out-of-memory", "nvidia-smi"),
+        ("ordinal", "device-ordinal", "unset CUDA_VISIBLE_DEVICES"),
+        ("library", "missing-library", "ppdsim doctor"),
+        ("ibverbs", "rdma-libraries", "apt-get install -y libibverbs1"),
+        ("take-port", "port-taken", "ss -ltnp"),
+    ],
+)
+def test_a_failure_is_one_line_with_its_reason(
+    model: Path, word: str, name: str, mend: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     held = ports()
-    assert run(arguments(model, "--engine-flag=--standin=oom", "-q", held=held)) == 3
-    errors = capsys.readouterr().err
-    assert "out-of-memory" in errors
-    assert "mend: lower --mem-fraction-static" in errors
+    assert run(arguments(model, "--set", f"decode_flags=--standin {word}", "-q", held=held)) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: decode-0 ended with code 1")
+    assert f"({name})" in line
+    assert f"mend: {mend}" in line
     assert nothing_left(model, list(held.values()))
+
+
+def test_a_port_that_somebody_holds_is_named_and_nothing_starts(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held = ports()
+    with socket.create_server(("127.0.0.1", held["router"])):
+        assert run(arguments(model, "-q", held=held)) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: router: port {held['router']} is taken")
+    assert nothing_left(model, list(held.values()))
+
+
+def test_a_link_that_the_machine_has_not_is_refused_and_nothing_starts(
+    model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "ThisMachine", lambda: FakeMachine(folders={}))
+    command = [word for word in arguments(model, "--transport", "rdma", "-q") if word != "--use-tcp"]
+    assert run([*command, "--dry-run"]) == 0
+    capsys.readouterr()
+    assert run(command) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: --transport rdma: this host has no RDMA device")
+    assert not (model.parent / "logs").exists()
+
+
+def test_while_it_waits_it_shows_the_last_line_of_the_log(
+    model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servers, "EVERY_S", 0.0)
+    assert run(arguments(model, "--engine-flag=--standin=hang-start", "--set", "start_timeout_s=0.6")) == 3
+    assert "prefill-0: waiting, 0 s: loading weights:  50%\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("word", "text"), [("short", "15 of 16 tokens"), ("abort", "aborted"), ("miscount", "501")])

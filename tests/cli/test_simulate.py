@@ -19,7 +19,7 @@ HOW = [
     (["one-unified"], "append-d"),
     (["one-pair", "--set", "transport=nvlink"], "p-full"),
     (["one-pair", "--set", "transport=tcp"], "p-full"),
-    (["one-pair", "--set", "transport=tcp", "--set", "decode_radix=true"], "p-delta"),
+    (["one-pair", "--set", "transport=tcp", "--set", "disaggregation_decode_enable_radix_cache=true"], "p-delta"),
 ]
 
 

@@ -11,7 +11,6 @@ from ppdsim.des.spec import ClusterSpec, Preload
 from ppdsim.routing import BALANCERS, POLICIES, PolicyContext, build_policy
 from ppdsim.routing.base import AbstractPolicy
 from ppdsim.turn import TurnModel
-from ppdsim.types import Transport
 from ppdsim.workload.base import BLOCK_TOKENS, Conversation, TurnSpec
 
 FLEETS = ("U", "U U", "P D", "P pD", "P P D", "P pD pD", "P D D", "P P pD D U")
@@ -25,7 +24,7 @@ def _draw_fleet(draw: Any, model: TurnModel, pools: tuple[int, ...]) -> tuple[Cl
         model,
         pool=draw(st.sampled_from(pools)),
         nic=draw(st.sampled_from([None, "one"])),
-        decode_radix=draw(st.booleans()),
+        disaggregation_decode_enable_radix_cache=draw(st.booleans()),
         num_reserved_decode_tokens=draw(st.sampled_from([0, 16, 64])),
         schedule_conservativeness=draw(st.sampled_from([0.0, 0.3, 1.0, 2.0])),
         enable_mixed_chunk=draw(st.booleans()),
@@ -34,11 +33,12 @@ def _draw_fleet(draw: Any, model: TurnModel, pools: tuple[int, ...]) -> tuple[Cl
         resident_context_tokens=40,
         max_running_requests=draw(st.sampled_from([3, 100, 2048])),
         disaggregation_decode_extra_slots=draw(st.sampled_from([None, 0, 2])),
-        bootstrap_timeout_s=draw(st.sampled_from([0.0625, 0.25, 300.0])),
+        disaggregation_bootstrap_timeout_s=draw(st.sampled_from([0.0625, 0.25, 300.0])),
+        disaggregation_waiting_timeout_s=draw(st.sampled_from([0.0625, 0.25, 300.0, 300.0, 300.0])),
         max_prefill_tokens=draw(st.sampled_from([64, 16_384])),
         **(_draw_balancing(draw) if draw(st.integers(0, 3)) == 3 else {}),
     )
-    context = PolicyContext(model=model, transport=Transport.TCP, gamma=1.0, plan=frozenset({("1", 1), ("0", 2)}))
+    context = PolicyContext(fleet=spec.fleet_model, gamma=1.0, plan=frozenset({("1", 1), ("0", 2)}))
     name = draw(st.sampled_from([*POLICIES]))
     parameters = {"threshold_tokens": 60} if name == "threshold" else {}
     return spec, build_policy(name, parameters, context)

@@ -9,7 +9,7 @@ from des.costs import cost_model, fleet, talk
 from ppdsim.des.cluster import Cluster, run_cluster
 from ppdsim.des.inflight import ConversationCap
 from ppdsim.des.turns import Turns
-from ppdsim.routing import BALANCERS, AlwaysD, AlwaysP
+from ppdsim.routing import BALANCERS, AlwaysD, AlwaysP, CostAware
 
 MODEL = cost_model()
 TALKS = [talk(i, 0.01 * i, (100, 40), (30, 20, 0.5), (30, 20, 0.5)) for i in range(8)]
@@ -105,4 +105,20 @@ def test_the_view_knows_what_p_still_has_to_do_how_fast_turns_come_and_what_the_
     assert view.turns_per_s(1) == 0.0
     links = cluster.prefill[0].links
     links._free_s[1] = 12.0
-    assert view.link_wait_s(0, 1) == pytest.approx(1.99)
+    assert view.link_wait_s(0, 1, wire_s=0.5) == pytest.approx(1.99)
+
+
+@pytest.mark.parametrize(("nic", "arm"), [(None, "p-full"), ("one", "append-d")])
+def test_a_policy_sees_what_the_other_p_sends_through_the_nic_that_both_share(nic, arm):
+    """While a's 4000 tokens are on the wire for four seconds, b's 600 go over a free link, or at half speed."""
+    model = cost_model(link={"wire_s_per_token": 2.0**-10, "fresh_wire_s_per_token": 0.0, "early_share": 0.0})
+    spec = fleet(
+        "P P pD pD", model, nic=nic, prefill_policy="manual", chunked_prefill_size=8192, residents=8,
+        resident_context_tokens=40,
+    )  # fmt: skip
+    talks = [talk("b", 0.0, (16, 2), (600, 2, 2.0)), talk("a", 0.01, (4000, 2))]
+    # J of the append is some 0.9 s, TTFT of the hand-off 0.66 s, and 1.26 s where its KV takes twice as long.
+    policy = CostAware(fleet=spec.fleet_model, gamma=2.5)
+    turns = run_cluster(spec, talks, policy).turns
+    assert turns["prefill_node"].tolist()[::2] == [0, 1]
+    assert turns["arm"][1] == arm

@@ -71,7 +71,7 @@ def test_a_p_that_has_more_than_the_prompt_computes_its_last_page():
         ("D", {}, "P nodes need a D or pD node"),
         ("P U", {}, "P nodes need a D or pD node"),
         ("P D", {"transport": Transport.NONE}, "transport: given none"),
-        ("U", {"chunked_prefill_size": 100}, "100 is no multiple of page_size_tokens 16"),
+        ("U", {"chunked_prefill_size": 100}, "100 is no multiple of page_size 16"),
         ("U", {"residents": 10, "resident_context_tokens": 10_000}, "10 streams of 10000 tokens do not fit"),
     ],
 )

@@ -84,7 +84,7 @@ def test_without_reuse_nothing_is_matched_and_blocks_are_not_held_twice():
 
 
 def test_pages_must_divide_blocks_and_prefixes_cannot_be_put_in_place():
-    with pytest.raises(ScenarioError, match="page_size_tokens 48 does not divide"):
+    with pytest.raises(ScenarioError, match="page_size 48 does not divide"):
         pool_of(request(0, 100, 1), page=48)
     with pytest.raises(ScenarioError, match="preloaded prefix"):
         pool_of(request(0, 100, 1)).preload(0, 64)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from ppdsim.des.clock import Clock
 from ppdsim.des.nic import SharedNic, Transfer
 
+WAIT_AT_S = 2.0
 Sent = tuple[float, int, float]  # time, pair, seconds alone
 
 
@@ -50,3 +51,35 @@ def test_the_nic_works_whenever_there_is_work(transfers):
         free = max(free, time) + wire_s
     # Sharing does not change when the last byte of a busy period has left: the backlog drains at one second a second.
     assert max(ends(transfers)) == pytest.approx(free, rel=1e-9)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    st.lists(st.tuples(st.floats(0.0, 2.0), st.integers(1, 4), st.floats(0.0, 1.0)), max_size=12),
+    st.integers(1, 5),
+    st.floats(0.0, 3.0),
+)
+def test_the_wait_is_by_how_much_one_that_is_sent_now_is_late_if_nobody_follows(transfers, pair, wire_s):
+    transfers.sort(key=lambda item: item[0])
+    clock, told = Clock(limit_per_instant=1_000), []
+    nic = SharedNic(clock)
+    for number, (time, other, seconds) in enumerate(transfers):
+        transfer = Transfer(turn=number, wire_s=seconds, delivered=None)
+        clock.at(time, lambda tick: nic.send((0, tick.arg[0]), tick.arg[1], tick.time), (other, transfer), number)
+    clock.at(WAIT_AT_S, lambda tick: told.append(nic.wait_s((0, pair), tick.time, wire_s)), None, 99)
+    clock.run(float("inf"))
+    end_s = ends([*transfers, (WAIT_AT_S, pair, wire_s)])[-1]
+    assert told == [pytest.approx(end_s - WAIT_AT_S - wire_s, abs=1e-9)]
+
+
+def test_two_flows_on_one_nic_by_hand():
+    clock = Clock(limit_per_instant=1_000)
+    nic = SharedNic(clock)
+    assert nic.wait_s((0, 1), 0.0, 1.0) == 0.0
+    nic.send((0, 1), Transfer(turn=0, wire_s=3.0, delivered=None), 0.0)
+    nic.send((0, 1), Transfer(turn=1, wire_s=1.0, delivered=None), 0.0)
+    # At 1, pair 1 has 2 + 1 left. Its own next waits for both; half a second of another pair takes twice as long, and
+    # five seconds of it meet all three.
+    assert nic.wait_s((0, 1), 1.0, 0.5) == 3.0
+    assert nic.wait_s((0, 2), 1.0, 0.5) == 0.5
+    assert nic.wait_s((0, 2), 1.0, 5.0) == 3.0

@@ -49,7 +49,7 @@ def test_a_decision_that_nobody_can_carry_out_is_an_error(roles, arm, prefill, d
 
 def test_turns_spread_over_decode_nodes_and_return_to_where_their_prefix_is():
     talks = [talk(i, 0.001 * i, (100, 50), (10, 2, 1.0)) for i in range(4)]
-    kept = run_cluster(fleet("P P D D", MODEL, decode_radix=True), talks, AlwaysP()).turns
+    kept = run_cluster(fleet("P P D D", MODEL, disaggregation_decode_enable_radix_cache=True), talks, AlwaysP()).turns
     nodes = kept["decode_node"].reshape(4, 2)
     assert nodes[:, 0].tolist() == [2, 3, 2, 3]
     assert nodes[:, 1].tolist() == nodes[:, 0].tolist()

@@ -84,7 +84,16 @@ def test_what_p_computes_decides_and_not_only_what_travels():
 def test_radix_turns_the_hand_off_into_a_delta(tmp_path):
     full = simulate(load("one-pair", [*FEW, "transport=tcp", "workload.arrivals.rate_per_s=0.2"]), seed=0)
     delta = simulate(
-        load("one-pair", [*FEW, "transport=tcp", "workload.arrivals.rate_per_s=0.2", "decode_radix=true"]), seed=0
+        load(
+            "one-pair",
+            [
+                *FEW,
+                "transport=tcp",
+                "workload.arrivals.rate_per_s=0.2",
+                "disaggregation_decode_enable_radix_cache=true",
+            ],
+        ),
+        seed=0,
     )
     assert set(full.turns["arm"]) == {"p-full"}
     assert set(delta.turns["arm"]) == {"p-delta"}

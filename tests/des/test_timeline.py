@@ -22,7 +22,7 @@ from ppdsim.des.cluster import Cluster, run_cluster
 from ppdsim.des.link import Links
 from ppdsim.des.step_log import StepLog
 from ppdsim.des.timeline import Timeline
-from ppdsim.des.turn_spans import DECODE, FOR_FORWARD, FOR_PAGES, HELD, PREFILL, TRANSFER
+from ppdsim.des.turn_spans import DECODE, FOR_FORWARD, FOR_PAGES, HANDSHAKE, HELD, JOIN, PREFILL, TRANSFER
 from ppdsim.des.turns import Turns
 from ppdsim.results import Results
 from ppdsim.routing import AlwaysD, AlwaysP
@@ -192,10 +192,23 @@ def test_a_run_without_a_timeline_has_no_recorder() -> None:
 
 
 def test_a_timed_out_turn_ends_when_it_times_out() -> None:
-    spec = fleet("P D", cost_model(), pool=3_000, bootstrap_timeout_s=0.25, num_reserved_decode_tokens=0)
+    spec = fleet("P D", cost_model(), pool=3_000, disaggregation_bootstrap_timeout_s=0.25, num_reserved_decode_tokens=0)
     results, _, events = recorded(spec, [talk(1, 0.0, (1_500, 900)), talk(2, 0.0, (1_500, 900))], AlwaysP())
     assert results.turns["status"].tolist() == ["ok", "timed_out"]
     assert spans(events)["2:0"][FOR_PAGES] == pytest.approx(0.25)
+
+
+def test_a_turn_whose_kv_does_not_come_ends_when_it_times_out_whatever_p_does_with_it() -> None:
+    link = {"wire_s_per_token": 2.0**-12}
+    spec = fleet("P D", cost_model(link=link), disaggregation_waiting_timeout_s=0.5)
+    # The first one's KV takes less than half a second, the second one's waits for it.
+    results, _, events = recorded(spec, [talk(1, 0.0, (1_500, 4)), talk(2, 0.0, (1_500, 4))], AlwaysP())
+    assert results.turns["status"].tolist() == ["ok", "timed_out"]
+    found = spans(events)["2:0"]
+    parts = [found[name] for name in (HANDSHAKE, FOR_FORWARD, PREFILL, TRANSFER)]
+    assert sum(parts) == pytest.approx(0.5)
+    assert min(parts) > 0.0
+    assert JOIN not in found
 
 
 def test_the_file_is_whole(tmp_path: Path) -> None:

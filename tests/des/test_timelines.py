@@ -103,7 +103,12 @@ def test_on_a_pd_node_an_append_and_a_hand_off_meet(per_step):
     Both decode: 154.8 (B ends), 165.8, 176.8 (A1 ends).
     """
     spec = fleet(
-        "P pD", MODEL, overlap_schedule=False, router_awaits_prefill=False, per_step=per_step, decode_radix=True
+        "P pD",
+        MODEL,
+        overlap_schedule=False,
+        router_awaits_prefill=False,
+        per_step=per_step,
+        disaggregation_decode_enable_radix_cache=True,
     )
     talks = [talk("a", 0.0, (256, 3), (64, 4, 0.010)), talk("b", 0.080, (128, 2))]
     results = run_cluster(spec, talks, Threshold(threshold_tokens=100))
@@ -215,7 +220,7 @@ def test_a_hand_off_that_waits_too_long_for_pages_fails_and_frees_the_queue(per_
         overlap_schedule=False,
         per_step=per_step,
         num_reserved_decode_tokens=0,
-        bootstrap_timeout_s=0.050,
+        disaggregation_bootstrap_timeout_s=0.050,
     )
     talks = [talk("a", 0.0, (256, 4)), talk("b", 0.001, (128, 2), (16, 2)), talk("c", 0.020, (16, 2))]
     results = run_cluster(spec, talks, AlwaysP())
@@ -223,6 +228,59 @@ def test_a_hand_off_that_waits_too_long_for_pages_fails_and_frees_the_queue(per_
     first, last = columns(results, "t_first_token_s", "t_last_token_s")
     np.testing.assert_allclose(first, [93.8, np.nan, np.nan, 104.8], rtol=1e-9)
     np.testing.assert_allclose(last, [126.8, np.nan, np.nan, 115.8], rtol=1e-9)
+
+
+def test_a_hand_off_whose_kv_does_not_come_in_time_fails_and_gives_its_pages_back(per_step):
+    """One P and one D of 20 pages each; a hand-off with pages waits 80 for its KV at most.
+
+    A (256 new, 4 out, then another turn) takes 16 pages at 0: P has it at 5, forward -> 40.6, its KV would be there at
+        91.8 and join at 93.8. It fails at 80, and its second turn with it; what is on the wire stays there, and on P.
+    B (128 new, 2 out) asks for 8 pages at 20 and gets them at 80: P has it at 85 and no room until 93.8, forward
+        -> 116.6, wire -> 142.2, may join at 144.2, where D is idle: first token, the second at 155.2.
+    """
+    spec = fleet(
+        "P D",
+        MODEL,
+        pool=320,
+        overlap_schedule=False,
+        per_step=per_step,
+        num_reserved_decode_tokens=0,
+        disaggregation_waiting_timeout_s=0.080,
+    )
+    results = run_cluster(spec, [talk("a", 0.0, (256, 4), (16, 2)), talk("b", 0.020, (128, 2))], AlwaysP())
+    assert results.turns["status"].tolist() == ["timed_out", "rejected", "ok"]
+    first, last = columns(results, "t_first_token_s", "t_last_token_s")
+    np.testing.assert_allclose(first, [np.nan, np.nan, 144.2], rtol=1e-9)
+    np.testing.assert_allclose(last, [np.nan, np.nan, 155.2], rtol=1e-9)
+    assert results.summary()["status"] == {"ok": 1, "rejected": 1, "timed_out": 1, "unfinished": 0}
+    assert results.turns["slo_met"].tolist() == [False, False, True]
+
+
+def test_p_drops_what_d_has_given_up_or_computes_it_to_the_end_and_sends_nothing(per_step):
+    """Prompts A and B of 512 tokens, 1 out, C and E of 16, 2 out; 0.05 of wire a token; KV is waited for 100.
+
+    P has A, B, C at 5, 6, 7: forward of A 61.2 -> 66.2, wire -> 91.8, A's only token at 93.8. B's forward -> 127.4.
+    B has its pages since 1 and fails at 101, in the midst of its forward; C fails at 102 in P's queue, which drops it.
+    E arrives at 90, P has it at 95 and computes it alone, 11.6 -> 139.0. The link is free, because nothing of B is
+        sent: wire 0.8 -> 139.8, may join at 141.8, first token; the second at 152.8.
+    """
+    model = replace(
+        MODEL, handoffs={key: replace(curve, wire_s_per_token=5e-5) for key, curve in MODEL.handoffs.items()}
+    )
+    spec = fleet(
+        "P D",
+        model,
+        overlap_schedule=False,
+        router_awaits_prefill=False,
+        per_step=per_step,
+        disaggregation_waiting_timeout_s=0.100,
+    )
+    talks = [talk("a", 0.0, (512, 1)), talk("b", 0.001, (512, 1)), talk("c", 0.002, (16, 2)), talk("e", 0.090, (16, 2))]
+    results = run_cluster(spec, talks, AlwaysP())
+    assert results.turns["status"].tolist() == ["ok", "timed_out", "timed_out", "ok"]
+    first, last = columns(results, "t_first_token_s", "t_last_token_s")
+    np.testing.assert_allclose(first, [93.8, np.nan, np.nan, 141.8], rtol=1e-9)
+    np.testing.assert_allclose(last, [93.8, np.nan, np.nan, 152.8], rtol=1e-9)
 
 
 def test_two_prefill_nodes_on_one_nic_share_it_while_both_send(per_step):
@@ -265,7 +323,7 @@ def test_a_hand_off_that_has_arrived_does_not_join_while_a_stream_is_retracted(p
         "P D",
         MODEL,
         pool=pool,
-        page_size_tokens=1,
+        page_size=1,
         num_reserved_decode_tokens=0,
         overlap_schedule=False,
         router_awaits_prefill=False,
@@ -292,7 +350,7 @@ def test_d_keeps_room_for_the_longest_answer_to_end_alone(per_step, pool, first_
         "P D",
         MODEL,
         pool=pool,
-        page_size_tokens=1,
+        page_size=1,
         num_reserved_decode_tokens=0,
         overlap_schedule=False,
         per_step=per_step,

@@ -16,6 +16,8 @@ from ruamel.yaml import YAML
 
 from ppdsim import compose, library, measurements, points, profile, scenario
 from ppdsim.calibrate import anchor
+from ppdsim.calibrate.derive import errors
+from ppdsim.calibrate.derive.hardware import links, read_gpus, read_links
 from ppdsim.calibrate.live.journal import read_rows
 from ppdsim.calibrate.live.model_config import quantisation, read_config
 from ppdsim.calibrate.live.plan import load_plan
@@ -166,6 +168,13 @@ FORMATS = {
         b"environment: {A: b}\nstart_timeout_s: 60\n",
         read=lambda path: settings.load(path, {}),
     ),
+    "hardware": Format(
+        suffix=".yaml",
+        valid=library.shipped("hardware.yaml").read_bytes(),
+        read=lambda path: read_gpus(path, links()),
+    ),
+    "links": Format(suffix=".yaml", valid=library.shipped("links.yaml").read_bytes(), read=read_links),
+    "transfer errors": Format(suffix=".json", valid=library.shipped("transfer.json").read_bytes(), read=errors.read),
     "bench_serving record": _record("bench_serving.jsonl", arm=Arm.P_FULL),
     "grid record": Format(
         suffix=".jsonl",

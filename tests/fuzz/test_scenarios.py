@@ -19,7 +19,7 @@ VALID = FORMATS["scenario"].document()
 SMALL = {**VALID, "workload": {**VALID["workload"], "conversations": 6}}
 KEYS = (
     "seed", "fleet.0.count", "fleet.7.count", "fleet", "workload.turns_mean", "workload.arrivals.rate_per_s",
-    "workload.arrivals.cv", "workload.think_time", "slo", "", "a.b", "page_size_tokens", "routing.parameters.x",
+    "workload.arrivals.cv", "workload.think_time", "slo", "", "a.b", "page_size", "routing.parameters.x",
     "transport",
 )  # fmt: skip
 VALUES = st.one_of(

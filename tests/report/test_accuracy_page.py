@@ -55,3 +55,9 @@ def test_a_residual_map_has_every_cell_once_and_leaves_gaps(found):
     data = residuals_data(found, row)
     assert sum(value is not None for line in data.error for value in line) == 9
     assert data.x_title == "new m [tokens]"
+
+
+def test_loads_simulated_by_a_derived_profile_are_dashed(found):
+    for derivation, dash in ((None, "solid"), ("derived from x (gpu), nobody measured this machine", "dash")):
+        lines = ACCURACY_FIGURES["load-cdfs"](replace(found, derivation=derivation)).data
+        assert {(line.name, line.line.dash) for line in lines} == {("measured", "solid"), ("simulated", dash)}

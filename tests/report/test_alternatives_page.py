@@ -75,6 +75,13 @@ def test_the_page_is_whole_and_loads_nothing(shown):
     assert set(shown.notes) <= set(reader.text)
 
 
+def test_an_alternative_that_is_mostly_extrapolated_is_dashed(found):
+    first, *rest = found.alternatives
+    outside = replace(found, alternatives=(replace(first, extrapolated=1.0), *rest))
+    drawn = {(t.name, t.line.dash) for t in ALTERNATIVE_FIGURES["alternative-cdfs"](outside).data}
+    assert drawn == {(first.name, "dash"), *((each.name, "solid") for each in rest)}
+
+
 def test_a_bar_is_the_mean_with_its_interval_and_its_seeds(found):
     bars = goodput_data(found)
     for bar, each in zip(bars, found.alternatives, strict=True):

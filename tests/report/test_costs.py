@@ -18,8 +18,9 @@ def panel():
 
 
 def role(figure, panel, arm, name):
-    """Return a trace of a panel by what it is: five an arm, the append's first."""
-    return figure.data[10 * panel + 5 * arm + ("band", "solid", "dashed", "loaded", "simulated").index(name)]
+    """Return a trace of a panel by what it is: six an arm, the append's first."""
+    roles = ("band", "solid", "dashed", "loaded", "loaded dashed", "simulated")
+    return figure.data[12 * panel + 6 * arm + roles.index(name)]
 
 
 def test_a_view_has_a_panel_for_each_arm_with_the_append_of_its_prompt():
@@ -75,6 +76,10 @@ def test_the_crossing_is_drawn_with_its_interval_and_its_words():
     assert line.x0 == line.x1 == pytest.approx(1 - r_star)
     assert (band.x0, band.x1) == (pytest.approx(1 - r_star + 0.05), pytest.approx(1 - r_star - 0.04))
     assert figure.layout.annotations[1].text == "r* = 0.71 (0.66 to 0.75)"
+    assert line.line.dash == "solid"
+    outside = tuple(replace(c, extrapolated=(False, False, False, True, False)) for c in built_answer().curves)
+    there = plot_costs(built_answer(curves=outside), total_tokens=1000, gamma=3.0, residents=2)
+    assert there.layout.shapes[1].line.dash == "dash"  # between 0.5 and 0.75
     always = plot_costs(built_answer(), gamma=3.0, residents=8)
     assert [shape.visible for shape in always.layout.shapes] == [False] * 4
     assert always.layout.annotations[1].text == "always P"
@@ -87,7 +92,9 @@ def test_what_was_simulated_has_error_bars_and_stays_at_its_own_gamma_and_n():
     assert own.y[0] == pytest.approx(1.1 * j)
     assert own.error_y.array[0] == pytest.approx(1.1 * j)
     assert own.error_y.arrayminus[0] == pytest.approx(0.55 * j)
-    assert role(plot_costs(answer), 0, 1, "loaded").y[0] == pytest.approx(j)
+    thin, dashed = (role(plot_costs(answer), 0, 1, name) for name in ("loaded", "loaded dashed"))
+    assert (thin.y[0], dashed.y[0]) == (None, pytest.approx(j))  # the first rate is extrapolated
+    assert thin.y[1] == dashed.y[1] == pytest.approx(30 + 40 * (1 - RATES[1]) + 1)
     assert role(plot_costs(answer, quantity="ttft"), 0, 1, "simulated").y[0] == pytest.approx(1.1 * (j - 1))
     for elsewhere in ({"gamma": 3.0}, {"residents": 8}, {"quantity": "stall"}):
         figure = plot_costs(answer, **elsewhere)

@@ -106,6 +106,15 @@ def test_overloaded_points_are_hollow() -> None:
     assert "OVERLOADED" in figure.data[1].text[0]
 
 
+def test_what_lies_mostly_outside_the_measured_is_dashed() -> None:
+    usual = GRIDS["policy and rate"]
+    for share, dashes in ((0.4, set()), (0.6, {"dash"}), (1.0, {"dash"})):
+        figure = plot_sweep_lines(answer_of(*usual, extrapolated=share))
+        lines = [t for t in figure.data if t.mode == "lines+markers" and any(y is not None for y in t.y)]
+        assert len(lines) == 2
+        assert {trace.line.dash for trace in lines} - {None} == dashes
+
+
 def test_a_crossing_is_marked_with_its_interval() -> None:
     made = plan("routing.policy=always-p,cost-aware", "workload.arrivals.rate_per_s=1,2", seeds=2)
     values = ((1.0, 1.0), (3.0, 3.1), (2.0, 2.1), (2.0, 2.0))

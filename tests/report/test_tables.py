@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from report.built import NVLINK, TCP, built_answer, crossing
 
 from ppdsim.answers import CrossingKind
@@ -60,6 +62,9 @@ def test_quality_and_parameters():
     answer = built_answer()
     (quality,) = tables.quality_table(answer.profile.cards).rows
     assert texts(quality) == ["append-d", "30", "1.0 %", "3.0 %", "2.0 %", "5.0 %", "-", "90.0 %"]
+    assert not any(cell.notes for cell in quality)
+    (few,) = tables.quality_table([replace(card, cells=9) for card in answer.profile.cards]).rows
+    assert [cell.notes for cell in few] == [(), (), (), (tables.FEW,), (), (tables.FEW,), (), ()]
     (parameter,) = tables.parameters_table(answer).rows
     assert texts(parameter) == ["prefill", "floor_s", "8 ms", "s", "measured", "launch", "at its bound"]
     assert parameter[2].notes == ("7.9 ms to 8.1 ms",)

@@ -12,13 +12,14 @@ from routing.views import View, request
 
 from ppdsim.des.cluster import run_cluster
 from ppdsim.errors import ScenarioError
-from ppdsim.routing import POLICIES, PolicyContext, build_policy
+from ppdsim.routing import POLICIES, FleetModel, PolicyContext, build_policy
 from ppdsim.routing.base import AbstractPolicy
 from ppdsim.routing.view import AbstractClusterView, Request
 from ppdsim.types import Arm, Transport
 
 MODEL = cost_model()
-CONTEXT = PolicyContext(model=MODEL, transport=Transport.TCP, gamma=1.0, plan=frozenset({("a", 1), ("3", 0)}))
+FLEET = FleetModel(nodes=(MODEL, MODEL), transport=Transport.TCP)
+CONTEXT = PolicyContext(fleet=FLEET, gamma=1.0, plan=frozenset({("a", 1), ("3", 0)}))
 PARAMETERS: dict[str, dict[str, bool | int | float | str]] = {
     "always-p": {},
     "always-d": {},
@@ -29,7 +30,7 @@ PARAMETERS: dict[str, dict[str, bool | int | float | str]] = {
     "dynamo": {"policy": "isl_or_load", "prefill_busy_threshold": 0.5, "decode_busy_threshold": 0.9},
     "ppd": {"bypass_threshold_tokens": 100, "w_tpot": 2},
     "cost-aware": {},
-    "slo-aware": {"itl_budget_ms": 50, "enable_mixed_chunk": True},
+    "slo-aware": {"itl_budget_ms": 50},
     "oracle": {},
 }
 """One case a policy; a new policy adds a line."""
@@ -101,7 +102,7 @@ def test_nothing_that_a_policy_may_see_tells_the_length_of_the_answer():
 
 def test_longer_answers_change_no_decision_made_before_they_end(policy):
     """Turns that all arrive before anybody has answered are routed alike, whatever the answers will be."""
-    spec = fleet("P P pD pD", MODEL, decode_radix=True)
+    spec = fleet("P P pD pD", MODEL, disaggregation_decode_enable_radix_cache=True)
 
     def decisions(answer: int) -> list[tuple[str, int, int]]:
         talks = [talk(i, 1e-4 * i, (50 + 40 * i, answer * (1 + i % 3))) for i in range(12)]
@@ -169,7 +170,7 @@ def test_costs_are_compared_to_the_last_millisecond(arm, on_p, new, streams, gam
         ("ppd", {"w_ttft": "much"}, "w_ttft: given 'much', expected a number from 0"),
         ("ppd", {"w_ttft": float("inf")}, "w_ttft: given inf"),
         ("slo-aware", {"itl_budget_ms": float("nan")}, "itl_budget_ms: given nan"),
-        ("slo-aware", {"enable_mixed_chunk": 1}, "given 1, expected true or false"),
+        ("slo-aware", {"enable_mixed_chunk": True}, "unknown parameter 'enable_mixed_chunk'"),  # it is the scenario's
     ],
 )
 def test_wrong_parameters_are_named(name, parameters, message):

@@ -8,11 +8,13 @@ import pytest
 from des.costs import cost_model
 from routing.views import View, request
 
-from ppdsim.routing import PolicyContext, build_policy
+from ppdsim.cost.prefill import PrefillWork
+from ppdsim.routing import FleetModel, PolicyContext, build_policy
 from ppdsim.types import Arm, Transport
 
 MODEL = cost_model()
-CONTEXT = PolicyContext(model=MODEL, transport=Transport.TCP, gamma=1.0)
+FLEET = FleetModel(nodes=(MODEL, MODEL), transport=Transport.TCP)
+CONTEXT = PolicyContext(fleet=FLEET, gamma=1.0)
 
 
 def appends(name, prompt, view, *, context=CONTEXT, **parameters) -> bool:
@@ -127,16 +129,22 @@ def test_slo_aware_takes_the_budget_of_the_scenario():
     assert not appends("slo-aware", 1300, view, context=replace(CONTEXT, itl_budget_s=0.999 * gap_s))
 
 
-def test_slo_aware_splits_an_append_where_the_engine_decodes_between_chunks():
-    # 1024 new tokens are two chunks of 512; the second sees 512 more cached tokens and is the longer one.
+def test_slo_aware_splits_an_append_where_the_streams_get_a_token_in_every_chunk():
+    # Four streams leave 508 of 512 tokens: 1016 new ones are two chunks, and the second, on 508 more cached tokens, is
+    # the longer one. It has the streams' four rows, and reads their 4000 tokens of KV.
     held, streams = 1000, 4
-    step_s = MODEL.decode.step_s(streams, streams * 1000)
-    gap_s = step_s + MODEL.stall_s(Arm.APPEND_D, held + 512, 512, streams, 1000)
-    assert gap_s < MODEL.stall_gap_s(held, 1024, streams, 1000)
-    view = View(cached=held, streams=streams, wait_on_p_s=100.0)
-    assert appends("slo-aware", held + 1024, view, itl_budget_ms=1001 * gap_s, enable_mixed_chunk=True)
-    assert not appends("slo-aware", held + 1024, view, itl_budget_ms=999 * gap_s, enable_mixed_chunk=True)
-    assert not appends("slo-aware", held + 1024, view, itl_budget_ms=1001 * gap_s)
+    curve = MODEL.prefill
+    attention, rows = 508 * (held + 508 + 508 / 2), 508 + streams
+    gap_s = curve.forward_s(PrefillWork(rows, attention, held + 508)) + 4000 * MODEL.decode.context_s_per_token
+    assert gap_s < MODEL.stall_gap_s(held, 1016, streams, 1000)
+    # Work that waits on the node opens no gap of its own.
+    view = View(cached=held, streams=streams, wait_s=1.0, wait_on_p_s=100.0)
+    mixed = replace(CONTEXT, fleet=replace(FLEET, enable_mixed_chunk=True))
+    assert appends("slo-aware", held + 1016, view, context=mixed, itl_budget_ms=1001 * gap_s)
+    assert not appends("slo-aware", held + 1016, view, context=mixed, itl_budget_ms=999 * gap_s)
+    assert not appends("slo-aware", held + 1016, View(cached=held, streams=streams), itl_budget_ms=1001 * gap_s)
+    # A longer append is more such chunks.
+    assert appends("slo-aware", held + 1017, view, context=mixed, itl_budget_ms=1001 * gap_s)
 
 
 def test_the_oracle_does_what_its_plan_says():

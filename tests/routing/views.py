@@ -60,7 +60,7 @@ class View(AbstractClusterView):
     def turns_per_s(self, node: int) -> float:
         return self._rate
 
-    def link_wait_s(self, prefill: int, node: int) -> float:
+    def link_wait_s(self, prefill: int, node: int, wire_s: float) -> float:
         return self._link_wait_s
 
     def wait_s(self, node: int) -> float:

@@ -51,7 +51,7 @@ def test_values_and_defaults(path: Path) -> None:
     ]
     assert loaded.transport is Transport.TCP
     assert loaded.routing.gamma == 1.0
-    assert (loaded.decode_radix, loaded.per_step, loaded.seed) == (False, False, 0)
+    assert (loaded.disaggregation_decode_enable_radix_cache, loaded.per_step, loaded.seed) == (False, False, 0)
     assert (loaded.slo.ttft_s, loaded.slo.tpot_s, loaded.slo.itl_max_s) == (0.5, None, None)
     assert loaded.crossover is not None
     assert loaded.crossover.arms[0].arm is Arm.APPEND_D
@@ -72,7 +72,7 @@ def test_overrides_are_typed_by_the_schema_and_the_last_wins(path: Path) -> None
         [
             "transport=tcp",
             "transport=nvlink",
-            "decode_radix=true",
+            "disaggregation_decode_enable_radix_cache=true",
             "fleet.1.count=3",
             "slo.tpot_ms=25",
             "crossover.cache_rates=[0, 0.25]",
@@ -83,7 +83,7 @@ def test_overrides_are_typed_by_the_schema_and_the_last_wins(path: Path) -> None
         ],
     )
     assert loaded.transport is Transport.NVLINK
-    assert loaded.decode_radix is True
+    assert loaded.disaggregation_decode_enable_radix_cache is True
     assert loaded.fleet[1].count == 3
     assert (loaded.slo.ttft_ms, loaded.slo.tpot_ms) == (500, 25)
     assert loaded.crossover is not None

@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 
 from ppdsim import compose, measurements, profile
+from ppdsim.cost.decode import DecodeCurve
 from ppdsim.measurements import LoadRow
 from ppdsim.types import Arm, Transport
+from ppdsim.validate.busy import Busiest, busiest
 from ppdsim.validate.floor import anchored
 from ppdsim.validate.loads import QUANTILE_GRID, conversations, load_errors, loads_of, rankings, replay
 
+SQUEEZE = 0.2
+"""Arrivals this much closer make TCP the bottleneck of the light load."""
 ONE, TWO = "h200x1_llama-3.1-8b_sglang-0.5.17", "h200x2_llama-3.1-8b_sglang-0.5.17"
 
 
@@ -121,6 +125,48 @@ def test_few_turns_are_shown_and_not_gated(live, shipped):
     rows = load_errors(shipped, live)
     assert {r.gated for r in rows if r.turns < 100} == {False}
     assert {r.gated for r in rows if r.turns >= 100} == {True}
+
+
+def test_the_busiest_place_is_whichever_saturates_first():
+    """Ten turns in 10 s; each place is made the busiest in turn."""
+    decode = DecodeCurve(floor_s=5e-3, row_s=1e-4, context_s_per_token=1e-8, disaggregated_s=0.0)
+
+    def turns(*, prefill_s=0.1, wire_s=0.1, output=100, kv=1000):
+        start = np.arange(10.0)
+        start[-1] = 8.0
+        return {
+            "status": np.array(["ok"] * 10),
+            "t_arrival_s": start,
+            "t_prefill_start_s": start,
+            "t_last_token_s": start + 2.0,
+            "prefill_s": np.full(10, prefill_s),
+            "kv_transfer_s": np.full(10, wire_s),
+            "output_tokens": np.full(10, output),
+            "input_tokens": np.full(10, kv - output // 2),
+        }
+
+    def found(*, unified=False, **given):
+        return busiest(turns(**given), decode, kv_pool_tokens=10_000, unified=unified)
+
+    assert found(prefill_s=0.5) == Busiest(place="prefill", share=pytest.approx(0.5))
+    assert found(wire_s=0.9) == Busiest(place="wire", share=pytest.approx(0.9))
+    assert found(kv=3000) == Busiest(place="KV pool", share=pytest.approx(2.0 * 3000 / 10_000))
+    # 10 turns of 1000 tokens in 10 s at 1e-4 + 1e-8 * 2000 s each.
+    assert found(output=1000, kv=2000, prefill_s=0.0) == Busiest(place="KV pool", share=pytest.approx(0.4))
+    assert found(output=8000, kv=4000) == Busiest(place="decode", share=pytest.approx(8000 * 1.4e-4))
+    both = found(output=1000, kv=2000, prefill_s=0.5, unified=True)
+    assert both == Busiest(place="prefill and decode", share=pytest.approx(0.5 + 1000 * 1.2e-4))
+
+
+def test_nothing_is_gated_where_the_wire_is_nearly_saturated(itself, shipped):
+    """P runs forwards a small part of the time, but TCP moves KV nearly all of it."""
+    rows = [r.model_copy(update={"sent_s": r.sent_s * SQUEEZE}) for r in itself.load if r.transport is Transport.TCP]
+    found = load_errors(shipped, replace(itself, load=tuple(rows)))
+    assert {r.busiest for r in found} == {"wire"}
+    assert {r.gated for r in found} == {False}
+    assert any(r.turns >= 100 for r in found)
+    calm = load_errors(shipped, itself)
+    assert {r.gated for r in calm if r.turns >= 100} == {True}
 
 
 def test_the_floor_of_a_load_is_that_of_the_probes_beside_it(live, shipped):

@@ -11,9 +11,11 @@ from ppdsim import measurements, profile
 from ppdsim.accuracy import ANCHORED, ANOTHER_RUN, HELD_OUT, LEFT_OUT, to_json
 from ppdsim.calibrate.cells import grid
 from ppdsim.errors import InputError
+from ppdsim.report.figures._loads import load_choices, rows_of
 from ppdsim.validate import to_text, validate
-from ppdsim.validate.decisions import BATCHES, GAMMAS, measured_n_star
+from ppdsim.validate.decisions import BATCHES, GAMMAS
 from ppdsim.validate.gates import gates, pooled_coverage
+from ppdsim.validate.n_star import solve
 from ppdsim.validate.stalls import measured_stalls
 
 ONE, TWO = "h200x1_llama-3.1-8b_sglang-0.5.17", "h200x2_llama-3.1-8b_sglang-0.5.17"
@@ -81,10 +83,10 @@ def test_decisions_look_at_every_price_and_batch(own):
 
 def test_the_measured_n_star_solves_the_measured_j(runs):
     cells = grid(runs[TWO])
-    stalls = measured_stalls(runs[TWO], cells)
+    stalls = measured_stalls(runs[TWO])
     nvlink = cells.handoffs[1]
     i, j = (int(np.flatnonzero((c.cached_tokens == 16_384) & (c.new_tokens == 256))[0]) for c in (cells.append, nvlink))
-    streams = measured_n_star(stalls, cells.append, i, nvlink, j)
+    streams = solve(stalls, nvlink.seconds[j] - cells.append.seconds[i], 16_384, 256)
     lost = stalls.append_s(16_384, 256, streams)
     assert streams * lost == pytest.approx(nvlink.seconds[j] - cells.append.seconds[i])
 
@@ -117,6 +119,48 @@ def test_the_card_says_every_kind_and_every_missed_gate(own):
     for gate in own.gates:
         assert (gate.name in text) == (not gate.passed)
     assert to_json(own).startswith(b"{")
+
+
+def test_loads_of_two_runs_with_one_name_stay_apart(own):
+    """Runs call their loads light, middle and heavy alike: nothing may pour them into one."""
+    again = tuple(replace(r, measurements="elsewhere") for r in own.loads)
+    both = replace(own, loads=(*own.loads, *again), rankings=())
+    lines, alone = to_text(both).splitlines(), to_text(replace(own, rankings=())).splitlines()
+    at = lines.index("  elsewhere")
+    here = [line for line in lines[:at] if " turns  p50 " in line]
+    there = [line for line in lines[at:] if " turns  p50 " in line]
+    assert here == there == [line for line in alone if " turns  p50 " in line]
+    assert sum(line.startswith("  light, append-d, ") for line in lines[:at]) == 2  # with and without its own floor
+    classes = [row.turn_class for row in rows_of(both, 0, "ttft")]
+    assert classes == ["turn 1", "later turns"]
+    options = [text for _, text in load_choices(both, 0, "ttft")[0]["options"]]
+    assert len(options) == len(set(options)) == 2 * len(load_choices(own, 0, "ttft")[0]["options"])
+    names = [gate.name for gate in gates((), (), both.loads, (), None)]
+    assert len(names) == len(set(names))
+
+
+def test_a_high_percentile_of_few_rows_is_marked_and_one_of_enough_is_not(own):
+    """With nine cells the 90th percentile is the largest one under another name."""
+    held, left = row(own, "append-d", HELD_OUT), row(own, "append-d", LEFT_OUT)
+    assert (held.cells, held.p90) == (9, held.maximum)
+    lines = to_text(own).splitlines()
+    assert any(f"({100 * held.p90:.1f})" in line for line in lines if line.startswith("  append-d       held-out"))
+    assert any(f" {100 * left.p90:.1f} " in line for line in lines if line.startswith("  append-d       leave-one-out"))
+    assert any("of fewer than 10 cells" in line for line in lines)
+    for turns, marks in ((9, 2), (10, 1), (99, 1), (100, 0)):
+        text = to_text(replace(own, loads=(replace(own.loads[0], turns=turns),)))
+        (line,) = (each for each in text.splitlines() if f"{turns:>5} turns" in each)
+        assert [f"(p{share})" in line for share in (90, 99)].count(True) == marks
+    found = {gate.name: gate.found for gate in gates([held, left], (), (), (), None) if gate.name.startswith("target")}
+    assert [" of 9 cells" in words for words in found.values()] == [True, False]
+
+
+def test_a_profile_of_another_gpu_than_the_runs_is_noted(own, repository, runs):
+    assert not any("used on another GPU" in note for note in own.notes)
+    h100 = measurements.read(repository / "calibration/measurements/h100x2_llama-3.1-8b_sglang-0.5.17_pair")
+    mine = profile.load(repository / "calibration/profiles" / f"{TWO}.json")
+    (note,) = (note for note in validate(mine, [replace(h100, load=())]).notes if "used on another GPU" in note)
+    assert "ran on NVIDIA H100 80GB HBM3, the profile is of NVIDIA H200" in note
 
 
 def test_a_run_of_another_model_or_given_twice_is_refused(repository, runs):

@@ -6,13 +6,13 @@ whether the engine picks other kernels, chunks or graph sizes there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ppdsim import __version__
 from ppdsim.calibrate.derive import hardware
 from ppdsim.calibrate.derive.errors import TransferErrors, transfers
 from ppdsim.calibrate.derive.hardware import Gpu, Link
-from ppdsim.calibrate.derive.machine import Machine, Matrices, check, machine_of
+from ppdsim.calibrate.derive.machine import KV_BYTES, Machine, Matrices, check, machine_of
 from ppdsim.calibrate.derive.move import ERROR_SEED, Mover, normal_errors
 from ppdsim.calibrate.derive.terms import TERMS
 from ppdsim.compose import HALF_NORMAL_90
@@ -30,6 +30,7 @@ class Change:
     model: Model | None = None
     tp: int | None = None
     weights_dtype: str | None = None
+    kv_dtype: str | None = None
     link: Link | None = None
 
 
@@ -52,7 +53,8 @@ def derive(profile: Profile, change: Change, errors: TransferErrors, *, name: st
     kinds = transfers(source, target)
     if not kinds and change.link is None:
         raise InputError(
-            f"profile '{profile.id}' was measured on exactly that; change --gpu, --model, --tp, --dtype or --link"
+            f"profile '{profile.id}' was measured on exactly that; change --gpu, --model, --tp, --dtype, --kv-dtype or "
+            "--link"
         )
     if change.link is not None:
         _check_link(profile, change.link)
@@ -99,6 +101,8 @@ def _target(source: Machine, change: Change) -> Machine:
             vocabulary_parameters=model.vocabulary_parameters,
             query_key_norm=model.query_key_norm,
         )
+    if change.kv_dtype is not None:
+        shape = replace(shape, dtype_bytes=KV_BYTES[change.kv_dtype])
     return Machine(
         gpu=change.gpu or source.gpu,
         shape=shape,
@@ -178,6 +182,8 @@ def _notes(
         out.append(
             f"hand-offs over {link.transport.value if link.transport else '-'} travel over {link.name}: links.yaml"
         )
+    if "kv" in kinds:
+        out.append(f"a value of KV takes {target.shape.dtype_bytes} B: reading, moving and holding it go by that")
     if target.gpu.peer.transport is not Transport.NVLINK:
         out.append(f"{target.gpu.name} has no NVLink: hand-offs over it are left out")
     return (*out, f"chunked_prefill_size {profile.chunked_prefill_size} is that of the measured engine")

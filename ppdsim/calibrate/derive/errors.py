@@ -2,29 +2,33 @@
 
 The file holds the shares of bandwidth that parting a sum needs, and for each kind of transfer and quantity the sigma
 that widens a derived parameter: 90 % of the absolute log errors of the worst table lie within 1.645 sigma. A transfer
-of a quantity that no table shows gets `UNMEASURED_MISFIT`, the width of a hand-off that nobody measured.
+of a quantity that no table shows gets `UNMEASURED_SIGMA`, the width of a hand-off that nobody measured.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ppdsim import library
 from ppdsim.calibrate.derive.check import Check, reached
 from ppdsim.calibrate.derive.checks import all_checks
 from ppdsim.calibrate.derive.machine import Machine
 from ppdsim.calibrate.derive.terms import Reached
-from ppdsim.calibrate.mechanisms import UNMEASURED_MISFIT
+from ppdsim.calibrate.mechanisms import UNMEASURED_SIGMA
 from ppdsim.compose import HALF_NORMAL_90
 from ppdsim.errors import InputError
 
 FILE = "transfer.json"
 SCHEMA = "ppdsim/transfer/1"
+Share = Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)]
+Sigma = Annotated[float, Field(ge=0.0, le=10.0, allow_inf_nan=False)]
 SIGNIFICANT_DIGITS = 4
 """Digits kept of a share or a sigma: far below what the tables resolve."""
 UNTOUCHED: dict[str, frozenset[str]] = {
@@ -33,8 +37,27 @@ UNTOUCHED: dict[str, frozenset[str]] = {
     "model": frozenset({"shape", "host"}),
     "tp": frozenset({"shape", "host"}),
     "fp8": frozenset({"shape", "host", "launch", "attention", "link"}),
+    "kv": frozenset({"shape", "host", "launch", "matrix", "row"}),
 }
 """Quantities that a transfer does not change, so that nothing widens them."""
+
+
+class _Content(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    schema_version: Literal["ppdsim/transfer/1"] = Field(alias="schema")
+    computed_by: str
+    memory_share: Share
+    link_share: Share
+    row_share: Share
+    sigma: dict[str, dict[str, Sigma]]
+
+    @field_validator("sigma")
+    @classmethod
+    def _has_a_link(cls, sigma: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+        if "link" not in sigma.get("link", {}):
+            raise ValueError("expected link.link among them")
+        return sigma
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +73,7 @@ class TransferErrors:
             return 0.0
         if quantity == "link":
             return self.sigma["link"]["link"]
-        return self.sigma.get(transfer, {}).get(quantity, UNMEASURED_MISFIT)
+        return self.sigma.get(transfer, {}).get(quantity, UNMEASURED_SIGMA)
 
     def together(self, transfers: tuple[str, ...], quantity: str) -> float:
         """Return the sigma of several transfers at once: independent errors add in squares."""
@@ -62,12 +85,15 @@ def transfers(source: Machine, target: Machine) -> tuple[str, ...]:
     found = []
     if source.gpu.name != target.gpu.name:
         found.append("gpu" if source.gpu.architecture == target.gpu.architecture else "architecture")
-    if source.shape != target.shape or source.matrices != target.matrices:
+    same_kv = replace(target.shape, dtype_bytes=source.shape.dtype_bytes)
+    if source.shape != same_kv or source.matrices != target.matrices:
         found.append("model")
     if source.tp != target.tp:
         found.append("tp")
     if source.weights_dtype != target.weights_dtype:
         found.append("fp8")
+    if source.shape.dtype_bytes != target.shape.dtype_bytes:
+        found.append("kv")
     return tuple(found)
 
 
@@ -112,19 +138,26 @@ def load() -> TransferErrors:
     Raises
     ------
     InputError
-        If the file is damaged.
+        If the file is damaged; the message names the key.
     """
-    path = library.shipped(FILE)
+    return read(library.shipped(FILE))
+
+
+def read(path: Path) -> TransferErrors:
+    """Read constants from a file; the errors are those of `load`."""
     try:
-        content = json.loads(path.read_text())
-        return TransferErrors(
-            reached=Reached(**{name: float(content[name]) for name in ("memory_share", "link_share", "row_share")}),
-            sigma={kind: {name: float(s) for name, s in row.items()} for kind, row in content["sigma"].items()},
-        )
-    except (KeyError, TypeError, ValueError) as error:
+        content = _Content.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
         raise InputError(
-            f"{path}: damaged ({error}); 'python benchmarks/transfer_errors.py --write' makes it anew in a checkout"
+            f"{path}: damaged ({key!r}: {first['msg'].lower()}); "
+            "'python benchmarks/transfer_errors.py --write' makes it anew in a checkout"
         ) from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    share = Reached(memory_share=content.memory_share, link_share=content.link_share, row_share=content.row_share)
+    return TransferErrors(reached=share, sigma=content.sigma)
 
 
 def _round(value: float) -> float:

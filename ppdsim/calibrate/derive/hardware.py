@@ -6,6 +6,7 @@ a machine reaches of these limits is not here: that comes from a measured profil
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -15,7 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from ppdsim import library
-from ppdsim.errors import InputError, unknown
+from ppdsim.errors import InputError, nearest, unknown
 from ppdsim.types import Transport
 
 E = TypeVar("E", bound=BaseModel)
@@ -26,7 +27,7 @@ class _Strict(BaseModel):
 
 
 class _Number(_Strict):
-    value: float = Field(gt=0)
+    value: float = Field(ge=1e-12, le=1e18, allow_inf_nan=False)  # from a picosecond to an exaFLOP/s
     kind: Literal["data-sheet", "measured", "assumed"]
     source: str = Field(min_length=1)
 
@@ -72,16 +73,14 @@ class Gpu:
 
 
 def links() -> dict[str, Link]:
-    """Return the known links by name."""
-    return {
-        name: Link(
-            name=name,
-            transport=entry.transport,
-            bandwidth_bytes_per_s=entry.bandwidth_bytes_per_s.value,
-            latency_s=entry.latency_s.value,
-        )
-        for name, entry in _read("links.yaml", _LinkEntry).items()
-    }
+    """Return the known links by name.
+
+    Raises
+    ------
+    InputError
+        If the file is malformed; the message names file and key.
+    """
+    return read_links(library.shipped("links.yaml"))
 
 
 def gpus() -> dict[str, Gpu]:
@@ -92,19 +91,43 @@ def gpus() -> dict[str, Gpu]:
     InputError
         If a file is malformed; the message names file and key.
     """
-    known = links()
+    return read_gpus(library.shipped("hardware.yaml"), links())
+
+
+def read_links(path: Path) -> dict[str, Link]:
+    """Read links by name; the errors are those of `links`."""
+    return {
+        name: Link(
+            name=name,
+            transport=entry.transport,
+            bandwidth_bytes_per_s=entry.bandwidth_bytes_per_s.value,
+            latency_s=entry.latency_s.value,
+        )
+        for name, entry in _read(path, _LinkEntry).items()
+    }
+
+
+def read_gpus(path: Path, known: Mapping[str, Link]) -> dict[str, Gpu]:
+    """Read GPUs by name, whose peer links are among the `known` ones; the errors are those of `gpus`."""
+    entries = _read(path, _GpuEntry)
+    for name, entry in entries.items():
+        if entry.peer_link not in known:
+            raise InputError(
+                f"{path}: {name!r}.peer_link: given {entry.peer_link!r}, expected one of {', '.join(known)}"
+                f"{nearest(entry.peer_link, known)}"
+            )
     return {
         name: Gpu(
             name=name,
             engine_names=entry.names,
             architecture=entry.architecture,
-            peer=find_link(entry.peer_link, known),
+            peer=known[entry.peer_link],
             memory_bytes=entry.memory_bytes.value,
             memory_bandwidth_bytes_per_s=entry.memory_bandwidth_bytes_per_s.value,
             bf16_flops_per_s=entry.bf16_flops_per_s.value,
             fp8_flops_per_s=None if entry.fp8_flops_per_s is None else entry.fp8_flops_per_s.value,
         )
-        for name, entry in _read("hardware.yaml", _GpuEntry).items()
+        for name, entry in entries.items()
     }
 
 
@@ -123,7 +146,16 @@ def find_gpu(name: str) -> Gpu:
     raise unknown("GPU", name, known, hint="(calibration/hardware.yaml)")
 
 
-def find_link(name: str, known: dict[str, Link] | None = None) -> Link:
+def same_gpu(first: str, second: str) -> bool:
+    """Return whether two names, here or of the driver, are of one GPU; names that are not known must be equal.
+
+    >>> same_gpu("NVIDIA H100", "H100-SXM"), same_gpu("NVIDIA H100", "NVIDIA H200"), same_gpu("a", "a")
+    (True, False, True)
+    """
+    return first == second or any({first, second} <= {gpu.name, *gpu.engine_names} for gpu in gpus().values())
+
+
+def find_link(name: str) -> Link:
     """Return a link by name.
 
     Raises
@@ -131,21 +163,21 @@ def find_link(name: str, known: dict[str, Link] | None = None) -> Link:
     UnknownNameError
         Listing the known ones.
     """
-    known = links() if known is None else known
+    known = links()
     if name not in known:
         raise unknown("link", name, known, hint="(calibration/links.yaml)")
     return known[name]
 
 
-def _read(file: str, entry: type[E]) -> dict[str, E]:
-    path: Path = library.shipped(file)
+def _read(path: Path, entry: type[E]) -> dict[str, E]:
     try:
-        content = YAML(typ="safe", pure=True).load(path.read_text())
-    except YAMLError as error:
-        raise InputError(f"{path}: malformed YAML ({' '.join(str(error).split())})") from None
-    try:
+        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
         return TypeAdapter(dict[str, entry]).validate_python(content)  # type: ignore[valid-type]
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}: '{key}' = {first.get('input')!r}: {first['msg'].lower()}") from None
+        key, given = ".".join(str(part) for part in first["loc"]), str(first.get("input"))[:80]
+        raise InputError(f"{path}: {key!r} = {given!r}: {first['msg'].lower()}") from None
+    except (YAMLError, ValueError, RecursionError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: malformed YAML ({' '.join(str(error).split())})") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None

@@ -10,7 +10,7 @@ For a dense transformer of n layers, hidden size h, inner size i, q and k query 
     launches                n * (10 or 12) + 8                         (kernels of an eager forward; 12 with q/k norm)
     all-reduces             2 n messages of 2 h bytes a token if t > 1
 
-It does not know: mixture of experts, latent attention, speculative decoding, quantisation other than fp8 weights.
+It does not know: mixture of experts, latent attention, speculative decoding, quantisation other than to fp8.
 """
 
 from __future__ import annotations
@@ -32,9 +32,16 @@ ACTIVATION_BYTES = 2
 """Activations are bf16, with fp8 weights too [B]."""
 WEIGHT_BYTES = {"bf16": 2.0, "fp8": 1.0}
 """Bytes of a layer weight by dtype [B]; the vocabulary's stay bf16."""
+KV_BYTES = {"bf16": 2, "fp8": 1}
+"""Bytes of a value of KV by dtype [B]; SGLang's --kv-cache-dtype."""
 RESERVED_BYTES = 13.7e9
 """GPU memory that SGLang keeps from weights and KV [B]: it chose mem_fraction_static 0.903 of the 141 GB of an H200
 (calibration/measurements/h200x1...); the reserve goes by chunk and graph sizes, not by the card (server_args.py)."""
+
+
+def ring_share(gpus: float) -> float:
+    """Return the bytes that a GPU sends for each byte that a ring of `gpus` reduces: 2 (t - 1) / t."""
+    return 2.0 * (gpus - 1.0) / gpus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +87,11 @@ class Machine:
         return self.shape.kv_bytes_per_token * max(1.0 / self.tp, 1.0 / self.shape.kv_heads)
 
     @property
+    def kv_heads_of_layers(self) -> float:
+        """KV heads of all layers on one GPU: blocks of attention that a stream adds, whatever a value's bytes."""
+        return self.kv_bytes_per_token / (2.0 * self.shape.head_dim * self.shape.dtype_bytes)
+
+    @property
     def weights_bytes(self) -> float:
         """Bytes of weights that one step reads on one GPU."""
         layers = self.matrices.matrix_parameters * WEIGHT_BYTES[self.weights_dtype]
@@ -107,9 +119,8 @@ class Machine:
 
     @property
     def all_reduce_bytes_per_token(self) -> float:
-        """Bytes that one GPU sends for one token in the all-reduces of a forward: a ring sends 2 (t - 1) / t of it."""
-        ring = 2.0 * (self.tp - 1) / self.tp
-        return self.all_reduces * ring * self.matrices.hidden_size * ACTIVATION_BYTES
+        """Bytes that one GPU sends for one token in the all-reduces of a forward."""
+        return self.all_reduces * ring_share(self.tp) * self.matrices.hidden_size * ACTIVATION_BYTES
 
     def kv_pool_tokens(self, page_size_tokens: int) -> int:
         """Return how many tokens of KV fit beside the weights, in whole pages.

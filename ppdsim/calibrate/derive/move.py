@@ -16,7 +16,7 @@ import numpy as np
 from ppdsim.calibrate.derive.errors import TransferErrors
 from ppdsim.calibrate.derive.hardware import Link
 from ppdsim.calibrate.derive.machine import Machine
-from ppdsim.calibrate.derive.terms import PEER_WIRE, TERMS, Term
+from ppdsim.calibrate.derive.terms import MOVES_KV, PEER_WIRE, TERMS, Term
 from ppdsim.compose import HALF_NORMAL_90
 from ppdsim.cost.base import Array, Quantity
 from ppdsim.profile import CurveRecord, Drift, ParameterRecord, Profile
@@ -79,6 +79,8 @@ class Mover:
                 if drawn or (sigma and value):
                     samples[parameter.name] = column
             low, high = (float(np.quantile(column, q)) for q in (0.05, 0.95))
+            if parameter.low < parameter.high and parameter.name not in samples:
+                low, high = self._moved_prior(record, parameter, term)
             update = {"value": _round(value), "low": _round(low), "high": _round(high), "tag": tag, "at_bound": False}
             parameters.append(parameter.model_copy(update=update))
         tags = {parameter.tag for parameter in parameters}
@@ -101,15 +103,14 @@ class Mover:
             return found.model_copy(update={"tag": tag})
         term = TERMS["prefill"]["floor_s"]
         low, high = (float(np.asarray(self._law(term, end))) for end in (found.low, found.high))
-        middle, half = 0.5 * np.log(low * high), 0.5 * np.log(high / low)
-        half = np.hypot(half, HALF_NORMAL_90 * self.errors.together(self.kinds, term.quantity))
-        return found.model_copy(
-            update={
-                "low": _round(float(np.exp(middle - half))),
-                "high": _round(float(np.exp(middle + half))),
-                "tag": tag,
-            }
-        )
+        low, high = _wider(low, high, self.errors.together(self.kinds, term.quantity))
+        return found.model_copy(update={"low": _round(low), "high": _round(high), "tag": tag})
+
+    def _moved_prior(self, record: CurveRecord, parameter: ParameterRecord, term: Term) -> tuple[float, float]:
+        """Return the 90 % interval of a number that nobody measured: moved as it is, wider by the transfer's error."""
+        ends = (self._moved(record, parameter.name, term, end) for end in (parameter.low, parameter.high))
+        low, high = (float(np.asarray(end)) for end in ends)
+        return _wider(low, high, self._sigma(record, parameter.name, term))
 
     def _term(self, record: CurveRecord, name: str) -> Term:
         wires = record.transport is Transport.NVLINK and name in (WIRE, FRESH_WIRE)
@@ -135,8 +136,12 @@ class Mover:
             return np.maximum(moved, line) if name == WIRE else moved
         return line + 0.0 * np.asarray(moved) if name == WIRE else 0.0 * np.asarray(moved)
 
+    def _kinds_of(self, term: Term) -> tuple[str, ...]:
+        """Return the transfers that a term may feel: another dtype of KV only those that touch KV."""
+        return tuple(kind for kind in self.kinds if kind != "kv" or term.law in MOVES_KV)
+
     def _sigma(self, record: CurveRecord, name: str, term: Term) -> float:
-        sigma = self.errors.together(self.kinds, term.quantity)
+        sigma = self.errors.together(self._kinds_of(term), term.quantity)
         return float(np.hypot(sigma, self.errors.sigma["link"]["link"])) if self._over_link(record, name) else sigma
 
     def _tag(self, record: CurveRecord, parameter: ParameterRecord, term: Term) -> Tag:
@@ -145,8 +150,19 @@ class Mover:
         if parameter.tag is not Tag.MEASURED:
             return parameter.tag
         elsewhere = "gpu" in self.kinds or "architecture" in self.kinds
-        return Tag.DERIVED if elsewhere or self.errors.together(self.kinds, term.quantity) > 0.0 else parameter.tag
+        return (
+            Tag.DERIVED
+            if elsewhere or self.errors.together(self._kinds_of(term), term.quantity) > 0.0
+            else parameter.tag
+        )
 
 
 def _round(value: float) -> float:
     return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+
+
+def _wider(low: float, high: float, sigma: float) -> tuple[float, float]:
+    """Return the 90 % interval `low` to `high` of a log-normal with an independent error of `sigma` added."""
+    middle, half = 0.5 * np.log(low * high), 0.5 * np.log(high / low)
+    half = np.hypot(half, HALF_NORMAL_90 * sigma)
+    return float(np.exp(middle - half)), float(np.exp(middle + half))

@@ -68,6 +68,13 @@ def messages(folder: Path) -> tuple[Array, Array]:
     return np.asarray(table["size"], dtype=np.float64), np.asarray(table["median"], dtype=np.float64) * 1e-3
 
 
+def all_reduces(folder: Path) -> tuple[Array, Array, Array]:
+    """Return GPUs, bytes and seconds of all-reduces on a DGX H100 (NVLink 4, NCCL). Source: Vidur."""
+    table = pd.read_csv(folder / "vidur_h100_all_reduce.csv.gz")
+    gpus, size, median = (np.asarray(table[name], dtype=np.float64) for name in ("num_workers", "size", "median"))
+    return gpus, size, median * 1e-3
+
+
 def forwards_70b(folder: Path) -> pd.DataFrame:
     """Return TTFT and time per token of Llama-2-70B, one request at a time. Source: Splitwise, 2023."""
     table = pd.read_csv(folder / "splitwise_llama2-70b.csv.gz")

@@ -89,8 +89,7 @@ def row(source: Machine, target: Machine, value: Quantity, reached: Reached) -> 
     mostly attention, one block of work a KV head and layer whatever the context; sampling is in it too.
     """
     blocks = maximum(value - _row_matrices(source, reached), 0.0)
-    work = target.kv_bytes_per_token / target.shape.head_dim / (source.kv_bytes_per_token / source.shape.head_dim)
-    return blocks * work + _row_matrices(target, reached)
+    return blocks * (target.kv_heads_of_layers / source.kv_heads_of_layers) + _row_matrices(target, reached)
 
 
 def peer_wire(source: Machine, target: Machine, value: Quantity, reached: Reached) -> Quantity:  # noqa: ARG001
@@ -167,3 +166,5 @@ TERMS: dict[str, dict[str, Term]] = {
 }
 """The law of every parameter that a profile may hold, by curve; a wire between GPUs has `PEER_WIRE` instead."""
 PEER_WIRE = Term(law=peer_wire, quantity="link")
+MOVES_KV: frozenset[Law] = frozenset({attention, kv_read, peer_wire, host_wire})
+"""Laws of terms that touch KV: another dtype of KV widens these alone (attention reads it in another kernel)."""

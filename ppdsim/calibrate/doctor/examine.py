@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppdsim.calibrate.doctor import gpus, software, surroundings, transfer
+from ppdsim.calibrate.doctor import apt, driver, gpus, software, surroundings, transfer
 from ppdsim.calibrate.doctor.finding import Finding, Status
 from ppdsim.calibrate.doctor.machine import AbstractMachine
 from ppdsim.registry import Registry
@@ -17,18 +17,19 @@ CHECKS: Registry[Check] = Registry(
     "check",
     {
         "python": software.check_python,
-        "driver": gpus.check_driver,
+        "driver": driver.check_driver,
         "gpus": gpus.check_gpus,
         "links": gpus.check_links,
         "torch": software.check_torch,
         "sglang": software.check_engine,
         "kernel": software.check_kernel,
+        "flashinfer": software.check_flashinfer,
         "mooncake": transfer.check_mooncake,
         "rdma": transfer.check_rdma,
         "router": surroundings.check_router,
         "ports": surroundings.check_ports,
         "environment": surroundings.check_environment,
-        "apt": surroundings.check_apt,
+        "apt": apt.check_apt,
     },
 )
 
@@ -46,8 +47,16 @@ class Examination:
         return any(finding.status is Status.FAILURE for finding in self.findings)
 
 
-def examine(machine: AbstractMachine, *, model: Path | None = None) -> Examination:
-    """Run every check."""
+def examine(machine: AbstractMachine, *, model: Path | None = None, log: Path | None = None) -> Examination:
+    """Run every check, and look at a model's folder and at a log where they are given.
+
+    Raises
+    ------
+    InputError
+        If there is no such log.
+    """
+    about_log = surroundings.check_log(log)
     findings = [finding for check in CHECKS.values() for finding in check(machine)]
-    findings += surroundings.check_model(machine, model)
+    findings += surroundings.check_model(model)
+    findings += about_log
     return Examination(findings=tuple(findings), transport=gpus.recommended(machine).value)

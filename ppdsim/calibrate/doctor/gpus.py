@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from ppdsim.calibrate.doctor.driver import INSTALL_NVML, driver_version, has_driver, has_nvml
 from ppdsim.calibrate.doctor.finding import Finding, failure, ok, warning
 from ppdsim.calibrate.doctor.machine import AbstractMachine
+from ppdsim.calibrate.doctor.transfer import has_in_node_mode, rdma_devices, usable_lanes, wanted_package
+from ppdsim.calibrate.doctor.versions import IN_NODE_SINCE
 from ppdsim.calibrate.links import fastest_transport
 from ppdsim.types import Transport
 
 GIB = 2**30
 BUSY_SHARE = 0.05
 """Share of a GPU's memory in use above which it is not free [1]: the driver itself takes less."""
+IN_ONE_GPU = "or --transport nvlink, which copies within the GPU"
+NO_GPU = "ppdsim fake-stack  # tries everything without a GPU; serving needs one"
 
 
 def check_gpus(machine: AbstractMachine) -> list[Finding]:
     """Return a row a GPU: name, memory, free memory, capability, clocks, other processes."""
     gpus = machine.gpus()
     if not gpus:
-        found = "no GPU" if machine.driver() is None else f"driver {machine.driver()}, but no GPU"
-        return [failure("gpus", found, "ppdsim fake-stack  # tries everything without a GPU; serving needs one")]
+        if not has_driver(machine):
+            return [failure("gpus", "no GPU", NO_GPU)]
+        if not has_nvml(machine):
+            return [warning("gpus", "not seen: nvidia-ml-py is not installed", INSTALL_NVML)]
+        return [failure("gpus", f"driver {driver_version(machine) or 'of unknown version'}, but no GPU", NO_GPU)]
     rows: list[Finding] = []
     for index, gpu in enumerate(gpus):
         used = 1.0 - gpu.free_bytes / gpu.memory_bytes
@@ -33,33 +41,27 @@ def check_gpus(machine: AbstractMachine) -> list[Finding]:
     return rows
 
 
-def check_driver(machine: AbstractMachine) -> list[Finding]:
-    """Return the driver's version."""
-    driver = machine.driver()
-    if driver is None:
-        return [
-            failure("driver", "no NVIDIA driver", "apt-get install -y nvidia-driver-580  # on a machine with a GPU")
-        ]
-    return [ok("driver", driver)]
-
-
 def check_links(machine: AbstractMachine) -> list[Finding]:
     """Return the NVLink lanes of every pair of GPUs, and the transport to take."""
     count = len(machine.gpus())
-    if count < 2:
-        return [] if not count else [ok("links", "one GPU: P and D would share it, over TCP")]
+    if not count:
+        return [ok("links", "no GPU seen, so no links")]
+    take = f"--transport {recommended(machine).value}"
+    if count == 1:
+        return [ok("links", f"one GPU: P and D can share it (--max-total-tokens); take {take}, {IN_ONE_GPU}")]
     lanes = machine.nvlink_lanes()
     pairs = [(a, b) for a in range(count) for b in range(a + 1, count)]
     if all(lanes.get(pair, 0) for pair in pairs):
-        least = min(lanes[pair] for pair in pairs)
-        return [ok("links", f"NVLink between all {count} GPUs, at least {least} lanes a pair; take --transport nvlink")]
+        text = f"NVLink between all {count} GPUs, at least {min(lanes[pair] for pair in pairs)} lanes a pair"
+        if has_in_node_mode(machine):
+            return [ok("links", f"{text}; take {take}")]
+        mend = f"pip install --upgrade '{wanted_package(machine)}>={IN_NODE_SINCE}'  # till then {take}"
+        return [warning("links", f"{text}, which this mooncake cannot use", mend)]
     without = [f"{a}-{b}" for a, b in pairs if not lanes.get((a, b), 0)]
-    transport = recommended(machine).value
-    return [warning("links", f"no NVLink between GPUs {', '.join(without)}", f"take --transport {transport}")]
+    mend = f"ppdsim serve --model MODEL --prefill-gpu 0 --decode-gpu 1 {take}"
+    return [warning("links", f"no NVLink between GPUs {', '.join(without)}", mend)]
 
 
 def recommended(machine: AbstractMachine) -> Transport:
     """Return the fastest transport that this machine has between its first two GPUs."""
-    from ppdsim.calibrate.doctor.transfer import rdma_devices
-
-    return fastest_transport([(0, 1)], nvlink_lanes=machine.nvlink_lanes(), rdma=bool(rdma_devices(machine)))
+    return fastest_transport([(0, 1)], nvlink_lanes=usable_lanes(machine), rdma=bool(rdma_devices(machine)))

@@ -11,12 +11,16 @@ from ppdsim.calibrate.live.monitor import open_gpus
 
 
 def driver_version() -> str | None:
-    """Return the driver's version, or None."""
-    if not open_gpus():
+    """Return the driver's version, with or without a GPU; None where NVML does not answer."""
+    try:
+        import pynvml
+    except (ImportError, OSError):
         return None
-    import pynvml
-
-    return str(pynvml.nvmlSystemGetDriverVersion())
+    try:
+        pynvml.nvmlInit()
+        return str(pynvml.nvmlSystemGetDriverVersion())
+    except pynvml.NVMLError:
+        return None
 
 
 def gpu_facts() -> tuple[GpuFacts, ...]:

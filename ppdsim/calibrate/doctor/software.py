@@ -1,83 +1,147 @@
-"""Python, torch, SGLang and its kernel package: installed, of versions that go together, and really importing."""
+"""Python, torch, SGLang and what it is built on: installed, of versions that go together, and really importing."""
 
 from __future__ import annotations
 
+from ppdsim.calibrate.doctor.driver import driver_version, has_driver
 from ppdsim.calibrate.doctor.finding import Finding, failure, ok, warning
+from ppdsim.calibrate.doctor.imports import import_failure
 from ppdsim.calibrate.doctor.machine import AbstractMachine
-from ppdsim.calibrate.doctor.versions import numbers, pins_of
-from ppdsim.calibrate.troubles import recognise
+from ppdsim.calibrate.doctor.versions import CUDA_13_SINCE, PINS, Pins, numbers, pins_of
 
 OLDEST_PYTHON = (3, 10)
 INSTALL_ENGINE = "pip install 'ppdsim[live,engine]'"
+UPDATE_DRIVER = "apt-get install -y nvidia-driver-580  # then reboot"
 MINIMUM_DRIVER = {"13": (580, 0), "12": (525, 60)}
 """Oldest driver for a major version of CUDA; CUDA release notes, table of minimum driver versions."""
+ENGINE_MODULE = "sglang.launch_server"
+"""What is started as a server; it imports SGLang and what that needs."""
+KERNEL_PACKAGES = ("sglang-kernel", "sgl-kernel")
+"""The kernel package by its present and by its former name; both are imported as sgl_kernel."""
+SKIP_KERNEL_CHECK = "SGLANG_SKIP_SGL_KERNEL_VERSION_CHECK"
+SKIP_FLASHINFER_CHECK = "FLASHINFER_DISABLE_VERSION_CHECK"
+
+
+def pins_here(machine: AbstractMachine) -> Pins | None:
+    """Return what the installed SGLang pins; None without one, or if it is in no row of the table."""
+    version = machine.version("sglang")
+    return None if version is None else pins_of(version)
 
 
 def check_python(machine: AbstractMachine) -> list[Finding]:
-    """Return whether Python is new enough."""
+    """Return whether Python is new enough for the SGLang that is installed."""
+    pins = pins_here(machine)
+    oldest, what = (OLDEST_PYTHON, "SGLang") if pins is None else (pins.python, f"SGLang {machine.version('sglang')}")
     found = ".".join(str(part) for part in machine.python)
-    if machine.python < OLDEST_PYTHON:
-        return [failure("python", f"{found}, SGLang needs 3.10 or later", "apt-get install -y python3.12")]
+    if machine.python < oldest:
+        needed = ".".join(str(part) for part in oldest)
+        return [failure("python", f"{found}, {what} needs {needed} or later", "apt-get install -y python3.12")]
     return [ok("python", found)]
 
 
 def check_torch(machine: AbstractMachine) -> list[Finding]:
-    """Return torch's version, its CUDA build, and whether it sees the GPUs."""
+    """Return torch's version, its CUDA build, whether the driver and the engine fit it, and whether it sees GPUs."""
     version = machine.version("torch")
     if version is None:
         return [failure("torch", "not installed", INSTALL_ENGINE)]
+    pins = pins_here(machine)
+    reinstall = f"pip install --force-reinstall torch=={version.split('+')[0] if pins is None else pins.torch}"
     cuda = machine.evaluate("torch.version.cuda")
-    if cuda in (None, "None"):
-        return [failure("torch", f"{version}, built without CUDA", INSTALL_ENGINE)]
-    driver = machine.driver()
-    least = MINIMUM_DRIVER.get(str(cuda).split(".", maxsplit=1)[0])
+    if cuda is None:
+        error = machine.import_error("torch") or "torch has no torch.version.cuda"
+        return [import_failure("torch", version, error, reinstall)]
+    if cuda == "None":
+        return [failure("torch", f"{version}, built without CUDA", reinstall)]
+    text = f"{version} for CUDA {cuda}"
+    major = cuda.split(".", maxsplit=1)[0]
+    driver, least = driver_version(machine), MINIMUM_DRIVER.get(major)
     if driver is not None and least is not None and numbers(driver)[:2] < least:
         needs = ".".join(str(part) for part in least)
-        return [
-            failure("torch", f"{version} for CUDA {cuda}; driver {driver}, it needs {needs} or later", UPDATE_DRIVER)
-        ]
-    return [ok("torch", f"{version} for CUDA {cuda}")]
-
-
-UPDATE_DRIVER = "apt-get install -y nvidia-driver-580  # then reboot"
+        return [failure("torch", f"{text}; driver {driver}, it needs {needs} or later", UPDATE_DRIVER)]
+    if has_driver(machine) and machine.evaluate("torch.cuda.is_available()") != "True":
+        visible = machine.environment.get("CUDA_VISIBLE_DEVICES")
+        if visible is not None:
+            found = f"{text}; torch.cuda.is_available() is False, CUDA_VISIBLE_DEVICES={visible}"
+            return [failure("torch", found, "unset CUDA_VISIBLE_DEVICES")]
+        mend = "python -c 'import torch; torch.cuda.init()'  # says why"
+        return [failure("torch", f"{text}; torch.cuda.is_available() is False", mend)]
+    if pins is not None and numbers(pins.sglang) >= numbers(CUDA_13_SINCE) and major != "13":
+        mend = f"pip install --force-reinstall torch=={pins.torch} --index-url https://download.pytorch.org/whl/cu130"
+        return [warning("torch", f"{text}; SGLang {machine.version('sglang')} is built for CUDA 13", mend)]
+    return [ok("torch", text)]
 
 
 def check_engine(machine: AbstractMachine) -> list[Finding]:
-    """Return SGLang's version, whether what it needs is installed in the version that it pins."""
+    """Return SGLang's version, whether it really imports, and whether torch and transformers are those it pins."""
     version = machine.version("sglang")
     if version is None:
         return [failure("sglang", "not installed", INSTALL_ENGINE)]
     pins = pins_of(version)
-    if pins is None:
-        return [
-            warning("sglang", f"{version}, older than any release that was looked at", "pip install sglang==0.5.17")
+    misfits: list[tuple[str, str, str]] = []
+    if pins is not None:
+        wanted = {"torch": pins.torch, "transformers": pins.transformers}
+        installed = {package: machine.version(package) for package in wanted}
+        misfits = [
+            (package, have, wanted[package])
+            for package, have in installed.items()
+            if have is not None and numbers(have) != numbers(wanted[package])
         ]
-    misfits = []
-    for package, wanted in (("torch", pins.torch), ("transformers", pins.transformers)):
-        installed = machine.version(package)
-        if installed is not None and numbers(installed) != numbers(wanted):
-            misfits.append((package, installed, wanted))
+    pinned = "pip install " + " ".join(f"{package}=={needed}" for package, _, needed in misfits)
+    misfit = ", ".join(f"{package} {have} where it pins {needed}" for package, have, needed in misfits)
+    error = machine.import_error(ENGINE_MODULE)
+    if error is not None:
+        if misfits:
+            return [import_failure("sglang", f"{version} ({misfit})", error, pinned)]
+        return [import_failure("sglang", version, error, f"pip install sglang=={version}  # and what it depends on")]
     if misfits:
-        text = ", ".join(f"{package} {have} where it pins {wanted}" for package, have, wanted in misfits)
-        mend = " ".join(f"{package}=={wanted}" for package, _, wanted in misfits)
-        return [warning("sglang", f"{version}, with {text}", f"pip install {mend}")]
-    return [ok("sglang", version)]
+        return [warning("sglang", f"{version}, with {misfit}", pinned)]
+    if pins is None:
+        known = f"{PINS[0].sglang} to {PINS[-1].sglang}"
+        mend = "pip check  # says whether what is installed goes together"
+        return [warning("sglang", f"{version}, imports; none of the releases that were looked at ({known})", mend)]
+    return [ok("sglang", f"{version}, imports")]
 
 
 def check_kernel(machine: AbstractMachine) -> list[Finding]:
-    """Return whether SGLang's kernel package is there and really imports."""
-    version = machine.version("sglang")
-    pins = None if version is None else pins_of(version)
-    if pins is None:
-        return []
-    found = machine.version(pins.kernel)
+    """Return whether SGLang's kernel package is there, of the version that the engine wants, and really imports."""
+    sglang = machine.version("sglang")
+    if sglang is None:
+        return [ok("kernel package", "not looked for without SGLang")]
+    pins = pins_of(sglang)
+    names = KERNEL_PACKAGES if pins is None else (pins.kernel,)
+    name = next((name for name in names if machine.version(name) is not None), names[0])
+    wanted = name if pins is None else f"{name}=={pins.kernel_version}"
+    found = machine.version(name)
     if found is None:
-        return [failure("kernel package", f"{pins.kernel} is not installed", f"pip install {pins.kernel}")]
+        return [failure("kernel package", f"{name} is not installed", f"pip install {wanted}")]
     error = machine.import_error("sgl_kernel")
     if error is not None:
-        trouble = recognise(error)
-        last = error.strip().splitlines()[-1][:200] if error.strip() else "no message"
-        reason = last if trouble is None else f"{trouble.reason} ({last})"
-        mend = f"pip install --upgrade --no-cache-dir {pins.kernel}" if trouble is None else trouble.mend
-        return [failure("kernel package", f"{pins.kernel} {found} does not import: {reason}", mend)]
-    return [ok("kernel package", f"{pins.kernel} {found}, imports")]
+        torch = "" if pins is None else f" torch=={pins.torch}"
+        mend = f"pip install --upgrade --no-cache-dir {wanted}{torch}"
+        finding = import_failure("kernel package", f"{name} {found}", error, mend)
+        # What was built for another PyTorch is mended by the pair that this release of the engine pins.
+        return [failure(finding.check, finding.found, mend) if "undefined symbol" in error else finding]
+    if pins is None or numbers(found) == numbers(pins.kernel_version):
+        return [ok("kernel package", f"{name} {found}, imports")]
+    text = f"{name} {found}, imports; SGLang {sglang} pins {pins.kernel_version}"
+    if numbers(found) < numbers(pins.kernel_version) and not machine.environment.get(SKIP_KERNEL_CHECK):
+        return [failure("kernel package", f"{text} and starts with nothing older", f"pip install {wanted}")]
+    return [warning("kernel package", text, f"pip install {wanted}")]
+
+
+def check_flashinfer(machine: AbstractMachine) -> list[Finding]:
+    """Return whether flashinfer is there, of the version that the engine pins, and of that of its own kernels."""
+    pins = pins_here(machine)
+    wanted = "flashinfer-python" if pins is None else f"flashinfer-python=={pins.flashinfer}"
+    if machine.version("sglang") is None:
+        return [ok("flashinfer", "not looked for without SGLang")]
+    found = machine.version("flashinfer-python")
+    if found is None:
+        return [failure("flashinfer", "flashinfer-python is not installed", f"pip install {wanted}")]
+    cubin = machine.version("flashinfer-cubin")
+    if cubin is not None and numbers(cubin) != numbers(found) and not machine.environment.get(SKIP_FLASHINFER_CHECK):
+        text = f"flashinfer-python {found} with flashinfer-cubin {cubin}: it imports only with the same"
+        return [failure("flashinfer", text, f"pip install flashinfer-cubin=={found}")]
+    if pins is not None and numbers(found) != numbers(pins.flashinfer):
+        text = f"{found}; SGLang {machine.version('sglang')} pins {pins.flashinfer}"
+        return [warning("flashinfer", text, f"pip install {wanted}")]
+    return [ok("flashinfer", found)]

@@ -1,29 +1,34 @@
-"""What surrounds the servers: the router, free ports, environment variables that get in the way, APT, the model."""
+"""What surrounds the servers: the router, free ports, environment variables that get in the way, the model, a log."""
 
 from __future__ import annotations
 
-import re
+import shlex
 from pathlib import Path
 
 from ppdsim.calibrate.doctor.finding import Finding, failure, ok, warning
+from ppdsim.calibrate.doctor.imports import import_failure
 from ppdsim.calibrate.doctor.machine import AbstractMachine
 from ppdsim.calibrate.live.model_config import read_model
+from ppdsim.calibrate.logs import cause, tail
 from ppdsim.errors import InputError
 
-PORTS = {30000: "router", 30100: "prefill", 30200: "decode", 9000: "bootstrap"}
+PORTS = {30000: "router", 30100: "prefill", 30200: "decode", 30300: "unified", 9000: "bootstrap"}
 """The ports that a stack takes unless told otherwise."""
+ROUTER_MODULE = "sglang_router.launch_router"
+"""What is started as the router."""
 PROXIES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy")
-SOURCES = (Path("/etc/apt/sources.list"), Path("/etc/apt/sources.list.d/ubuntu.sources"))
-ENDED_MIRRORS = re.compile(r"old-releases|OLD_MIRROR|archive\.debian\.org/debian(?!-)|file:/+nonexistent")
-"""Mirrors of releases whose packages have moved, and the placeholder that people paste."""
 
 
 def check_router(machine: AbstractMachine) -> list[Finding]:
-    """Return whether sglang-router is installed."""
+    """Return whether sglang-router is installed and really imports."""
     version = machine.version("sglang-router")
     if version is None:
         return [failure("router", "sglang-router is not installed", "pip install 'ppdsim[live]'")]
-    return [ok("router", f"sglang-router {version}")]
+    error = machine.import_error(ROUTER_MODULE)
+    if error is not None:
+        mend = f"pip install --force-reinstall sglang-router=={version}"
+        return [import_failure("router", f"sglang-router {version}", error, mend)]
+    return [ok("router", f"sglang-router {version}, imports")]
 
 
 def check_ports(machine: AbstractMachine) -> list[Finding]:
@@ -56,23 +61,11 @@ def check_environment(machine: AbstractMachine) -> list[Finding]:
     return found or [ok("environment", "nothing in the way")]
 
 
-def check_apt(machine: AbstractMachine) -> list[Finding]:
-    """Return whether the APT sources name mirrors that no longer have the packages which the mends install."""
-    for path in SOURCES:
-        text = machine.read(path) or ""
-        active = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
-        ended = ENDED_MIRRORS.search(active)
-        if ended is not None:
-            mend = f"sed -i 's|OLD_MIRROR|NEW_MIRROR|g' {path} && apt-get update"
-            return [warning("apt", f"{path} names '{ended.group()}', which has no current packages", mend)]
-    return []
-
-
-def check_model(machine: AbstractMachine, folder: Path | None) -> list[Finding]:
+def check_model(folder: Path | None) -> list[Finding]:
     """Return the model's shape, and whether its weights and tokenizer are there."""
-    del machine
     if folder is None:
         return []
+    serve = f"ppdsim serve --model {shlex.quote(str(folder))} --unified-gpu 0"
     try:
         model = read_model(folder, dummy_weights=False)
     except InputError as problem:
@@ -84,7 +77,25 @@ def check_model(machine: AbstractMachine, folder: Path | None) -> list[Finding]:
     )
     names = {path.name for path in folder.iterdir()}
     if not any(name.endswith((".safetensors", ".bin")) for name in names):
-        return [warning("model", f"{shape}; no weights", "serve with --dummy-weights  # costs do not depend on them")]
+        return [warning("model", f"{shape}; no weights", f"{serve} --dummy-weights  # costs do not depend on them")]
     if not names & {"tokenizer.json", "tokenizer.model", "vocab.json"}:
-        return [warning("model", f"{shape}; no tokenizer", "serve with --skip-tokenizer-init")]
+        return [warning("model", f"{shape}; no tokenizer", f"{serve} -- --skip-tokenizer-init")]
     return [ok("model", f"{shape}; weights and tokenizer")]
+
+
+def check_log(path: Path | None) -> list[Finding]:
+    """Return the known trouble that somebody's log or error text shows, and its mend.
+
+    Raises
+    ------
+    InputError
+        If there is no such file.
+    """
+    if path is None:
+        return []
+    if not path.is_file():
+        raise InputError(f"--log {path}: no such file, expected a log")
+    found = cause(tail(path), None)
+    if found.trouble is None:
+        return [ok("log", f"{path}: no trouble that is known; it says: {found.line}")]
+    return [failure("log", f"{found.trouble.reason} ({found.trouble.name}): {found.line}", found.trouble.mend)]

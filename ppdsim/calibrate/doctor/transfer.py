@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from ppdsim.calibrate.doctor.finding import Finding, failure, ok, warning
+from ppdsim.calibrate.doctor.imports import import_failure
 from ppdsim.calibrate.doctor.machine import AbstractMachine
-from ppdsim.calibrate.doctor.versions import CUDA_13_SINCE, numbers
-from ppdsim.calibrate.troubles import recognise
+from ppdsim.calibrate.doctor.versions import CUDA_13_SINCE, IN_NODE_SINCE, numbers
 
 PACKAGES = ("mooncake-transfer-engine-cuda13", "mooncake-transfer-engine", "mooncake-transfer-engine-non-cuda")
 """For CUDA 13, for CUDA 12, and without CUDA (host memory only)."""
 INFINIBAND = Path("/sys/class/infiniband")
-USE_TCP = "take --transport tcp  # MC_FORCE_TCP=1 MC_TCP_ENABLE_CONNECTION_POOL=1"
+USE_TCP = "export MC_FORCE_TCP=1 MC_TCP_ENABLE_CONNECTION_POOL=1  # ppdsim serve --transport tcp sets them"
 
 
 def check_mooncake(machine: AbstractMachine) -> list[Finding]:
     """Return which of mooncake's packages is installed, whether it fits the engine, and whether it really imports."""
-    installed = [(name, version) for name in PACKAGES if (version := machine.version(name)) is not None]
-    sglang = machine.version("sglang")
-    new = sglang is not None and numbers(sglang) >= numbers(CUDA_13_SINCE)
-    wanted = PACKAGES[0] if new else PACKAGES[1]
-    if not installed:
+    sglang, wanted = machine.version("sglang"), wanted_package(machine)
+    installed = installed_package(machine)
+    if installed is None:
         return [failure("mooncake", "not installed", f"pip install {wanted}")]
-    name, version = installed[0]
-    error = machine.import_error("mooncake.engine")
+    name, version = installed
+    # The engine imports torch first, which brings the CUDA libraries that mooncake links.
+    first = () if machine.version("torch") is None else ("torch",)
+    error = machine.import_error(*first, "mooncake.engine")
     if error is not None:
-        trouble = recognise(error)
-        last = error.strip().splitlines()[-1][:200] if error.strip() else "no message"
-        reason = last if trouble is None else f"{trouble.reason} ({last})"
-        mend = f"pip install --force-reinstall {wanted}" if trouble is None else trouble.mend
-        return [failure("mooncake", f"{name} {version} does not import: {reason}", mend)]
+        return [import_failure("mooncake", f"{name} {version}", error, f"pip install --force-reinstall {wanted}")]
     if sglang is not None and name != wanted:
         return [warning("mooncake", f"{name} {version}; SGLang {sglang} goes with {wanted}", f"pip install {wanted}")]
     return [ok("mooncake", f"{name} {version}, imports")]
@@ -47,3 +44,28 @@ def check_rdma(machine: AbstractMachine) -> list[Finding]:
 def rdma_devices(machine: AbstractMachine) -> tuple[str, ...]:
     """Return the names of the RDMA devices."""
     return machine.listing(INFINIBAND)
+
+
+def wanted_package(machine: AbstractMachine) -> str:
+    """Return which of mooncake's packages goes with the SGLang that is installed, or to be installed."""
+    sglang = machine.version("sglang")
+    return PACKAGES[0] if sglang is None or numbers(sglang) >= numbers(CUDA_13_SINCE) else PACKAGES[1]
+
+
+def installed_package(machine: AbstractMachine) -> tuple[str, str] | None:
+    """Return name and version of the mooncake that is installed."""
+    return next(((name, version) for name in PACKAGES if (version := machine.version(name)) is not None), None)
+
+
+def has_in_node_mode(machine: AbstractMachine) -> bool:
+    """Return whether mooncake can copy KV inside this host from GPU to GPU; one still to be installed can."""
+    installed = installed_package(machine)
+    if installed is None:
+        return True
+    name, version = installed
+    return name != PACKAGES[2] and numbers(version) >= numbers(IN_NODE_SINCE)
+
+
+def usable_lanes(machine: AbstractMachine) -> Mapping[tuple[int, int], int]:
+    """Return the NVLink lanes by pair of GPUs; none where this mooncake could not use them."""
+    return machine.nvlink_lanes() if has_in_node_mode(machine) else {}

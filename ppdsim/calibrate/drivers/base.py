@@ -132,7 +132,12 @@ class Stream:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineInfo:
-    """What an engine says of itself; `flags` are its resolved server arguments."""
+    """What an engine says of itself; `flags` are its resolved server arguments.
+
+    `kv_pool_tokens` is the pool of the server that decodes, `prefill_pool_tokens` the one of P where P is another.
+    `context_tokens` is the longest request that every server takes, prompt and answer: the model's context, or a
+    smaller pool; None where a server does not say [tokens].
+    """
 
     name: str
     version: str
@@ -140,6 +145,8 @@ class EngineInfo:
     page_size_tokens: int
     chunked_prefill_size: int
     max_running_requests: int | None
+    context_tokens: int | None = None
+    prefill_pool_tokens: int | None = None
     flags: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -170,7 +177,7 @@ class AbstractEngine(ABC):
 
     @abstractmethod
     async def info(self) -> EngineInfo:
-        """Return the engine's description, of the server that decodes.
+        """Return the engine's description, of the server that decodes; P adds its pool and its longest request.
 
         Raises
         ------

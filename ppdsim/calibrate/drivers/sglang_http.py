@@ -38,6 +38,8 @@ SERVER_TIMES = (
     "decode_throughput",
 )
 """Names of the engine's own times in meta_info that are kept; SGLang 0.5.17 with --enable-metrics."""
+RESERVED_TOKENS = 6
+"""What ``max_req_input_len`` lacks of the longest request [tokens]; SGLang 0.5.17 managers/tp_worker.py."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,9 +133,16 @@ class SglangHttp(AbstractEngine):
                 await self._control("POST", f"{url}/abort_request", {"abort_all": True})
 
     async def info(self) -> EngineInfo:
-        """Read /server_info."""
-        url = next(url for name, url in self._endpoints.servers if name != "prefill")
-        found = json.loads(await self._control("GET", f"{url}/server_info"))
+        """Read /server_info of every server."""
+        told = [
+            (name, json.loads(await self._control("GET", f"{url}/server_info")))
+            for name, url in self._endpoints.servers
+        ]
+        # Of several servers of a role the smallest decides: a router may send a request to any.
+        prefill_pools = [int(one["max_total_num_tokens"]) for name, one in told if name == "prefill"]
+        decoding = [one for name, one in told if name != "prefill"]
+        found = min(decoding, key=lambda one: int(one["max_total_num_tokens"]))
+        longest = [tokens for _, one in told if (tokens := _longest_request_tokens(one)) is not None]
         return EngineInfo(
             name="sglang",
             version=str(found.get("version", "unknown")),
@@ -141,6 +150,8 @@ class SglangHttp(AbstractEngine):
             page_size_tokens=int(found["page_size"]),
             chunked_prefill_size=int(found["chunked_prefill_size"]),
             max_running_requests=found.get("max_running_requests"),
+            context_tokens=min(longest, default=None),
+            prefill_pool_tokens=min(prefill_pools, default=None),
             flags={key: value for key, value in found.items() if isinstance(value, (bool, int, float, str))},
         )
 
@@ -162,6 +173,13 @@ class SglangHttp(AbstractEngine):
         if answer.status != 200:
             raise RequestFailed(Failure.HTTP, f"{url}: status {answer.status}: {text[:200]}")
         return str(text)
+
+
+def _longest_request_tokens(info: Mapping[str, Any]) -> int | None:
+    """Return the longest request of a server [tokens]; ``context_length`` is null where no flag sets it."""
+    if isinstance(info.get("max_req_input_len"), int):
+        return int(info["max_req_input_len"]) + RESERVED_TOKENS
+    return int(info["context_length"]) if isinstance(info.get("context_length"), int) else None
 
 
 def _finished(stream: Stream, meta: Mapping[str, Any], wanted: int, token_ids: tuple[int, ...]) -> Generation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,8 @@ from ppdsim.calibrate.live.journal import Journal
 from ppdsim.calibrate.live.monitor import Monitor
 from ppdsim.calibrate.live.plan import Plan
 from ppdsim.calibrate.live.service import Service
-from ppdsim.calibrate.live.session import Session
+from ppdsim.calibrate.live.session import Session, fewer_note
+from ppdsim.calibrate.live.transfer import Link, measure_links
 from ppdsim.errors import EnvironmentProblem
 from ppdsim.measurements import Gpu, Model
 from ppdsim.types import Arm
@@ -41,11 +43,13 @@ def measure(
     *,
     resume: bool,
     say: Callable[[str], None],
+    links: Sequence[Link] = (),
     runner: Callable[..., None] = asyncio.run,
 ) -> Session:
     """Measure what is not settled yet into `folder`, and leave its manifest there, whatever happens on the way.
 
-    `runner` runs the coroutine: on real time, or on a virtual clock.
+    `links` are measured alone before any server is asked for anything. `runner` runs the coroutine: on real time, or on
+    a virtual clock.
 
     Raises
     ------
@@ -57,6 +61,10 @@ def measure(
     rng = np.random.default_rng([plan.seed, rows_before])
     session = Session(plan=plan, journal=journal, rng=rng, say=say)
     with Monitor(folder) as monitor:
+        begin_s = time.monotonic()
+        session.left_out += measure_links(plan, journal, links, start_s=begin_s, say=say)
+        if links:
+            session.seconds["transfer"] = session.spent_s = time.monotonic() - begin_s
         try:
             runner(session.run(services))
         finally:
@@ -79,7 +87,14 @@ def measure(
                         if service.name in session.infos
                         for arm, _ in service.arms
                     },
-                    notes=(*(note for s in services for note in s.notes), *monitor.notes(), *session.left_out),
+                    notes=(
+                        *(note for s in services for note in s.notes),
+                        *monitor.notes(),
+                        *session.left_out,
+                        *session.fewer.values(),
+                    ),
+                    # Said anew by this call, or no longer true.
+                    replaced=(*(link.name for link in links), *(fewer_note(service) for service in services)),
                 )
     say(f"{journal.rows - rows_before} rows added, {journal.rows} in all")
     return session

@@ -46,8 +46,12 @@ def write_manifest(
     info: EngineInfo,
     kv_pools_tokens: Mapping[Arm, int],
     notes: tuple[str, ...],
+    replaced: tuple[str, ...] = (),
 ) -> Manifest:
-    """Write ``manifest.json`` beside the points and return it; what an earlier call found on other arms stays in it."""
+    """Write ``manifest.json`` beside the points and return it; what an earlier call found on other arms stays in it.
+
+    Its notes that begin with one of `replaced` do not.
+    """
     points = folder / POINTS
     flags = info.flags
     path = folder / "manifest.json"
@@ -55,7 +59,7 @@ def write_manifest(
     if earlier is not None:
         transports = tuple(sorted({*earlier.transports, *transports}, key=lambda transport: transport.value))
         kv_pools_tokens = {**earlier.kv_pools_tokens, **kv_pools_tokens}
-        notes = (*(note for note in earlier.notes if not note.startswith(SKIPPED_NOTE)), *notes)
+        notes = (*(note for note in earlier.notes if not note.startswith((SKIPPED_NOTE, *replaced))), *notes)
     manifest = Manifest(
         id=run_id,
         date=datetime.now(timezone.utc).date().isoformat(),

@@ -14,7 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ppdsim.calibrate.cells import ACCIDENT_RATIO, relative_spread
-from ppdsim.calibrate.live.plan import Limits, Repeats
+from ppdsim.calibrate.live.limits import Limits
+from ppdsim.calibrate.live.plan import Repeats
 from ppdsim.errors import MeasurementError
 from ppdsim.measurements import DecodeRow, InterferenceRow, LoadRow, MeasuredRow, PrefillRow, TransferRow, parse_row
 
@@ -40,16 +41,13 @@ class Journal:
         self._skipped = folder / SKIPPED
         self._values: dict[str, list[float]] = defaultdict(list)
         self._tries: dict[str, int] = defaultdict(int)
-        self._limits: dict[str, Limits] = {}
         self.rows = 0
         self.last_block = 0
         if self._points.exists() and not resume:
             raise MeasurementError(
                 f"{folder}: holds the points of an earlier run; give --resume to go on with it, or another -o"
             )
-        limits = folder / LIMITS
-        if limits.exists():
-            self._limits = {name: Limits(**values) for name, values in json.loads(limits.read_text()).items()}
+        self._limits = read_limits(folder)
         if self._points.exists():
             _drop_torn_line(self._points)
             for row in read_rows(folder):
@@ -108,6 +106,14 @@ class Journal:
         value = value_of(row)
         if value is not None and not row.outlier:
             self._values[row.cell].append(value)
+
+
+def read_limits(folder: Path) -> dict[str, Limits]:
+    """Return what the servers of each service allowed in earlier calls."""
+    path = folder / LIMITS
+    if not path.exists():
+        return {}
+    return {name: Limits(**values) for name, values in json.loads(path.read_text()).items()}
 
 
 def read_rows(folder: Path) -> list[MeasuredRow]:

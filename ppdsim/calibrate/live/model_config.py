@@ -80,6 +80,18 @@ def read_config(path: Path, *, dummy_weights: bool) -> Model:
     )
 
 
+def read_position_limit(folder: Path) -> int | None:
+    """Return the model's longest context [tokens], or None where its ``config.json`` does not say.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or is malformed.
+    """
+    found = _read(folder / "config.json").get("max_position_embeddings")
+    return found if isinstance(found, int) and not isinstance(found, bool) and found > 0 else None
+
+
 def quantisation(path: Path) -> str | None:
     """Return how a model's weights are quantised, by the name its config.json gives, or None."""
     found = _read(path).get("quantization_config")

@@ -1,16 +1,16 @@
 """The plan of a calibration as a YAML file: which cells, how often, and which are held out.
 
 ``calibration/plans/quick.yaml`` and ``full.yaml`` ship; ``--plan FILE`` takes another. Units stand in the key names. A
-plan is clipped to what the machine allows (`clipped`): the KV pool and the model's longest context.
+plan is clipped to what the machine allows (:mod:`ppdsim.calibrate.live.limits`).
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -30,17 +30,15 @@ from ppdsim.errors import InputError
 from ppdsim.measurements.strict import explain
 from ppdsim.scenario.workloads import GeneratedSpec, PoissonArrivals
 from ppdsim.types import Arm, Transport, arm_name
-from ppdsim.workload import AbstractWorkload
+from ppdsim.workload import Conversation
 
 ARM_NAMES = (
     arm_name(Arm.APPEND_D, Transport.NONE),
     *(arm_name(a, t) for a in (Arm.P_FULL, Arm.P_DELTA) for t in Transport if t is not Transport.NONE),
 )
 """Arms as cells and plans name them."""
-RATE_PAGE_TOKENS = 64
-"""Rounding of cached tokens in the cells of fixed total length: the engine's page on Hopper [tokens]."""
-TAIL_TOKENS = 64
-"""KV kept free for answers in every cell [tokens]."""
+PAGE_TOKENS = 64
+"""Rounding of cached tokens that a plan does not give itself: the engine's page on Hopper [tokens]."""
 
 
 def _known(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
@@ -99,7 +97,7 @@ class Validation(_Part):
 class Rates(_Part):
     """Turns of fixed total length at cache rates r = L / (L + m), each beside `batch` decoding streams; never fitted.
 
-    A batch of 0 is an idle engine. L is rounded to pages of `RATE_PAGE_TOKENS`, which the engine's divide.
+    A batch of 0 is an idle engine. L is rounded to pages of `PAGE_TOKENS`, which the engine's divide.
     """
 
     total_tokens: tuple[PositiveInt, ...] = ()
@@ -113,7 +111,7 @@ class Rates(_Part):
         found = []
         for total in self.total_tokens:
             for rate in self.cache_rate:
-                cached = round(rate * total / RATE_PAGE_TOKENS) * RATE_PAGE_TOKENS
+                cached = round(rate * total / PAGE_TOKENS) * PAGE_TOKENS
                 found.append((cached, total - cached))
         return found
 
@@ -136,9 +134,14 @@ class Repeats(_Part):
 
 
 class Probe(_Part):
-    """A small cold turn, repeated all along to see the launch floor drift."""
+    """A small cold turn, repeated all along to see the launch floor drift.
+
+    Where KV travels, a larger one of `handoff_tokens` takes turns with it: over TCP the transfer is most of its time,
+    so it shows the link. None: no such probe.
+    """
 
     new_tokens: PositiveInt = 64
+    handoff_tokens: PositiveInt | None = None
     every_s: PositiveFloat = 5.0
 
 
@@ -168,6 +171,7 @@ class Plan(_Part):
     repeats_of: dict[Literal["prefill", "decode", "interference", "transfer"], Repeats] = {}
     probe: Probe = Probe()
     passes: Literal[1, 2] = 2
+    budget_s: PositiveFloat | None = None
     seed: NonNegativeInt = 0
     longest_context_tokens: Annotated[int, Field(ge=1024)] = 49_152
 
@@ -179,15 +183,6 @@ class Plan(_Part):
     def most_repeats(self) -> int:
         """Return how often any cell may be measured."""
         return max(repeats.most for repeats in (self.repeats, *self.repeats_of.values()))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What the machine allows: KV pool, longest context, requests that run together."""
-
-    kv_pool_tokens: int
-    context_tokens: int
-    max_running_requests: int | None = None
 
 
 def load_plan(name: str) -> Plan:
@@ -264,8 +259,8 @@ def cells_of(plan: Plan, arm: Arm, transport: Transport) -> list[Cell]:
     return cells
 
 
-def chat_of(plan: Plan, cell: LoadCell) -> AbstractWorkload:
-    """Return the conversations of a load.
+def conversations_of(plan: Plan, cell: LoadCell) -> list[Conversation]:
+    """Return the conversations of a load: the same ones on every arm.
 
     Raises
     ------
@@ -276,7 +271,8 @@ def chat_of(plan: Plan, cell: LoadCell) -> AbstractWorkload:
         raise InputError(f"plan '{plan.name}': load '{cell.name}' needs a 'chat' block to draw its conversations from")
     arrivals = PoissonArrivals(kind="poisson", rate_per_s=cell.rate_per_s)
     chat = plan.chat.model_copy(update={"conversations": cell.conversations, "arrivals": arrivals})
-    return chat.build(Path())
+    rng = np.random.default_rng([plan.seed, *cell.name.encode()])
+    return list(chat.build(Path()).conversations(rng))
 
 
 def transfer_cells(plan: Plan, transport: Transport) -> list[TransferCell]:
@@ -289,24 +285,14 @@ def transfer_cells(plan: Plan, transport: Transport) -> list[TransferCell]:
     ]
 
 
-def need_tokens(cell: Cell) -> int:
-    """Return the KV that a cell needs at once [tokens]."""
-    if isinstance(cell, PrefillCell):
-        return cell.context_tokens + TAIL_TOKENS
-    if isinstance(cell, DecodeCell):
-        return cell.batch * (cell.prompt_tokens + DECODE_OUTPUT_TOKENS)
-    if isinstance(cell, StallCell):
-        residents = cell.batch * (cell.prompt_tokens + stall_output_tokens(cell))
-        # Each injected turn leaves its new tokens in the prefix cache until they are evicted.
-        return residents + cell.cached_tokens + cell.new_tokens + TAIL_TOKENS
-    return 0
-
-
 DECODE_OUTPUT_TOKENS = 160
 """Answer of a decode cell's streams [tokens]: the first go on while the last are prefilled, then the ramp, then the
 window. With 96 a batch of 20 prompts of 4096 tokens had no window on the real engine."""
 STALL_OUTPUT_TOKENS = 1024
 """Least that a resident of a stall cell may generate [tokens]; it is cut off when the last turn is served."""
+INJECTED_TURNS = 3
+"""Turns injected into one set of residents, fewer if these would end before; the first of a shape may be slow and shows
+as an outlier."""
 TURN_TOKENS_A_STEP = 16
 """Tokens of a turn that are prefilled and handed over during one decode step, at the slowest [tokens]. A full hand-off
 of 32,768 tokens over TCP takes 3 s on the H200 host, some 600 steps; of 1,024 there were too few for three turns."""
@@ -317,23 +303,9 @@ def stall_output_tokens(cell: StallCell) -> int:
     return max(STALL_OUTPUT_TOKENS, (cell.cached_tokens + cell.new_tokens) // TURN_TOKENS_A_STEP)
 
 
-def clipped(cells: list[Cell], limits: Limits) -> tuple[list[Cell], list[str]]:
-    """Return the cells that fit the machine, and a line for each that does not."""
-    kept: list[Cell] = []
-    left_out: list[str] = []
-    for cell in cells:
-        longest = cell.context_tokens if isinstance(cell, PrefillCell) else 0
-        batch = cell.batch if isinstance(cell, (DecodeCell, StallCell)) else 1
-        if need_tokens(cell) > limits.kv_pool_tokens:
-            left_out.append(f"{cell.key}: needs {need_tokens(cell)} tokens of KV, the pool has {limits.kv_pool_tokens}")
-        elif longest + TAIL_TOKENS > limits.context_tokens:
-            longest += TAIL_TOKENS
-            left_out.append(f"{cell.key}: {longest} tokens with its answer, the longest is {limits.context_tokens}")
-        elif limits.max_running_requests is not None and batch > limits.max_running_requests:
-            left_out.append(f"{cell.key}: {batch} streams, max_running_requests is {limits.max_running_requests}")
-        else:
-            kept.append(cell)
-    return kept, left_out
+def stall_prefixes(cell: StallCell, *, decode_radix: bool) -> int:
+    """Return how many prefixes a stall cell warms: one a turn where D would keep the prefix that it was sent."""
+    return INJECTED_TURNS if decode_radix and cell.arm is Arm.P_FULL and cell.cached_tokens else 1
 
 
 def json_schema() -> dict[str, Any]:

@@ -19,7 +19,8 @@ class Service:
     `open` starts or joins the servers and yields the engine; leaving it takes down what it started. `starts_servers`
     says that opening it gives fresh ones. A decode server with a prefix cache (`decode_radix`, a start flag) gives
     delta transfers, and full ones too where its cache is emptied before each turn; a load cannot be played that way, so
-    full hand-offs under load need a decode server without a cache (`loads_only`). `notes` go into the manifest.
+    full hand-offs under load need a decode server without a cache (`loads_only`). `notes` go into the manifest. A
+    service that is `optional` is left out by name if it fails: nobody asked for its link, the machine has it.
     """
 
     name: str
@@ -27,7 +28,13 @@ class Service:
     open: Callable[[], AbstractAsyncContextManager[AbstractEngine]]
     starts_servers: bool = True
     loads_only: bool = False
+    optional: bool = False
     notes: tuple[str, ...] = ()
+
+    @property
+    def unified(self) -> bool:
+        """Return whether one server does everything: appends, and no hand-offs."""
+        return all(arm is Arm.APPEND_D for arm, _ in self.arms)
 
     @property
     def decode_radix(self) -> bool:

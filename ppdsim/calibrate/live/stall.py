@@ -14,16 +14,13 @@ import numpy as np
 
 from ppdsim.calibrate.drivers.base import AbstractEngine, EngineInfo, Failure, RequestFailed, Stream
 from ppdsim.calibrate.live.cells import StallCell
-from ppdsim.calibrate.live.plan import stall_output_tokens
+from ppdsim.calibrate.live.plan import INJECTED_TURNS, stall_output_tokens, stall_prefixes
 from ppdsim.calibrate.live.prefill import TIMEOUT_S, warm
 from ppdsim.calibrate.live.prompts import Prompts
 from ppdsim.calibrate.live.residents import gaps_touching, gaps_within, mean_generated, residents
 from ppdsim.calibrate.live.verify import not_as_asked
 from ppdsim.measurements import InterferenceRow
 
-INJECTED_TURNS = 3
-"""Turns injected into one set of residents, fewer if these would end before; the first of a shape may be slow and shows
-as an outlier."""
 QUIET_TOKENS = 12
 """Tokens that the residents generate undisturbed before each turn and after the last."""
 SLOWER = 1.25
@@ -38,13 +35,14 @@ async def measure_stall(
     cell: StallCell,
     prompts: Prompts,
     *,
-    empty_decode: bool,
+    decode_radix: bool,
     started_s: float,
 ) -> InterferenceRow:
     """Inject turns into resident streams and return the row.
 
-    `empty_decode` says that D has a prefix cache and must not hold the turn's prefix. It cannot be emptied beside
-    residents, and keeps what it was sent: so each turn has a prefix of its own, and D is emptied before they start.
+    `decode_radix` says that D has a prefix cache. For a full hand-off it must not hold the turn's prefix. It cannot be
+    emptied beside residents, and keeps what it was sent: so each turn has a prefix of its own, and D is emptied before
+    they start.
 
     Raises
     ------
@@ -52,8 +50,9 @@ async def measure_stall(
         If a stream or a turn failed, or the residents did not all run throughout.
     """
     prefixes = [await warm(engine, prompts, cell.cached_tokens)]
-    if empty_decode and cell.cached_tokens:
-        while len(prefixes) < INJECTED_TURNS:
+    needed = stall_prefixes(cell, decode_radix=decode_radix)
+    if needed > 1:
+        while len(prefixes) < needed:
             prefixes.append(prompts.fresh(cell.cached_tokens))
             await engine.generate(prefixes[-1], 1, timeout_s=TIMEOUT_S)
         await engine.flush("decode")

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from ppdsim.calibrate.drivers.base import AbstractEngine, Failure, RequestFailed
@@ -19,7 +20,7 @@ from ppdsim.calibrate.drivers.sglang_http import SglangHttp
 from ppdsim.calibrate.live.cells import LoadCell
 from ppdsim.calibrate.live.plan import Plan, cells_of
 from ppdsim.calibrate.live.service import Service, handoff_arms
-from ppdsim.calibrate.stack.layout import chosen_transport, cores_left, layout
+from ppdsim.calibrate.stack.layout import chosen_transports, cores_left, layout
 from ppdsim.calibrate.stack.settings import Settings
 from ppdsim.calibrate.stack.specs import Host, ServerSpec
 from ppdsim.calibrate.stack.stack import Progress, Stack
@@ -42,7 +43,7 @@ def started(
     settings : Settings
         GPUs of each role, and everything else that decides the commands.
     transports : sequence of Transport
-        Links between P and D to measure; empty: the one of the settings.
+        Links between P and D to measure; empty: the one of the settings, or all that the machine has.
     host : Host
         Cores and links of this machine.
     log_dir : Path
@@ -62,16 +63,30 @@ def started(
         )
         services.append(_service("unified", [(Arm.APPEND_D, Transport.NONE)], alone, host, log_dir, progress))
     if settings.prefill_gpus or settings.decode_gpus:
-        for transport in transports or [chosen_transport(settings, host)]:
+        links = transports or chosen_transports(settings, host)
+        # Nobody asked for one of several that the machine has.
+        optional = not transports and len(links) > 1
+        for transport in links:
             pair = settings.model_copy(update={"unified_gpus": (), "transport": transport.value, "decode_radix": True})
             both = handoff_arms(transport, decode_radix=True)
-            services.append(_service(f"hand-offs over {transport.value}", both, pair, host, log_dir, progress))
+            name = f"hand-offs over {transport.value}"
+            services.append(_service(name, both, pair, host, log_dir, progress, optional=optional))
             if any(isinstance(cell, LoadCell) for cell in cells_of(plan, Arm.P_FULL, transport)):
                 plain = pair.model_copy(update={"decode_radix": False})
                 name = f"p-full loads over {transport.value}"
                 full = handoff_arms(transport, decode_radix=False)
-                services.append(_service(name, full, plain, host, log_dir, progress, loads_only=True))
+                services.append(
+                    _service(name, full, plain, host, log_dir, progress, loads_only=True, optional=optional)
+                )
     return services
+
+
+def buffer_gpus(settings: Settings, host: Host) -> tuple[int, int] | None:
+    """Return the GPUs of P and D whose memory a link is measured between; None without them, or without torch."""
+    if not settings.prefill_gpus or not settings.decode_gpus or find_spec("torch") is None:
+        return None
+    pair = (settings.prefill_gpus[0], settings.decode_gpus[0])
+    return pair if max(pair) < len(host.gpu_memory_bytes) else None
 
 
 def _service(
@@ -83,6 +98,7 @@ def _service(
     progress: Tell,
     *,
     loads_only: bool = False,
+    optional: bool = False,
 ) -> Service:
     specs = layout(settings, host)
     left = cores_left(settings, host, specs)
@@ -121,6 +137,7 @@ def _service(
         arms=tuple(arms),
         open=opener,
         loads_only=loads_only,
+        optional=optional,
         notes=tuple(_note(name, spec) for spec in specs),
     )
 

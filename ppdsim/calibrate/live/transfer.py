@@ -6,8 +6,11 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -17,20 +20,86 @@ from ppdsim.calibrate.live.cells import TransferCell
 from ppdsim.calibrate.live.finish import versions
 from ppdsim.calibrate.live.journal import POINTS, Journal, read_rows
 from ppdsim.calibrate.live.plan import Plan, transfer_cells
+from ppdsim.calibrate.live.service import Service
+from ppdsim.calibrate.stack.signals import Interrupts
 from ppdsim.errors import EnvironmentProblem, InputError
 from ppdsim.measurements import TransferRow
-from ppdsim.types import Transport
+from ppdsim.types import Arm, Transport
 
 
-def measure_transfer(
-    plan: Plan,
-    journal: Journal,
-    transport: Transport,
-    *,
-    gpus: tuple[int, int] | None,
-    say: Callable[[str], None],
-) -> None:
-    """Measure every transfer cell that is not settled, in rounds, shuffled.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A link to measure alone: over which transport, and from which GPU's memory to which; None: host memory."""
+
+    transport: Transport
+    gpus: tuple[int, int] | None = None
+
+    @property
+    def memory(self) -> Literal["host", "gpu"]:
+        """Where the bytes lie."""
+        return "host" if self.gpus is None else "gpu"
+
+    @property
+    def name(self) -> str:
+        """The link in words."""
+        where = "host memory" if self.gpus is None else f"GPU {self.gpus[0]} to GPU {self.gpus[1]}"
+        return f"transfer alone over {self.transport.value}, {where}"
+
+
+def links_of(plan: Plan, services: Sequence[Service], gpus: tuple[int, int] | None) -> list[Link]:
+    """Return the links of the hand-offs of these services, from P's GPU to D's; none if the plan has no such cells."""
+    over = dict.fromkeys(transport for s in services for arm, transport in s.arms if arm is not Arm.APPEND_D)
+    return [Link(transport=transport, gpus=gpus) for transport in over if transfer_cells(plan, transport)]
+
+
+def link_problem(link: Link) -> str | None:
+    """Return why a link cannot be measured here, as far as it can be seen without trying."""
+    if link.transport is Transport.NVLINK and link.gpus is None:
+        return "NVLink carries GPU memory only: it needs torch and two GPUs (--gpus 0,1)"
+    if find_spec("mooncake") is None:
+        return "mooncake is not installed (ppdsim doctor says what to install)"
+    return None
+
+
+def measure_links(
+    plan: Plan, journal: Journal, links: Sequence[Link], *, start_s: float, say: Callable[[str], None]
+) -> list[str]:
+    """Measure each link's cells and return a line for each that is left out: it never ends a calibration.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        On Ctrl-C, SIGTERM or SIGHUP, the workers being gone.
+    """
+    left_out = []
+    interrupts = Interrupts()
+    interrupts.take()
+    try:
+        with interrupts.raising():
+            for link in links:
+                problem = _problem_of(plan, journal, link, start_s=start_s, say=say)
+                if problem is not None:
+                    left_out.append(f"{link.name}: left out, {problem}")
+                    say(left_out[-1])
+    finally:
+        interrupts.give_back()
+    return left_out
+
+
+def _problem_of(plan: Plan, journal: Journal, link: Link, *, start_s: float, say: Callable[[str], None]) -> str | None:
+    """Measure a link, and return why it could not be."""
+    problem = link_problem(link)
+    if problem is not None:
+        return problem
+    try:
+        measure_transfer(plan, journal, link, start_s=start_s, say=say)
+    except EnvironmentProblem as failed:
+        return str(failed)
+    return None
+
+
+def measure_transfer(plan: Plan, journal: Journal, link: Link, *, start_s: float, say: Callable[[str], None]) -> None:
+    """Measure every transfer cell that is not settled, in rounds, shuffled; rows count time from `start_s`.
 
     Raises
     ------
@@ -39,34 +108,38 @@ def measure_transfer(
     EnvironmentProblem
         If the transfer engine does not run here.
     """
-    cells = transfer_cells(plan, transport)
+    cells = transfer_cells(plan, link.transport)
     if not cells:
         raise InputError(f"plan '{plan.name}' has no transfer cells (transfer.size_bytes, transfer.blocks)")
     rng = np.random.default_rng([plan.seed, journal.rows])
-    start_s = time.monotonic()
-    todo = [cell for cell in cells if not journal.settled(_key(cell, gpus), plan.repeats)]
+
+    def unsettled() -> list[TransferCell]:
+        return [cell for cell in cells if not journal.settled(_key(cell, link), plan.repeats_for(cell))]
+
+    todo = unsettled()
     if not todo:
         return
-    with TransferPair(max(cell.size_bytes for cell in todo), transport=transport.value, gpus=gpus) as pair:
-        for number in range(plan.repeats.most):
-            todo = [cell for cell in cells if not journal.settled(_key(cell, gpus), plan.repeats)]
+    largest = max(cell.size_bytes for cell in todo)
+    with TransferPair(largest, transport=link.transport.value, gpus=link.gpus) as pair:
+        for number in range(plan.repeats_for(cells[0]).most):
+            todo = unsettled()
             if not todo:
                 return
-            say(f"transfer over {transport.value}: round {number + 1}, {len(todo)} cells")
+            say(f"{link.name}: round {number + 1}, {len(todo)} cells")
             journal.last_block += 1
-            _round(pair, journal, [todo[i] for i in rng.permutation(len(todo))], gpus, start_s, say)
+            _round(pair, journal, [todo[i] for i in rng.permutation(len(todo))], link, start_s, say)
 
 
 def _round(
     pair: TransferPair,
     journal: Journal,
     cells: Sequence[TransferCell],
-    gpus: tuple[int, int] | None,
+    link: Link,
     start_s: float,
     say: Callable[[str], None],
 ) -> None:
     for cell in cells:
-        key = _key(cell, gpus)
+        key = _key(cell, link)
         try:
             (seconds,) = pair.seconds(cell.size_bytes, cell.blocks, repeats=1)
         except EnvironmentProblem as problem:
@@ -77,7 +150,7 @@ def _round(
         journal.add(
             TransferRow(
                 transport=cell.transport,
-                memory="host" if gpus is None else "gpu",
+                memory=link.memory,
                 size_bytes=cell.size_bytes,
                 blocks=cell.blocks,
                 repeat=0,
@@ -90,18 +163,12 @@ def _round(
         )
 
 
-def _key(cell: TransferCell, gpus: tuple[int, int] | None) -> str:
-    return f"{cell.key}/{'host' if gpus is None else 'gpu'}"
+def _key(cell: TransferCell, link: Link) -> str:
+    return f"{cell.key}/{link.memory}"
 
 
 def calibrate_transfer(
-    plan: Plan,
-    folder: Path,
-    transport: Transport,
-    *,
-    gpus: tuple[int, int] | None,
-    resume: bool,
-    say: Callable[[str], None],
+    plan: Plan, folder: Path, link: Link, *, resume: bool, say: Callable[[str], None]
 ) -> tuple[list[Path], str]:
     """Measure the link alone and fit its curve; return the files written and the curve in words.
 
@@ -113,16 +180,15 @@ def calibrate_transfer(
         If the folder holds another run, or too little was measured for a curve.
     """
     journal = Journal(folder, resume=resume)
-    measure_transfer(plan, journal, transport, gpus=gpus, say=say)
-    memory = "host" if gpus is None else "gpu"
+    measure_transfer(plan, journal, link, start_s=time.monotonic(), say=say)
     rows = [row for row in read_rows(folder) if isinstance(row, TransferRow)]
-    fitted = fit_wire([row for row in rows if row.transport is transport and row.memory == memory])
+    fitted = fit_wire([row for row in rows if row.transport is link.transport and row.memory == link.memory])
     values = fitted.curve.parameter_values()
     document = {
         "schema": "ppdsim/wire/1",
         "date": datetime.now(timezone.utc).date().isoformat(),
-        "transport": transport.value,
-        "memory": memory,
+        "transport": link.transport.value,
+        "memory": link.memory,
         "cells": fitted.cells,
         "parameters": {
             p.name: {
@@ -141,7 +207,7 @@ def calibrate_transfer(
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_text(json.dumps(document, indent=1) + "\n")
     os.replace(temporary, path)
-    return [folder / POINTS, path], _words(fitted, transport, memory)
+    return [folder / POINTS, path], _words(fitted, link.transport, link.memory)
 
 
 def _words(fitted: FittedWire, transport: Transport, memory: str) -> str:

@@ -3,7 +3,7 @@
 A server sees its GPUs through ``CUDA_VISIBLE_DEVICES`` and never through ``--base-gpu-id``: together the two count
 twice ("invalid device ordinal"). Servers that share a GPU have a fixed KV pool and start one after another, because
 the engine sizes a pool by the memory that is free when it starts. Flags and variables are SGLang's and Mooncake's, as
-they worked with SGLang 0.5.17 on H200.
+they worked with SGLang 0.5.17 on H200 and H100: on two GPUs and on one that P and D shared, by TCP and in NVLink mode.
 
 What it does not know: whether the pool fits the GPU beside the weights; the engine says so when it starts.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ppdsim.calibrate.links import fastest_transport
+from ppdsim.calibrate.links import usable_transports
 from ppdsim.calibrate.stack.settings import Settings
 from ppdsim.calibrate.stack.specs import Host, Role, ServerSpec
 from ppdsim.errors import InputError
@@ -38,12 +38,17 @@ METRICS_FLAGS = ("--enable-metrics", "--enable-request-time-stats-logging")
 POOL_EXAMPLE = 65_536
 
 
-def chosen_transport(settings: Settings, host: Host) -> Transport:
-    """Return the link between P and D; ``auto`` is the fastest that joins every P to every D."""
+def chosen_transports(settings: Settings, host: Host) -> tuple[Transport, ...]:
+    """Return the links between P and D, the fastest first; ``auto`` is every one that joins every P to every D."""
     if settings.transport != "auto":
-        return Transport(settings.transport)
+        return (Transport(settings.transport),)
     pairs = [(p, d) for p in settings.prefill_gpus for d in settings.decode_gpus]
-    return fastest_transport(pairs, nvlink_lanes=host.nvlink_lanes, rdma=host.infiniband)
+    return usable_transports(pairs, nvlink_lanes=host.nvlink_lanes, rdma=host.infiniband)
+
+
+def chosen_transport(settings: Settings, host: Host) -> Transport:
+    """Return the fastest of the links between P and D."""
+    return chosen_transports(settings, host)[0]
 
 
 def layout(settings: Settings, host: Host) -> tuple[ServerSpec, ...]:

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from ppdsim.calibrate.logs import Cause, cause, decisive, tail
 from ppdsim.calibrate.stack.family import MARK, Family, identity_of
-from ppdsim.calibrate.stack.logs import Cause, cause, decisive, tail
 from ppdsim.calibrate.stack.ports import answers
 from ppdsim.calibrate.stack.shell import environment
 from ppdsim.calibrate.stack.specs import ServerSpec

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from ppdsim.calibrate.doctor.machine import AbstractMachine
-from ppdsim.calibrate.doctor.transfer import rdma_devices
+from ppdsim.calibrate.doctor.transfer import rdma_devices, usable_lanes
 from ppdsim.calibrate.drivers.sglang_http import Endpoints
 
 
@@ -63,11 +63,15 @@ class ServerSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """What the layout must know of the machine: cores that may be used, RDMA devices, NVLink lanes by pair of GPUs."""
+    """What must be known of the machine: cores that may be used, RDMA devices, GPUs.
+
+    `nvlink_lanes` are by pair of GPUs, `gpu_memory_bytes` has one entry a GPU [B].
+    """
 
     cores: tuple[int, ...]
     infiniband: bool = False
     nvlink_lanes: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    gpu_memory_bytes: tuple[int, ...] = ()
 
 
 def host_of(machine: AbstractMachine) -> Host:
@@ -75,7 +79,10 @@ def host_of(machine: AbstractMachine) -> Host:
     # Where the operating system has no affinity (macOS), every core may be used.
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     return Host(
-        cores=tuple(sorted(allowed)), infiniband=bool(rdma_devices(machine)), nvlink_lanes=machine.nvlink_lanes()
+        cores=tuple(sorted(allowed)),
+        infiniband=bool(rdma_devices(machine)),
+        nvlink_lanes=usable_lanes(machine),
+        gpu_memory_bytes=tuple(gpu.memory_bytes for gpu in machine.gpus()),
     )
 
 

@@ -17,6 +17,7 @@ from ppdsim.registry import Registry
 from ppdsim.report.figures.plot_alternative_cdfs import plot_alternative_cdfs
 from ppdsim.report.figures.plot_breakeven_lines import plot_breakeven_lines
 from ppdsim.report.figures.plot_breakeven_map import plot_breakeven_map
+from ppdsim.report.figures.plot_candidates import plot_candidates
 from ppdsim.report.figures.plot_costs import plot_costs
 from ppdsim.report.figures.plot_goodput import plot_goodput
 from ppdsim.report.figures.plot_latencies import plot_latencies
@@ -44,6 +45,7 @@ ACCURACY_FIGURES: Registry[Callable[..., go.Figure]] = Registry(
     {
         "parity": plot_parity,
         "residuals": plot_residuals,
+        "candidates": plot_candidates,
         "load-cdfs": plot_load_cdfs,
         "load-quantiles": plot_load_quantiles,
     },

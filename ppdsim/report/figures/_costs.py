@@ -54,13 +54,17 @@ class CostLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrawnCrossing:
-    """The crossing at one place of the sliders: r*, its interval, the case, and the words for all of it."""
+    """The crossing at one place of the sliders: r*, its interval, the case, and the words for all of it.
+
+    `extrapolated`: it lies where one of the lines that cross there is dashed.
+    """
 
     kind: str
     r_star: float | None
     low: float | None
     high: float | None
     text: str
+    extrapolated: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +88,7 @@ class CostPanel:
         """Return the crossing at a place of the sliders; one of no kind where Python computed none."""
         if gamma in self.gammas and residents in self.residents:
             return self.crossings[self.gammas.index(gamma)][self.residents.index(residents)]
-        return DrawnCrossing(kind="", r_star=None, low=None, high=None, text=wording.NOT_COMPUTED)
+        return DrawnCrossing(kind="", r_star=None, low=None, high=None, text=wording.NOT_COMPUTED, extrapolated=False)
 
 
 def costs_data(answer: CrossoverAnswer) -> dict[View, list[CostPanel]]:
@@ -136,7 +140,7 @@ def _panel(answer: CrossoverAnswer, view: View, append: ArmCurve, handoff: ArmCu
         handoff=_line(answer, handoff),
         gammas=[] if table is None else list(table.gammas),
         residents=[] if table is None else list(table.residents),
-        crossings=[] if table is None else _crossings(table),
+        crossings=[] if table is None else _crossings(table, (append, handoff)),
     )
 
 
@@ -170,11 +174,20 @@ def _band(value_s: Sequence[float], low_s: Sequence[float], high_s: Sequence[flo
     return Band(value=ms(value_s), low=ms(low_s), high=ms(high_s))
 
 
-def _crossings(table: SliderTable) -> list[list[DrawnCrossing]]:
+def _crossings(table: SliderTable, lines: Sequence[ArmCurve]) -> list[list[DrawnCrossing]]:
     def cell(g: int, n: int) -> DrawnCrossing:
         kind = table.kind[g][n]
         value, low, high = (finite(m[g][n]) for m in (table.r_star, table.r_star_low, table.r_star_high))
         text = wording.cache_rate_crossing(kind, value, low, high)
-        return DrawnCrossing(kind=kind, r_star=value, low=low, high=high, text=text)
+        outside = value is not None and any(_dashed_at(line, value) for line in lines)
+        return DrawnCrossing(kind=kind, r_star=value, low=low, high=high, text=text, extrapolated=outside)
 
     return [[cell(g, n) for n in range(len(table.residents))] for g in range(len(table.gammas))]
+
+
+def _dashed_at(curve: ArmCurve, rate: float) -> bool:
+    """Return whether the piece of a line at a cache rate is dashed: one of its ends is extrapolated."""
+    ends = list(zip(curve.cache_rate, curve.extrapolated, strict=True))
+    below = [outside for at, outside in ends if at <= rate]
+    above = [outside for at, outside in ends if at >= rate]
+    return any((*below[-1:], *above[:1]))

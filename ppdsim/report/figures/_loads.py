@@ -9,22 +9,22 @@ QUANTITY_NAMES = {"ttft": "TTFT", "tpot": "TPOT", "itl_max": "largest ITL", "e2e
 NO_LOAD = "no run has a load"
 
 
-def loads_of(found: Validation) -> list[tuple[str, str, bool]]:
-    """Return every (load, arm, anchored) that was simulated."""
-    return list(dict.fromkeys((row.load, row.arm, row.anchored) for row in found.loads))
+def loads_of(found: Validation) -> list[tuple[str, str, str, bool]]:
+    """Return the key of every load that was simulated: (run, load, arm, anchored)."""
+    return list(dict.fromkeys(row.load_key for row in found.loads))
 
 
 def rows_of(found: Validation, load: int, quantity: str) -> list[LoadErrors]:
     """Return the turn classes of one load and quantity."""
     shown = loads_of(found)
-    return [row for row in found.loads if (row.load, row.arm, row.anchored) == shown[load] and row.quantity == quantity]
+    return [row for row in found.loads if row.load_key == shown[load] and row.quantity == quantity]
 
 
 def load_choices(found: Validation, load: int, quantity: str) -> list[dict[str, object]]:
     """Return the choices of load and quantity."""
     options = [
-        (i, f"{name}, {arm}, {'anchored' if anchored else 'not anchored'}")
-        for i, (name, arm, anchored) in enumerate(loads_of(found))
+        (i, f"{name}, {arm}, {'anchored' if anchored else 'not anchored'}, {run}")
+        for i, (run, name, arm, anchored) in enumerate(loads_of(found))
     ]
     return [
         choice("load", "load", options, load),

@@ -22,6 +22,8 @@ HANDOFF_COLOURS = ("#d55e00", "#009e73", "#b5509a", "#b07d00", "#3a9bd1", "#7a4a
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
 DASHED = "dashed: extrapolated or unmeasured"
 """What the legend says about dashes."""
+MOSTLY = 0.5
+"""Share of extrapolated turns from which what was simulated of them is dashed [1]."""
 BAND_OPACITY = 0.16
 PANEL_PX = 290
 """Height of one panel of a figure with several."""

@@ -10,6 +10,7 @@ from ppdsim.report.figures._style import (
     APPEND_COLOUR,
     HANDOFF_COLOURS,
     INK,
+    MOSTLY,
     PANEL_PX,
     anchor,
     axis_name,
@@ -21,7 +22,10 @@ from ppdsim.report.figures._style import (
 )
 
 TITLE = "What users of each alternative see"
-CAPTION = "Share of the answered turns of all seeds whose time is at most that; turns without an answer are left out."
+CAPTION = (
+    "Share of the answered turns of all seeds whose time is at most that; turns without an answer are left out. "
+    "Dashed: most turns lie outside what the profile was measured on."
+)
 COLOURS = (APPEND_COLOUR, *HANDOFF_COLOURS, INK)
 PANELS = {"TTFT": "time to the first token [ms]", "TPOT": "time per output token [ms]"}
 """The panels, by the name of the distribution, with the titles of their axes."""
@@ -47,6 +51,7 @@ def plot_alternative_cdfs(found: Comparison) -> go.Figure:
     if not any(data.values()):
         return empty(TITLE, CAPTION, "no turn has an answer", x_title="time [ms]", y_title=Y_TITLE)
     colour_of = {each.name: COLOURS[i % len(COLOURS)] for i, each in enumerate(found.alternatives)}
+    outside = {each.name for each in found.alternatives if each.extrapolated >= MOSTLY}
     fig = go.Figure()
     side_by_side(fig, len(PANELS))
     for i, (panel, title) in enumerate(PANELS.items()):
@@ -55,7 +60,7 @@ def plot_alternative_cdfs(found: Comparison) -> go.Figure:
                 x=values,
                 y=list(SHARES),
                 mode="lines",
-                line={"color": colour_of[name], "width": 2},
+                line={"color": colour_of[name], "width": 2, "dash": "dash" if name in outside else "solid"},
                 name=name,
                 legendgroup=name,
                 showlegend=i == 0,

@@ -106,7 +106,7 @@ def _draw(
     residents: int,
     own: bool,
 ) -> None:
-    """Add an arm's five traces. The page's script fills them in this order again when a control moves."""
+    """Add an arm's six traces. The page's script fills them in this order again when a control moves."""
     x = line.uncached
     shown = series(line, quantity, gamma, residents)
     corners = polygon(shown.low, shown.high)
@@ -146,15 +146,26 @@ def _draw(
         showlegend=first and name == "append-d",
         **{**common, "name": DASHED, "legendgroup": "dashed"},
     )
+    thin = {"color": lighten(colour, 0.35), "width": 1}
     fig.add_scatter(
         x=x,
-        y=loaded,
+        y=solid(loaded, line.extrapolated) if loaded else [],
         text=line.text,
         hovertemplate=hover.replace("ms<", "ms, with waits<"),
         mode="lines",
-        line={"color": lighten(colour, 0.35), "width": 1},
+        line=thin,
         showlegend=first and name == "append-d",
         **{**common, "name": "thin: formula with waits", "legendgroup": "waits"},
+    )
+    fig.add_scatter(
+        x=x,
+        y=dashed(loaded, line.extrapolated) if loaded else [],
+        text=line.text,
+        hovertemplate=hover.replace("ms<", "ms, with waits, extrapolated<"),
+        mode="lines",
+        line={**thin, "dash": "dash"},
+        showlegend=False,
+        **{**common, "name": DASHED, "legendgroup": "waits"},
     )
     fig.add_scatter(
         x=x if simulated else [],
@@ -190,8 +201,9 @@ def _mark(fig: go.Figure, i: int, panel: CostPanel, crossing: DrawnCrossing, col
     low = value if crossing.low is None else crossing.low
     high = value if crossing.high is None else crossing.high
     drawn = {"visible": value is not None}
+    stroke = {"color": INK, "width": 1.5, "dash": "dash" if crossing.extrapolated else "solid"}
     x0, x, x1 = (1.0 if r is None else 1.0 - r for r in (low, value, high))
     fig.add_shape(type="rect", x0=x0, x1=x1, fillcolor=tint(INK, 0.09), line={"width": 0}, **drawn, **place)
-    fig.add_shape(type="line", x0=x, x1=x, line={"color": INK, "width": 1.5}, **drawn, **place)
+    fig.add_shape(type="line", x0=x, x1=x, line=stroke, **drawn, **place)
     fig.add_annotation(panel_text(i, f"<b>against {panel.against.label}</b>", line=1, name="arm", colour=colour))
     fig.add_annotation(panel_text(i, crossing.text, line=0, name="crossing"))

@@ -23,7 +23,7 @@ from ppdsim.report.figures._style import (
 TITLE = "Loads: distributions, measured and simulated"
 CAPTION = (
     "The recorded conversations through the simulator. KS: the largest vertical distance between the two curves. "
-    "Anchored: with the launch floor that probes beside the load show."
+    "Anchored: with the launch floor that probes beside the load show. Dashed: by a profile that was derived."
 )
 Y_TITLE = "share of turns [1]"
 
@@ -37,15 +37,15 @@ def plot_load_cdfs(found: Validation, *, load: int = 0, load_quantity: str = "tt
     side_by_side(fig, len(rows))
     for i, row in enumerate(rows):
         shares = [step / (len(row.measured_s) - 1) for step in range(len(row.measured_s))]
-        for name, values, colour in (
-            ("measured", row.measured_s, APPEND_COLOUR),
-            ("simulated", row.predicted_s, HANDOFF_COLOURS[0]),
+        for name, values, colour, dash in (
+            ("measured", row.measured_s, APPEND_COLOUR, "solid"),
+            ("simulated", row.predicted_s, HANDOFF_COLOURS[0], "solid" if found.derivation is None else "dash"),
         ):
             fig.add_scatter(
                 x=ms(values),
                 y=shares,
                 mode="lines",
-                line={"color": colour, "width": 2},
+                line={"color": colour, "width": 2, "dash": dash},
                 name=name,
                 legendgroup=name,
                 showlegend=i == 0,

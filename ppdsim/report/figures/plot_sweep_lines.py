@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from ppdsim.report.figures._series import Gapped, polygon
-from ppdsim.report.figures._style import BAND_OPACITY, INK, empty, finish, log_ticks, tint
+from ppdsim.report.figures._series import Gapped, dashed, polygon, solid
+from ppdsim.report.figures._style import BAND_OPACITY, DASHED, INK, MOSTLY, empty, finish, log_ticks, tint
 from ppdsim.report.figures._sweep import (
     COLOURS,
     Place,
@@ -26,14 +26,18 @@ from ppdsim.sweep.words import number, sentence, state
 TITLE = "The sweep, line by line"
 CAPTION = (
     "Means over seeds, with the 90 % interval of each mean (Student's t). Hollow points: a run there was OVERLOADED, "
-    "so the value depends on how long the run is. Upright line: where the better of two lines changes, with its 90 % "
-    "interval from paired runs, which may be much narrower than the bands."
+    "so the value depends on how long the run is. Dashed: most turns lie outside what was measured. Upright line: "
+    "where the better of two lines changes, with its 90 % interval from paired runs, which may be much narrower than "
+    "the bands."
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepLine:
-    """One line: values and ends of intervals in the measure's unit, gaps where nothing is known."""
+    """One line: values and ends of intervals in the measure's unit, gaps where nothing is known.
+
+    `extrapolated`: most turns of the point lie outside what its profile was measured on.
+    """
 
     name: str
     x: list[float]
@@ -41,6 +45,7 @@ class SweepLine:
     low: Gapped
     high: Gapped
     overloaded: list[bool]
+    extrapolated: list[bool]
     hover: list[str]
 
 
@@ -112,6 +117,7 @@ def _line(answer: SweepAnswer, along: SweepAxis, place: Place, name: str, measur
         low=[None if e is None else scaled(e.low) for e in estimates],
         high=[None if e is None else scaled(e.high) for e in estimates],
         overloaded=[point is not None and point.overloaded > 0 for point in points],
+        extrapolated=[point is not None and (point.extrapolated or 0.0) >= MOSTLY for point in points],
         hover=[
             ""
             if p is None or e is None
@@ -137,20 +143,24 @@ def _draw(fig: go.Figure, line: SweepLine, colour: str, *, floor: float | None) 
         showlegend=False,
         name=f"interval of {line.name}",
     )
-    fig.add_scatter(
-        x=line.x,
-        y=line.value,
-        mode="lines+markers",
-        line={"color": colour, "width": 2},
-        marker={
+    stroke = {"color": colour, "width": 2}
+    common = {
+        "x": line.x,
+        "mode": "lines+markers",
+        "marker": {
             "size": 8,
             "color": ["#ffffff" if over else colour for over in line.overloaded],
-            "line": {"color": colour, "width": 2},
+            "line": stroke,
         },
-        text=line.hover,
-        hovertemplate="%{text}<extra></extra>",
-        name=line.name,
-    )
+        "text": line.hover,
+        "hovertemplate": "%{text}<extra></extra>",
+        "legendgroup": line.name,
+    }
+    fig.add_scatter(**common, y=solid(line.value, line.extrapolated), line=stroke, name=line.name)
+    if any(line.extrapolated):
+        broken = {**stroke, "dash": "dash"}
+        y = dashed(line.value, line.extrapolated)
+        fig.add_scatter(**common, y=y, line=broken, name=DASHED, showlegend=False)
 
 
 def _mark(fig: go.Figure, found: SweepCrossing) -> None:

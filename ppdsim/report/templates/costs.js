@@ -15,17 +15,21 @@ function seriesOf(line, quantity, gamma, residents) {
 }
 
 function fill(traces, line, quantity, gamma, residents, own) {
-  const [band, solid, dashed, loaded, simulated] = traces;
+  const [band, solid, dashed, loaded, loadedDashed, simulated] = traces;
   const shown = seriesOf(line, quantity, gamma, residents), flags = [false, ...line.extrapolated, false];
   const known = line.uncached.map((_, i) => i).filter(i => shown.low[i] !== null && shown.high[i] !== null);
   const back = known.slice().reverse();
   band.x = [...known, ...back].map(i => line.uncached[i]);
   band.y = [...known.map(i => shown.low[i]), ...back.map(i => shown.high[i])];
-  for (const trace of [solid, dashed, loaded, simulated]) Object.assign(trace, {x: line.uncached, text: line.text});
-  solid.y = shown.value.map((value, i) => flags[i + 1] ? null : value);
-  dashed.y = shown.value.map((value, i) => flags[i] || flags[i + 1] || flags[i + 2] ? value : null);
+  const inside = values => values.map((value, i) => flags[i + 1] ? null : value);
+  const outside = values => values.map((value, i) => flags[i] || flags[i + 1] || flags[i + 2] ? value : null);
+  for (const trace of [solid, dashed, loaded, loadedDashed, simulated]) Object.assign(trace, {x: line.uncached, text: line.text});
+  solid.y = inside(shown.value);
+  dashed.y = outside(shown.value);
   const underLoad = own && quantity !== "stall", cost = quantity === "j";
-  loaded.y = !underLoad ? [] : cost ? line.loaded_j_ms : line.loaded_ttft_ms;
+  const waiting = !underLoad ? [] : cost ? line.loaded_j_ms : line.loaded_ttft_ms;
+  loaded.y = inside(waiting);
+  loadedDashed.y = outside(waiting);
   simulated.y = !underLoad ? [] : cost ? line.simulated_j_ms : line.simulated_ttft_ms;
   simulated.x = simulated.y.length ? line.uncached : [];
   const lengths = ends => !underLoad || !cost ? [] : ends.map(
@@ -36,7 +40,7 @@ function fill(traces, line, quantity, gamma, residents, own) {
 
 function crossingOf(panel, gamma, residents) {
   const row = panel.crossings[panel.gammas.indexOf(gamma)] || [];
-  return row[panel.residents.indexOf(residents)] || {kind: "", r_star: null, low: null, high: null, text: costs.not_computed};
+  return row[panel.residents.indexOf(residents)] || {kind: "", r_star: null, low: null, high: null, text: costs.not_computed, extrapolated: false};
 }
 
 function mark(layout, i, crossing) {
@@ -46,6 +50,7 @@ function mark(layout, i, crossing) {
   band.x0 = place(crossing.low === null ? value : crossing.low);
   band.x1 = place(crossing.high === null ? value : crossing.high);
   line.x0 = line.x1 = place(value);
+  line.line.dash = crossing.extrapolated ? "dash" : "solid";
   layout.annotations[2 * i + 1].text = crossing.text;
 }
 
@@ -67,8 +72,8 @@ function drawCosts() {
   const view = costs.views[`${total}|${previous}`] || {panels: [], x_range: null};
   const readings = [];
   view.panels.forEach((panel, i) => {
-    fill(drawing.data.slice(10 * i, 10 * i + 5), panel.append, quantity, gamma, residents, own);
-    fill(drawing.data.slice(10 * i + 5, 10 * i + 10), panel.handoff, quantity, gamma, residents, own);
+    fill(drawing.data.slice(12 * i, 12 * i + 6), panel.append, quantity, gamma, residents, own);
+    fill(drawing.data.slice(12 * i + 6, 12 * i + 12), panel.handoff, quantity, gamma, residents, own);
     const crossing = crossingOf(panel, gamma, residents);
     mark(drawing.layout, i, crossing);
     readings.push(read(panel, crossing));

@@ -88,6 +88,17 @@ def test_fp8_halves_the_weights_of_the_layers_and_leaves_attention(h200):
     assert terms.attention(h200, fp8, 1e-9, REACHED) == 1e-9
 
 
+def test_fp8_kv_halves_what_is_read_moved_and_held_and_no_work(h200):
+    fp8 = replace(h200, shape=replace(h200.shape, dtype_bytes=1))
+    assert fp8.kv_bytes_per_token == 65_536
+    assert terms.kv_read(h200, fp8, 3e-8, REACHED) == pytest.approx(1.5e-8)
+    assert terms.host_wire(h200, fp8, 8e-5, REACHED) == pytest.approx(4e-5)
+    assert terms.peer_wire(h200, fp8, 2e-7, REACHED) == pytest.approx(1e-7)
+    assert fp8.kv_pool_tokens(1) == pytest.approx(2 * h200.kv_pool_tokens(1), abs=2)
+    for law in (terms.row, terms.step_floor, terms.matrices, terms.attention):
+        assert law(h200, fp8, 5e-3, REACHED) == pytest.approx(5e-3)
+
+
 def test_more_gpus_pay_for_all_reduces(h200):
     four = replace(h200, tp=4)
     assert four.all_reduces == 64

@@ -16,6 +16,22 @@ H200 = GpuFacts(
     sm_mhz=1980,
     max_sm_mhz=1980,
 )
+VALUES = {
+    "torch.version.cuda": "13.0",
+    "torch.cuda.is_available()": "True",
+    "ctypes.CDLL('libnvidia-ml.so.1')": "<CDLL 'libnvidia-ml.so.1', handle 1 at 0x1>",
+}
+"""What Python expressions give on a machine as it should be."""
+SOURCES = """deb http://archive.ubuntu.com/ubuntu jammy main
+# deb http://OLD_MIRROR/ubuntu jammy main
+deb [signed-by=/usr/share/keyrings/x.gpg] https://packages.example.org/x86_64/ ./
+"""
+LISTS = (
+    "archive.ubuntu.com_ubuntu_dists_jammy_InRelease",
+    "archive.ubuntu.com_ubuntu_dists_jammy_main_binary-amd64_Packages",
+    "packages.example.org_x86%5f64_._Release",
+    "partial",
+)
 
 
 @dataclass(frozen=True)
@@ -29,20 +45,21 @@ class FakeMachine(AbstractMachine):
             "torch": "2.11.0+cu130",
             "sglang": "0.5.17",
             "sglang-kernel": "0.4.5",
+            "flashinfer-python": "0.6.15.post1",
             "transformers": "5.12.1",
             "mooncake-transfer-engine-cuda13": "0.3.14",
             "sglang-router": "0.3.2",
         }
     )
     import_errors: Mapping[str, str] = field(default_factory=dict)
-    values: Mapping[str, str] = field(default_factory=lambda: {"torch.version.cuda": "13.0"})
+    values: Mapping[str, str] = field(default_factory=lambda: VALUES)
     driver_version: str | None = "580.159.04"
     cards: tuple[GpuFacts, ...] = (H200, H200)
     lanes: Mapping[tuple[int, int], int] = field(default_factory=lambda: {(0, 1): 18})
     folders: Mapping[str, tuple[str, ...]] = field(
-        default_factory=lambda: {"/sys/class/infiniband": ("mlx5_0", "mlx5_1")}
+        default_factory=lambda: {"/sys/class/infiniband": ("mlx5_0", "mlx5_1"), "/var/lib/apt/lists": LISTS}
     )
-    files: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=lambda: {"/etc/apt/sources.list": SOURCES})
     taken: tuple[int, ...] = ()
 
     @property
@@ -56,8 +73,8 @@ class FakeMachine(AbstractMachine):
     def version(self, package: str) -> str | None:
         return self.versions.get(package)
 
-    def import_error(self, module: str) -> str | None:
-        return self.import_errors.get(module)
+    def import_error(self, *modules: str) -> str | None:
+        return next((self.import_errors[module] for module in modules if module in self.import_errors), None)
 
     def evaluate(self, expression: str) -> str | None:
         return self.values.get(expression)

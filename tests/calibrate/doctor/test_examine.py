@@ -1,18 +1,24 @@
-"""Every check on a healthy machine, and on one spoilt in its way; the five troubles of the stack by their symptom."""
+"""Every check on a healthy machine, and on one spoilt in its way; every mend is a command that a shell can read."""
 
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from calibrate.doctor.machines import H200, FakeMachine
+from calibrate.doctor.machines import H200, LISTS, SOURCES, VALUES, FakeMachine
 
 from ppdsim.calibrate.doctor import CHECKS, Status, examine
 from ppdsim.calibrate.doctor.machine import ThisMachine
+from ppdsim.calibrate.doctor.versions import PINS, numbers
 
 HEALTHY = FakeMachine()
+PROC_DRIVER = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.159.04  Tue Jan  6 01:49:29 UTC 2026\n"
+NO_NVML = {"pynvml": "ModuleNotFoundError: No module named 'pynvml'"}
+NO_LIBRARY = {name: value for name, value in VALUES.items() if not name.startswith("ctypes")}
 
 
 def without(*packages: str) -> dict[str, str]:
@@ -23,16 +29,99 @@ def other(**versions: str) -> dict[str, str]:
     return {**HEALTHY.versions, **{name.replace("_", "-"): version for name, version in versions.items()}}
 
 
+def evaluates(**values: str) -> dict[str, str]:
+    """Return what expressions give, where some give something else; ``cuda`` is the build, ``sees`` whether GPUs."""
+    names = {"cuda": "torch.version.cuda", "sees": "torch.cuda.is_available()"}
+    return {**VALUES, **{names[name]: value for name, value in values.items()}}
+
+
+def apt(*lists: str, **files: str) -> dict[str, object]:
+    """Return folders and files of a machine with these APT sources (``ubuntu_sources`` for ubuntu.sources)."""
+    named = {f"/etc/apt/sources.list.d/{name.replace('_', '.')}": text for name, text in files.items()}
+    folders = {
+        **HEALTHY.folders,
+        "/var/lib/apt/lists": lists,
+        "/etc/apt/sources.list.d": tuple(Path(name).name for name in named),
+    }
+    return {"folders": folders, "files": named}
+
+
+OLD_LIST = "deb http://OLD_MIRROR/ubuntu jammy main\n"
+STANZA = "Types: deb\nURIs: http://mirror.gone.example/debian\nSuites: trixie\nComponents: main\n"
+
 CASES = {
     # name: (machine, row, status, part of what was found, part of the mend)
     "python too old": (
         replace(HEALTHY, python_version=(3, 9)),
         "python",
         "failure",
-        "3.9, SGLang needs 3.10",
+        "3.9, SGLang 0.5.17 needs 3.10",
         "python3.12",
     ),
-    "no driver": (replace(HEALTHY, driver_version=None, cards=()), "driver", "failure", "no NVIDIA", "nvidia-driver"),
+    "python too old for this SGLang": (
+        replace(HEALTHY, python_version=(3, 10), versions=other(sglang="0.5.23")),
+        "python",
+        "failure",
+        "3.10, SGLang 0.5.23 needs 3.11",
+        "python3.12",
+    ),
+    "no driver": (
+        replace(HEALTHY, driver_version=None, cards=(), values=NO_LIBRARY),
+        "driver",
+        "failure",
+        "no NVIDIA driver",
+        "apt-get install -y nvidia-driver",
+    ),
+    "no driver, so no GPU": (
+        replace(HEALTHY, driver_version=None, cards=(), values=NO_LIBRARY),
+        "gpus",
+        "failure",
+        "no GPU",
+        "ppdsim fake-stack",
+    ),
+    "no nvidia-ml-py, the driver's library is there": (
+        replace(HEALTHY, driver_version=None, cards=(), lanes={}, import_errors=NO_NVML),
+        "driver",
+        "warning",
+        "nvidia-ml-py is not installed",
+        "pip install nvidia-ml-py",
+    ),
+    "no nvidia-ml-py, the driver's module is there": (
+        replace(
+            HEALTHY,
+            driver_version=None,
+            cards=(),
+            lanes={},
+            import_errors=NO_NVML,
+            values=NO_LIBRARY,
+            files={"/proc/driver/nvidia/version": PROC_DRIVER},
+        ),
+        "driver",
+        "warning",
+        "580.159.04; nvidia-ml-py is not installed",
+        "pip install nvidia-ml-py",
+    ),
+    "no nvidia-ml-py, so GPUs are not seen": (
+        replace(HEALTHY, driver_version=None, cards=(), lanes={}, import_errors=NO_NVML),
+        "gpus",
+        "warning",
+        "not seen: nvidia-ml-py is not installed",
+        "pip install nvidia-ml-py",
+    ),
+    "a driver that does not answer": (
+        replace(
+            HEALTHY,
+            driver_version=None,
+            cards=(),
+            files={
+                "/proc/driver/nvidia/version": "NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build"
+            },
+        ),
+        "driver",
+        "failure",
+        "580.65.06, but NVML does not answer",
+        "nvidia-smi",
+    ),
     "no gpu": (replace(HEALTHY, cards=()), "gpus", "failure", "but no GPU", "ppdsim fake-stack"),
     "driver too old for torch": (
         replace(HEALTHY, driver_version="550.54.15"),
@@ -41,12 +130,57 @@ CASES = {
         "it needs 580.0 or later",
         "nvidia-driver",
     ),
+    "driver too old for torch, known without NVML": (
+        replace(
+            HEALTHY,
+            driver_version=None,
+            cards=(),
+            import_errors=NO_NVML,
+            files={"/proc/driver/nvidia/version": PROC_DRIVER.replace("580.159.04", "535.104.05")},
+        ),
+        "torch",
+        "failure",
+        "driver 535.104.05, it needs 580.0 or later",
+        "nvidia-driver",
+    ),
     "torch without CUDA": (
-        replace(HEALTHY, values={"torch.version.cuda": "None"}),
+        replace(HEALTHY, values=evaluates(cuda="None")),
         "torch",
         "failure",
         "without CUDA",
-        "ppdsim[live,engine]",
+        "pip install --force-reinstall torch==2.11.0",
+    ),
+    "torch that does not import": (
+        replace(
+            HEALTHY,
+            values={"ctypes.CDLL('libnvidia-ml.so.1')": "there"},
+            import_errors={"torch": "OSError: libcudart.so.13: cannot open shared object file: No such file"},
+        ),
+        "torch",
+        "failure",
+        "libcudart.so.13",
+        "pip install --force-reinstall torch==2.11.0",
+    ),
+    "torch that sees no GPU": (
+        replace(HEALTHY, values=evaluates(sees="False")),
+        "torch",
+        "failure",
+        "torch.cuda.is_available() is False",
+        "torch.cuda.init()",
+    ),
+    "GPUs hidden from torch": (
+        replace(HEALTHY, values=evaluates(sees="False"), variables={"CUDA_VISIBLE_DEVICES": "-1"}),
+        "torch",
+        "failure",
+        "CUDA_VISIBLE_DEVICES=-1",
+        "unset CUDA_VISIBLE_DEVICES",
+    ),
+    "torch for the CUDA of older SGLang": (
+        replace(HEALTHY, values=evaluates(cuda="12.8")),
+        "torch",
+        "warning",
+        "SGLang 0.5.17 is built for CUDA 13",
+        "torch==2.11.0 --index-url https://download.pytorch.org/whl/cu130",
     ),
     "no torch": (
         replace(HEALTHY, versions=without("torch")),
@@ -64,7 +198,7 @@ CASES = {
     ),
     "no nvlink": (replace(HEALTHY, lanes={}), "links", "warning", "no NVLink between GPUs 0-1", "--transport rdma"),
     "no nvlink and no rdma": (
-        replace(HEALTHY, lanes={}, folders={}),
+        replace(HEALTHY, lanes={}, folders={"/var/lib/apt/lists": LISTS}),
         "links",
         "warning",
         "no NVLink",
@@ -91,19 +225,108 @@ CASES = {
         "torch 2.9.1 where it pins 2.11.0",
         "torch==2.11.0",
     ),
+    "sglang that does not import": (
+        replace(HEALTHY, import_errors={"sglang.launch_server": "ModuleNotFoundError: No module named 'orjson'"}),
+        "sglang",
+        "failure",
+        "No module named 'orjson'",
+        "pip install sglang==0.5.17",
+    ),
+    "sglang that does not import with this transformers": (
+        replace(
+            HEALTHY,
+            versions=other(transformers="5.17.0"),
+            import_errors={
+                "sglang.launch_server": "ValueError: 'qwen3_asr' is already used by a Transformers config, pick another"
+            },
+        ),
+        "sglang",
+        "failure",
+        "transformers 5.17.0 where it pins 5.12.1",
+        "pip install transformers==5.12.1",
+    ),
+    "sglang that nobody looked at": (
+        replace(HEALTHY, versions=other(sglang="0.6.0")),
+        "sglang",
+        "warning",
+        "none of the releases that were looked at (0.5.5.post3 to 0.5.23)",
+        "pip check",
+    ),
     "no kernel package": (
         replace(HEALTHY, versions=without("sglang-kernel")),
         "kernel package",
         "failure",
         "not installed",
-        "pip install sglang-kernel",
+        "pip install sglang-kernel==0.4.5",
+    ),
+    "kernel package too old": (
+        replace(HEALTHY, versions=other(sglang_kernel="0.4.2.post2")),
+        "kernel package",
+        "failure",
+        "SGLang 0.5.17 pins 0.4.5 and starts with nothing older",
+        "pip install sglang-kernel==0.4.5",
+    ),
+    "kernel package too old, and the engine told not to mind": (
+        replace(
+            HEALTHY,
+            versions=other(sglang_kernel="0.4.4"),
+            variables={"SGLANG_SKIP_SGL_KERNEL_VERSION_CHECK": "1"},
+        ),
+        "kernel package",
+        "warning",
+        "pins 0.4.5",
+        "pip install sglang-kernel==0.4.5",
+    ),
+    "kernel package too old by a post-release": (
+        replace(
+            HEALTHY,
+            versions={
+                **without("sglang-kernel"),
+                "sglang": "0.5.5.post3",
+                "torch": "2.8.0",
+                "sgl-kernel": "0.3.17",
+                "flashinfer-python": "0.5.2",
+            },
+        ),
+        "kernel package",
+        "failure",
+        "SGLang 0.5.5.post3 pins 0.3.17.post1",
+        "pip install sgl-kernel==0.3.17.post1",
+    ),
+    "kernel package too new": (
+        replace(HEALTHY, versions=other(sglang_kernel="0.4.10")),
+        "kernel package",
+        "warning",
+        "SGLang 0.5.17 pins 0.4.5",
+        "pip install sglang-kernel==0.4.5",
+    ),
+    "no flashinfer": (
+        replace(HEALTHY, versions=without("flashinfer-python")),
+        "flashinfer",
+        "failure",
+        "not installed",
+        "pip install flashinfer-python==0.6.15.post1",
+    ),
+    "flashinfer of another release": (
+        replace(HEALTHY, versions=other(flashinfer_python="0.6.12")),
+        "flashinfer",
+        "warning",
+        "SGLang 0.5.17 pins 0.6.15.post1",
+        "pip install flashinfer-python==0.6.15.post1",
+    ),
+    "flashinfer beside kernels of another release": (
+        replace(HEALTHY, versions=other(flashinfer_cubin="0.6.12")),
+        "flashinfer",
+        "failure",
+        "flashinfer-python 0.6.15.post1 with flashinfer-cubin 0.6.12",
+        "pip install flashinfer-cubin==0.6.15.post1",
     ),
     "kernel package of old releases": (
         replace(HEALTHY, versions={**without("sglang-kernel"), "sglang": "0.5.5.post3", "torch": "2.8.0"}),
         "kernel package",
         "failure",
         "sgl-kernel is not installed",
-        "pip install sgl-kernel",
+        "pip install sgl-kernel==0.3.17.post1",
     ),
     "trouble 1: kernel for another torch": (
         replace(
@@ -113,7 +336,7 @@ CASES = {
         "kernel package",
         "failure",
         "built for another PyTorch",
-        "--upgrade --no-cache-dir",
+        "pip install --upgrade --no-cache-dir sglang-kernel==0.4.5 torch==2.11.0",
     ),
     "trouble 2: libibverbs": (
         replace(
@@ -129,7 +352,7 @@ CASES = {
         "rdma",
         "warning",
         "no RDMA devices",
-        "--transport tcp",
+        "export MC_FORCE_TCP=1",
     ),
     "trouble 4: device ordinal": (
         replace(HEALTHY, variables={"CUDA_VISIBLE_DEVICES": "1"}),
@@ -139,14 +362,39 @@ CASES = {
         "base-gpu-id",
     ),
     "trouble 5: apt sources": (
-        replace(
-            HEALTHY,
-            files={"/etc/apt/sources.list": "# deb http://old-releases.x\ndeb http://OLD_MIRROR/ubuntu jammy main\n"},
-        ),
+        replace(HEALTHY, files={"/etc/apt/sources.list": SOURCES + OLD_LIST}),
         "apt",
         "warning",
-        "names 'OLD_MIRROR'",
-        "sed -i 's|OLD_MIRROR|NEW_MIRROR|g' /etc/apt/sources.list",
+        "/etc/apt/sources.list names http://OLD_MIRROR/ubuntu, which is no mirror",
+        "sed -i 's|http://OLD_MIRROR/ubuntu|http://archive.ubuntu.com/ubuntu|g' /etc/apt/sources.list && apt-get upd",
+    ),
+    "apt sources in a file of their own": (
+        replace(HEALTHY, **apt(more_list=OLD_LIST)),
+        "apt",
+        "warning",
+        "/etc/apt/sources.list.d/more.list names http://OLD_MIRROR/ubuntu",
+        "/etc/apt/sources.list.d/more.list && apt-get update",
+    ),
+    "apt sources in stanzas, of which nothing ever came": (
+        replace(HEALTHY, **apt(*LISTS, debian_sources=STANZA)),
+        "apt",
+        "warning",
+        "http://mirror.gone.example/debian, which apt-get update never got a list from",
+        "s|http://mirror.gone.example/debian|http://deb.debian.org/debian|g' /etc/apt/sources.list.d/debian.sources",
+    ),
+    "somebody else's apt source that does not answer": (
+        replace(HEALTHY, files={"/etc/apt/sources.list": "deb https://gone.example/cuda ./\n"}),
+        "apt",
+        "warning",
+        "https://gone.example/cuda, which apt-get update never got",
+        "apt-get update",
+    ),
+    "no active apt source": (
+        replace(HEALTHY, files={"/etc/apt/sources.list": "# deb http://archive.ubuntu.com/ubuntu jammy main\n"}),
+        "apt",
+        "warning",
+        "no active source",
+        "cat /etc/apt/sources.list",
     ),
     "a library that crashes": (
         replace(HEALTHY, import_errors={"mooncake.engine": "\nthe process was killed by signal 11"}),
@@ -177,6 +425,15 @@ CASES = {
         "failure",
         "not installed",
         "ppdsim[live]",
+    ),
+    "router that does not import": (
+        replace(
+            HEALTHY, import_errors={"sglang_router.launch_router": "ModuleNotFoundError: No module named 'orjson'"}
+        ),
+        "router",
+        "failure",
+        "does not import: ModuleNotFoundError: No module named 'orjson'",
+        "pip install --force-reinstall sglang-router==0.3.2",
     ),
     "port taken": (replace(HEALTHY, taken=(30100,)), "ports", "warning", "30100 (prefill)", "ss -ltnp"),
     "a proxy": (
@@ -212,16 +469,114 @@ def test_a_trouble_is_found_and_mended_by_name(name):
     assert examine(machine).failed is (status == "failure")
 
 
-def test_every_check_has_a_case():
+@pytest.mark.parametrize("name", CASES)
+def test_every_mend_can_be_pasted(name):
+    machine = CASES[name][0]
+    for finding in examine(machine).findings:
+        assert finding.status is Status.OK or finding.mend
+        if finding.mend:
+            assert_pasteable(finding.mend)
+
+
+def assert_pasteable(mend: str) -> None:
+    assert re.match(r"(apt-get|cat|dmesg|export|nvidia-smi|pip|ppdsim|python|sed|ss|unset) ?", mend), mend
+    subprocess.run(["bash", "-n", "-c", mend], check=True)
+
+
+def test_every_check_has_a_case_and_a_row_where_all_is_well():
     spoilt = {row for _, row, *_ in CASES.values()}
     shown = {"gpus": {"gpus", "gpu 1"}, "kernel": {"kernel package"}}
     assert all(shown.get(name, {name}) & spoilt for name in CHECKS)
+    well = {finding.check for finding in examine(HEALTHY).findings}
+    assert all(shown.get(name, {name}) & well for name in CHECKS)
 
 
-def test_one_gpu_shares_and_tcp_carries():
+@pytest.mark.parametrize("pins", PINS, ids=lambda pins: pins.sglang)
+def test_a_machine_with_what_a_release_pins_needs_nothing(pins):
+    new = numbers(pins.sglang) >= (0, 5, 11, 0)
+    machine = replace(
+        HEALTHY,
+        values=evaluates(cuda="13.0" if new else "12.8"),
+        versions={
+            "sglang": pins.sglang,
+            "torch": pins.torch,
+            pins.kernel: pins.kernel_version,
+            "flashinfer-python": pins.flashinfer,
+            "transformers": pins.transformers,
+            "mooncake-transfer-engine-cuda13" if new else "mooncake-transfer-engine": "0.3.13",
+            "sglang-router": "0.3.2",
+        },
+    )
+    assert [finding for finding in examine(machine).findings if finding.status is not Status.OK] == []
+
+
+def test_the_machine_that_the_project_began_with_is_seen_as_it_was():
+    """Four H100s with NVLink and no RDMA; SGLang from source with other versions than it pins: it served, over TCP."""
+    h100 = replace(H200, name="NVIDIA H100 80GB HBM3", memory_bytes=80 * 2**30, free_bytes=79 * 2**30)
+    machine = replace(
+        HEALTHY,
+        python_version=(3, 10),
+        driver_version="535.129.03",
+        cards=(h100,) * 4,
+        lanes={(a, b): 18 for a in range(4) for b in range(a + 1, 4)},
+        folders={},
+        values=evaluates(cuda="12.8"),
+        versions={
+            "sglang": "0.5.5.post3",
+            "torch": "2.9.1",
+            "sgl-kernel": "0.3.18.post1",
+            "flashinfer-python": "0.2.7.post1",
+            "transformers": "4.57.1",
+            "mooncake-transfer-engine": "0.3.7.post2",
+            "sglang-router": "0.2.3",
+        },
+    )
+    found = examine(machine)
+    warned = {finding.check: finding.found for finding in found.findings if finding.status is Status.WARNING}
+    assert not found.failed
+    assert found.transport == "tcp"
+    assert set(warned) == {"sglang", "kernel package", "flashinfer", "rdma", "links"}
+    assert "torch 2.9.1 where it pins 2.8.0" in warned["sglang"]
+    assert "sgl-kernel 0.3.18.post1, imports; SGLang 0.5.5.post3 pins 0.3.17.post1" in warned["kernel package"]
+
+
+def test_apt_sources_that_are_fine_have_a_row():
+    assert rows(HEALTHY)["apt"].found == "mirrors: 2, lists are there"
+    fresh = replace(
+        HEALTHY, **apt(ubuntu_sources="Types: deb\nURIs: http://archive.ubuntu.com/ubuntu/\nSuites: noble\n")
+    )
+    assert rows(fresh)["apt"].found == "mirrors: 1, no lists yet (apt-get update)"
+    disabled = replace(
+        HEALTHY, **apt(*LISTS, a_list=SOURCES, b_sources="Enabled: no\nURIs: http://OLD_MIRROR/ubuntu\n")
+    )
+    assert rows(disabled)["apt"].status is Status.OK
+    assert rows(replace(HEALTHY, files={}))["apt"].status is Status.OK
+
+
+@pytest.mark.parametrize(
+    ("mooncake", "transport"),
+    [
+        ({"mooncake-transfer-engine-cuda13": "0.3.13.post1"}, "nvlink"),
+        ({"mooncake-transfer-engine-cuda13": "0.3.11.post1"}, "tcp"),
+        ({"mooncake-transfer-engine-non-cuda": "0.3.13.post1"}, "tcp"),
+        ({}, "nvlink"),
+    ],
+)
+def test_the_transport_to_take_is_one_that_this_mooncake_has(mooncake, transport):
+    versions = {**without("mooncake-transfer-engine-cuda13"), **mooncake}
+    machine = replace(HEALTHY, folders={}, versions=versions)
+    links = rows(machine)["links"]
+    assert examine(machine).transport == transport
+    assert f"--transport {transport}" in links.found + links.mend
+    assert ("which this mooncake cannot use" in links.found) is (transport == "tcp")
+    assert links.mend.startswith("pip install --upgrade") is (transport == "tcp")
+
+
+def test_one_gpu_can_be_shared():
     one = replace(HEALTHY, cards=(H200,), lanes={}, folders={})
-    assert "one GPU" in rows(one)["links"].found
     assert examine(one).transport == "tcp"
+    found = rows(one)["links"].found
+    assert "P and D can share it (--max-total-tokens); take --transport tcp, or --transport nvlink" in found
 
 
 def model_folder(tmp_path: Path, *names: str) -> Path:
@@ -252,6 +607,8 @@ def test_a_model_folder(tmp_path, names, status, part):
     finding = rows(HEALTHY, model=model_folder(tmp_path, *names))["model"]
     assert finding.status is status
     assert part in finding.found
+    if finding.mend:
+        assert_pasteable(finding.mend)
     assert "32 layers, 8 KV heads of 128, 128 KiB of KV a token" in finding.found
 
 
@@ -265,7 +622,8 @@ def test_this_machine_can_be_asked_everything():
     machine = ThisMachine()
     assert machine.version("pytest")
     assert machine.version("no-such-package") is None
-    assert machine.import_error("json") is None
+    assert machine.import_error("json", "math") is None
+    assert "No module named" in machine.import_error("json", "no_such_module")
     assert "No module named" in machine.import_error("no_such_module")
     assert machine.evaluate("math.pi").startswith("3.14")
     assert machine.listing(Path("/no/such/folder")) == ()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from calibrate.live.standins import FULL_TCP, MACHINE, SHIPPED, UNIFIED, service
+from calibrate.live.standins import FULL_NVLINK, FULL_TCP, MACHINE, SHIPPED, UNIFIED, service
 
 from ppdsim import compose
 from ppdsim.calibrate.drivers.fake.faults import parse_fault
@@ -107,7 +108,7 @@ def test_a_pool_that_is_too_small_leaves_cells_out_before_they_hang(plan, tmp_pa
     run(plan, tmp_path / "run", service(*UNIFIED, kv_pool_tokens=1600))
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     left_out = [note for note in manifest["notes"] if "the pool has" in note]
-    assert any("fit/prefill/append-d/1024/1024" in note for note in left_out)
+    assert any("fit/prefill/append-d/1024/1024 at 512 cached tokens" in note for note in left_out)
     assert any("fit/decode/4/512" in note for note in left_out)
     assert all_right(tmp_path / "run")
 
@@ -156,3 +157,31 @@ def test_a_clock_that_jumps_moves_stamps_and_no_ttft(plan, tmp_path):
     run(plan, tmp_path / "run", service(*UNIFIED, spoil=spoil))
     assert not skipped(tmp_path / "run")
     assert all_right(tmp_path / "run")
+
+
+def dead(arm, transport, *, optional):
+    def spoil(engine):
+        engine.set_fault(parse_fault({"name": "abort", "times": 10**6}))
+
+    return replace(service(arm, transport, spoil=spoil), optional=optional)
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+def test_a_link_that_nobody_asked_for_is_left_out_if_it_fails(plan, tmp_path, passes):
+    plan = plan.model_copy(update={"passes": passes})
+    alive = replace(service(*FULL_TCP), optional=True)
+    lines = run(plan, tmp_path / "run", service(*UNIFIED), dead(*FULL_NVLINK, optional=True), alive)
+    (line,) = [line for line in lines if "left out, " in line]
+    assert line.startswith("p-full nvlink: left out, p-full nvlink: 5 cells failed in a row")
+    assert line.endswith("--transport chooses the links")
+    assert line in json.loads((tmp_path / "run" / "manifest.json").read_text())["notes"]
+    rows = [row for row in read_rows(tmp_path / "run") if row.purpose == "fit" and isinstance(row, PrefillRow)]
+    assert {(row.arm, row.transport) for row in rows} == {UNIFIED, FULL_TCP}
+    assert len({row.cell for row in rows}) == 12
+
+
+def test_if_every_link_fails_or_one_that_was_asked_for_the_run_fails(plan, tmp_path):
+    with pytest.raises(EnvironmentProblem, match="p-full tcp: 5 cells failed"):
+        run(plan, tmp_path / "all", dead(*FULL_NVLINK, optional=True), dead(*FULL_TCP, optional=True))
+    with pytest.raises(EnvironmentProblem, match="p-full nvlink: 5 cells failed"):
+        run(plan, tmp_path / "asked", dead(*FULL_NVLINK, optional=False), service(*FULL_TCP))

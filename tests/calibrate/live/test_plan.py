@@ -5,16 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ppdsim.calibrate.live.cells import DecodeCell, LoadCell, PrefillCell, StallCell
-from ppdsim.calibrate.live.plan import (
-    DECODE_OUTPUT_TOKENS,
-    Limits,
-    cells_of,
-    chat_of,
-    clipped,
-    load_plan,
-    need_tokens,
-    transfer_cells,
-)
+from ppdsim.calibrate.live.plan import cells_of, conversations_of, load_plan, transfer_cells
 from ppdsim.cost.decode import DECODE_GRAPH_SIZES
 from ppdsim.cost.prefill import PREFILL_GRAPH_SIZES_TOKENS
 from ppdsim.errors import InputError, UnknownNameError
@@ -64,40 +55,12 @@ def test_keys_are_unique(plan):
     assert len(keys) == len(set(keys))
 
 
-def test_what_does_not_fit_is_left_out_by_name():
-    cells = [
-        PrefillCell(arm=Arm.APPEND_D, transport=Transport.NONE, cached_tokens=4096, new_tokens=8192),
-        PrefillCell(arm=Arm.APPEND_D, transport=Transport.NONE, cached_tokens=0, new_tokens=64),
-        DecodeCell(batch=32, prompt_tokens=256),
-    ]
-    kept, left_out = clipped(cells, Limits(kv_pool_tokens=10_000, context_tokens=40_000, max_running_requests=16))
-    assert kept == [cells[1]]
-    assert left_out == [
-        f"fit/prefill/append-d/4096/8192: needs {4096 + 8192 + 64} tokens of KV, the pool has 10000",
-        f"fit/decode/32/256: needs {32 * (256 + DECODE_OUTPUT_TOKENS)} tokens of KV, the pool has 10000",
-    ]
-    _, left_out = clipped(cells, Limits(kv_pool_tokens=10**6, context_tokens=10_000, max_running_requests=16))
-    assert [line.split(": ")[1] for line in left_out] == [
-        "12352 tokens with its answer, the longest is 10000",
-        "32 streams, max_running_requests is 16",
-    ]
-
-
-def test_a_stall_needs_its_residents_and_the_turn():
-    cell = StallCell(
-        arm=Arm.APPEND_D, transport=Transport.NONE, batch=2, prompt_tokens=100, cached_tokens=640, new_tokens=60
-    )
-    assert need_tokens(cell) == 2 * (100 + 1024) + 640 + 60 + 64
-
-
 def test_the_loads_of_the_full_plan_are_drawn_from_its_chat():
-    import numpy as np
-
     plan = load_plan("full")
     loads = [cell for cell in cells_of(plan, *UNIFIED) if isinstance(cell, LoadCell)]
     assert [load.name for load in loads] == ["light", "middle", "heavy"]
     for load in loads:
-        found = list(chat_of(plan, load).conversations(np.random.default_rng(0)))
+        found = conversations_of(plan, load)
         assert len(found) == load.conversations
         assert found[-1].arrival_s == pytest.approx(load.conversations / load.rate_per_s, rel=0.5)
         assert load.purpose == "validation"

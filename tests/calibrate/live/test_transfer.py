@@ -5,9 +5,17 @@ from __future__ import annotations
 import json
 
 import pytest
+from calibrate.live.standins import DELTA_TCP, FULL_NVLINK, MACHINE, UNIFIED, service
 
+from ppdsim.calibrate.drivers.fake.virtual_loop import run_virtually
+from ppdsim.calibrate.live import transfer
+from ppdsim.calibrate.live.calibrate import measure
 from ppdsim.calibrate.live.journal import POINTS, read_rows
+from ppdsim.calibrate.live.plan import load_plan
+from ppdsim.calibrate.live.transfer import Link, link_problem, links_of
 from ppdsim.cli.app import run
+from ppdsim.errors import EnvironmentProblem
+from ppdsim.types import Transport
 
 PLAN = """\
 schema: ppdsim/plan/1
@@ -65,3 +73,62 @@ def test_bad_input_is_one_line_and_2(extra, message, tmp_path, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
     assert not (tmp_path / "out").exists()
+
+
+TINY = """\
+schema: ppdsim/plan/1
+name: tiny
+append: {cached_tokens: [0], new_tokens: [64]}
+transfer: {size_bytes: [65536], blocks: [1]}
+repeats: {least: 1, most: 1}
+"""
+
+
+@pytest.mark.parametrize(
+    ("link", "reason"),
+    [
+        (Link(transport=Transport.NVLINK), "NVLink carries GPU memory only"),
+        (Link(transport=Transport.TCP), "mooncake cannot be imported: libibverbs.so.1"),
+    ],
+    ids=["nvlink without a GPU", "an engine that does not import"],
+)
+def test_a_link_that_cannot_be_measured_alone_is_one_line_and_ends_nothing(link, reason, tmp_path, monkeypatch):
+    def broken(*_, **__):
+        raise EnvironmentProblem("mooncake cannot be imported: libibverbs.so.1 is missing")
+
+    monkeypatch.setattr(transfer, "TransferPair", broken)
+    monkeypatch.setattr(transfer, "find_spec", lambda name: name)
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    lines = []
+    measure(
+        load_plan(str(tmp_path / "tiny.yaml")),
+        [service(*UNIFIED)],
+        MACHINE,
+        tmp_path / "run",
+        resume=False,
+        say=lines.append,
+        links=[link],
+        runner=run_virtually,
+    )
+    (line,) = [line for line in lines if "left out" in line]
+    assert line.startswith(f"{link.name}: left out, {reason}")
+    assert line in json.loads((tmp_path / "run" / "manifest.json").read_text())["notes"]
+    assert {row.kind for row in read_rows(tmp_path / "run")} == {"prefill"}
+
+
+def test_an_engine_that_is_not_installed_is_said_before_anything_is_tried(monkeypatch):
+    monkeypatch.setattr(transfer, "find_spec", lambda name: None)
+    assert link_problem(Link(transport=Transport.TCP)) == (
+        "mooncake is not installed (ppdsim doctor says what to install)"
+    )
+
+
+def test_the_links_are_those_of_the_hand_offs(tmp_path):
+    services = [service(*UNIFIED), service(*DELTA_TCP, decode_radix=True), service(*FULL_NVLINK)]
+    found = links_of(load_plan("quick"), services, (0, 1))
+    assert [link.name for link in found] == [
+        "transfer alone over tcp, GPU 0 to GPU 1",
+        "transfer alone over nvlink, GPU 0 to GPU 1",
+    ]
+    assert links_of(load_plan("rates"), services, None) == []
+    assert links_of(load_plan("quick"), services[:1], None) == []

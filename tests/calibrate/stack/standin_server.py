@@ -23,6 +23,8 @@ LOGS = {
     "symbol": "ImportError: common_ops.abi3.so: undefined symbol: _ZNK3c106SymInt6sym_neERKS0_",
     "ibverbs": "ImportError: libibverbs.so.1: cannot open shared object file: No such file or directory",
     "library": "ModuleNotFoundError: No module named 'flashinfer'",
+    "rnic": "E1126 10:02:11.190421 12 rdma_transport.cpp:560] RdmaTransport: No available RNIC",
+    "port": "ERROR:    [Errno 98] error while attempting to bind on address ('127.0.0.1', 1): address already in use",
     "strange": "ValueError: the moon is not in the right phase",
 }
 NOISE = "Ignore import error when loading sglang.srt.models.glm: No module named 'glm'"

@@ -28,6 +28,14 @@ def free_ports(count: int) -> list[int]:
         return [place.getsockname()[1] for place in places]
 
 
+def free_run(count: int) -> int:
+    """Return the first of `count` ports in a row that are free."""
+    while True:
+        (first,) = free_ports(1)
+        if all(_free(port) for port in range(first, first + count)):
+            return first
+
+
 def ports() -> dict[str, int]:
     return dict(zip(("router", "prefill", "decode", "unified", "bootstrap"), free_ports(5), strict=True))
 

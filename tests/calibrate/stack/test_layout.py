@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from calibrate.doctor.machines import FakeMachine
 
-from ppdsim.calibrate.stack.layout import chosen_transport, layout
+from ppdsim.calibrate.stack.layout import chosen_transport, chosen_transports, layout
 from ppdsim.calibrate.stack.settings import Settings
 from ppdsim.calibrate.stack.shell import environment, script
-from ppdsim.calibrate.stack.specs import Host, Role
+from ppdsim.calibrate.stack.specs import Host, Role, host_of
 from ppdsim.errors import InputError
 from ppdsim.types import Transport
 
@@ -36,6 +38,14 @@ CASES: dict[str, dict[str, Any]] = {
         "dummy_weights": True,
         "max_total_tokens": 65_536,
         "router": "mini-lb",
+    },
+    # As it ran on one H100.
+    "shared-gpu-nvlink": {
+        "prefill_gpus": (0,),
+        "decode_gpus": (0,),
+        "transport": "nvlink",
+        "dummy_weights": True,
+        "max_total_tokens": 32_768,
     },
     "two-and-two-tp2": {
         "prefill_gpus": (0, 1, 2, 3),
@@ -85,13 +95,30 @@ def test_every_flag_and_variable_of_the_engine_s_notes_is_there() -> None:
     [
         ({"prefill_gpus": (0,), "decode_gpus": (1,)}, HOST, Transport.NVLINK),
         ({"prefill_gpus": (0, 1), "decode_gpus": (2, 3)}, HOST, Transport.TCP),
+        # Within a GPU NVLink mode works when it is asked for, but what it shows is no link between GPUs.
         ({"prefill_gpus": (0,), "decode_gpus": (0,)}, HOST, Transport.TCP),
+        ({"prefill_gpus": (0,), "decode_gpus": (0, 1)}, HOST, Transport.TCP),
+        ({"prefill_gpus": (0,), "decode_gpus": (0,), "transport": "nvlink"}, HOST, Transport.NVLINK),
         ({"prefill_gpus": (2,), "decode_gpus": (3,)}, Host(cores=(0,), infiniband=True), Transport.RDMA),
         ({"prefill_gpus": (0,), "decode_gpus": (1,), "transport": "tcp"}, HOST, Transport.TCP),
     ],
 )
 def test_auto_takes_the_fastest_link_that_joins_all(changes: dict[str, Any], host: Host, link: Transport) -> None:
     assert chosen_transport(Settings(model="m", **changes), host) is link
+
+
+@pytest.mark.parametrize(
+    ("settings", "host", "links"),
+    [
+        ({}, HOST, [Transport.NVLINK, Transport.TCP]),
+        ({}, replace(HOST, infiniband=True), [Transport.NVLINK, Transport.RDMA, Transport.TCP]),
+        ({"decode_gpus": (0,)}, HOST, [Transport.TCP]),
+        ({"transport": "tcp"}, HOST, [Transport.TCP]),
+    ],
+)
+def test_auto_has_every_link_that_joins_all(settings: dict[str, Any], host: Host, links: list[Transport]) -> None:
+    used = {"prefill_gpus": (0,), "decode_gpus": (1,), **settings}
+    assert list(chosen_transports(Settings(model="m", **used), host)) == links
 
 
 def test_the_inherited_environment_cannot_choose_another_link() -> None:
@@ -112,6 +139,13 @@ def test_sharing_servers_start_one_after_another_and_the_router_last() -> None:
         ("router", 2),
     ]
     assert made[-1].role is Role.ROUTER
+
+
+def test_the_host_s_links_are_those_that_its_mooncake_can_use() -> None:
+    made = host_of(FakeMachine())
+    assert (made.infiniband, made.nvlink_lanes) == (True, {(0, 1): 18})
+    old = {**FakeMachine().versions, "mooncake-transfer-engine-cuda13": "0.3.11.post1"}
+    assert host_of(FakeMachine(versions=old)).nvlink_lanes == {}
 
 
 def test_pinned_servers_share_no_core_and_leave_some_to_the_client() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from calibrate.stack.standins import free_ports, nothing_left, pair, standins, unified
 
+from ppdsim.calibrate.stack import process
 from ppdsim.calibrate.stack.specs import ServerSpec
 from ppdsim.calibrate.stack.stack import Progress, Stack
 from ppdsim.errors import EnvironmentProblem
@@ -72,6 +73,7 @@ def test_servers_on_one_gpu_start_one_after_another(model: Path, logs: Path) -> 
         ("symbol", "kernel-package"),
         ("ibverbs", "rdma-libraries"),
         ("library", "missing-library"),
+        ("rnic", "no-rdma-device"),
         ("take-port", "port-taken"),
         ("killed", "killed"),
     ],
@@ -93,11 +95,27 @@ def test_an_unknown_reason_is_the_last_error_of_the_log(model: Path, logs: Path)
         Stack(specs, log_dir=logs, **QUICK).__enter__()
 
 
-def test_a_living_server_out_of_memory_is_given_up(model: Path, logs: Path) -> None:
-    specs = unified(model, "oom-alive", "stubborn")
-    with pytest.raises(EnvironmentProblem, match=r"unified-0 cannot start: .*\(out-of-memory\)"):
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [("oom", "out-of-memory"), ("ordinal", "device-ordinal"), ("symbol", "kernel-package"), ("port", "port-taken")],
+)
+def test_a_living_server_that_cannot_start_is_given_up(
+    model: Path, logs: Path, word: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "LINGER_S", 0.2)
+    specs = unified(model, f"{word}-alive", "stubborn")
+    with pytest.raises(EnvironmentProblem, match=rf"unified-0 cannot start: .*\({name}\).*mend: "):
         Stack(specs, log_dir=logs, **QUICK).__enter__()
     assert nothing_left(model, ports_of(specs))
+
+
+def test_a_trouble_that_a_server_can_get_over_is_waited_for(
+    model: Path, logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "LINGER_S", 0.0)
+    specs = unified(model, "library-alive")
+    with pytest.raises(EnvironmentProblem, match=r"not healthy within 0.6 s: .*\(missing-library\)"):
+        Stack(specs, log_dir=logs, start_timeout_s=0.6, stop_timeout_s=0.5).__enter__()
 
 
 def test_an_import_that_the_engine_does_without_is_no_failure(model: Path, logs: Path) -> None:
@@ -108,8 +126,13 @@ def test_an_import_that_the_engine_does_without_is_no_failure(model: Path, logs:
 
 def test_a_server_that_is_never_healthy(model: Path, logs: Path) -> None:
     specs = unified(model, "hang-start")
+    seen: list[Progress] = []
     with pytest.raises(EnvironmentProblem, match="not healthy within 0.5 s: the log says: loading weights:  50%"):
-        Stack(specs, log_dir=logs, start_timeout_s=0.5, stop_timeout_s=0.5).__enter__()
+        Stack(specs, log_dir=logs, progress=seen.append, start_timeout_s=0.5, stop_timeout_s=0.5).__enter__()
+    waiting = [event for event in seen if event.phase == "waiting"]
+    # What is told while it is waited for is the last of its log, without what a progress bar has written over.
+    assert waiting[-1].line == "loading weights:  50%"
+    assert waiting[-1].after_s > waiting[0].after_s
     assert nothing_left(model, ports_of(specs))
 
 

@@ -59,6 +59,7 @@ class InProcessEngine(AbstractEngine):
         transport: Transport = Transport.TCP,
         decode_radix: bool = False,
         kv_pool_tokens: int | None = None,
+        context_tokens: int = 131_072,
         model: TurnModel | None = None,
         time_scale: float = 1.0,
     ) -> None:
@@ -66,7 +67,13 @@ class InProcessEngine(AbstractEngine):
         self._scale = time_scale
         self._clock: AbstractClock = LoopClock(loop, scale=time_scale, origin_s=loop.time())
         self._model = compose.central(profile) if model is None else model
-        settings = settings_of(profile, transport=transport, decode_radix=decode_radix, kv_pool_tokens=kv_pool_tokens)
+        settings = settings_of(
+            profile,
+            transport=transport,
+            decode_radix=decode_radix,
+            kv_pool_tokens=kv_pool_tokens,
+            context_tokens=context_tokens,
+        )
         self.cores: dict[str, AbstractCore]
         if disaggregated:
             prefill = PrefillCore(settings, self._model, self._clock)
@@ -191,6 +198,8 @@ class InProcessEngine(AbstractEngine):
             page_size_tokens=settings.page_tokens,
             chunked_prefill_size=settings.chunk_tokens,
             max_running_requests=settings.max_running_requests,
+            context_tokens=min(settings.context_tokens, settings.kv_pool_tokens),
+            prefill_pool_tokens=settings.kv_pool_tokens if "prefill" in self.cores else None,
             flags={"disaggregation_decode_enable_radix_cache": settings.decode_radix},
         )
 

@@ -117,7 +117,9 @@ def test_faults_through_the_real_router(
 ) -> None:
     for role in roles:
         control("POST", routed.urls[role] + "/fault", {"name": name, "times": 1})
-    assert failure(routed, timeout_s=1.0).failure is expected
+    # What never comes need not be waited for long; what comes may be late on a busy machine.
+    timeout_s = 0.4 if expected is Failure.TIMEOUT else 10.0
+    assert failure(routed, timeout_s=timeout_s).failure is expected
     _, found = turn(routed)
     assert found.cached_tokens == 640
 

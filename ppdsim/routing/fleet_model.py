@@ -1,0 +1,37 @@
+"""What a fleet's nodes cost: the curves of each node, and those of a pair that hands over.
+
+A pair is two machines: the forward, its chunks and the link are the P's; front end, decode and stall those of the node
+that decodes. So the simulator plays it too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ppdsim.turn import TurnModel
+from ppdsim.types import Arm, Transport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetModel:
+    """Cost models by node, in the fleet's order, and what its hand-offs travel over.
+
+    With `enable_mixed_chunk` the streams of a node get a token in each of its prefill forwards.
+    """
+
+    nodes: tuple[TurnModel, ...]
+    transport: Transport
+    enable_mixed_chunk: bool = False
+
+    def pair(self, prefill: int, node: int) -> TurnModel:
+        """Return what a turn costs that `prefill` computes and hands over to `node`."""
+        on_p, on_d = self.nodes[prefill], self.nodes[node]
+        if on_p is on_d:
+            return on_d
+        return replace(
+            on_d, prefill=on_p.prefill, handoffs=on_p.handoffs, chunked_prefill_size=on_p.chunked_prefill_size
+        )
+
+    def can_hand_over(self, prefill: int, arm: Arm) -> bool:
+        """Return whether the P's profile has a hand-off of this arm."""
+        return (arm, self.transport) in self.nodes[prefill].handoffs

@@ -1,0 +1,112 @@
+"""N*, the headline's number, at measured cells: predicted with its interval beside the one that cells and stalls give.
+
+At gamma = 1 and every (L, m) that an append and a hand-off share::
+
+    N* = (TTFT_P - TTFT_D) / (S_D(N*) - S_P)
+
+The predicted interval is the 90 % range over the profile's draws (drift included for another run), the measured one
+over `RESAMPLES` draws of the repeat noise of both cells and of the gaps that the stalls come from. As everywhere, the
+draws of N* leave out the misfit of the curves: where the intervals seldom meet, that is what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ppdsim import compose
+from ppdsim.accuracy import ANOTHER_RUN, CrossingCheck
+from ppdsim.analytical.breakeven import break_even, break_even_streams
+from ppdsim.analytical.question import Question
+from ppdsim.calibrate.cells import Cells
+from ppdsim.calibrate.crossval import name_of
+from ppdsim.cost.base import Array
+from ppdsim.measurements import Measurements
+from ppdsim.profile import Profile
+from ppdsim.turn import TurnModel
+from ppdsim.validate.stalls import MeasuredStalls, measured_stalls, resampled_stalls
+from ppdsim.validate.unseen import Unseen, shared
+
+RESAMPLES = 200
+SEED = 20261127
+
+
+def n_star_checks(profile: Profile, measured: Measurements, parts: Sequence[Unseen]) -> tuple[CrossingCheck, ...]:
+    """Return N* at every shared cell where the measured or the predicted one is positive and finite."""
+    middle, rng = compose.central(profile), np.random.default_rng(SEED)
+    stalls = (measured_stalls(measured), *resampled_stalls(measured, RESAMPLES, rng))
+    found = (
+        check
+        for part in parts
+        for handoff in part.handoffs
+        for check in _of_pair(
+            part,
+            handoff,
+            stalls,
+            middle,
+            compose.cloud(profile, another_run=part.scope == ANOTHER_RUN),
+            measured.manifest.id,
+            rng,
+        )
+    )
+    return tuple(check for check in found if check.measured is not None or check.predicted is not None)
+
+
+def _of_pair(
+    part: Unseen,
+    handoff: Cells,
+    stalls: Sequence[MeasuredStalls],
+    middle: TurnModel,
+    cloud: TurnModel,
+    measurements: str,
+    rng: np.random.Generator,
+) -> Iterator[CrossingCheck]:
+    append = part.append
+    context = round(stalls[0].context_tokens)
+    question = Question(arm=handoff.arm, transport=handoff.transport, resident_context_tokens=context)
+    for i, j in shared(append, handoff):
+        cached, new = float(append.cached_tokens[i]), float(append.new_tokens[i])
+        if stalls[0].append_s(cached, new, 1.0) is None:
+            continue
+        guess = break_even(part.model(cached, middle), question, cached, new).streams
+        draws = break_even_streams(cloud, question, np.array([cached]), np.array([new]))
+        predicted = guess if 0.0 < guess < float("inf") else None
+        noise = [np.nan_to_num(cells.noise[at]) for cells, at in ((handoff, j), (append, i))]
+        factors = 1.0 + np.array(noise)[:, None] * np.pad(rng.standard_normal((2, RESAMPLES)), ((0, 0), (1, 0)))
+        gains = factors[0] * handoff.seconds[j] - factors[1] * append.seconds[i]
+        truth, *around = (solve(*given, cached, new) for given in zip(stalls, gains.tolist(), strict=True))
+        low, high = _ends(draws[:, 0], guess)
+        below, above = _ends(np.array([streams or 0.0 for streams in around]), truth or 0.0)
+        yield CrossingCheck(
+            scope=part.scope,
+            measurements=measurements,
+            against=name_of(handoff),
+            axis="streams",
+            fixed_tokens=int(cached),
+            new_tokens=int(new),
+            residents=None,
+            predicted=predicted,
+            predicted_low=None if predicted is None else low,
+            predicted_high=None if predicted is None else high,
+            measured=truth,
+            measured_low=None if truth is None else below,
+            measured_high=None if truth is None else above,
+        )
+
+
+def _ends(draws: Array, value: float) -> tuple[float, float]:
+    # Draws may be infinite (an append that costs the residents nothing): no interpolation between them.
+    low, high = (float(np.quantile(draws, q, method="nearest")) for q in (0.05, 0.95))
+    return min(low, value), max(high, value)
+
+
+def solve(stalls: MeasuredStalls, gain_s: float, cached_tokens: float, new_tokens: float) -> float | None:
+    """Return N* [streams] of an append that gains `gain_s` of TTFT, by measured stalls; None: not positive, finite."""
+    streams = 1.0
+    for _ in range(4):  # S_D is known for a few batches only: settle on the one nearest to N*
+        lost = stalls.append_s(cached_tokens, new_tokens, streams)
+        if lost is None or lost <= stalls.handoff_s or gain_s <= 0:
+            return None
+        streams = gain_s / (lost - stalls.handoff_s)
+    return streams

@@ -1,0 +1,76 @@
+"""What arms are compared at: cells that the profile had not seen, by scope, with the refits that leave them out.
+
+Cells of the profile's own run that were fitted are predicted by refits without their L, its held-out cells by the
+profile as it is; of another run every cell is unseen, whatever it was measured for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ppdsim.accuracy import ANOTHER_RUN, HELD_OUT, LEFT_OUT
+from ppdsim.calibrate.cells import Cells, grid
+from ppdsim.calibrate.crossval import left_out_fits, name_of
+from ppdsim.calibrate.fit import fitter
+from ppdsim.calibrate.split import is_own_run
+from ppdsim.measurements import Measurements
+from ppdsim.profile import Profile
+from ppdsim.turn import TurnModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unseen:
+    """Append and hand-off cells of one scope; `without` holds a refit by the L that it has not seen."""
+
+    scope: str
+    append: Cells
+    handoffs: tuple[Cells, ...]
+    without: Mapping[float, TurnModel]
+
+    def model(self, cached_tokens: float, otherwise: TurnModel) -> TurnModel:
+        """Return the model that has not seen cells of an L."""
+        return self.without.get(cached_tokens, otherwise)
+
+
+def unseen(profile: Profile, measured: Measurements) -> tuple[Unseen, ...]:
+    """Return the cells of a run that arms can be compared at, with hand-offs that the profile has."""
+    fitted, held_out = grid(measured), grid(measured, "validation")
+    have = {(record.arm, record.transport) for record in profile.curves}
+
+    def part(scope: str, append: Cells, handoffs: Iterable[Cells], without: Mapping[float, TurnModel]) -> Unseen:
+        known = tuple(group for group in handoffs if (group.arm, group.transport) in have)
+        return Unseen(scope=scope, append=append, handoffs=known, without=without)
+
+    if is_own_run(profile, measured):
+        refits = left_out_fits(fitted, fitter(measured))
+        without = {value: model for column, value, model in refits if column == "cached_tokens"}
+        return (
+            part(LEFT_OUT, fitted.append, fitted.handoffs, without),
+            part(HELD_OUT, held_out.append, held_out.handoffs, {}),
+        )
+    (append,) = merged([fitted.append, held_out.append])
+    return (part(ANOTHER_RUN, append, merged([*fitted.handoffs, *held_out.handoffs]), {}),)
+
+
+def merged(groups: Iterable[Cells]) -> Iterator[Cells]:
+    """Yield one group a kind and arm: to another run's profile all its cells are unseen, whatever they were for."""
+    by_name: dict[str, list[Cells]] = {}
+    for group in groups:
+        by_name.setdefault(name_of(group), []).append(group)
+    for parts in by_name.values():
+        columns = {
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in Cells.__slots__
+            if name not in ("kind", "arm", "transport")
+        }
+        yield Cells(kind=parts[0].kind, arm=parts[0].arm, transport=parts[0].transport, **columns)
+
+
+def shared(first: Cells, second: Cells) -> list[tuple[int, int]]:
+    """Return the positions of cells of two arms at the same (L, m)."""
+    places = {at: i for i, at in enumerate(zip(second.cached_tokens, second.new_tokens, strict=True))}
+    found = ((i, places.get(at)) for i, at in enumerate(zip(first.cached_tokens, first.new_tokens, strict=True)))
+    return [(i, j) for i, j in found if j is not None]

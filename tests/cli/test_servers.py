@@ -1,0 +1,51 @@
+"""Progress of servers on stderr: one line that is written over on a terminal, else a line now and then."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from ppdsim.calibrate.stack.stack import Progress
+from ppdsim.cli import servers
+
+
+def waiting(after_s: float, line: str = "loading weights:  50%") -> Progress:
+    return Progress(name="prefill-0", phase="waiting", after_s=after_s, line=line)
+
+
+def test_elsewhere_than_on_a_terminal_a_wait_is_a_line_now_and_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = [100.0]
+    monkeypatch.setattr(servers.time, "monotonic", lambda: now_s[0])
+    tell = servers.teller(quiet=False)
+    tell(Progress(name="prefill-0", phase="starting"))
+    for now_s[0] in (100.1, 105.0, 110.2, 111.0):
+        tell(waiting(now_s[0] - 100.0, f"at {now_s[0]}"))
+    tell(Progress(name="prefill-0", phase="ready", after_s=12.0))
+    assert capsys.readouterr().err.splitlines() == [
+        "prefill-0: starting",
+        "prefill-0: waiting, 10 s: at 110.2",
+        "prefill-0: ready after 12.0 s",
+    ]
+
+
+def test_on_a_terminal_the_last_line_of_the_log_is_written_over(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    tell = servers.teller(quiet=False)
+    tell(waiting(3.0))
+    tell(waiting(4.0, "x" * 500))
+    first, second = capsys.readouterr().err.split("\r\x1b[K")[1:]
+    assert first == "prefill-0: waiting, 3 s: loading weights:  50%"
+    assert second.startswith("prefill-0: waiting, 4 s: xxx")
+    assert len(second) < 120
+    tell(Progress(name="prefill-0", phase="stopped"))
+    assert capsys.readouterr().err == "\r\x1b[Kprefill-0: stopped\n"
+
+
+def test_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    servers.teller(quiet=True)(waiting(3.0))
+    assert capsys.readouterr().err == ""

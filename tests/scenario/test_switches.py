@@ -1,0 +1,144 @@
+"""Every key of a scenario reaches the simulator, and changes what a run gives: one row a key.
+
+A row has a scene, the key's value there, what `ClusterSpec` then holds and what it holds without the key, and the
+results of a run that differ. A key that gets lost on its way gives two equal runs.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import pytest
+
+from ppdsim import scenario
+from ppdsim.des.run import KNOBS, resolve, simulate
+from ppdsim.des.spec import ClusterSpec
+from ppdsim.errors import WorkloadError
+from ppdsim.types import Transport
+
+NOT_SIMULATED = {"schema", "question", "run_time", "workload", "crossover", "seeds", "alternatives"}
+OTHER_PROFILE = "h100x2_llama-3.1-8b_sglang-0.5.17_derived"
+CROWD = (
+    "workload.conversations=24",
+    "workload.arrivals={kind: fixed, rate_per_s: 40}",
+    "workload.turns_mean=3",
+    "workload.first_turn_new_tokens={kind: uniform, min_tokens: 400, max_tokens: 3000}",
+    "workload.later_turn_new_tokens={kind: constant, value_tokens: 300}",
+    "workload.output_tokens={kind: uniform, min_tokens: 20, max_tokens: 200}",
+    "workload.think_time={kind: constant, value_s: 0.05}",
+)
+PAIR = ("one-pair", *CROWD)
+TCP = (*PAIR, "transport=tcp")
+APPENDS = (*PAIR, "routing.policy=always-d")
+UNIFIED = ("one-unified", *CROWD)
+TIGHT_UNIFIED = (*UNIFIED, "fleet.0.kv_pool_tokens=20000")
+OVERLOAD = (*TCP, "workload.conversations=16500", "workload.turns_mean=1")
+TWO_PAIRS = (*PAIR, "fleet.0.count=2", "fleet.1.count=2")
+
+
+class Row(NamedTuple):
+    key: str
+    value: str
+    scene: tuple[str, ...]
+    expected: Any = None  # of the field of `ClusterSpec`, where there is one
+    default: Any = None
+    field: str = ""  # of `ClusterSpec`, where it is not the last part of the key
+
+
+ROWS = [
+    Row("disaggregation_decode_enable_radix_cache", "true", TCP, True, False),
+    Row("page_size", "16", PAIR, 16, None),
+    Row("chunked_prefill_size", "512", PAIR, 512, None),
+    Row("max_prefill_tokens", "1000", PAIR, 1000, 16_384),
+    Row("max_running_requests", "3", PAIR, 3, 2_048),
+    Row("num_reserved_decode_tokens", "3000", (*PAIR, "fleet.1.kv_pool_tokens=20000"), 3000, 512),
+    Row("schedule_conservativeness", "3", TIGHT_UNIFIED, 3.0, 1.0),
+    Row("enable_mixed_chunk", "true", UNIFIED, True, False),
+    Row("disaggregation_decode_extra_slots", "0", (*PAIR, "max_running_requests=3"), 0, None),
+    Row("disable_overlap_schedule", "true", APPENDS, False, True, "overlap_schedule"),
+    Row("disaggregation_bootstrap_timeout_s", "0.05", (*PAIR, "fleet.1.kv_pool_tokens=20000"), 0.05, 300.0),
+    Row("disaggregation_waiting_timeout_s", "0.05", TCP, 0.05, 300.0),
+    Row("transport", "tcp", PAIR, Transport.TCP, Transport.NVLINK),
+    Row("per_step", "true", PAIR, True, False),
+    Row("stop_when_overloaded", "false", OVERLOAD, False, True),
+    Row("routing.prefill_policy", "round_robin", TWO_PAIRS, "round_robin", None),
+    Row("routing.decode_policy", "round_robin", (*TWO_PAIRS, "routing.sticky_sessions=false"), "round_robin", None),
+    Row("routing.sticky_sessions", "false", (*TWO_PAIRS, "routing.policy=always-d"), False, True),
+    Row("routing.awaits_prefill", "false", PAIR, False, True, "router_awaits_prefill"),
+    Row("routing.client_max_conversations", "2", PAIR, 2, None),
+    Row("routing.frontend_max_conversations", "2", PAIR, 2, None),
+    Row("routing.policy", "always-d", PAIR),
+    Row("routing.parameters", "{threshold_tokens: 64}", (*PAIR, "routing.policy=threshold")),
+    Row("routing.gamma", "50", (*PAIR, "routing.policy=cost-aware")),
+    Row("fleet.1.role", "D", APPENDS),
+    Row("fleet.1.count", "2", PAIR),
+    Row("fleet.1.kv_pool_tokens", "20000", PAIR),
+    Row("fleet.1.profile", OTHER_PROFILE, PAIR),
+    Row("fleet.0.nic", "one", (*TCP, "fleet.0.count=2")),
+    Row("profile", OTHER_PROFILE, PAIR),
+    Row("engine", "sglang-0.5.14", (*TCP, "fleet.1.role=D")),
+    Row("link_bytes_per_s", "1e9", PAIR),
+    Row("disagg_prefill_early_send_cached_prefix", "false", TCP),
+    Row("slo.ttft_ms", "1", PAIR),
+    Row("slo.tpot_ms", "1", PAIR),
+    Row("slo.itl_max_ms", "1", PAIR),
+    Row("oversized_turns", "reject", (*PAIR, "fleet.1.kv_pool_tokens=3000")),
+    Row("seed", "1", PAIR),
+]
+SAME_TIMES = {"per_step"}  # it is the oracle: an event each step, and no other result
+
+
+@functools.cache
+def spec_of(name: str, *settings: str) -> ClusterSpec:
+    return resolve(scenario.load(name, settings))[0]
+
+
+@functools.cache
+def outcome(name: str, *settings: str) -> dict[str, list[Any]] | str:
+    loaded = scenario.load(name, settings)
+    try:
+        turns = simulate(loaded, seed=loaded.seed).turns
+    except WorkloadError as refused:
+        return str(refused)
+    # NaN, which equals nothing, would make any two runs with an unfinished turn differ.
+    last_s = [None if math.isnan(time) else time for time in turns["t_last_token_s"].tolist()]
+    return {"t_last_token_s": last_s, "status": turns["status"].tolist(), "slo_met": turns["slo_met"].tolist()}
+
+
+def test_every_key_that_a_run_reads_has_a_row() -> None:
+    schema = scenario.json_schema()
+    keys = set(schema["properties"]) - NOT_SIMULATED - {"fleet", "routing", "slo"}
+    for block, name in (("fleet.0", "NodeGroup"), ("routing", "Routing"), ("slo", "Slo")):
+        keys |= {f"{block.removesuffix('.0')}.{key}" for key in schema["$defs"][name]["properties"]}
+    assert {row.key.replace("fleet.0.", "fleet.").replace("fleet.1.", "fleet.") for row in ROWS} == keys
+    assert set(KNOBS) <= keys
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS if (row.expected, row.default) != (None, None)], ids=lambda r: r.key
+)
+def test_a_key_reaches_the_fleet_and_its_default_is_the_engines(row: Row) -> None:
+    field = row.field or row.key.split(".")[-1]
+    assert getattr(spec_of(*row.scene), field) == row.default
+    assert getattr(spec_of(*row.scene, f"{row.key}={row.value}"), field) == row.expected
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.key)
+def test_a_key_changes_the_run(row: Row) -> None:
+    before, after = outcome(*row.scene), outcome(*row.scene, f"{row.key}={row.value}")
+    if row.key in SAME_TIMES:
+        assert not isinstance(before, str)
+        assert not isinstance(after, str)
+        assert after["t_last_token_s"] == pytest.approx(before["t_last_token_s"], abs=1e-9)
+    else:
+        assert after != before
+
+
+def test_the_gap_limit_is_also_the_budget_of_the_policy_that_has_one() -> None:
+    scene = (*PAIR, "routing.policy=slo-aware")
+    loose, strict = (outcome(*scene, f"slo.itl_max_ms={limit}") for limit in (10_000, 1))
+    assert not isinstance(loose, str)
+    assert not isinstance(strict, str)
+    assert loose["t_last_token_s"] != strict["t_last_token_s"]

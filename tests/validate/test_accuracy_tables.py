@@ -1,0 +1,55 @@
+"""The page of accuracy tables is what the benchmark writes today, and leaves out no committed profile or run."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+
+from ppdsim import measurements, profile
+from ppdsim.accuracy import HELD_OUT, LEFT_OUT
+from ppdsim.validate import validate
+
+PINNED = "h200x1_llama-3.1-8b_sglang-0.5.17_pinned"
+
+
+@pytest.fixture(scope="module")
+def benchmark(repository):
+    spec = importlib.util.spec_from_file_location("accuracy_benchmark", repository / "benchmarks/accuracy.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def page(repository):
+    return (repository / "docs/design/accuracy-tables.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def pinned(repository):
+    folder = repository / "calibration"
+    return validate(
+        profile.load(folder / "profiles" / f"{PINNED}.json"), [measurements.read(folder / "measurements" / PINNED)]
+    )
+
+
+def test_the_page_has_what_validate_says_today(benchmark, page, pinned):
+    for table in (benchmark.coverage, benchmark.decisions, benchmark.loads, benchmark.rates):
+        rows = list(table([pinned]))[2:]
+        assert rows, table.__name__
+        for row in rows:
+            assert row in page, f"{row}\nrun: python benchmarks/accuracy.py -o docs/design/accuracy-tables.md"
+    for kind in {row.kind for row in pinned.cells}:
+        (line,) = [line for line in page.splitlines() if line.startswith(f"| {kind} |")]
+        for scope in (LEFT_OUT, HELD_OUT):
+            found = benchmark._errors(benchmark._find(pinned, kind, scope))
+            assert f"| {found} |" in line
+
+
+def test_every_profile_meets_every_run(benchmark, page, repository):
+    profiles = [path.stem for path in (repository / "calibration/profiles").glob("*.json")]
+    runs = [path.name for path in (repository / "calibration/measurements").iterdir()]
+    for one in profiles:
+        for run in runs:
+            assert f"| {benchmark.short(one)} to {benchmark.short(run)}" in page

@@ -1,0 +1,97 @@
+"""J at fixed prompts: rows that are planted give back their J and their r*, and the committed runs are all compared."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ppdsim import compose, measurements, profile
+from ppdsim.accuracy import HELD_OUT
+from ppdsim.types import Arm, Transport
+from ppdsim.validate.rates import rate_cells, rate_crossings
+
+PINNED = "h200x1_llama-3.1-8b_sglang-0.5.17_pinned"
+TOTAL, STREAMS, STEP_S = 8192, 8, 5e-3
+
+
+@pytest.fixture(scope="module")
+def run(repository):
+    return measurements.read(repository / "calibration/measurements" / PINNED)
+
+
+@pytest.fixture(scope="module")
+def fitted(repository):
+    return profile.load(repository / "calibration/profiles" / f"{PINNED}.json")
+
+
+def planted(run, cells):
+    """Return the run with these interference rows only: (arm, transport, cached, TTFT [s], stall [s])."""
+    like = next(row for row in run.interference if row.purpose == "validation")
+    rows = [
+        replace_row(like, arm, transport, cached, ttft_s, stall_s) for arm, transport, cached, ttft_s, stall_s in cells
+    ]
+    return replace(run, prefill=(), interference=tuple(rows))
+
+
+def replace_row(like, arm, transport, cached, ttft_s, stall_s):
+    return like.model_copy(
+        update={
+            "arm": arm,
+            "transport": transport,
+            "batch": STREAMS,
+            "cached_tokens": cached,
+            "new_tokens": TOTAL - cached,
+            "append_ttft_s": (ttft_s,) * 3,
+            "stall_gap_s": (STEP_S + stall_s,) * 3,
+            "itl_base_s": STEP_S,
+        }
+    )
+
+
+def test_r_star_is_where_planted_costs_cross(run, fitted):
+    rates = np.array([0.25, 0.5, 0.75])
+    # J_D = 0.1 + 8 * 0.4 (1 - r) and J_P = 1.38: equal at r = 0.6.
+    cells = [(Arm.APPEND_D, Transport.NONE, round(r * TOTAL), 0.1, 0.4 * (1 - r)) for r in rates]
+    cells += [(Arm.P_FULL, Transport.TCP, round(r * TOTAL), 1.38, 0.0) for r in rates]
+    (line,) = rate_crossings(fitted, planted(run, cells))
+    assert (line.against, line.fixed_tokens, line.residents, line.axis) == ("p-full:tcp", TOTAL, STREAMS, "r")
+    assert line.measured == pytest.approx(0.6, abs=1e-3)
+    assert line.measured_low == line.measured_high == pytest.approx(0.6, abs=1e-3), "repeats without noise"
+
+
+def test_rows_made_of_the_profile_are_what_it_predicts(run, fitted):
+    model = compose.central(fitted)
+    context = next(r for r in run.interference if r.purpose == "validation")
+    tokens = context.prompt_tokens + context.generated_tokens
+    cells = []
+    for cached in (1024, 4096, 7168):
+        sizes = np.array([float(cached)]), np.array([float(TOTAL - cached)])
+        for arm, transport in ((Arm.APPEND_D, Transport.NONE), (Arm.P_FULL, Transport.TCP)):
+            ttft = np.asarray(model.ttft_s(arm, transport, *sizes)).item()
+            stall = np.asarray(model.stall_s(arm, *sizes, float(STREAMS), tokens)).item()
+            cells.append((arm, transport, cached, ttft, stall))
+    found = rate_cells(fitted, planted(run, cells))
+    assert len(found) == len(cells)
+    for cell in found:
+        assert cell.measured_s == pytest.approx(cell.predicted_s, rel=1e-9)
+        assert cell.measured_s == pytest.approx(cell.ttft_s + STREAMS * cell.stall_s)
+        assert cell.low_s < cell.predicted_s < cell.high_s
+
+
+def test_two_rates_are_no_experiment(run, fitted):
+    cells = [(Arm.APPEND_D, Transport.NONE, cached, 0.1, 0.1) for cached in (1024, 4096)]
+    assert rate_cells(fitted, planted(run, cells)) == ()
+
+
+def test_the_pinned_run_has_an_r_star_between_its_cells(run, fitted):
+    cells = rate_cells(fitted, run)
+    assert {cell.scope for cell in cells} == {HELD_OUT}
+    assert {cell.residents for cell in cells} == {0, 8}
+    (line,) = rate_crossings(fitted, run)
+    assert line.against == "p-full:tcp"
+    assert 0.5 < line.measured < 0.7
+    assert line.measured_low <= line.measured <= line.measured_high
+    below = {c.arm: c.measured_s for c in cells if c.residents == 8 and c.cache_rate == pytest.approx(0.5, abs=0.02)}
+    assert below["append-d"] > below["p-full:tcp"], "below r* the hand-off is cheaper"

@@ -147,8 +147,8 @@ def read(path: Path) -> TransferErrors:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise InputError(
-            f"{path}: damaged ({key!r}: {first['msg'].lower()}); 'python benchmarks/transfer_errors.py --write' makes it"
-            " anew in a checkout"
+            f"{path}: damaged ({key!r}: {first['msg'].lower()}); 'python benchmarks/transfer_errors.py --write'"
+            " makes it anew in a checkout"
         ) from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None

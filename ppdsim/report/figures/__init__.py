@@ -17,6 +17,7 @@ from ppdsim.registry import Registry
 from ppdsim.report.figures.plot_alternative_cdfs import plot_alternative_cdfs
 from ppdsim.report.figures.plot_breakeven_lines import plot_breakeven_lines
 from ppdsim.report.figures.plot_breakeven_map import plot_breakeven_map
+from ppdsim.report.figures.plot_capacity import plot_capacity
 from ppdsim.report.figures.plot_costs import plot_costs
 from ppdsim.report.figures.plot_goodput import plot_goodput
 from ppdsim.report.figures.plot_latencies import plot_latencies
@@ -59,3 +60,6 @@ SWEEP_FIGURES: Registry[Callable[..., go.Figure]] = Registry(
     "figure", {"sweep-lines": plot_sweep_lines, "sweep-map": plot_sweep_map}
 )
 """The same of a sweep's report: functions of a `SweepAnswer`."""
+
+CAPACITY_FIGURES: Registry[Callable[..., go.Figure]] = Registry("figure", {"capacity": plot_capacity})
+"""The same of a capacity's report: functions of a `Carried`."""

@@ -15,8 +15,6 @@ import numpy as np
 from ppdsim import compose, measurements, profile
 from ppdsim.calibrate.cells import Cells, grid
 from ppdsim.calibrate.crossval import predict_cells
-from ppdsim.cost.base import pad_up
-from ppdsim.cost.decode import DECODE_GRAPH_SIZES
 from ppdsim.measurements import Measurements
 from ppdsim.profile import Profile
 from ppdsim.types import Arm
@@ -25,6 +23,8 @@ from ppdsim.validate.loads import loads_of, replay
 HERE = Path(__file__).parent.parent / "calibration"
 LIVE = "h200x1_llama-3.1-8b_sglang-0.5.17"
 GRID = "h200x2_llama-3.1-8b_sglang-0.5.17"
+PINNED = "h200x1_llama-3.1-8b_sglang-0.5.17_pinned"
+PAIR = "h100x2_llama-3.1-8b_sglang-0.5.17"
 MS = 1e3
 
 
@@ -53,15 +53,29 @@ def beside_a_batch(run: Measurements, fitted: Profile) -> None:
     print(f"    launch_s - T_step at four streams: {MS * hidden:.1f} ms")
 
 
-def padded_rows(run: Measurements, fitted: Profile) -> None:
-    """Held-out decode cells lie between captured batch sizes: do padded rows read KV as the others do?"""
-    model, cells = compose.central(fitted), grid(run, "validation").decode
-    padded = np.asarray(pad_up(cells.batch, DECODE_GRAPH_SIZES))
-    for rows, context, seconds, size in zip(cells.batch, cells.context_tokens, cells.seconds, padded, strict=True):
-        as_is = float(model.decode.step_s(rows, rows * context)) / seconds - 1
-        reading = float(model.decode.step_s(rows, size * context)) / seconds - 1
-        print(f"  decode, {rows:.0f} streams in a graph of {size:.0f}, context {context:.0f}: {as_is:+.1%}", end="")
-        print(f"; if padded rows read a context of that length too: {reading:+.1%}")
+def steps_of_d(run: Measurements) -> None:
+    """Streams that decode undisturbed, on a unified server and on the D of a pair: the median step at every batch."""
+    steps: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in run.interference:
+        steps[row.batch]["U" if row.arm is Arm.APPEND_D else "D"].append(row.itl_base_s)
+    for batch, by_role in sorted(steps.items()):
+        if len(by_role) == 2:
+            one, other = (float(np.median(by_role[role])) for role in ("U", "D"))
+            print(f"  {batch} streams undisturbed: U {MS * one:.2f} ms, D {MS * other:.2f} ms ({other / one - 1:+.1%})")
+
+
+def chunks_over_a_link(run: Measurements, fitted: Profile) -> None:
+    """Held-out hand-offs of several chunks, whose forwards and transfers overlap: measured and predicted."""
+    model = compose.central(fitted)
+    for cells in grid(run, "validation").handoffs:
+        long = np.flatnonzero(cells.new_tokens > model.chunked_prefill_size)
+        predicted = predict_cells(model, cells)
+        for i in long:
+            print(
+                f"  {cells.arm.value}:{cells.transport.value}, L = {cells.cached_tokens[i]:.0f}, "
+                f"m = {cells.new_tokens[i]:.0f}: measured {MS * cells.seconds[i]:.0f} ms (half-range of repeats "
+                f"{100 * np.nan_to_num(cells.noise[i]):.0f} %), predicted {MS * predicted[i]:.0f}"
+            )
 
 
 def two_floors(run: Measurements, fitted: Profile) -> None:
@@ -76,6 +90,8 @@ def two_floors(run: Measurements, fitted: Profile) -> None:
             f"front end {MS * float(model.frontend.before_s(cells.cached_tokens[i]) + model.frontend.after_s()):.1f}"
         )
     probes = [row for row in run.prefill if row.purpose == "probe" and row.arm is Arm.APPEND_D]
+    if not probes:
+        return
     inside = [(row.server_prefill_finished_s or 0.0) - (row.server_forward_entry_s or 0.0) for row in probes]
     client = [row.ttft_s - span for row, span in zip(probes, inside, strict=True)]
     for name, values in (("the forward itself", inside), ("outside it", client)):
@@ -107,7 +123,7 @@ def by_candidate(name: str, cells: Cells, fitted: Profile) -> None:
 
 def in_load(run: Measurements, fitted: Profile) -> None:
     """Later turns of the loads: the residual of TTFT beside the prompt's length, the new tokens, and being alone."""
-    for (name, _, _), rows in loads_of(run).items():
+    for (name, arm, _), rows in loads_of(run).items():
         turns = replay(fitted, run, rows)
         simulated = {
             (str(c), int(t)): s
@@ -119,25 +135,30 @@ def in_load(run: Measurements, fitted: Profile) -> None:
         new = np.array([row.new_tokens for row in later])
         words = [f"{label} {np.corrcoef(x, rest)[0, 1]:+.2f}" for label, x in (("prompt", prompt), ("new", new))]
         print(
-            f"  load {name}: measured less simulated TTFT of later turns, median {MS * np.median(rest):+.1f} ms; "
-            f"correlation with {', '.join(words)}"
+            f"  load {name}, {arm}: measured less simulated TTFT of later turns, median "
+            f"{MS * np.median(rest):+.1f} ms; correlation with {', '.join(words)}"
         )
 
 
 def main() -> None:
-    runs = {name: measurements.read(HERE / "measurements" / name) for name in (LIVE, GRID)}
-    fitted = {name: profile.load(HERE / "profiles" / f"{name}.json") for name in (LIVE, GRID)}
-    for name in (LIVE, GRID):
-        print(f" {name}")
-        beside_a_batch(runs[name], fitted[name])
-    print(f" {LIVE}, cells that were held out")
-    padded_rows(runs[LIVE], fitted[LIVE])
-    two_floors(runs[LIVE], fitted[LIVE])
+    runs = {name: measurements.read(HERE / "measurements" / name) for name in (LIVE, PINNED, GRID, PAIR)}
+    fitted = {name: profile.load(HERE / "profiles" / f"{name}.json") for name in runs}
+    for name, run in runs.items():
+        print(name)
+        if any(row.arm is Arm.APPEND_D for row in run.interference):
+            beside_a_batch(run, fitted[name])
+        steps_of_d(run)
+        two_floors(run, fitted[name])
+        chunks_over_a_link(run, fitted[name])
+        in_load(run, fitted[name])
+    print(f"{LIVE}, by block")
     for cached_tokens in (1024, 2048, 4096):
         by_block(runs[LIVE], cached_tokens, 320)
-    for group in grid(runs[LIVE]).handoffs:
-        by_candidate(f"{group.arm.value}:{group.transport.value}", group, fitted[GRID])
-    in_load(runs[LIVE], fitted[LIVE])
+    for name in (LIVE, PAIR):
+        print(f"{name}, by the profile of {GRID}")
+        for group in grid(runs[name]).handoffs:
+            if (group.arm, group.transport) in compose.central(fitted[GRID]).handoffs:
+                by_candidate(f"{group.arm.value}:{group.transport.value}", group, fitted[GRID])
 
 
 if __name__ == "__main__":

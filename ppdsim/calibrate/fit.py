@@ -214,8 +214,10 @@ def fit_profile(
                 "a profile needs prefill, decode and interference rows"
             )
     cells = grid(measured)
-    if not len(cells.append):
-        raise MeasurementError(f"{measured.path}: no prefill rows of arm 'append-d'; the append curve needs them")
+    for group, rows in ((cells.append, "prefill"), (cells.decode, "decode"), (cells.stall, "interference")):
+        if not len(group):
+            of_arm = "" if rows == "decode" else " of arm 'append-d'"
+            raise MeasurementError(f"{measured.path}: no {rows} rows{of_arm} to fit, only others; a curve needs them")
     fit = fitter(measured)
     model = fit(cells)
     progress("leave-one-out")

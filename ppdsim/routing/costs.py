@@ -45,14 +45,12 @@ def append_cost(fleet: FleetModel, request: Request, view: AbstractClusterView, 
 
 def _append_cost(model: TurnModel, request: Request, view: AbstractClusterView, node: int) -> ArmCost:
     held, streams = view.cached_tokens(node), view.streams(node)
-    new = request.prompt_tokens - held
-    ttft_s = view.wait_s(node) + float(model.append_ttft_s(held, new))
+    new, wait_s = request.prompt_tokens - held, view.wait_s(node)
     if not streams:
-        return ArmCost(ttft_s=ttft_s, stall_s=0.0)
-    context = view.context_tokens(node)
-    step_s = float(model.decode.step_s(streams, context))
-    stall_s = streams * float(model.stall_s(Arm.APPEND_D, held, new, streams, context / streams))
-    return ArmCost(ttft_s=ttft_s + STEPS_BEFORE_APPEND * step_s, stall_s=stall_s)
+        return ArmCost(ttft_s=wait_s + float(model.append_ttft_s(held, new)), stall_s=0.0)
+    step_s = float(model.decode.step_s(streams, view.context_tokens(node)))
+    ttft_s, stall_s = model.append_ttft_and_stall_s(held, new, step_s)
+    return ArmCost(ttft_s=wait_s + float(ttft_s) + STEPS_BEFORE_APPEND * step_s, stall_s=streams * float(stall_s))
 
 
 def handoff_cost(

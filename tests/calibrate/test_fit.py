@@ -151,6 +151,16 @@ def test_a_missing_kind_is_named(kind, tmp_path):
         fit_profile(measured)
 
 
+@pytest.mark.parametrize("kind", ["prefill", "decode", "interference"])
+def test_a_kind_of_which_nothing_may_be_fitted_is_named(kind, tmp_path):
+    """Held-out rows alone, or a hand-off's alone, leave a curve without a cell."""
+    change = {"purpose": "validation"} if kind == "decode" else {"arm": "p-full", "transport": "tcp"}
+    records = [record | change if record["kind"] == kind else record for record in rows(TRUTH)]
+    measured = measurements.read(write(tmp_path / "m", records))
+    with pytest.raises(MeasurementError, match=f"no {kind} rows.* to fit, only others"):
+        fit_profile(measured)
+
+
 def test_a_changed_points_file_is_refused(tmp_path):
     folder = write(tmp_path / "m", rows(TRUTH))
     points = folder / "points.jsonl"

@@ -9,6 +9,7 @@ import pytest
 from report.test_page import read
 
 from ppdsim import measurements, profile
+from ppdsim.accuracy import HELD_OUT, LEFT_OUT
 from ppdsim.report.accuracy_page import render_accuracy
 from ppdsim.report.figures import ACCURACY_FIGURES
 from ppdsim.report.figures.plot_residuals import residuals_data
@@ -61,3 +62,23 @@ def test_loads_simulated_by_a_derived_profile_are_dashed(found):
     for derivation, dash in ((None, "solid"), ("derived from x (gpu), nobody measured this machine", "dash")):
         lines = ACCURACY_FIGURES["load-cdfs"](replace(found, derivation=derivation)).data
         assert {(line.name, line.line.dash) for line in lines} == {("measured", "solid"), ("simulated", dash)}
+
+
+def test_the_tables_show_n_star_with_both_intervals_and_held_out_decisions(repository):
+    """The pinned run holds out eight places of every arm."""
+    run = measurements.read(repository / "calibration/measurements" / f"{ONE}_pinned")
+    mine = profile.load(repository / "calibration/profiles" / f"{ONE}_pinned.json")
+    found = validate(mine, [replace(run, load=())])
+    text = " ".join(read(render_accuracy(found, "")).text)
+    checks = [check for check in found.crossings if check.axis == "streams" and check.scope == HELD_OUT]
+    assert len(checks) == 2 * 8
+    for check in checks:
+        assert f"L = {check.fixed_tokens}, m = {check.new_tokens}" in text
+        for value, low, high in (
+            (check.predicted, check.predicted_low, check.predicted_high),
+            (check.measured, check.measured_low, check.measured_high),
+        ):
+            assert low <= value <= high
+            assert f"{value:.1f} ({low:.1f} to {high:.1f})" in text
+    assert {row.scope for row in found.decisions} == {LEFT_OUT, HELD_OUT}
+    assert "append-d or p-full:tcp held-out cells" in text

@@ -14,8 +14,10 @@ from ppdsim.calibrate.live.calibrate import measure
 from ppdsim.calibrate.live.journal import POINTS, read_rows
 from ppdsim.calibrate.live.plan import load_plan
 from ppdsim.calibrate.live.record import RUN, RunRecord
+from ppdsim.calibrate.live.transfer import Link, calibrate_transfer
 from ppdsim.errors import EnvironmentProblem, InputError, MeasurementError
 from ppdsim.measurements import read_manifest
+from ppdsim.types import Transport
 
 PLAN = """\
 schema: ppdsim/plan/1
@@ -177,3 +179,42 @@ def test_a_record_that_is_none_is_named(tmp_path):
     (tmp_path / RUN).write_text("[]")
     with pytest.raises(MeasurementError, match=RUN):
         RunRecord(tmp_path)
+
+
+def test_the_link_alone_goes_on_in_time_too(tmp_path, monkeypatch):
+    class Pair:
+        def __init__(self, *_, **__):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def seconds(self, size_bytes, blocks, *, repeats):
+            return [1e-3 + 1e-9 * size_bytes + 1e-5 * blocks] * repeats
+
+    monkeypatch.setattr("ppdsim.calibrate.live.transfer.TransferPair", Pair)
+
+    def measured(sizes, *, resume):
+        (tmp_path / "link.yaml").write_text(
+            f"schema: ppdsim/plan/1\nname: link\ntransfer: {{size_bytes: {sizes}, blocks: [1, 16, 64]}}\n"
+        )
+        calibrate_transfer(
+            load_plan(str(tmp_path / "link.yaml")),
+            tmp_path / "run",
+            Link(transport=Transport.TCP),
+            resume=resume,
+            say=lambda _: None,
+        )
+        return [row.elapsed_s for row in read_rows(tmp_path / "run")]
+
+    first = measured([65_536, 1_048_576, 8_388_608], resume=False)
+    record = tmp_path / "run" / RUN
+    content = json.loads(record.read_text())
+    record.write_text(json.dumps({**content, "started_unix_s": content["started_unix_s"] - 3600.0}))
+    later = measured([65_536, 1_048_576, 8_388_608, 16_777_216], resume=True)[len(first) :]
+    assert max(first) < 600.0
+    assert later
+    assert min(later) >= 3600.0

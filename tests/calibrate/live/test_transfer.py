@@ -14,7 +14,7 @@ from ppdsim.calibrate.live.calibrate import measure
 from ppdsim.calibrate.live.journal import POINTS, read_rows
 from ppdsim.calibrate.live.plan import load_plan
 from ppdsim.calibrate.live.record import RUN
-from ppdsim.calibrate.live.transfer import Link, calibrate_transfer, link_problem, links_of
+from ppdsim.calibrate.live.transfer import Link, link_problem, links_of
 from ppdsim.cli.app import run
 from ppdsim.errors import EnvironmentProblem
 from ppdsim.types import Transport
@@ -164,19 +164,6 @@ def test_transfers_and_turns_lie_on_one_time_axis_over_all_calls(at_once, tmp_pa
     assert second[0].kind == "transfer"
     assert 3600.0 <= second[0].elapsed_s < 4200.0
     assert [row.elapsed_s for row in second] == sorted(row.elapsed_s for row in second)
-
-
-def test_a_link_alone_goes_on_in_time_too(at_once, tmp_path):
-    plan = tmp_path / "tiny.yaml"
-    plan.write_text(PLAN)
-    plan = load_plan(str(plan))
-    calibrate_transfer(plan, tmp_path / "run", Link(transport=Transport.TCP), resume=False, say=str)
-    before = len(read_rows(tmp_path / "run"))
-    an_hour_earlier(tmp_path / "run")
-    calibrate_transfer(plan, tmp_path / "run", Link(transport=Transport.RDMA), resume=True, say=str)
-    later = [row.elapsed_s for row in read_rows(tmp_path / "run")[before:]]
-    assert later
-    assert min(later) >= 3600.0
 
 
 def test_running_servers_are_asked_before_the_link_is_measured(at_once, tmp_path):

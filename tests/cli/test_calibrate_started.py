@@ -184,6 +184,7 @@ def test_without_a_transport_every_link_of_the_machine_is_measured(
 ) -> None:
     two = {"prefill_gpus": [0], "decode_gpus": [1]}
     monkeypatch.setattr(ThisMachine, "nvlink_lanes", lambda self: {(0, 1): 18})
+    monkeypatch.setattr("ppdsim.calibrate.doctor.transfer.has_in_node_mode", lambda machine: True)
     monkeypatch.setattr(ThisMachine, "listing", lambda self, folder: ())
     arguments = command(place, ports(), two)
     given = arguments.index("--transport")

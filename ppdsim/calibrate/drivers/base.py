@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 
 from ppdsim.errors import PpdsimError
@@ -134,9 +134,8 @@ class Stream:
 class EngineInfo:
     """What a server says of itself; `model` is the name of the model's folder, `flags` its resolved arguments.
 
-    `kv_pool_tokens` is its pool; `prefill_pool_tokens` the one of P, where P is another and both are spoken of together
-    (`decoding`). `context_tokens` is the longest request that it takes, prompt and answer: the model's context, or a
-    smaller pool; None where a server does not say [tokens].
+    `context_tokens` is the longest request that it takes, prompt and answer: the model's context, or a smaller pool;
+    None where it does not say [tokens].
     """
 
     name: str
@@ -147,24 +146,23 @@ class EngineInfo:
     chunked_prefill_size: int
     max_running_requests: int | None
     context_tokens: int | None = None
-    prefill_pool_tokens: int | None = None
     flags: Mapping[str, object] = field(default_factory=dict)
 
 
 def decoding(servers: Mapping[str, EngineInfo]) -> EngineInfo:
-    """Return the server that decodes, with what the others add: P's pool, and the longest request that all take.
+    """Return the server that decodes, of several the one with the smallest pool: a request may get to any of them."""
+    return min(
+        (info for role, info in servers.items() if not _only_prefills(role)), key=lambda info: info.kv_pool_tokens
+    )
 
-    Of several servers of a role the smallest decides: a router may send a request to any.
-    """
-    prefill_pools = [info.kv_pool_tokens for role, info in servers.items() if role.startswith("prefill")]
-    found = min(
-        (info for role, info in servers.items() if not role.startswith("prefill")),
-        key=lambda info: info.kv_pool_tokens,
-    )
-    longest = [info.context_tokens for info in servers.values() if info.context_tokens is not None]
-    return replace(
-        found, context_tokens=min(longest, default=None), prefill_pool_tokens=min(prefill_pools, default=None)
-    )
+
+def prefilling(servers: Mapping[str, EngineInfo]) -> tuple[EngineInfo, ...]:
+    """Return the servers that only prefill: none where one server does everything."""
+    return tuple(info for role, info in servers.items() if _only_prefills(role))
+
+
+def _only_prefills(role: str) -> bool:
+    return role.startswith("prefill")
 
 
 class AbstractEngine(ABC):
@@ -207,16 +205,6 @@ class AbstractEngine(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Let go of connections."""
-
-    async def info(self) -> EngineInfo:
-        """Return what decides what fits: the server that decodes, and P's pool and longest request.
-
-        Raises
-        ------
-        RequestFailed
-            If a server cannot be reached.
-        """
-        return decoding(await self.servers())
 
     async def generate(self, prompt: Sequence[int], output_tokens: int, *, timeout_s: float) -> Generation:
         """Send a prompt and return the finished request.

@@ -52,8 +52,9 @@ def measure(
 ) -> Session:
     """Measure what is not settled yet into `folder`, and leave its manifest there, whatever happens on the way.
 
-    `links` are measured alone before any server is asked for anything. `runner` runs the coroutine: on real time, or on
-    a virtual clock. `sampler` looks at the machine meanwhile, by default at this one.
+    `links` are measured alone, after servers that run already have said what they are and before any server gets work.
+    `runner` runs coroutines: on real time, or on a virtual clock. `sampler` looks at the machine meanwhile, by default
+    at this one.
 
     Raises
     ------
@@ -69,11 +70,11 @@ def measure(
     record = RunRecord(folder)
     session = Session(plan=plan, journal=journal, record=record, rng=rng, floor=floor, say=say)
     there = not any(service.starts_servers for service in services)
+    runner(session.reach(services))
     with Monitor(folder, sampler or MachineSampler(servers_were_there=there)) as monitor:
         begin_s = time.monotonic()
+        session.left_out += measure_links(plan, journal, record, links, say=say)
         if links:
-            start_s = begin_s - record.elapsed_s(time.time(), at_least_s=journal.last_elapsed_s)
-            session.left_out += measure_links(plan, journal, links, start_s=start_s, say=say)
             session.seconds["transfer"] = session.spent_s = time.monotonic() - begin_s
         try:
             runner(session.run(services))

@@ -52,7 +52,7 @@ def write_manifest(
 ) -> Manifest:
     """Write ``manifest.json`` beside the points and return it; what an earlier call found on other arms stays in it.
 
-    Its notes that begin with one of `replaced` do not. `servers` are those of each service by role, of all calls.
+    `servers` are those of each service by role, of all calls. Earlier notes that begin with one of `replaced` do not.
     """
     points = folder / POINTS
     # The pool of the servers that a stream decodes on decides what fits.
@@ -63,9 +63,9 @@ def write_manifest(
     if earlier is not None:
         transports = tuple(sorted({*earlier.transports, *transports}, key=lambda transport: transport.value))
         kv_pools_tokens = {**earlier.kv_pools_tokens, **kv_pools_tokens}
-        # Those on skipped cells and the machine are of all calls already.
-        old = (SKIPPED_NOTE, MACHINE_NOTE, *replaced)
-        notes = (*(note for note in earlier.notes if not note.startswith(old)), *notes)
+        # Notes on what was skipped and on the machine are of all calls already.
+        gone = (SKIPPED_NOTE, MACHINE_NOTE, *replaced)
+        notes = (*(note for note in earlier.notes if not note.startswith(gone)), *notes)
     manifest = Manifest(
         id=run_id,
         date=datetime.now(timezone.utc).date().isoformat(),

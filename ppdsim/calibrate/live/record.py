@@ -1,6 +1,6 @@
 """What a run folder remembers beside its rows: when the run began, and on which servers each service was measured.
 
-``run.json`` is written when the first server is up, so it outlives a run that is killed. A later call compares the
+``run.json`` is written before the first row is measured, so it outlives a run that is killed. A later call compares the
 servers that it finds with it: rows of two models, engine releases or settings in one folder would make a profile of
 neither. What differs from start to start without a choice of anybody (ports, seeds, the size of a pool that takes what
 memory is free) is not compared.

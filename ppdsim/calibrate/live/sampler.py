@@ -1,8 +1,9 @@
 """One look at the machine: how busy its cores are, and of each GPU the clocks, power, throttling and who uses it.
 
-A process on a GPU is ours if it descends from a server that this run started (it carries the server's mark). Of servers
-that ran already nothing is known but that they were there first: what is on the GPUs at the first look is taken for
-them. A process that NVML names and this machine does not show is in another container, and may be either.
+A process on a GPU is ours if it descends from a server that this run started, or is an end of the link that it measures
+alone (both carry a mark). Of servers that ran already nothing is known but that they were there first: what is on the
+GPUs at the first look is taken for them. A process that NVML names and this machine does not show is in another
+container, and may be either.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -54,8 +54,9 @@ class Session:
     `floor` is what nothing on this machine can be faster than, `unix_s` the wall clock. `infos` are the servers that
     were up in this call. `seconds` counts time by what it was spent on, `spent_s` what of it counts against the plan's
     budget: all but starts of servers; `costs_s` is what each cell took last, by key [s]. `origin_s` is when the run
-    began, on the event loop's clock: when the first engine was up, in this call or an earlier one. `left_out` is what
-    does not fit the machine, `fewer` what the budget left with fewer repeats, by service, a line each.
+    began, on the event loop's clock: when its first row was about to be measured, in this call or an earlier one.
+    `left_out` is what does not fit the machine, `fewer` what the budget left with fewer repeats, by service, a line
+    each.
     """
 
     plan: Plan
@@ -74,18 +75,37 @@ class Session:
     costs_s: dict[str, float] = field(default_factory=dict)
     origin_s: float | None = None
 
+    async def reach(self, services: Sequence[Service]) -> None:
+        """Ask every server that should be running and is still needed what it is, before an hour is spent on others.
+
+        Raises
+        ------
+        EnvironmentProblem
+            If one of them cannot be reached.
+        MeasurementError
+            If rows of the folder were measured on others.
+        """
+        for service in services:
+            cells = self.cells(service, self.journal.limits(service.name))
+            if service.starts_servers or all(self.done(cell) for cell in cells):
+                continue
+            async with service.open() as engine:
+                try:
+                    servers = await engine.servers()
+                except RequestFailed as problem:
+                    raise EnvironmentProblem(f"{service.name}: {problem}") from None
+            self.record.check(service.name, servers)
+
     async def run(self, services: Sequence[Service]) -> None:
         """Measure everything that is not settled yet; an optional service that fails is left out.
 
         Raises
         ------
         EnvironmentProblem
-            If servers that should be running cannot be reached, a service's servers die twice, or fail cell after cell;
-            of optional services, if the last one does.
+            If a service's servers die twice, or fail cell after cell; of optional services, if the last one does.
         MeasurementError
             If rows of the folder were measured on other servers.
         """
-        await self._reach(services)
         # The last service of the first pass is the first of the second: its servers stay up.
         if self.plan.passes == 2:
             for service in services[:-1]:
@@ -95,22 +115,6 @@ class Session:
             until_s = self.spent_s + self._share_s(services[index:])
             await self._try(service, services, self.done, rounds=self.plan.most_repeats, until_s=until_s)
             self._tell_fewer(service)
-
-    async def _reach(self, services: Sequence[Service]) -> None:
-        """Ask every server that should be running and is still needed what it is, before an hour is spent on others."""
-        for service in services:
-            if service.starts_servers or self._settled(service, self.done):
-                continue
-            async with service.open() as engine:
-                try:
-                    servers = await engine.servers()
-                except RequestFailed as problem:
-                    raise EnvironmentProblem(f"{service.name}: {problem}") from None
-            self.record.check(service.name, servers)
-
-    def _settled(self, service: Service, enough: Callable[[Cell], bool]) -> bool:
-        """Return whether nothing is left to do on a service, of all that is known to fit its servers."""
-        return all(enough(cell) for cell in self.cells(service, self.journal.limits(service.name)))
 
     def cells(self, service: Service, limits: Limits | None) -> list[Cell]:
         """Return a service's cells: all that fit `limits`, or all without them."""
@@ -204,7 +208,10 @@ class Session:
             try:
                 async with service.open() as engine:
                     self.seconds[f"start of {service.name}"] += time.monotonic() - begin_s
-                    await _Visit(self, service, engine, until_s).rounds(enough, rounds)
+                    servers = await engine.servers()
+                    self.record.check(service.name, servers)
+                    self.infos[service.name] = decoding(servers)
+                    await _Visit(self, service, engine, servers, until_s).rounds(enough, rounds)
                 return
             except RequestFailed as problem:
                 if problem.failure is not Failure.UNREACHABLE or attempt or not service.starts_servers:
@@ -220,10 +227,19 @@ def fewer_note(service: Service) -> str:
 class _Visit:
     """One service while its servers are up; repeats end when the session has spent `until_s`."""
 
-    def __init__(self, session: Session, service: Service, engine: AbstractEngine, until_s: float) -> None:
+    def __init__(
+        self,
+        session: Session,
+        service: Service,
+        engine: AbstractEngine,
+        servers: Mapping[str, EngineInfo],
+        until_s: float,
+    ) -> None:
         self._session = session
         self._service = service
         self._engine = engine
+        self._info = decoding(servers)
+        self._limits = limits_of(session.plan, servers)
         self._until_s = until_s
         self._prompts = Prompts(session.rng)
         self._probed_s = -np.inf
@@ -238,16 +254,12 @@ class _Visit:
 
     async def rounds(self, enough: Callable[[Cell], bool], most: int) -> None:
         session = self._session
-        servers = await self._engine.servers()
-        session.record.check(self._service.name, servers)
-        info = session.infos[self._service.name] = decoding(servers)
-        limits = limits_of(session.plan, info)
-        session.tell_clipped(self._service, limits)
-        session.journal.remember_limits(self._service.name, limits)
-        cells = session.cells(self._service, limits)
+        session.tell_clipped(self._service, self._limits)
+        session.journal.remember_limits(self._service.name, self._limits)
+        cells = session.cells(self._service, self._limits)
         if all(enough(cell) for cell in cells):
             return
-        await self._warm_up(cells, info)
+        await self._warm_up(cells)
         for number in range(most):
             todo = [cell for cell in cells if not enough(cell) and session.affords(cell, self._until_s)]
             if not todo:
@@ -255,35 +267,35 @@ class _Visit:
             session.say(f"{self._service.name}: round {number + 1}, {len(todo)} cells")
             for block in blocks_of(todo, session.rng):
                 session.journal.last_block += 1
-                await self._block(block, info)
+                await self._block(block)
 
-    async def _warm_up(self, cells: Sequence[Cell], info: EngineInfo) -> None:
+    async def _warm_up(self, cells: Sequence[Cell]) -> None:
         """Send one turn of every size and throw it away: the first of a shape compiles."""
         begin_s = self._engine.now_s()
         await self._engine.flush()
         for new_tokens in sorted({cell.new_tokens for cell in cells if isinstance(cell, (PrefillCell, StallCell))}):
-            if new_tokens <= info.kv_pool_tokens // 2:
+            if new_tokens <= self._info.kv_pool_tokens // 2:
                 with suppress(RequestFailed):
                     await self._engine.generate(self._prompts.fresh(new_tokens), 2, timeout_s=TIMEOUT_S)
         self._session.seconds["warm-up"] += self._engine.now_s() - begin_s
         self._session.spent_s += self._engine.now_s() - begin_s
 
-    async def _block(self, block: Block, info: EngineInfo) -> None:
+    async def _block(self, block: Block) -> None:
         prefix: list[int] | None = None
         for cell in block.cells:
             if not self._session.affords(cell, self._until_s):
                 continue
             probe_s = self._engine.now_s()
-            await self._probe(info)
+            await self._probe()
             begin_s = self._engine.now_s()
             self._session.seconds["probes"] += begin_s - probe_s
             try:
                 if isinstance(cell, PrefillCell):
                     if prefix is None:
                         prefix = await warm(self._engine, self._prompts, cell.cached_tokens)
-                    await self._prefill(cell, info, prefix)
+                    await self._prefill(cell, prefix)
                 else:
-                    await self._other(cell, info)
+                    await self._other(cell)
                 self._failed = 0
             except RequestFailed as problem:
                 prefix = None
@@ -293,12 +305,12 @@ class _Visit:
                 self._session.spent_s += self._engine.now_s() - probe_s
                 self._session.costs_s[cell.key] = self._engine.now_s() - begin_s
 
-    async def _prefill(self, cell: PrefillCell, info: EngineInfo, prefix: Sequence[int]) -> None:
+    async def _prefill(self, cell: PrefillCell, prefix: Sequence[int]) -> None:
         if prefix and self._empties_decode(cell):
             await self._engine.flush("decode")
         row = await measure_prefill(
             self._engine,
-            info,
+            self._info,
             cell,
             self._prompts,
             prefix,
@@ -306,14 +318,14 @@ class _Visit:
         )
         self._keep(row)
 
-    async def _other(self, cell: Cell, info: EngineInfo) -> None:
+    async def _other(self, cell: Cell) -> None:
         session = self._session
         if isinstance(cell, DecodeCell):
             self._keep(await measure_decode(self._engine, cell, self._prompts, started_s=self._origin_s))
         elif isinstance(cell, StallCell):
             stalled = await measure_stall(
                 self._engine,
-                info,
+                self._info,
                 cell,
                 self._prompts,
                 decode_radix=self._service.decode_radix,
@@ -326,7 +338,7 @@ class _Visit:
                 cell,
                 conversations_of(session.plan, cell),
                 self._prompts,
-                longest_context_tokens=conversation_tokens(limits_of(session.plan, info)),
+                longest_context_tokens=conversation_tokens(self._limits),
             )
             for text in [*failures, *filter(None, map(self._refused, rows))]:
                 session.journal.skip(cell.key, text)
@@ -357,19 +369,19 @@ class _Visit:
         """Return whether D would keep the prefix of a turn that all of whose KV is to travel."""
         return self._service.decode_radix and cell.arm is Arm.P_FULL
 
-    async def _probe(self, info: EngineInfo) -> None:
+    async def _probe(self) -> None:
         """Measure the probe if its time has come, so that the run shows when the launch floor moved."""
         probe = self._session.plan.probe
         if self._engine.now_s() - self._probed_s < probe.every_s:
             return
-        cell = self._next_probe(probe, limits_of(self._session.plan, info))
+        cell = self._next_probe(probe)
         try:
-            await self._prefill(cell, info, [])
+            await self._prefill(cell, [])
         except RequestFailed as problem:
             await self._failure(cell.key, problem)
         self._probed_s = self._engine.now_s()
 
-    def _next_probe(self, probe: Probe, limits: Limits) -> PrefillCell:
+    def _next_probe(self, probe: Probe) -> PrefillCell:
         """Return the next probe: each arm in turn, where KV travels a small turn and one that shows the link.
 
         On an empty cache full and delta hand-offs do the same, so one of them carries the larger turn.
@@ -381,7 +393,7 @@ class _Visit:
         ]
         if arms[0][0] is not Arm.APPEND_D and probe.handoff_tokens is not None:
             cells.append(replace(cells[0], new_tokens=probe.handoff_tokens))
-        fitting = [cell for cell in cells if longest_request_tokens(cell) <= limits.context_tokens] or cells[:1]
+        fitting = [cell for cell in cells if longest_request_tokens(cell) <= self._limits.context_tokens] or cells[:1]
         self._probes += 1
         return fitting[(self._probes - 1) % len(fitting)]
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MARK = "PPDSIM_SERVER"
-"""Variable that every process of a server inherits; its value is the server's own."""
+"""Variable that every process of a server inherits, and of a link's two ends; its value is the server's own."""
 PROC = Path("/proc")
 
 
@@ -44,7 +44,7 @@ def identity_of(pid: int) -> Identity:
 
 
 def carries_mark(pid: int) -> bool:
-    """Return whether a process belongs to a server that this package has started, of this call or another."""
+    """Return whether a process is of a server or a link's end that this package started, in this call or another."""
     return any(variable.startswith(f"{MARK}=".encode()) for variable in _variables(pid))
 
 

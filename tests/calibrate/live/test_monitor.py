@@ -7,8 +7,9 @@ import subprocess
 import sys
 
 import pytest
-from calibrate.live.standins import MACHINE, UNIFIED, service
+from calibrate.live.standins import FULL_TCP, MACHINE, UNIFIED, service
 
+from ppdsim.calibrate.drivers import transfer
 from ppdsim.calibrate.drivers.fake.virtual_loop import run_virtually
 from ppdsim.calibrate.live.calibrate import fit, measure
 from ppdsim.calibrate.live.monitor import MACHINE as LOOKS
@@ -127,6 +128,23 @@ def test_a_run_that_throttled_says_so_in_words_manifest_and_card(tmp_path, monke
         assert text in card
 
 
+def test_a_later_call_replaces_the_sentences_of_an_earlier_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("ppdsim.calibrate.live.monitor.PERIOD_S", 1e-3)
+    (tmp_path / "tiny.yaml").write_text(PLAN + "handoff: {cached_tokens: [0, 1024], new_tokens: [64, 256]}\n")
+    for arm, resume in ((UNIFIED, False), (FULL_TCP, True)):
+        measure(
+            load_plan(str(tmp_path / "tiny.yaml")),
+            [service(*arm)],
+            MACHINE,
+            tmp_path / "run",
+            resume=resume,
+            say=str,
+            runner=run_virtually,
+            sampler=Played(gpu(POWER_CAP)),
+        )
+    assert len([note for note in read_manifest(tmp_path / "run").notes if "THROTTLED" in note]) == 1
+
+
 def test_a_process_of_a_started_server_is_known_by_its_mark():
     command = [sys.executable, "-c", "import sys; print(1, flush=True); sys.stdin.read()"]
     for environment, expected in (({MARK: "some-server"}, True), ({}, False)):
@@ -137,6 +155,19 @@ def test_a_process_of_a_started_server_is_known_by_its_mark():
             child.stdout.readline()
             assert carries_mark(child.pid) is expected
             child.communicate()
+
+
+def test_the_ends_of_a_link_that_is_measured_alone_are_ours(monkeypatch):
+    popen = subprocess.Popen
+    waiting = [sys.executable, "-c", "import sys; print(1, flush=True); sys.stdin.read()"]
+    monkeypatch.setattr(transfer.subprocess, "Popen", lambda _, **options: popen(waiting, **options))
+    worker = transfer._Worker("target", "tcp", 1, "cpu")
+    try:
+        # Only when it has begun is its environment in /proc.
+        worker._process.stdout.readline()
+        assert carries_mark(worker._process.pid)
+    finally:
+        worker.stop()
 
 
 @pytest.mark.parametrize("there", [True, False])

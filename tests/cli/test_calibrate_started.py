@@ -199,6 +199,17 @@ def test_without_a_transport_every_link_of_the_machine_is_measured(
     assert "nvlink" not in printed
 
 
+def test_a_link_that_the_machine_has_not_is_refused_before_anything_is_started(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ThisMachine, "gpus", lambda self: ("a GPU", "another"))
+    monkeypatch.setattr(ThisMachine, "listing", lambda self, folder: ())
+    arguments = command(place, ports(), {"prefill_gpus": [0], "decode_gpus": [1]})
+    arguments[arguments.index("--transport") + 1] = "rdma"
+    assert run([*arguments, "--dry-run"]) == 3
+    assert "--transport rdma: this host has no RDMA device" in capsys.readouterr().err
+
+
 def test_full_hand_offs_under_load_have_a_decode_server_without_a_cache(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -119,6 +119,38 @@ def with_floor(model: TurnModel, floor_s: Quantity) -> TurnModel:
     )
 
 
+def with_compute(model: TurnModel, factor: Quantity) -> TurnModel:
+    """Return the model with every rate of the GPU slower by a factor [1]; the host's launch stays."""
+    prefill, decode = model.prefill, model.decode
+    return replace(
+        model,
+        prefill=replace(
+            prefill,
+            token_s=prefill.token_s * factor,
+            attention_s_per_token2=prefill.attention_s_per_token2 * factor,
+        ),
+        decode=replace(
+            decode,
+            floor_s=decode.floor_s * factor,
+            row_s=decode.row_s * factor,
+            context_s_per_token=decode.context_s_per_token * factor,
+        ),
+    )
+
+
+def with_wire(model: TurnModel, factor: Quantity) -> TurnModel:
+    """Return the model with every link slower by a factor [1]."""
+    handoffs = {
+        key: replace(
+            curve,
+            wire_s_per_token=curve.wire_s_per_token * factor,
+            fresh_wire_s_per_token=curve.fresh_wire_s_per_token * factor,
+        )
+        for key, curve in model.handoffs.items()
+    }
+    return replace(model, handoffs=handoffs)
+
+
 def scalar(model: TurnModel, number: int) -> TurnModel:
     """Return row `number` of a model of draws, as floats."""
 
@@ -162,33 +194,13 @@ def _drifted(model: TurnModel, profile: Profile, draws: int) -> TurnModel:
     floor = profile.drift_of("floor_s")
     if floor is not None:
         model = with_floor(model, _spread(floor, columns["floor_s"]))
-    prefill, decode, handoffs = model.prefill, model.decode, dict(model.handoffs)
     compute = profile.drift_of("compute")
     if compute is not None:
-        factor = _spread(compute, columns["compute"])
-        prefill = replace(
-            prefill,
-            token_s=prefill.token_s * factor,
-            attention_s_per_token2=prefill.attention_s_per_token2 * factor,
-        )
-        decode = replace(
-            decode,
-            floor_s=decode.floor_s * factor,
-            row_s=decode.row_s * factor,
-            context_s_per_token=decode.context_s_per_token * factor,
-        )
+        model = with_compute(model, _spread(compute, columns["compute"]))
     wire = profile.drift_of("wire_s_per_token")
     if wire is not None:
-        factor = _spread(wire, columns["wire_s_per_token"])
-        handoffs = {
-            key: replace(
-                curve,
-                wire_s_per_token=curve.wire_s_per_token * factor,
-                fresh_wire_s_per_token=curve.fresh_wire_s_per_token * factor,
-            )
-            for key, curve in handoffs.items()
-        }
-    return replace(model, prefill=prefill, decode=decode, handoffs=handoffs)
+        model = with_wire(model, _spread(wire, columns["wire_s_per_token"]))
+    return model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,11 +80,7 @@ class TurnModel:
 
     def append_ttft_s(self, cached_tokens: Quantity, new_tokens: Quantity) -> Quantity:
         """Return the idle TTFT [s] of an append on D."""
-        return (
-            self.frontend.before_s(cached_tokens + new_tokens)
-            + self.prefill.seconds(new_tokens, cached_tokens, self.chunked_prefill_size)
-            + self.frontend.after_s()
-        )
+        return self.append_ttft_and_stall_s(cached_tokens, new_tokens, 0.0)[0]
 
     def handoff_ttft_s(
         self,
@@ -149,6 +145,14 @@ class TurnModel:
             return self.stall.handoff_s
         forward_s = self.prefill.seconds(new_tokens, cached_tokens, self.chunked_prefill_size)
         return self.stall.append_s(forward_s, self.decode.step_s(batch, batch * context_tokens))
+
+    def append_ttft_and_stall_s(
+        self, cached_tokens: Quantity, new_tokens: Quantity, step_s: Quantity
+    ) -> tuple[Quantity, Quantity]:
+        """Return the idle TTFT of an append and its S_D beside steps of `step_s`, whose forward is the same one [s]."""
+        forward_s = self.prefill.seconds(new_tokens, cached_tokens, self.chunked_prefill_size)
+        ttft_s = self.frontend.before_s(cached_tokens + new_tokens) + forward_s + self.frontend.after_s()
+        return ttft_s, self.stall.append_s(forward_s, step_s)
 
     def stall_gap_s(
         self, cached_tokens: Quantity, new_tokens: Quantity, batch: Quantity, context_tokens: Quantity

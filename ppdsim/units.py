@@ -6,10 +6,25 @@ only place where seconds turn into milliseconds, so a column named ``_s`` never 
 
 from __future__ import annotations
 
+LARGEST = 1e15
+"""Number beyond which nothing is read back [any unit]: in ms, or times another one, it may be no number any more."""
 MS_PER_S = 1_000.0
 """Milliseconds in a second [ms/s]."""
 BYTES_PER_GB = 1e9
 """Bytes in a gigabyte, as links are sold [B/GB]."""
+
+
+def too_large(document: object) -> bool:
+    """Return whether a float in a document of lists and dicts is beyond `LARGEST`, or not finite.
+
+    >>> too_large({"a": [1.0, {"b": -1e300}]}), too_large([float("nan")]), too_large({"a": (1, "1e300", None, True)})
+    (True, True, False)
+    """
+    if isinstance(document, dict):
+        return any(map(too_large, document.values()))
+    if isinstance(document, (list, tuple)):
+        return any(map(too_large, document))
+    return isinstance(document, float) and not abs(document) <= LARGEST
 
 
 def format_s(seconds: float) -> str:

@@ -68,8 +68,8 @@ def test_a_turn_of_a_load_may_lack_what_its_record_does_not_know(tmp_path):
 
 def test_the_floor_is_the_weight_read_or_the_flops(tmp_path):
     manifest = measurements.read(write(tmp_path / "m", GOOD[:1])).manifest
-    assert manifest.weight_read_floor_s == pytest.approx(2 * (6.98e9 + 5.25e8) / 4.8e12)
-    assert manifest.first_token_floor_s(8192) == pytest.approx(2 * 6.98e9 * 8192 / 9.89e14)
+    assert manifest.floor.weight_read_s == pytest.approx(2 * (6.98e9 + 5.25e8) / 4.8e12)
+    assert manifest.floor.first_token_s(8192) == pytest.approx(2 * 6.98e9 * 8192 / 9.89e14)
 
 
 @pytest.mark.parametrize(

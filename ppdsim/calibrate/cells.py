@@ -115,6 +115,12 @@ def _after(row: PrefillRow) -> float:
     return float("nan") if sent is None or done is None else sent - done
 
 
+def _median_of_known(values: list[float]) -> float:
+    """Return the median of the values that are numbers, nan without any: a repeat may have lost its stamps."""
+    known = [value for value in values if np.isfinite(value)]
+    return float(np.median(known)) if known else float("nan")
+
+
 def prefill_cells(measured: Measurements, arm: Arm, transport: Transport, purpose: Purpose = "fit") -> Cells:
     """Return the idle-TTFT cells of one arm and transport."""
     rows = [row for row in _meant_for(measured.prefill, purpose) if row.arm is arm and row.transport is transport]
@@ -132,8 +138,8 @@ def prefill_cells(measured: Measurements, arm: Arm, transport: Transport, purpos
                 "prefill_cached_tokens": on_p,
                 "seconds": cell_value(row.ttft_s for row in group),
                 "noise": relative_spread(row.ttft_s for row in group),
-                "outside_s": float(np.median([_outside(row) for row in group])),
-                "join_s": float(np.median([_after(row) for row in group])),
+                "outside_s": _median_of_known([_outside(row) for row in group]),
+                "join_s": _median_of_known([_after(row) for row in group]),
                 "short_itl_s": float(np.median([np.nan if row.itl_s is None else row.itl_s for row in group])),
                 "short_gaps": float(np.median([row.output_tokens - 1 for row in group])),
             }

@@ -1,13 +1,15 @@
 """How far the machine moved during a run: variance between blocks of time apart from the noise inside them.
 
-Every repeated cell says by how much its repeats differ from the cell's own mean. Grouped by block and by what the cell
-is made of (launch floor, compute, wire), these log-ratios are a one-way layout with random effects::
+Every repeated cell says by how much its repeats differ from the cell's own mean. A cell that is mostly made of one
+quantity (launch floor, compute, wire) says by how much that moved: its log-ratio over its elasticity, the percent that
+the cell changes for one percent of the quantity. Grouped by block these are a one-way layout with random effects::
 
     y[block, i] = b[block] + e[block, i],   var b = max(0, mean square between - mean square within) / n0
 
 (DerSimonian's moment estimator with n0 the usual mean size of unequal groups). The 90 % range of ``exp(b)`` replaces
-the named prior of the quantity. What it does not know: drift slower than the run, so the prior stays for a quantity
-with fewer than `FEWEST_BLOCKS` blocks. Source: Searle, Casella, McCulloch, Variance Components, section 3.6.
+the named prior of the quantity. It drifted if an F test tells the blocks apart, and if it matters at all. What it does
+not know: drift slower than the run, so the prior stays for a quantity with fewer than `FEWEST_BLOCKS` blocks. Source:
+Searle, Casella, McCulloch, Variance Components, section 3.6.
 """
 
 from __future__ import annotations
@@ -18,29 +20,39 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
-from ppdsim.compose import HALF_NORMAL_90
+from ppdsim.compose import HALF_NORMAL_90, with_compute, with_floor, with_wire
 from ppdsim.measurements import Measurements, PrefillRow
 from ppdsim.profile import Drift
 from ppdsim.turn import TurnModel
-from ppdsim.types import Arm, Tag
+from ppdsim.types import Arm, Tag, Transport
 
+FLOOR, WIRE = "floor_s", "wire_s_per_token"
 FEWEST_BLOCKS = 6
 """Blocks with repeats below which a between-block variance means nothing."""
 DOMINANT = 0.6
-"""Share of a cell's time that a term must have for the cell to speak of it [1]."""
+"""Elasticity of a cell's time to a quantity above which the cell speaks of it [1]."""
+STEP = 1.01
+"""Factor by which a quantity is moved to find the elasticity [1]."""
+SIGNIFICANT = 0.01
+"""Probability of blocks that differ as much without drift, below which there was drift [1]."""
+LEAST_DRIFT = 1e-3
+"""One sigma between blocks that is called drift [1]: less changes no answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Between:
     """A quantity's spread between blocks: one sigma of its logarithm, noise inside blocks, and where it was extreme.
 
-    `fastest_s` and `slowest_s` are the times of the extreme blocks since the start of the run [s].
+    `drifted` says whether the blocks can be told apart; `fastest_s` and `slowest_s` are the times of the extreme blocks
+    since the start of the run [s].
     """
 
     sigma: float
     noise: float
     blocks: int
+    drifted: bool
     fastest_s: float
     slowest_s: float
 
@@ -64,11 +76,15 @@ def between_blocks(points: Iterable[tuple[int, float, float]]) -> Between | None
     within = inside / (total - len(groups))
     between = float(np.sum(sizes * (means - np.sum(sizes * means) / total) ** 2)) / (len(groups) - 1)
     typical = (total - float(np.sum(sizes**2)) / total) / (len(groups) - 1)
+    sigma = math.sqrt(max(0.0, (between - within) / typical))
+    # Without any noise the ratio is none; whatever is between the blocks then is drift.
+    chance = float(stats.f.sf(between / within, len(groups) - 1, total - len(groups))) if within > 0.0 else 0.0
     when = [float(np.mean([elapsed_s for _, elapsed_s in group])) for group in groups.values()]
     return Between(
-        sigma=math.sqrt(max(0.0, (between - within) / typical)),
+        sigma=sigma,
         noise=math.sqrt(within),
         blocks=len(groups),
+        drifted=chance < SIGNIFICANT and sigma > LEAST_DRIFT,
         fastest_s=when[int(np.argmin(means))],
         slowest_s=when[int(np.argmax(means))],
     )
@@ -93,8 +109,9 @@ def measured_drift(measured: Measurements, model: TurnModel, priors: Sequence[Dr
                 high=middle * half,
                 tag=Tag.MEASURED,
                 source=(
-                    f"{found.blocks} blocks of this run: {found.sigma:.1%} between them, {found.noise:.1%} inside; "
-                    f"fastest {found.fastest_s:.0f} s and slowest {found.slowest_s:.0f} s after the start"
+                    f"{'drifted' if found.drifted else 'steady'}: {found.sigma:.1%} between {found.blocks} blocks of "
+                    f"this run, {found.noise:.1%} inside; fastest {found.fastest_s:.0f} s and slowest "
+                    f"{found.slowest_s:.0f} s after the start"
                 ),
             )
         )
@@ -102,16 +119,20 @@ def measured_drift(measured: Measurements, model: TurnModel, priors: Sequence[Dr
 
 
 def _points(measured: Measurements, model: TurnModel, quantity: str) -> list[tuple[int, float, float]]:
-    cells: dict[tuple[object, ...], list[PrefillRow]] = defaultdict(list)
+    moved = _moved(model, quantity)
+    cells: dict[tuple[Arm, Transport, int, int], list[PrefillRow]] = defaultdict(list)
     for row in measured.prefill:
-        if row.block is not None and not row.outlier and _speaks_of(row, model) == quantity:
+        if row.block is not None and not row.outlier and (row.arm is not Arm.APPEND_D) is (quantity == WIRE):
             cells[row.arm, row.transport, row.cached_tokens, row.new_tokens].append(row)
     points: list[tuple[int, float, float]] = []
     for group in cells.values():
-        logs = np.log([row.ttft_s for row in group])
-        if len(logs) > 1:
+        if len(group) < 2:
+            continue
+        elasticity = math.log(_ttft_s(group[0], moved) / _ttft_s(group[0], model)) / math.log(STEP)
+        if elasticity > DOMINANT:
+            logs = np.log([row.ttft_s for row in group])
             # A cell's own mean takes a share of the spread with it; n / (n - 1) gives it back.
-            residuals = (logs - logs.mean()) * math.sqrt(len(logs) / (len(logs) - 1))
+            residuals = (logs - logs.mean()) * math.sqrt(len(logs) / (len(logs) - 1)) / elasticity
             points += [
                 (row.block, float(residual), row.elapsed_s)
                 for row, residual in zip(group, residuals, strict=True)
@@ -120,16 +141,15 @@ def _points(measured: Measurements, model: TurnModel, quantity: str) -> list[tup
     return points
 
 
-def _speaks_of(row: PrefillRow, model: TurnModel) -> str | None:
-    """Return the quantity that most of the row's time is made of."""
-    if row.arm is not Arm.APPEND_D:
-        on_p = row.cached_tokens if row.prefill_cached_tokens is None else row.prefill_cached_tokens
-        held = row.cached_tokens if row.arm is Arm.P_DELTA else 0
-        wire_s = model.handoff(row.arm, row.transport).wire_s(float(row.cached_tokens + row.new_tokens - held), held)
-        seconds = model.handoff_ttft_s(row.arm, row.transport, row.cached_tokens, row.new_tokens, float(on_p))
-        return "wire_s_per_token" if float(np.asarray(wire_s / seconds)) > DOMINANT else None
-    seconds = model.append_ttft_s(float(row.cached_tokens), float(row.new_tokens))
-    share = float(np.asarray(model.prefill.floor_s / seconds))
-    if share > DOMINANT:
-        return "floor_s"
-    return "compute" if share < 1.0 - DOMINANT else None
+def _moved(model: TurnModel, quantity: str) -> TurnModel:
+    if quantity == FLOOR:
+        return with_floor(model, STEP * model.prefill.floor_s)
+    return with_wire(model, STEP) if quantity == WIRE else with_compute(model, STEP)
+
+
+def _ttft_s(row: PrefillRow, model: TurnModel) -> float:
+    cached, new = float(row.cached_tokens), float(row.new_tokens)
+    if row.arm is Arm.APPEND_D:
+        return float(np.asarray(model.append_ttft_s(cached, new)))
+    on_p = row.cached_tokens if row.prefill_cached_tokens is None else row.prefill_cached_tokens
+    return float(np.asarray(model.handoff_ttft_s(row.arm, row.transport, cached, new, float(on_p))))

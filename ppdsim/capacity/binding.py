@@ -9,12 +9,12 @@ which these turns lost the most. What it does not know: which node to add; one q
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ppdsim.carried import Binding
 from ppdsim.metrics import SloLimits
 from ppdsim.types import NodeRole
 
@@ -27,33 +27,6 @@ PARTS: dict[str, tuple[str, Callable[[Turns], NDArray[np.float64]]]] = {
     "KV transfer": ("prefill_node", lambda t: t["kv_transfer_exposed_s"]),
 }
 """Parts of TTFT, with the column of the node on which each is spent."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Binding:
-    """What most of the turns that miss the SLO run into.
-
-    Attributes
-    ----------
-    limit : str
-        ``ttft_s``, ``tpot_s`` or ``itl_max_s``; ``unanswered`` where more turns have no answer at all; ``overloaded``
-        where enough turns keep the limits, but waits grow for as long as conversations start.
-    share : float
-        Share of the counted turns that break it [1]; of an overload, all.
-    place : str
-        Where they spend the time.
-    node, role : int or None, str
-        The node of the fleet, counted from 0, and its role.
-    seconds : float or None
-        Mean time that these turns spend there [s].
-    """
-
-    limit: str
-    share: float
-    place: str
-    node: int | None = None
-    role: str = ""
-    seconds: float | None = None
 
 
 def binding_of(

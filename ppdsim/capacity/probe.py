@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppdsim import metrics
-from ppdsim.capacity.binding import Binding, binding_of, overload_of
+from ppdsim.capacity.binding import binding_of, overload_of
+from ppdsim.carried import Binding
 from ppdsim.results import Results
 from ppdsim.types import NodeRole
 

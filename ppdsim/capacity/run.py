@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from statistics import median_low
 from typing import Any
 
-from ppdsim.capacity.binding import Binding
 from ppdsim.capacity.load import load_of
 from ppdsim.capacity.probe import Probe, judge
 from ppdsim.capacity.search import Found, Kind, search
+from ppdsim.carried import Binding
 from ppdsim.des.run import simulate
 from ppdsim.errors import InputError
 from ppdsim.metrics import SloLimits

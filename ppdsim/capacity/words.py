@@ -1,23 +1,27 @@
-"""A capacity as one paragraph and as one JSON document."""
+"""A capacity as one paragraph, and as what the result file holds."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from typing import Any
 
-from ppdsim.capacity.binding import Binding
+from ppdsim.capacity.probe import Probe
 from ppdsim.capacity.run import CapacityAnswer
 from ppdsim.capacity.search import Kind
+from ppdsim.carried import Binding, CapacityRun, CapacitySeed, Carried, RateInterval
 from ppdsim.metrics import SloLimits
 from ppdsim.units import MS_PER_S, format_s
 
-SCHEMA = "ppdsim/capacity/1"
 NAMES = {"ttft_s": "TTFT", "tpot_s": "TPOT", "itl_max_s": "longest ITL"}
 
 
 def sentence(answer: CapacityAnswer) -> str:
-    """Return the answer in words."""
+    """Return the answer in words, a line each, with its notes."""
+    return "\n".join([*sentences(answer), *(f"note: {note}" for note in answer.notes)])
+
+
+def sentences(answer: CapacityAnswer) -> list[str]:
+    """Return the answer in sentences, without its notes."""
     promise = f"{answer.wanted:.0%} of the turns within {_limits(answer.limits)}"
     beyond = "" if answer.binding is None else _binding(answer.binding)
     if answer.kind is Kind.NONE:
@@ -40,42 +44,55 @@ def sentence(answer: CapacityAnswer) -> str:
             lines.append("No rate that was tried breaks it.")
         elif beyond:
             lines.append(f"Beyond, {beyond}")
-    return "\n".join([*(line for line in lines if line), *(f"note: {note}" for note in answer.notes)])
+    return [line for line in lines if line]
 
 
-def document(answer: CapacityAnswer) -> dict[str, Any]:
-    """Return the answer with every run behind it, ready for JSON; an interval without an upper end has null there."""
+def document(answer: CapacityAnswer) -> Carried:
+    """Return the answer with every run behind it, as the result file holds it."""
     probe = answer.probe
-    return {
-        "schema": SCHEMA,
-        "kind": answer.kind.value,
-        "limits": asdict(answer.limits),
-        "attained_wanted": answer.wanted,
-        "rate_per_s": answer.rate_per_s,
-        "rate_per_gpu_per_s": answer.rate_per_s / answer.nodes,
-        "interval_per_s": {"low": answer.low_per_s, "high": _finite(answer.high_per_s), "coverage": _coverage(answer)},
-        "turns_per_s": None if probe is None else probe.turns_per_s,
-        "goodput_per_s": None if probe is None else probe.goodput_per_s,
-        "goodput_per_gpu_per_s": None if probe is None else probe.goodput_per_s / answer.nodes,
-        "gpus": answer.nodes,
-        "binds": None if answer.binding is None else asdict(answer.binding),
-        "tolerance": answer.tolerance,
-        "seeds": [
-            {
-                "seed": seed.seed,
-                "kind": seed.found.kind.value,
-                "low_per_s": seed.found.low,
-                "high_per_s": _finite(seed.found.high),
-                "runs": [
-                    {key: _finite(value) if isinstance(value, float) else value for key, value in asdict(run).items()}
-                    for run in seed.probes
-                ],
-            }
+    return Carried(
+        answer=tuple(sentences(answer)),
+        kind=answer.kind.value,
+        limits=asdict(answer.limits),
+        attained_wanted=answer.wanted,
+        rate_per_s=answer.rate_per_s,
+        rate_per_gpu_per_s=answer.rate_per_s / answer.nodes,
+        interval_per_s=RateInterval(low=answer.low_per_s, high=_finite(answer.high_per_s), coverage=_coverage(answer)),
+        turns_per_s=None if probe is None else probe.turns_per_s,
+        goodput_per_s=None if probe is None else probe.goodput_per_s,
+        goodput_per_gpu_per_s=None if probe is None else probe.goodput_per_s / answer.nodes,
+        gpus=answer.nodes,
+        binds=answer.binding,
+        tolerance=answer.tolerance,
+        seeds=tuple(
+            CapacitySeed(
+                seed=seed.seed,
+                kind=seed.found.kind.value,
+                low_per_s=seed.found.low,
+                high_per_s=_finite(seed.found.high),
+                runs=tuple(_run(probe) for probe in seed.probes),
+            )
             for seed in answer.seeds
-        ],
-        "notes": list(answer.notes),
-        "provenance": dict(answer.provenance),
-    }
+        ),
+        notes=answer.notes,
+        provenance=dict(answer.provenance),
+    )
+
+
+def _run(probe: Probe) -> CapacityRun:
+    return CapacityRun(
+        rate_per_s=probe.rate_per_s,
+        label=probe.label,
+        turns=probe.turns,
+        counted=probe.counted,
+        window_s=probe.window_s,
+        life_s=_finite(probe.life_s),
+        turns_per_s=probe.turns_per_s,
+        goodput_per_s=probe.goodput_per_s,
+        attained=probe.attained,
+        binding=probe.binding,
+        kept=probe.kept,
+    )
 
 
 def _coverage(answer: CapacityAnswer) -> float | None:

@@ -166,6 +166,7 @@ def _started(
     from ppdsim.calibrate.doctor.machine import ThisMachine
     from ppdsim.calibrate.live.foreseen import from_settings
     from ppdsim.calibrate.live.started import buffer_gpus, started
+    from ppdsim.calibrate.stack.link import refuse_missing_link
     from ppdsim.calibrate.stack.settings import load
     from ppdsim.calibrate.stack.specs import host_of
     from ppdsim.errors import InputError
@@ -185,6 +186,8 @@ def _started(
         chosen = chosen.model_copy(update=on_gpus)
         if count == 1:
             say("one GPU: a unified server only; for hand-offs on it, see docs/how-to/calibrate.md", quiet=quiet)
+    for link in links:
+        refuse_missing_link(link, machine)
     host = host_of(machine)
     services = started(plan, chosen, links, host, out / "servers", progress=teller(quiet=quiet))
     if chosen.prefill_gpus and not links:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -47,15 +46,16 @@ def capacity(
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Find the largest arrival rate that keeps the SLO, and what stands in the way of a higher one: capacity.json.
+    """Find the largest arrival rate that keeps the SLO, and what stands in the way of a higher one.
 
-    Exit code 1 if no rate keeps it.
+    Writes capacity.json and report.html. Exit code 1 if no rate keeps it.
 
     Example: ppdsim capacity one-pair --slo ttft_ms=500,tpot_ms=25 -o out
     """
     from ppdsim.capacity import capacity as run
-    from ppdsim.capacity import document, parse_limits, sentence
+    from ppdsim.capacity import document, parse_limits, save, sentence, to_json
     from ppdsim.errors import GateError
+    from ppdsim.report import write_capacity_report
     from ppdsim.scenario import load, with_trace
 
     check_folder(out)
@@ -74,14 +74,11 @@ def capacity(
             progress=advance,
         )
     found = document(answer)
-    out.mkdir(parents=True, exist_ok=True)
-    scratch = out / f".capacity.json.{os.getpid()}"
-    scratch.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    os.replace(scratch, out / "capacity.json")
+    paths = [save(found, out), write_capacity_report(found, out / "report.html")]
     if json:
-        print_json(found)
+        print_json(orjson.loads(to_json(found)))
     elif not quiet:
         typer.echo(sentence(answer))
-    wrote([out / "capacity.json"], quiet=quiet)
+    wrote(paths, quiet=quiet)
     if not answer.rate_per_s:
         raise GateError("no arrival rate keeps the SLO")

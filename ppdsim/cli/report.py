@@ -11,7 +11,10 @@ from ppdsim.cli.common import QuietOption, check_target, wrote
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="Folder that 'ppdsim sweep' or a what-if of 'ppdsim simulate' wrote.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(help="Folder that 'ppdsim sweep', 'ppdsim capacity' or a what-if of 'ppdsim simulate' wrote."),
+    ],
     out: Annotated[
         Path | None,
         typer.Option(
@@ -20,19 +23,21 @@ def report(
     ] = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Draw a sweep (lines with intervals, maps) or a what-if (alternatives side by side) as one offline HTML file.
+    """Draw a sweep (lines, maps), a what-if (alternatives side by side) or a capacity as one offline HTML file.
 
     Example: ppdsim report out
     """
-    from ppdsim import whatif
-    from ppdsim.report import write_alternatives_report, write_sweep_report
+    from ppdsim import capacity, whatif
+    from ppdsim.report import write_alternatives_report, write_capacity_report, write_sweep_report
     from ppdsim.sweep.save import read
 
     target = folder / "report.html" if out is None else out
     check_target(target, "-o")
-    what_if = folder / whatif.RESULT_FILE
+    what_if, rate = folder / whatif.RESULT_FILE, folder / capacity.RESULT_FILE
     if what_if.exists():
         path = write_alternatives_report(whatif.read(what_if), target)
+    elif rate.exists():
+        path = write_capacity_report(capacity.read(rate), target)
     else:
         path = write_sweep_report(read(folder), target)
     wrote([path], quiet=quiet)

@@ -174,9 +174,8 @@ class AbstractDecodeNode(AbstractNodeMemory):
         done = self._done_streams()
         if done:
             self._leave_all(done)
-        for turn in self._joining:
-            self._start_decoding(turn)
-        self._joining.clear()
+        if self._joining:
+            self._enter_all()
         if self._retracted:
             self._resume()
         # The engine does not look at arrivals while a stream is retracted. With nothing left to end it would hang.
@@ -217,6 +216,12 @@ class AbstractDecodeNode(AbstractNodeMemory):
             self._end(turn, kv_tokens)
         if self._door is not None:
             self._door.left(done, self.unit, self.streams)
+
+    def _enter_all(self) -> None:
+        """Let those into the batch who have joined at the last boundary."""
+        joining, self._joining = self._joining, []
+        for turn in joining:
+            self._start_decoding(turn)
 
     def _end(self, turn: int, kv_tokens: int) -> None:
         self.active -= 1

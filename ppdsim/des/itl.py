@@ -46,7 +46,8 @@ class TokenGaps:
     def ended(self, turn: int) -> None:
         """Take a turn of at least two tokens whose last one has just come."""
         node = self._turns.decode_node[turn]
-        self._withheld[node].discard(turn)
+        if self._withheld[node]:
+            self._withheld[node].discard(turn)
         ended = self._ended[node]
         ended.append(turn)
         if len(ended) >= GROUP_TURNS:

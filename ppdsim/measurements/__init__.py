@@ -1,8 +1,9 @@
 """Raw measurements on disk: ``<id>/points.jsonl[.gz]`` (or .csv) beside ``<id>/manifest.json``; one schema for all.
 
-A row is one of five kinds, told apart by ``kind``: `prefill` (one turn at idle machines), `decode` (steady inter-token
+A row is one of these kinds, told apart by ``kind``: `prefill` (one turn at idle machines), `decode` (steady inter-token
 latency of a batch), `interference` (appends injected into decoding streams), `load` (a turn of a multi-turn load) and
-`transfer` (bytes over the link alone). Names are the glossary's, every quantity has a unit suffix, times are seconds.
+`transfer` (bytes over the link alone); a line of kind `outlier` marks an earlier row. Names are the glossary's, every
+quantity has a unit suffix, times are seconds.
 ``ppdsim schema measurements`` prints the JSON Schema.
 
 A file that is not of this form is an error with its line. A row of the right form that cannot be true (see
@@ -13,15 +14,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from ppdsim.measurements.floor import HardwareFloor
 from ppdsim.measurements.folder import Measurements, Refused, read
 from ppdsim.measurements.impossible import impossible
-from ppdsim.measurements.manifest import SCHEMA, Gpu, Manifest, Model, check_manifest, read_manifest
+from ppdsim.measurements.machine import Gpu, Model
+from ppdsim.measurements.manifest import SCHEMA, Manifest, check_manifest, read_manifest
+from ppdsim.measurements.marks import apply_marks
 from ppdsim.measurements.rows import (
     KINDS,
     DecodeRow,
     InterferenceRow,
     LoadRow,
     MeasuredRow,
+    OutlierMark,
     PlayedTurn,
     PrefillRow,
     ServerTimes,
@@ -41,17 +46,20 @@ __all__ = [
     "SCHEMA",
     "DecodeRow",
     "Gpu",
+    "HardwareFloor",
     "InterferenceRow",
     "LoadRow",
     "Manifest",
     "MeasuredRow",
     "Measurements",
     "Model",
+    "OutlierMark",
     "PlayedTurn",
     "PrefillRow",
     "Refused",
     "ServerTimes",
     "TransferRow",
+    "apply_marks",
     "check_manifest",
     "impossible",
     "json_schema",

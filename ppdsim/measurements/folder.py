@@ -14,6 +14,7 @@ from typing import Any
 from ppdsim.errors import MeasurementError
 from ppdsim.measurements.impossible import impossible
 from ppdsim.measurements.manifest import Manifest, find_points, read_manifest
+from ppdsim.measurements.marks import apply_marks
 from ppdsim.measurements.rows import (
     KINDS,
     DecodeRow,
@@ -73,9 +74,9 @@ def read(folder: Path) -> Measurements:
     path = find_points(folder, manifest)
     kept: dict[str, list[Any]] = {kind: [] for kind in KINDS}
     refused: list[Refused] = []
-    for number, record in _records(path):
-        row = parse_row(record, where=f"{path}:{number}")
-        reason = impossible(row, manifest)
+    parsed = ((number, parse_row(record, where=f"{path}:{number}")) for number, record in _records(path))
+    for number, row in apply_marks(parsed, where=str(path)):
+        reason = impossible(row, manifest.floor)
         if reason is None:
             kept[row.kind].append(row)
         else:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ppdsim.measurements.manifest import Manifest
+from ppdsim.measurements.floor import HardwareFloor
 from ppdsim.measurements.rows import DecodeRow, InterferenceRow, LoadRow, PrefillRow
 
 
-def impossible(row: Any, manifest: Manifest) -> str | None:
+def impossible(row: Any, floor: HardwareFloor) -> str | None:
     """Return why a well-formed row cannot be true, or None.
 
     Checked: negative times, cached_tokens above the prompt or other than intended, requests that did not finish by
@@ -21,7 +21,7 @@ def impossible(row: Any, manifest: Manifest) -> str | None:
     if negative is not None:
         return negative
     if isinstance(row, LoadRow):
-        return _impossible_load(row, manifest)
+        return _impossible_load(row, floor)
     if getattr(row, "finish_reason", "length") != "length":
         return f"request ended with finish_reason={row.finish_reason!r}, expected 'length'"
     if isinstance(row, PrefillRow):
@@ -30,7 +30,7 @@ def impossible(row: Any, manifest: Manifest) -> str | None:
             return f"found_cached_tokens={row.found_cached_tokens} is above the prompt of {prompt} tokens"
         if row.found_cached_tokens != row.cached_tokens:
             return f"found_cached_tokens={row.found_cached_tokens}, intended {row.cached_tokens}"
-        floor_s = manifest.first_token_floor_s(row.new_tokens)
+        floor_s = floor.first_token_s(row.new_tokens)
         if row.ttft_s < floor_s:
             return f"ttft_s={row.ttft_s:.6f} is below the hardware's floor of {floor_s:.6f} s"
     if isinstance(row, InterferenceRow):
@@ -39,7 +39,7 @@ def impossible(row: Any, manifest: Manifest) -> str | None:
             return f"found_cached_tokens={max(row.found_cached_tokens)} is above the prompt of {prompt} tokens"
         if not row.all_running:
             return "not all streams were running"
-    if isinstance(row, DecodeRow) and row.itl_median_s < manifest.weight_read_floor_s:
+    if isinstance(row, DecodeRow) and row.itl_median_s < floor.weight_read_s:
         return f"itl_median_s={row.itl_median_s:.6f} is below the weight-read floor"
     return None
 
@@ -57,7 +57,7 @@ def _negative_time(record: dict[str, Any]) -> str | None:
     return None
 
 
-def _impossible_load(row: LoadRow, manifest: Manifest) -> str | None:
+def _impossible_load(row: LoadRow, floor: HardwareFloor) -> str | None:
     if row.cached_tokens is not None:
         if row.cached_tokens > row.prompt_tokens:
             return f"cached_tokens={row.cached_tokens} is above the prompt of {row.prompt_tokens} tokens"
@@ -68,6 +68,6 @@ def _impossible_load(row: LoadRow, manifest: Manifest) -> str | None:
     # Without a count of cached tokens all but the last may have been cached.
     new_tokens = 1 if row.new_tokens is None else row.new_tokens
     for name, value in (("ttft_s", row.ttft_s), ("e2e_s", row.e2e_s)):
-        if value is not None and value < manifest.first_token_floor_s(new_tokens):
+        if value is not None and value < floor.first_token_s(new_tokens):
             return f"{name}={value:.6f} is below the hardware's floor"
     return None

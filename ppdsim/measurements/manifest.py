@@ -10,48 +10,19 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, ValidationError
 
 from ppdsim.errors import MeasurementError
+from ppdsim.measurements.floor import HardwareFloor
+from ppdsim.measurements.machine import Gpu, Model
 from ppdsim.measurements.strict import Strict, explain
 from ppdsim.types import Arm, Transport
 
 SCHEMA = "ppdsim/measurements/1"
 
 
-class Gpu(Strict):
-    """One kind of GPU; the two limits are data-sheet numbers and set the floor under a believable first token.
-
-    `multiprocessors` may be left out of a GPU that calibration/hardware.yaml names.
-    """
-
-    name: str
-    count: int
-    memory_bandwidth_bytes_per_s: float
-    peak_flops_per_s: float
-    limits_source: str
-    multiprocessors: int | None = Field(default=None, gt=0)
-
-
-class Model(Strict):
-    """Shape of the dense transformer under test."""
-
-    name: str
-    layers: int
-    kv_heads: int
-    query_heads: int
-    head_dim: int
-    dtype: str
-    dtype_bytes: int
-    matrix_parameters: float
-    vocabulary_parameters: float
-    weights: str
-    hidden_size: int | None = None
-    intermediate_size: int | None = None
-    query_key_norm: bool = False
-
-
 class Manifest(Strict):
     """What was measured, on what, with which flags, and the hash of the points.
 
-    `kv_pool_tokens` is the smallest pool of the run, `kv_pools_tokens` that of the servers of each arm.
+    `kv_pool_tokens` is the smallest pool of the run, `kv_pools_tokens` that of the servers of each arm. `server_flags`
+    are of the server with the smallest pool, `role_flags` say of every server where its own are others.
     """
 
     schema_: Literal["ppdsim/measurements/1"] = Field(default="ppdsim/measurements/1", alias="schema")
@@ -66,6 +37,7 @@ class Manifest(Strict):
     engine_version: str
     libraries: dict[str, str]
     server_flags: tuple[str, ...]
+    role_flags: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     environment: dict[str, str] = Field(default_factory=dict)
     page_size_tokens: int
     chunked_prefill_size: int
@@ -87,15 +59,9 @@ class Manifest(Strict):
         return self.kv_pools_tokens.get(arm, self.kv_pool_tokens)
 
     @property
-    def weight_read_floor_s(self) -> float:
-        """Seconds to read all weights once: no forward can be faster [s]."""
-        weights_bytes = (self.model.matrix_parameters + self.model.vocabulary_parameters) * self.model.dtype_bytes
-        return weights_bytes / self.gpu.memory_bandwidth_bytes_per_s
-
-    def first_token_floor_s(self, new_tokens: int) -> float:
-        """Return the least believable TTFT [s] for `new_tokens`: weight read, or 2 x parameters x tokens of FLOPs."""
-        flops = 2.0 * self.model.matrix_parameters * new_tokens
-        return max(self.weight_read_floor_s, flops / self.gpu.peak_flops_per_s)
+    def floor(self) -> HardwareFloor:
+        """The least believable times on this machine."""
+        return HardwareFloor(gpu=self.gpu, model=self.model)
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -15,8 +15,9 @@ class MeasuredRow(Strict):
     """What every row says of itself: which planned cell it belongs to, when, and what it may be used for.
 
     `block` counts stretches of time within which the machine is taken to be the same; rows without one were not
-    interleaved. An `outlier` was over 1.25 times its cell's median when it was measured: kept, never fitted. Only rows
-    of purpose ``fit`` are fitted; ``validation`` cells are held out, a ``probe`` is repeated all along to see drift.
+    interleaved. An `outlier` was over 1.25 times its cell's median when it was measured, or when its cell was measured
+    again (`OutlierMark`): kept, never fitted. Only rows of purpose ``fit`` are fitted; ``validation`` cells are held
+    out, a ``probe`` is repeated all along to see drift.
     """
 
     purpose: Literal["fit", "validation", "probe"] = "fit"
@@ -188,12 +189,29 @@ class TransferRow(MeasuredRow):
     transfer_s: float
 
 
+class OutlierMark(Strict):
+    """What a later repeat showed of an earlier row: the `nth` of its cell, counted from 0 in the file, is an outlier.
+
+    The file is only appended to, and that a cell's first value was an accident shows when the second is there.
+    `value_s` was the row's, `median_s` that of the cell's other values by then.
+    """
+
+    kind: Literal["outlier"] = "outlier"
+    cell: str
+    nth: int
+    value_s: float
+    median_s: float
+
+
 Row = Annotated[
-    PrefillRow | DecodeRow | InterferenceRow | LoadRow | TransferRow,
+    PrefillRow | DecodeRow | InterferenceRow | LoadRow | TransferRow | OutlierMark,
     Field(discriminator="kind"),
 ]
 _ROW: TypeAdapter[Any] = TypeAdapter(Row)
 KINDS = ("prefill", "decode", "interference", "load", "transfer")
+"""Kinds of measured rows."""
+MARK = "outlier"
+"""Kind of the row that says something of another row."""
 
 
 def parse_row(record: Any, *, where: str) -> Any:
@@ -207,8 +225,9 @@ def parse_row(record: Any, *, where: str) -> Any:
     if not isinstance(record, dict):
         raise MeasurementError(f"{where}: expected an object with a 'kind', got {type(record).__name__}")
     kind = record.get("kind")
-    if kind not in KINDS:
-        raise MeasurementError(f"{where}: kind={kind!r} is not one of {', '.join(KINDS)}{nearest(str(kind), KINDS)}")
+    kinds = (*KINDS, MARK)
+    if kind not in kinds:
+        raise MeasurementError(f"{where}: kind={kind!r} is not one of {', '.join(kinds)}{nearest(str(kind), kinds)}")
     try:
         return _ROW.validate_python(record, strict=False)
     except ValidationError as error:
@@ -218,9 +237,10 @@ def parse_row(record: Any, *, where: str) -> Any:
             "interference": InterferenceRow,
             "load": LoadRow,
             "transfer": TransferRow,
+            "outlier": OutlierMark,
         }
         model = models[kind]
-        raise MeasurementError(f"{where}: {explain(error, tuple(model.model_fields), tags=KINDS)}") from None
+        raise MeasurementError(f"{where}: {explain(error, tuple(model.model_fields), tags=kinds)}") from None
 
 
 def row_schema() -> dict[str, Any]:

@@ -45,14 +45,12 @@ def append_cost(fleet: FleetModel, request: Request, view: AbstractClusterView, 
 
 def _append_cost(model: TurnModel, request: Request, view: AbstractClusterView, node: int) -> ArmCost:
     held, streams = view.cached_tokens(node), view.streams(node)
-    new = request.prompt_tokens - held
-    ttft_s = view.wait_s(node) + float(model.append_ttft_s(held, new))
+    new, wait_s = request.prompt_tokens - held, view.wait_s(node)
     if not streams:
-        return ArmCost(ttft_s=ttft_s, stall_s=0.0)
-    context = view.context_tokens(node)
-    step_s = float(model.decode.step_s(streams, context))
-    stall_s = streams * float(model.stall_s(Arm.APPEND_D, held, new, streams, context / streams))
-    return ArmCost(ttft_s=ttft_s + STEPS_BEFORE_APPEND * step_s, stall_s=stall_s)
+        return ArmCost(ttft_s=wait_s + float(model.append_ttft_s(held, new)), stall_s=0.0)
+    step_s = float(model.decode.step_s(streams, view.context_tokens(node)))
+    ttft_s, stall_s = model.append_ttft_and_stall_s(held, new, step_s)
+    return ArmCost(ttft_s=wait_s + float(ttft_s) + STEPS_BEFORE_APPEND * step_s, stall_s=streams * float(stall_s))
 
 
 def handoff_cost(
@@ -73,13 +71,22 @@ def _handoff_cost(
 ) -> ArmCost:
     model, held, streams = fleet.pair(prefill, node), view.cached_tokens(node), view.streams(node)
     new, on_p = request.prompt_tokens - held, view.cached_tokens(prefill)
-    # Forward and link work side by side, so a turn waits for the busier of the two.
-    wire_s = float(model.wire_s(arm, fleet.transport, held, new))
-    wait_s = max(view.wait_s(prefill), view.link_wait_s(prefill, node, wire_s))
-    ttft_s = wait_s + float(model.handoff_ttft_s(arm, fleet.transport, held, new, on_p))
+    idle_s = float(model.handoff_ttft_s(arm, fleet.transport, held, new, on_p))
+    ttft_s = idle_s + handoff_delay_s(fleet, request, view, node, prefill, arm)
     if not streams:
         return ArmCost(ttft_s=ttft_s, stall_s=0.0)
-    context = view.context_tokens(node)
-    step_s = float(model.decode.step_s(streams, context))
-    stall_s = streams * float(model.stall_s(arm, held, new, streams, context / streams))
-    return ArmCost(ttft_s=ttft_s + STEPS_BEFORE_JOIN * step_s, stall_s=stall_s)
+    each = view.context_tokens(node) / streams
+    return ArmCost(ttft_s=ttft_s, stall_s=streams * float(model.stall_s(arm, held, new, streams, each)))
+
+
+def handoff_delay_s(
+    fleet: FleetModel, request: Request, view: AbstractClusterView, node: int, prefill: int, arm: Arm
+) -> float:
+    """Return what the queues, the link and the batch of the moment add to the idle TTFT of a hand-off [s]."""
+    model, held, streams = fleet.pair(prefill, node), view.cached_tokens(node), view.streams(node)
+    # Forward and link work side by side, so a turn waits for the busier of the two.
+    wire_s = float(model.wire_s(arm, fleet.transport, held, request.prompt_tokens - held))
+    wait_s = max(view.wait_s(prefill), view.link_wait_s(prefill, node, wire_s))
+    if not streams:
+        return wait_s
+    return wait_s + STEPS_BEFORE_JOIN * float(model.decode.step_s(streams, view.context_tokens(node)))

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppdsim.routing.base import Decision
-from ppdsim.routing.costs import ArmCost, append_cost, handoff_cost
+from ppdsim.routing.costs import ArmCost, append_cost, handoff_cost, handoff_delay_s
 from ppdsim.routing.fleet_model import FleetModel
 from ppdsim.routing.view import NOWHERE, AbstractClusterView, Request
 from ppdsim.types import Arm, NodeRole
@@ -41,26 +41,34 @@ NO_ARM = (NAN, NAN, NAN)
 class DecisionLog:
     """Rows as decisions are made, at the costs of `fleet` and the price `gamma` of a stalled stream-second."""
 
-    __slots__ = ("_fleet", "_gamma", "_rows")
+    __slots__ = ("_fleet", "_gamma", "_not_done", "_rows")
 
     def __init__(self, fleet: FleetModel, gamma: float) -> None:
         self._fleet, self._gamma = fleet, gamma
         self._rows: list[tuple[Any, ...]] = []
+        # Hand-offs that the fleet does not do, by pair and arm: (row, held, new and cached on P [tokens], delay and
+        # stall [s]). Their curves are asked for all rows at once, at the end.
+        self._not_done: dict[tuple[int, int, Arm], list[tuple[float, ...]]] = {}
 
     def add(self, t_s: float, request: Request, view: AbstractClusterView, decision: Decision) -> None:
         """Log a decision at the moment it is made: the view must still be that of the decision."""
         fleet, node = self._fleet, decision.decode_node
         role, appends, delta = view.role(node), decision.arm is Arm.APPEND_D, view.handoff_arm is Arm.P_DELTA
         prefill = NOWHERE if role is NodeRole.U else view.best_prefill() if appends else decision.prefill_node
-        append = p_full = p_delta = NO_ARM
+        append = own = p_full = p_delta = NO_ARM
         if role is NodeRole.U or (role is NodeRole.PD and request.may_append):
             append = self._figures(append_cost(fleet, request, view, node))
         if prefill != NOWHERE:
-            if not delta or fleet.can_hand_over(prefill, Arm.P_FULL):
-                p_full = self._figures(handoff_cost(fleet, request, view, node, prefill, Arm.P_FULL))
-            if delta or (role is NodeRole.PD and fleet.can_hand_over(prefill, Arm.P_DELTA)):
-                p_delta = self._figures(handoff_cost(fleet, request, view, node, prefill, Arm.P_DELTA))
-        own = p_delta if delta else p_full
+            own_arm, other_arm = (Arm.P_DELTA, Arm.P_FULL) if delta else (Arm.P_FULL, Arm.P_DELTA)
+            cost = handoff_cost(fleet, request, view, node, prefill, own_arm)
+            own = self._figures(cost)
+            p_full, p_delta = (NO_ARM, own) if delta else (own, NO_ARM)
+            if (delta or role is NodeRole.PD) and fleet.can_hand_over(prefill, other_arm):
+                held, on_p = view.cached_tokens(node), view.cached_tokens(prefill)
+                delay_s = handoff_delay_s(fleet, request, view, node, prefill, other_arm)
+                self._not_done.setdefault((prefill, node, other_arm), []).append(
+                    (len(self._rows), held, request.prompt_tokens - held, on_p, delay_s, cost.stall_s)
+                )
         taken, other = (append, own) if appends else (own, append)
         choice = other[2] == other[2]  # a number: the other arm was possible
         self._rows.append((
@@ -76,10 +84,18 @@ class DecisionLog:
     def columns(self) -> dict[str, NDArray[Any]]:
         """Return one array a column, in order of decision."""
         data = zip(*self._rows, strict=True) if self._rows else [()] * len(COLUMNS)
-        return {
+        columns = {
             name: _ids(values) if name == "conversation_id" else np.array(values)
             for name, values in zip(COLUMNS, data, strict=True)
         }
+        for (prefill, node, arm), asked in self._not_done.items():
+            row, held, new, on_p, delay_s, stall_s = np.array(asked).T
+            model, name = self._fleet.pair(prefill, node), arm.value.replace("-", "_")
+            ttft_s = delay_s + model.handoff_ttft_s(arm, self._fleet.transport, held, new, on_p)
+            figures = (ttft_s, stall_s, ttft_s + self._gamma * stall_s)
+            for figure, values in zip(("ttft_s", "stall_s", "j_s"), figures, strict=True):
+                columns[f"{name}_{figure}"][row.astype(np.int64)] = values
+        return columns
 
 
 def _ids(values: Sequence[int | str]) -> NDArray[Any]:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +17,7 @@ from ppdsim.sweep.answer import SweepAnswer
 from ppdsim.sweep.measures import COLUMNS, MEASURES, Rows
 from ppdsim.sweep.plan import SweepPlan
 from ppdsim.sweep.store import write_table, write_whole
+from ppdsim.units import LARGEST, too_large
 
 TABLE = "sweep.csv"
 ANSWER = "sweep.json"
@@ -69,10 +69,8 @@ def read(folder: Path) -> SweepAnswer:
 
 def _contradictions(answer: SweepAnswer) -> Iterator[str]:
     """Yield what does not fit together in an answer whose every value has the right type."""
-    try:
-        json.dumps(asdict(answer), allow_nan=False)
-    except ValueError:
-        yield "a number is not finite"
+    if too_large(asdict(answer)):
+        yield f"a number is not finite, or beyond {LARGEST:g}"
     if answer.judged_by not in MEASURES:
         yield f"judged_by: unknown measure '{answer.judged_by}'"
     for axis in answer.axes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ppdsim.comparison import SHARES, Comparison
 from ppdsim.errors import InputError
+from ppdsim.units import LARGEST, too_large
 
 RESULT_FILE = "alternatives.json"
 
@@ -61,10 +61,8 @@ def read(path: Path) -> Comparison:
 
 def _contradictions(found: Comparison) -> Iterator[str]:
     """Yield what does not fit together in a result whose every value has the right type."""
-    try:
-        json.dumps(asdict(found), allow_nan=False)
-    except ValueError:
-        yield "a number is not finite"
+    if too_large(asdict(found)):
+        yield f"a number is not finite, or beyond {LARGEST:g}"
     if found.shares != SHARES:
         yield "shares: those of another version of ppdsim"
     if not found.answer or not found.seeds or not found.alternatives:

@@ -34,3 +34,12 @@ def test_too_few_blocks_say_nothing():
     rng = np.random.default_rng(0)
     assert between_blocks(points(rng, between=0.1, within=0.01, blocks=FEWEST_BLOCKS - 1)) is None
     assert between_blocks(points(rng, between=0.1, within=0.01, size=1)) is None
+
+
+def test_drift_is_called_so_only_where_blocks_can_be_told_apart():
+    rng = np.random.default_rng(1)
+    calm = [between_blocks(points(rng, between=0.0, within=0.02)).drifted for _ in range(200)]
+    assert sum(calm) <= 8
+    assert all(between_blocks(points(rng, between=0.03, within=0.01)).drifted for _ in range(50))
+    # A difference without noise that changes no answer is none.
+    assert not between_blocks([(block, 1e-9 * block, 0.0) for block in range(9) for _ in "ab"]).drifted

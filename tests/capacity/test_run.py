@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -115,7 +116,7 @@ def test_a_trace_is_played_faster(tmp_path: Path) -> None:
     # 38 of the 40 counted ones keep the limit, so the 58th is the last that may wait for as long.
     assert answer.rate_per_s == pytest.approx(1.0 / (service - slack / 57), rel=0.001)
     assert any("nothing in this workload is drawn" in note for note in answer.notes)
-    assert document(answer)["interval_per_s"]["coverage"] is None
+    assert document(answer).interval_per_s.coverage is None
 
 
 def test_nothing_and_everything_keep_the_slo_in_bounded_time(tmp_path: Path) -> None:
@@ -131,13 +132,13 @@ def test_nothing_and_everything_keep_the_slo_in_bounded_time(tmp_path: Path) -> 
     assert math.isinf(always.high_per_s)
     assert len(always.seeds[0].probes) == 11
     assert "No rate that was tried breaks it." in sentence(always)
-    assert document(always)["interval_per_s"]["high"] is None
+    assert document(always).interval_per_s.high is None
 
 
 def test_the_document_says_where_it_comes_from() -> None:
     scenario = load("one-pair", ["workload.conversations=60"])
     answer = capacity(scenario, seed=7, seeds=3)
-    found = document(answer)
+    found = asdict(document(answer))
     assert [seed["seed"] for seed in found["seeds"]] == [7, 8, 9]
     assert found["interval_per_s"]["low"] <= found["rate_per_s"] <= found["interval_per_s"]["high"]
     assert found["interval_per_s"]["coverage"] == 0.75

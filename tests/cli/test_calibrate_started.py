@@ -184,6 +184,7 @@ def test_without_a_transport_every_link_of_the_machine_is_measured(
 ) -> None:
     two = {"prefill_gpus": [0], "decode_gpus": [1]}
     monkeypatch.setattr(ThisMachine, "nvlink_lanes", lambda self: {(0, 1): 18})
+    monkeypatch.setattr("ppdsim.calibrate.doctor.transfer.has_in_node_mode", lambda machine: True)
     monkeypatch.setattr(ThisMachine, "listing", lambda self, folder: ())
     arguments = command(place, ports(), two)
     given = arguments.index("--transport")
@@ -196,6 +197,17 @@ def test_without_a_transport_every_link_of_the_machine_is_measured(
     printed = capsys.readouterr().err
     assert "links: tcp (the settings choose; --transport LIST chooses others)" in printed
     assert "nvlink" not in printed
+
+
+def test_a_link_that_the_machine_has_not_is_refused_before_anything_is_started(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ThisMachine, "gpus", lambda self: ("a GPU", "another"))
+    monkeypatch.setattr(ThisMachine, "listing", lambda self, folder: ())
+    arguments = command(place, ports(), {"prefill_gpus": [0], "decode_gpus": [1]})
+    arguments[arguments.index("--transport") + 1] = "rdma"
+    assert run([*arguments, "--dry-run"]) == 3
+    assert "--transport rdma: this host has no RDMA device" in capsys.readouterr().err
 
 
 def test_full_hand_offs_under_load_have_a_decode_server_without_a_cache(
@@ -223,3 +235,28 @@ def test_full_hand_offs_under_load_have_a_decode_server_without_a_cache(
     rows = measurements.read(place / "out").load
     assert {row.arm for row in rows} == {Arm.P_FULL, Arm.P_DELTA}
     assert {row.cached_tokens > 0 for row in rows if row.turn} == {True}
+
+
+def test_without_a_client_no_server_is_started(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ppdsim.calibrate.stack.check.find_spec", lambda _: None)
+    assert run([*command(place, ports()), "-q"]) == 3
+    assert "aiohttp is not installed: pip install 'ppdsim[live]'" in capsys.readouterr().err
+    assert not (place / "out" / "servers").exists()
+
+
+def test_a_run_goes_on_only_with_the_flags_it_began_with(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    held = ports()
+    alone = [*command(place, held, {}), "-q"]
+    assert run(alone) == 0
+    rows = (place / "out" / "points.jsonl").read_bytes()
+    capsys.readouterr()
+    (place / "plan.yaml").write_text(PLAN.replace("new_tokens: [64, 1024]", "new_tokens: [64, 128, 1024]"))
+    assert run([*alone, "--resume", "--set", "engine_flags=--kv-cache-dtype fp8_e5m2"]) == 2
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert "unified: kv_cache_dtype not given, now fp8_e5m2; start them as before" in errors[-1]
+    assert (place / "out" / "points.jsonl").read_bytes() == rows
+    assert nothing_left(place / "model", list(held.values()))
+    assert run([*alone, "--resume"]) == 0
+    assert len((place / "out" / "points.jsonl").read_bytes()) > len(rows)

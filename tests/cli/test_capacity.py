@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 
@@ -19,8 +20,13 @@ def test_it_says_the_rate_and_what_binds(tmp_path: Path, capsys: pytest.CaptureF
     assert "conversations/s keep 90% of the turns within TTFT 500 ms, TPOT 25 ms" in printed.out
     assert "a GPU, of 2" in printed.out
     assert "Beyond, " in printed.out
-    assert printed.err == f"wrote {out / 'capacity.json'}\n"
-    assert [path.name for path in out.iterdir()] == ["capacity.json"]
+    assert printed.err == f"wrote {out / 'capacity.json'}\nwrote {out / 'report.html'}\n"
+    assert sorted(path.name for path in out.iterdir()) == ["capacity.json", "report.html"]
+    page = (out / "report.html").read_text()
+    assert printed.out.splitlines()[0] in html.unescape(page)
+    assert run(["report", str(out), "-o", str(tmp_path / "again.html")]) == 0
+    assert (tmp_path / "again.html").read_text() == page
+    capsys.readouterr()
     assert run([*SMALL, "-o", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads((out / "capacity.json").read_text())
 
@@ -29,6 +35,14 @@ def test_no_rate_is_exit_code_1_with_its_file(tmp_path: Path, capsys: pytest.Cap
     assert run([*SMALL, "--slo", "ttft_ms=1", "-o", str(tmp_path / "out"), "--quiet"]) == 1
     assert capsys.readouterr().err == "error: no arrival rate keeps the SLO\n"
     assert json.loads((tmp_path / "out" / "capacity.json").read_text())["kind"] == "none"
+
+
+def test_a_folder_of_something_else_is_one_line_and_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "capacity.json").write_text('{"schema": "ppdsim/capacity/1"}')
+    assert run(["report", str(tmp_path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "capacity.json: answer: " in line
+    assert "run 'ppdsim capacity' again" in line
 
 
 @pytest.mark.parametrize(

@@ -172,9 +172,9 @@ def test_an_arm_that_nobody_measured_is_named(shipped):
 
 
 def test_a_difference_says_by_how_much_and_why():
-    """At 32k over full TCP the link queues, which M/D/1 in two stages overrates: the answers differ, and say so."""
-    answer = small_answer("crossover.total_tokens=[32768]", "crossover.turns=60")
-    about = [text for text in answer.differences if text.startswith("p-full over tcp, prompt of 32768 tokens")]
+    """At 48k over full TCP the link queues, which M/D/1 in two stages overrates: the answers differ, and say so."""
+    answer = small_answer("crossover.total_tokens=[49152]", "crossover.turns=60")
+    about = [text for text in answer.differences if text.startswith("p-full over tcp, prompt of 49152 tokens")]
     assert about
     pattern = (
         r"(the simulation puts r\* at 0\.\d+, the formula with waits at 0\.\d+|the formula with waits says .*)"

@@ -14,7 +14,7 @@ from calibrate.grids import MANIFEST
 from calibrate.records.recorded import SAMPLES
 from ruamel.yaml import YAML
 
-from ppdsim import compose, library, measurements, points, profile, scenario
+from ppdsim import capacity, compose, library, measurements, points, profile, scenario
 from ppdsim.calibrate import anchor
 from ppdsim.calibrate.derive import errors
 from ppdsim.calibrate.derive.hardware import links, read_gpus, read_links
@@ -25,6 +25,7 @@ from ppdsim.calibrate.records import Deployment, import_records
 from ppdsim.calibrate.records.run import read_manifest_template
 from ppdsim.calibrate.stack import settings
 from ppdsim.measurements.manifest import check_manifest
+from ppdsim.report.capacity_page import render_capacity
 from ppdsim.types import Arm, Transport
 
 PROFILE = "h200x2_llama-3.1-8b_sglang-0.5.17"
@@ -41,6 +42,17 @@ GRID = {
     },
 }  # fmt: skip
 """A row of the first recorded grid."""
+CAPACITY = b"""{
+ "schema": "ppdsim/capacity/1", "answer": ["Up to 1.5 conversations/s keep it."], "kind": "rate",
+ "limits": {"ttft_s": 0.5, "tpot_s": null, "itl_max_s": null}, "attained_wanted": 0.9, "rate_per_s": 1.5,
+ "rate_per_gpu_per_s": 0.75, "interval_per_s": {"low": 1.5, "high": 1.6, "coverage": null}, "turns_per_s": 6.0,
+ "goodput_per_s": 5.5, "goodput_per_gpu_per_s": 2.75, "gpus": 2, "tolerance": 0.02, "notes": [], "provenance": {"a": 1},
+ "binds": {"limit": "ttft_s", "share": 0.1, "place": "KV transfer", "node": 0, "role": "P", "seconds": 0.4},
+ "seeds": [{"seed": 0, "kind": "rate", "low_per_s": 1.5, "high_per_s": 1.6, "runs": [
+  {"rate_per_s": 1.5, "label": "STABLE", "turns": 100, "counted": 66, "window_s": 60.0, "life_s": null,
+   "turns_per_s": 6.0, "goodput_per_s": 5.5, "attained": 0.92, "binding": null, "kept": true}]}]
+}"""
+"""What `ppdsim capacity` writes, with one run."""
 MEASURED = ROOT / "calibration" / "measurements" / PROFILE
 
 
@@ -175,6 +187,7 @@ FORMATS = {
     ),
     "links": Format(suffix=".yaml", valid=library.shipped("links.yaml").read_bytes(), read=read_links),
     "transfer errors": Format(suffix=".json", valid=library.shipped("transfer.json").read_bytes(), read=errors.read),
+    "capacity": Format(suffix=".json", valid=CAPACITY, read=lambda path: render_capacity(capacity.read(path))),
     "bench_serving record": _record("bench_serving.jsonl", arm=Arm.P_FULL),
     "grid record": Format(
         suffix=".jsonl",

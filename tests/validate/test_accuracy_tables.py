@@ -14,7 +14,7 @@ PINNED = "h200x1_llama-3.1-8b_sglang-0.5.17_pinned"
 
 
 @pytest.fixture(scope="module")
-def benchmark(repository):
+def command(repository):
     spec = importlib.util.spec_from_file_location("accuracy_benchmark", repository / "benchmarks/accuracy.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -34,8 +34,8 @@ def pinned(repository):
     )
 
 
-def test_the_page_has_what_validate_says_today(benchmark, page, pinned):
-    for table in (benchmark.coverage, benchmark.decisions, benchmark.loads, benchmark.rates):
+def test_the_page_has_what_validate_says_today(command, page, pinned):
+    for table in (command.coverage, command.decisions, command.loads, command.rates):
         rows = list(table([pinned]))[2:]
         assert rows, table.__name__
         for row in rows:
@@ -43,13 +43,13 @@ def test_the_page_has_what_validate_says_today(benchmark, page, pinned):
     for kind in {row.kind for row in pinned.cells}:
         (line,) = [line for line in page.splitlines() if line.startswith(f"| {kind} |")]
         for scope in (LEFT_OUT, HELD_OUT):
-            found = benchmark._errors(benchmark._find(pinned, kind, scope))
+            found = command._errors(command._find(pinned, kind, scope))
             assert f"| {found} |" in line
 
 
-def test_every_profile_meets_every_run(benchmark, page, repository):
+def test_every_profile_meets_every_run(command, page, repository):
     profiles = [path.stem for path in (repository / "calibration/profiles").glob("*.json")]
     runs = [path.name for path in (repository / "calibration/measurements").iterdir()]
     for one in profiles:
         for run in runs:
-            assert f"| {benchmark.short(one)} to {benchmark.short(run)}" in page
+            assert f"| {command.short(one)} to {command.short(run)}" in page

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ppdsim.calibrate.doctor.machine import GpuFacts
-from ppdsim.calibrate.live.monitor import open_gpus
+from ppdsim.calibrate.live.sampler import open_gpus
 
 
 def driver_version() -> str | None:

@@ -132,22 +132,37 @@ class Stream:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineInfo:
-    """What an engine says of itself; `flags` are its resolved server arguments.
+    """What a server says of itself; `model` is the name of the model's folder, `flags` its resolved arguments.
 
-    `kv_pool_tokens` is the pool of the server that decodes, `prefill_pool_tokens` the one of P where P is another.
-    `context_tokens` is the longest request that every server takes, prompt and answer: the model's context, or a
-    smaller pool; None where a server does not say [tokens].
+    `context_tokens` is the longest request that it takes, prompt and answer: the model's context, or a smaller pool;
+    None where it does not say [tokens].
     """
 
     name: str
     version: str
+    model: str
     kv_pool_tokens: int
     page_size_tokens: int
     chunked_prefill_size: int
     max_running_requests: int | None
     context_tokens: int | None = None
-    prefill_pool_tokens: int | None = None
     flags: Mapping[str, object] = field(default_factory=dict)
+
+
+def decoding(servers: Mapping[str, EngineInfo]) -> EngineInfo:
+    """Return the server that decodes, of several the one with the smallest pool: a request may get to any of them."""
+    return min(
+        (info for role, info in servers.items() if not _only_prefills(role)), key=lambda info: info.kv_pool_tokens
+    )
+
+
+def prefilling(servers: Mapping[str, EngineInfo]) -> tuple[EngineInfo, ...]:
+    """Return the servers that only prefill: none where one server does everything."""
+    return tuple(info for role, info in servers.items() if _only_prefills(role))
+
+
+def _only_prefills(role: str) -> bool:
+    return role.startswith("prefill")
 
 
 class AbstractEngine(ABC):
@@ -176,13 +191,15 @@ class AbstractEngine(ABC):
         """Ask every server to abort whatever it still runs; never fails."""
 
     @abstractmethod
-    async def info(self) -> EngineInfo:
-        """Return the engine's description, of the server that decodes; P adds its pool and its longest request.
+    async def servers(self) -> Mapping[str, EngineInfo]:
+        """Return what each server says of itself, by role: ``unified``, or ``prefill`` and ``decode``.
+
+        Where several have one role, they are numbered (``decode-1``).
 
         Raises
         ------
         RequestFailed
-            If it cannot be reached.
+            If one of them, or what is in front of them, cannot be reached.
         """
 
     @abstractmethod

@@ -132,27 +132,28 @@ class SglangHttp(AbstractEngine):
             with suppress(RequestFailed):
                 await self._control("POST", f"{url}/abort_request", {"abort_all": True})
 
-    async def info(self) -> EngineInfo:
-        """Read /server_info of every server."""
-        told = [
-            (name, json.loads(await self._control("GET", f"{url}/server_info")))
-            for name, url in self._endpoints.servers
-        ]
-        # Of several servers of a role the smallest decides: a router may send a request to any.
-        prefill_pools = [int(one["max_total_num_tokens"]) for name, one in told if name == "prefill"]
-        decoding = [one for name, one in told if name != "prefill"]
-        found = min(decoding, key=lambda one: int(one["max_total_num_tokens"]))
-        longest = [tokens for _, one in told if (tokens := _longest_request_tokens(one)) is not None]
+    async def servers(self) -> Mapping[str, EngineInfo]:
+        """Read /server_info of each, after /health of the entry point."""
+        if all(url != self._endpoints.entry for _, url in self._endpoints.servers):
+            await self._control("GET", f"{self._endpoints.entry}/health")
+        found: dict[str, EngineInfo] = {}
+        for role, url in self._endpoints.servers:
+            number = sum(name.split("-")[0] == role for name in found)
+            found[f"{role}-{number}" if number else role] = await self._info(url)
+        return found
+
+    async def _info(self, url: str) -> EngineInfo:
+        found = json.loads(await self._control("GET", f"{url}/server_info"))
         return EngineInfo(
             name="sglang",
             version=str(found.get("version", "unknown")),
+            model=str(found.get("model_path") or "unknown").rstrip("/").rsplit("/", 1)[-1],
             kv_pool_tokens=int(found["max_total_num_tokens"]),
             page_size_tokens=int(found["page_size"]),
             chunked_prefill_size=int(found["chunked_prefill_size"]),
             max_running_requests=found.get("max_running_requests"),
-            context_tokens=min(longest, default=None),
-            prefill_pool_tokens=min(prefill_pools, default=None),
-            flags={key: value for key, value in found.items() if isinstance(value, (bool, int, float, str))},
+            context_tokens=_longest_request_tokens(found),
+            flags={name: value for name, value in found.items() if _is_shown(name, value)},
         )
 
     async def close(self) -> None:
@@ -180,6 +181,15 @@ def _longest_request_tokens(info: Mapping[str, Any]) -> int | None:
     if isinstance(info.get("max_req_input_len"), int):
         return int(info["max_req_input_len"]) + RESERVED_TOKENS
     return int(info["context_length"]) if isinstance(info.get("context_length"), int) else None
+
+
+def _is_shown(name: str, value: object) -> bool:
+    """Return whether a server argument may be kept: where files lie and who may ask is nobody's business.
+
+    Without another name given, a model is served under its path.
+    """
+    secret = name.endswith(("_path", "_dir", "_key", "_keyfile", "_password", "_token")) or name == "served_model_name"
+    return isinstance(value, (bool, int, float, str)) and not secret
 
 
 def _finished(stream: Stream, meta: Mapping[str, Any], wanted: int, token_ids: tuple[int, ...]) -> Generation:

@@ -25,6 +25,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
+from ppdsim.calibrate.stack.family import MARK
 from ppdsim.errors import EnvironmentProblem, InputError
 
 HOST = "127.0.0.1"
@@ -167,7 +168,7 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, **ENVIRONMENT[transport]},
+            env={**os.environ, **ENVIRONMENT[transport], MARK: "transfer"},
             start_new_session=True,
         )
         self._said = {"out": b"", "err": b""}

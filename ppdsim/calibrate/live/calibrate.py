@@ -13,9 +13,12 @@ import numpy as np
 from ppdsim import measurements, profile
 from ppdsim.calibrate.fit import fit_profile
 from ppdsim.calibrate.live.finish import write_manifest
+from ppdsim.calibrate.live.idle import idle_notes
 from ppdsim.calibrate.live.journal import Journal
 from ppdsim.calibrate.live.monitor import Monitor
 from ppdsim.calibrate.live.plan import Plan
+from ppdsim.calibrate.live.record import RunRecord
+from ppdsim.calibrate.live.sampler import AbstractSampler, MachineSampler
 from ppdsim.calibrate.live.service import Service
 from ppdsim.calibrate.live.session import Session, fewer_note
 from ppdsim.calibrate.live.transfer import Link, measure_links
@@ -45,24 +48,32 @@ def measure(
     say: Callable[[str], None],
     links: Sequence[Link] = (),
     runner: Callable[..., None] = asyncio.run,
+    sampler: AbstractSampler | None = None,
 ) -> Session:
     """Measure what is not settled yet into `folder`, and leave its manifest there, whatever happens on the way.
 
-    `links` are measured alone before any server is asked for anything. `runner` runs the coroutine: on real time, or on
-    a virtual clock.
+    `links` are measured alone, after servers that run already have said what they are and before any server gets work.
+    `runner` runs coroutines: on real time, or on a virtual clock. `sampler` looks at the machine meanwhile, by default
+    at this one.
 
     Raises
     ------
     EnvironmentProblem
-        If servers died for good; what was measured by then is kept.
+        If servers cannot be reached, or died for good; what was measured by then is kept.
+    MeasurementError
+        If the folder holds rows that this run cannot go on with.
     """
     journal = Journal(folder, resume=resume)
     rows_before = journal.rows
     rng = np.random.default_rng([plan.seed, rows_before])
-    session = Session(plan=plan, journal=journal, rng=rng, say=say)
-    with Monitor(folder) as monitor:
+    floor = measurements.HardwareFloor(gpu=machine.gpu, model=machine.model)
+    record = RunRecord(folder)
+    session = Session(plan=plan, journal=journal, record=record, rng=rng, floor=floor, say=say)
+    there = not any(service.starts_servers for service in services)
+    runner(session.reach(services))
+    with Monitor(folder, sampler or MachineSampler(servers_were_there=there)) as monitor:
         begin_s = time.monotonic()
-        session.left_out += measure_links(plan, journal, links, start_s=begin_s, say=say)
+        session.left_out += measure_links(plan, journal, record, links, say=say)
         if links:
             session.seconds["transfer"] = session.spent_s = time.monotonic() - begin_s
         try:
@@ -70,8 +81,6 @@ def measure(
         finally:
             if session.infos and journal.rows:
                 arms = [arm for service in services for arm in service.arms]
-                # The pool of the servers that a stream decodes on decides what fits.
-                info = min(session.infos.values(), key=lambda found: found.kv_pool_tokens)
                 write_manifest(
                     folder,
                     run_id=machine.run_id,
@@ -80,7 +89,7 @@ def measure(
                     link=machine.link,
                     transports=tuple(sorted({t for arm, t in arms if arm is not Arm.APPEND_D}, key=lambda t: t.value)),
                     model=machine.model,
-                    info=info,
+                    servers=record.servers,
                     kv_pools_tokens={
                         arm: session.infos[service.name].kv_pool_tokens
                         for service in services
@@ -89,6 +98,7 @@ def measure(
                     },
                     notes=(
                         *(note for s in services for note in s.notes),
+                        *idle_notes(services, record.servers),
                         *monitor.notes(),
                         *session.left_out,
                         *session.fewer.values(),
@@ -96,6 +106,8 @@ def measure(
                     # Said anew by this call, or no longer true.
                     replaced=(*(link.name for link in links), *(fewer_note(service) for service in services)),
                 )
+    for note in monitor.notes():
+        say(note)
     say(f"{journal.rows - rows_before} rows added, {journal.rows} in all")
     return session
 

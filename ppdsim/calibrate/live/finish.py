@@ -11,8 +11,10 @@ from importlib import metadata
 from pathlib import Path
 
 from ppdsim import __version__
-from ppdsim.calibrate.drivers.base import EngineInfo
+from ppdsim.calibrate.drivers.base import EngineInfo, decoding
 from ppdsim.calibrate.live.journal import POINTS, SKIPPED
+from ppdsim.calibrate.live.machine_notes import MACHINE_NOTE
+from ppdsim.calibrate.live.record import server_name
 from ppdsim.measurements import Gpu, Manifest, Model, read_manifest
 from ppdsim.types import Arm, Transport
 
@@ -43,23 +45,27 @@ def write_manifest(
     link: str,
     transports: tuple[Transport, ...],
     model: Model,
-    info: EngineInfo,
+    servers: Mapping[str, Mapping[str, EngineInfo]],
     kv_pools_tokens: Mapping[Arm, int],
     notes: tuple[str, ...],
     replaced: tuple[str, ...] = (),
 ) -> Manifest:
     """Write ``manifest.json`` beside the points and return it; what an earlier call found on other arms stays in it.
 
-    Its notes that begin with one of `replaced` do not.
+    `servers` are those of each service by role, of all calls. Earlier notes that begin with one of `replaced` do not.
     """
     points = folder / POINTS
-    flags = info.flags
+    # The pool of the servers that a stream decodes on decides what fits.
+    info = min(map(decoding, servers.values()), key=lambda found: found.kv_pool_tokens)
+    flags = _words(info)
     path = folder / "manifest.json"
     earlier = read_manifest(folder) if path.is_file() else None
     if earlier is not None:
         transports = tuple(sorted({*earlier.transports, *transports}, key=lambda transport: transport.value))
         kv_pools_tokens = {**earlier.kv_pools_tokens, **kv_pools_tokens}
-        notes = (*(note for note in earlier.notes if not note.startswith((SKIPPED_NOTE, *replaced))), *notes)
+        # Notes on what was skipped and on the machine are of all calls already.
+        gone = (SKIPPED_NOTE, MACHINE_NOTE, *replaced)
+        notes = (*(note for note in earlier.notes if not note.startswith(gone)), *notes)
     manifest = Manifest(
         id=run_id,
         date=datetime.now(timezone.utc).date().isoformat(),
@@ -71,8 +77,12 @@ def write_manifest(
         engine=info.name,
         engine_version=info.version,
         libraries=versions(),
-        # Where files lie on the machine says nothing of its speed, and is nobody's business.
-        server_flags=tuple(f"{name}={flags[name]}" for name in sorted(flags) if not name.endswith("_path")),
+        server_flags=flags,
+        role_flags={
+            server_name(service, role): tuple(flag for flag in _words(one) if flag not in flags)
+            for service, by_role in servers.items()
+            for role, one in by_role.items()
+        },
         environment={
             name: value
             for name, value in sorted(os.environ.items())
@@ -83,7 +93,7 @@ def write_manifest(
         kv_pool_tokens=min(kv_pools_tokens.values(), default=info.kv_pool_tokens),
         kv_pools_tokens=dict(sorted(kv_pools_tokens.items())),
         max_running_requests=info.max_running_requests,
-        tensor_parallel_size=int(str(flags.get("tp_size", 1))),
+        tensor_parallel_size=int(str(info.flags.get("tp_size", 1))),
         client=f"ppdsim {__version__}, aiohttp streaming, on the servers' host",
         notes=tuple(dict.fromkeys((*notes, *skipped(folder)))),
         source="ppdsim calibrate",
@@ -94,6 +104,10 @@ def write_manifest(
     temporary.write_text(manifest.model_dump_json(by_alias=True, indent=1) + "\n")
     os.replace(temporary, path)
     return manifest
+
+
+def _words(info: EngineInfo) -> tuple[str, ...]:
+    return tuple(f"{name}={info.flags[name]}" for name in sorted(info.flags))
 
 
 def versions() -> dict[str, str]:

@@ -9,7 +9,7 @@ servers' own answer replaces all of it once they are up.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,9 +34,9 @@ class Foreseen:
 def asked(service: Service, plan: Plan) -> Foreseen:
     """Return what the servers of a service say that run already."""
 
-    async def ask() -> EngineInfo:
+    async def ask() -> Mapping[str, EngineInfo]:
         async with service.open() as engine:
-            return await engine.info()
+            return await engine.servers()
 
     try:
         return Foreseen(limits=limits_of(plan, asyncio.run(ask())), source="as the servers say")

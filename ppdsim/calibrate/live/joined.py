@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from ppdsim.calibrate.drivers.base import AbstractEngine
 from ppdsim.calibrate.drivers.sglang_http import Endpoints, SglangHttp
 from ppdsim.calibrate.live.service import Service, handoff_arms
+from ppdsim.calibrate.stack.check import check_client
 from ppdsim.types import Arm, Transport
 
 
@@ -16,6 +17,7 @@ def joined(endpoints: Endpoints, *, transport: Transport, decode_radix: bool) ->
 
     @asynccontextmanager
     async def connect() -> AsyncIterator[AbstractEngine]:
+        check_client()
         engine = SglangHttp(endpoints)
         try:
             yield engine
@@ -25,8 +27,9 @@ def joined(endpoints: Endpoints, *, transport: Transport, decode_radix: bool) ->
     if any(role == "unified" for role, _ in endpoints.servers):
         arms: tuple[tuple[Arm, Transport], ...] = ((Arm.APPEND_D, Transport.NONE),)
         return Service(name="unified", arms=arms, open=connect, starts_servers=False)
+    # With a cache or without, D is another server: rows of both may lie in one folder.
     return Service(
-        name=f"prefill/decode over {transport.value}",
+        name=f"prefill/decode over {transport.value}{', D with a prefix cache' if decode_radix else ''}",
         arms=handoff_arms(transport, decode_radix=decode_radix),
         open=connect,
         starts_servers=False,

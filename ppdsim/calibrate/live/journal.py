@@ -2,6 +2,9 @@
 
 ``points.jsonl`` holds rows of the measurement schema, ``skipped.jsonl`` what could not be measured and why. Both are
 only appended to, so that a run which is cut off loses nothing, and a second run on the same folder goes on from there.
+A value over 1.25 times the median of its cell's others is an outlier: marked in its own row, or, where only a later
+repeat shows it, by a line of its own. It is compared with the latest few, so that a probe's values of an hour ago do
+not make drift look like accidents.
 ``limits.json`` keeps what each service's servers allowed, so that a finished one need not be started to find that out.
 """
 
@@ -17,15 +20,27 @@ from ppdsim.calibrate.cells import ACCIDENT_RATIO, relative_spread
 from ppdsim.calibrate.live.limits import Limits
 from ppdsim.calibrate.live.plan import Repeats
 from ppdsim.errors import MeasurementError
-from ppdsim.measurements import DecodeRow, InterferenceRow, LoadRow, MeasuredRow, PrefillRow, TransferRow, parse_row
+from ppdsim.measurements import (
+    DecodeRow,
+    InterferenceRow,
+    LoadRow,
+    MeasuredRow,
+    OutlierMark,
+    PrefillRow,
+    TransferRow,
+    apply_marks,
+    parse_row,
+)
 
 POINTS = "points.jsonl"
 SKIPPED = "skipped.jsonl"
 LIMITS = "limits.json"
+COMPARED = 5
+"""Latest values of a cell that are compared with each other: as many as a plan repeats a cell at most by default."""
 
 
 class Journal:
-    """The rows of one run by cell, and the files behind them."""
+    """The rows of one run by cell, and the files behind them; `last_elapsed_s` is the time of the last row [s]."""
 
     def __init__(self, folder: Path, *, resume: bool) -> None:
         """Open or continue a folder.
@@ -39,10 +54,12 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
         self._points = folder / POINTS
         self._skipped = folder / SKIPPED
-        self._values: dict[str, list[float]] = defaultdict(list)
+        self._values: dict[str, list[float | None]] = defaultdict(list)
+        self._marked: dict[str, set[int]] = defaultdict(set)
         self._tries: dict[str, int] = defaultdict(int)
         self.rows = 0
         self.last_block = 0
+        self.last_elapsed_s = 0.0
         if self._points.exists() and not resume:
             raise MeasurementError(
                 f"{folder}: holds the points of an earlier run; give --resume to go on with it, or another -o"
@@ -54,21 +71,35 @@ class Journal:
                 self._remember(row)
 
     def add(self, row: MeasuredRow) -> MeasuredRow:
-        """Write a row, marked if it is an outlier of its cell, and return it as it was written."""
-        seen = self._values[row.cell]
-        value = value_of(row)
+        """Write a row, marked if it is an outlier of its cell, and return it as it was written.
+
+        Earlier rows of the cell that it shows to be outliers are marked after it.
+        """
+        nth = len(self._values[row.cell])
         update: dict[str, object] = {}
-        if seen and value is not None and value > ACCIDENT_RATIO * _median(seen):
+        if _outlying(nth, [*self._values[row.cell], value_of(row)]) is not None:
             update["outlier"] = True
         if isinstance(row, (PrefillRow, TransferRow)):
             update["repeat"] = self._tries[row.cell]
         written = row.model_copy(update=update)
+        self._write(written)
+        self._remember(written)
+        for earlier in range(max(0, nth + 1 - COMPARED), nth):
+            self._review(row.cell, earlier)
+        return written
+
+    def _review(self, cell: str, nth: int) -> None:
+        values = self._values[cell]
+        value, median_s = values[nth], _outlying(nth, values)
+        if value is not None and median_s is not None and nth not in self._marked[cell]:
+            self._write(OutlierMark(cell=cell, nth=nth, value_s=value, median_s=median_s))
+            self._marked[cell].add(nth)
+
+    def _write(self, line: MeasuredRow | OutlierMark) -> None:
         with self._points.open("a") as file:
-            file.write(written.model_dump_json(exclude_defaults=False) + "\n")
+            file.write(line.model_dump_json(exclude_defaults=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        self._remember(written)
-        return written
 
     def skip(self, cell: str, reason: str) -> None:
         """Note that a cell could not be measured this time."""
@@ -92,7 +123,7 @@ class Journal:
         """Return whether a cell needs no further repeat."""
         if self._tries[cell] >= repeats.most:
             return True
-        values = self._values[cell]
+        values = [v for i, v in enumerate(self._values[cell]) if v is not None and i not in self._marked[cell]]
         return len(values) >= repeats.least and relative_spread(values) < repeats.half_width
 
     def has(self, cell: str) -> bool:
@@ -103,9 +134,11 @@ class Journal:
         self.rows += 1
         self._tries[row.cell] += 1
         self.last_block = max(self.last_block, row.block or 0)
-        value = value_of(row)
-        if value is not None and not row.outlier:
-            self._values[row.cell].append(value)
+        if isinstance(row, (PrefillRow, DecodeRow, InterferenceRow, TransferRow)):
+            self.last_elapsed_s = max(self.last_elapsed_s, row.elapsed_s)
+        if row.outlier:
+            self._marked[row.cell].add(len(self._values[row.cell]))
+        self._values[row.cell].append(value_of(row))
 
 
 def read_limits(folder: Path) -> dict[str, Limits]:
@@ -117,7 +150,7 @@ def read_limits(folder: Path) -> dict[str, Limits]:
 
 
 def read_rows(folder: Path) -> list[MeasuredRow]:
-    """Return the rows of a raw file, outliers and probes included.
+    """Return the rows of a raw file, outliers (marked) and probes included.
 
     Raises
     ------
@@ -129,7 +162,8 @@ def read_rows(folder: Path) -> list[MeasuredRow]:
         lines = path.read_text().splitlines()
     except UnicodeDecodeError as error:
         raise MeasurementError(f"{path}: cannot be read as text ({error})") from None
-    return [parse_row(_json(line, f"{path}:{i}"), where=f"{path}:{i}") for i, line in enumerate(lines, start=1)]
+    parsed = ((i, parse_row(_json(line, f"{path}:{i}"), where=f"{path}:{i}")) for i, line in enumerate(lines, start=1))
+    return [row for _, row in apply_marks(parsed, where=str(path))]
 
 
 def _json(line: str, where: str) -> object:
@@ -152,6 +186,20 @@ def value_of(row: MeasuredRow) -> float | None:
     if isinstance(row, LoadRow):
         return None
     raise TypeError(f"no value for a row of {type(row).__name__}")
+
+
+def _outlying(nth: int, values: list[float | None]) -> float | None:
+    """Return the median of the other values among the latest few if one of them is far above it [s], else None.
+
+    >>> _outlying(0, [3.0, 1.0]), _outlying(1, [3.0, 1.0])
+    (1.0, None)
+    """
+    latest = range(max(0, len(values) - COMPARED), len(values))
+    others = [value for i in latest if i != nth and (value := values[i]) is not None]
+    value = values[nth]
+    if value is None or not others or value <= ACCIDENT_RATIO * _median(others):
+        return None
+    return _median(others)
 
 
 def _median(values: list[float]) -> float:

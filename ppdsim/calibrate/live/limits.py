@@ -10,10 +10,10 @@ pass the limit.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ppdsim.calibrate.drivers.base import EngineInfo
+from ppdsim.calibrate.drivers.base import EngineInfo, decoding, prefilling
 from ppdsim.calibrate.live.cells import Cell, DecodeCell, LoadCell, PrefillCell, StallCell
 from ppdsim.calibrate.live.plan import (
     DECODE_OUTPUT_TOKENS,
@@ -81,14 +81,19 @@ class Clipped:
         return (*out, *self.shortened)
 
 
-def limits_of(plan: Plan, info: EngineInfo) -> Limits:
-    """Return what an engine allows, and the plan's own bound on the context."""
-    longest = plan.longest_context_tokens
+def limits_of(plan: Plan, servers: Mapping[str, EngineInfo]) -> Limits:
+    """Return what servers allow, by role, and the plan's own bound on the context.
+
+    Each request has to fit every server that it may get to, so the smallest decides: pools role by role, the context
+    over all.
+    """
+    decode = decoding(servers)
+    contexts = [info.context_tokens for info in servers.values() if info.context_tokens is not None]
     return Limits(
-        kv_pool_tokens=info.kv_pool_tokens,
-        context_tokens=longest if info.context_tokens is None else min(longest, info.context_tokens),
-        max_running_requests=info.max_running_requests,
-        prefill_pool_tokens=info.prefill_pool_tokens,
+        kv_pool_tokens=decode.kv_pool_tokens,
+        context_tokens=min([plan.longest_context_tokens, *contexts]),
+        max_running_requests=decode.max_running_requests,
+        prefill_pool_tokens=min((info.kv_pool_tokens for info in prefilling(servers)), default=None),
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from ppdsim.calibrate.live.calibrate import Machine
 from ppdsim.calibrate.live.hardware import gpu_of
 from ppdsim.calibrate.live.model_config import read_model
-from ppdsim.calibrate.live.monitor import open_gpus
+from ppdsim.calibrate.live.sampler import open_gpus
 
 
 def describe_machine(run_id: str, model: Path, *, dummy_weights: bool) -> Machine:

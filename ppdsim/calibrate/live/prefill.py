@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from ppdsim.calibrate.drivers.base import AbstractEngine, EngineInfo, Failure, Generation, RequestFailed
 from ppdsim.calibrate.live.cells import PrefillCell
 from ppdsim.calibrate.live.prompts import Prompts
+from ppdsim.calibrate.live.stamps import server_times
 from ppdsim.calibrate.live.verify import not_as_asked
 from ppdsim.measurements import PrefillRow
-from ppdsim.types import Arm
 
 OUTPUT_TOKENS = 4
 """Answer of a prefill cell [tokens]: enough to see that the server decodes at its usual pace afterwards."""
@@ -18,24 +18,6 @@ SETTLE_S = 0.01
 """Pause before a turn [s]: an engine that launches ahead runs a step more after the last token of the one before."""
 TIMEOUT_S = 60.0
 """Bound on one request at idle machines [s]; ten times the slowest cell of the first grid."""
-RECEIVED = "request_received_ts"
-"""The engine's name for when it received a request [s, unix time]."""
-STAMPS = {
-    "api_server_dispatch_finish_ts": "server_dispatched_s",
-    "forward_entry_time": "server_forward_entry_s",
-    "prefill_finished_time": "server_prefill_finished_s",
-    "response_sent_to_client_ts": "server_first_response_s",
-    "request_finished_ts": "server_finished_s",
-}
-"""The engine's names of points in time, and the schema's, where they count from the request's receipt."""
-DURATIONS = {
-    "queue_time": "server_queue_s",
-    "e2e_latency": "server_e2e_s",
-    "decode_throughput": "server_decode_tokens_per_s",
-}
-"""The engine's names of durations and rates, and the schema's."""
-OTHER_CLOCK = "prefill_finished_time"
-"""On a decode server this stamp is of another clock (seen on SGLang 0.5.17), so it is left out there."""
 
 
 async def warm(engine: AbstractEngine, prompts: Prompts, cached_tokens: int) -> list[int]:
@@ -85,12 +67,13 @@ async def measure_prefill(
 
 
 def _row(cell: PrefillCell, found: Generation, started_s: float) -> PrefillRow:
-    server = server_times(found.server, cell.arm)
+    server = server_times(found, cell.arm)
     return PrefillRow(
         arm=cell.arm,
         transport=cell.transport,
-        cached_tokens=cell.cached_tokens,
-        new_tokens=cell.new_tokens,
+        # An engine caches whole pages: where the cell's prefix is none, the rest of it was computed anew.
+        cached_tokens=found.cached_tokens,
+        new_tokens=found.prompt_tokens - found.cached_tokens,
         found_cached_tokens=found.cached_tokens,
         repeat=0,
         elapsed_s=found.sent_s - started_s,
@@ -103,15 +86,3 @@ def _row(cell: PrefillCell, found: Generation, started_s: float) -> PrefillRow:
         cell=cell.key,
         **server,
     )
-
-
-def server_times(reported: Mapping[str, float], arm: Arm) -> dict[str, float]:
-    """Return the engine's own times under the schema's names: stamps since receipt, durations as they are."""
-    received_s = reported.get(RECEIVED)
-    out = {ours: reported[theirs] for theirs, ours in DURATIONS.items() if theirs in reported}
-    if received_s is not None:
-        out["server_received_unix_s"] = received_s
-        for theirs, ours in STAMPS.items():
-            if theirs in reported and (arm is Arm.APPEND_D or theirs != OTHER_CLOCK):
-                out[ours] = reported[theirs] - received_s
-    return out

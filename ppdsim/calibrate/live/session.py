@@ -9,15 +9,16 @@ else: every cell is measured once, and what is left is shared between the servic
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ppdsim.calibrate.drivers.base import AbstractEngine, EngineInfo, Failure, RequestFailed
+from ppdsim.calibrate.drivers.base import AbstractEngine, EngineInfo, Failure, RequestFailed, decoding
 from ppdsim.calibrate.live.cells import Cell, DecodeCell, LoadCell, PrefillCell, StallCell
 from ppdsim.calibrate.live.decode import measure_decode
 from ppdsim.calibrate.live.journal import Journal
@@ -34,9 +35,11 @@ from ppdsim.calibrate.live.order import Block, blocks_of
 from ppdsim.calibrate.live.plan import Plan, Probe, conversations_of
 from ppdsim.calibrate.live.prefill import TIMEOUT_S, measure_prefill, warm
 from ppdsim.calibrate.live.prompts import Prompts
+from ppdsim.calibrate.live.record import RunRecord
 from ppdsim.calibrate.live.service import Service
 from ppdsim.calibrate.live.stall import measure_stall
 from ppdsim.errors import EnvironmentProblem
+from ppdsim.measurements import HardwareFloor, LoadRow, MeasuredRow, impossible
 from ppdsim.types import Arm
 
 Say = Callable[[str], None]
@@ -48,16 +51,21 @@ FAILURES_IN_A_ROW = 5
 class Session:
     """The state of a run: its plan, its journal, and where the time went.
 
-    `seconds` counts time by what it was spent on, `spent_s` what of it counts against the plan's budget: all but starts
-    of servers; `costs_s` is what each cell took last, by key [s]. `origin_s` is when the first engine was up, on the
-    engines' clock. `left_out` is what does not fit the machine, `fewer` what the budget left with fewer repeats, by
-    service, a line each.
+    `floor` is what nothing on this machine can be faster than, `unix_s` the wall clock. `infos` are the servers that
+    were up in this call. `seconds` counts time by what it was spent on, `spent_s` what of it counts against the plan's
+    budget: all but starts of servers; `costs_s` is what each cell took last, by key [s]. `origin_s` is when the run
+    began, on the event loop's clock: when its first row was about to be measured, in this call or an earlier one.
+    `left_out` is what does not fit the machine, `fewer` what the budget left with fewer repeats, by service, a line
+    each.
     """
 
     plan: Plan
     journal: Journal
+    record: RunRecord
     rng: np.random.Generator
+    floor: HardwareFloor
     say: Say = print
+    unix_s: Callable[[], float] = time.time
     infos: dict[str, EngineInfo] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
     given_up: set[str] = field(default_factory=set)
@@ -67,6 +75,27 @@ class Session:
     costs_s: dict[str, float] = field(default_factory=dict)
     origin_s: float | None = None
 
+    async def reach(self, services: Sequence[Service]) -> None:
+        """Ask every server that should be running and is still needed what it is, before an hour is spent on others.
+
+        Raises
+        ------
+        EnvironmentProblem
+            If one of them cannot be reached.
+        MeasurementError
+            If rows of the folder were measured on others.
+        """
+        for service in services:
+            cells = self.cells(service, self.journal.limits(service.name))
+            if service.starts_servers or all(self.done(cell) for cell in cells):
+                continue
+            async with service.open() as engine:
+                try:
+                    servers = await engine.servers()
+                except RequestFailed as problem:
+                    raise EnvironmentProblem(f"{service.name}: {problem}") from None
+            self.record.check(service.name, servers)
+
     async def run(self, services: Sequence[Service]) -> None:
         """Measure everything that is not settled yet; an optional service that fails is left out.
 
@@ -74,6 +103,8 @@ class Session:
         ------
         EnvironmentProblem
             If a service's servers die twice, or fail cell after cell; of optional services, if the last one does.
+        MeasurementError
+            If rows of the folder were measured on other servers.
         """
         # The last service of the first pass is the first of the second: its servers stay up.
         if self.plan.passes == 2:
@@ -177,7 +208,10 @@ class Session:
             try:
                 async with service.open() as engine:
                     self.seconds[f"start of {service.name}"] += time.monotonic() - begin_s
-                    await _Visit(self, service, engine, until_s).rounds(enough, rounds)
+                    servers = await engine.servers()
+                    self.record.check(service.name, servers)
+                    self.infos[service.name] = decoding(servers)
+                    await _Visit(self, service, engine, servers, until_s).rounds(enough, rounds)
                 return
             except RequestFailed as problem:
                 if problem.failure is not Failure.UNREACHABLE or attempt or not service.starts_servers:
@@ -193,30 +227,39 @@ def fewer_note(service: Service) -> str:
 class _Visit:
     """One service while its servers are up; repeats end when the session has spent `until_s`."""
 
-    def __init__(self, session: Session, service: Service, engine: AbstractEngine, until_s: float) -> None:
+    def __init__(
+        self,
+        session: Session,
+        service: Service,
+        engine: AbstractEngine,
+        servers: Mapping[str, EngineInfo],
+        until_s: float,
+    ) -> None:
         self._session = session
         self._service = service
         self._engine = engine
+        self._info = decoding(servers)
+        self._limits = limits_of(session.plan, servers)
         self._until_s = until_s
         self._prompts = Prompts(session.rng)
         self._probed_s = -np.inf
         self._probes = 0
         self._failed = 0
+        # Each engine may have a clock of its own; the event loop's goes on from one to the next.
+        now_s = asyncio.get_running_loop().time()
         if session.origin_s is None:
-            session.origin_s = engine.now_s()
-        self._origin_s = session.origin_s
+            elapsed_s = session.record.elapsed_s(session.unix_s(), at_least_s=session.journal.last_elapsed_s)
+            session.origin_s = now_s - elapsed_s
+        self._origin_s = engine.now_s() - (now_s - session.origin_s)
 
     async def rounds(self, enough: Callable[[Cell], bool], most: int) -> None:
         session = self._session
-        info = await self._engine.info()
-        session.infos[self._service.name] = info
-        limits = limits_of(session.plan, info)
-        session.tell_clipped(self._service, limits)
-        session.journal.remember_limits(self._service.name, limits)
-        cells = session.cells(self._service, limits)
+        session.tell_clipped(self._service, self._limits)
+        session.journal.remember_limits(self._service.name, self._limits)
+        cells = session.cells(self._service, self._limits)
         if all(enough(cell) for cell in cells):
             return
-        await self._warm_up(cells, info)
+        await self._warm_up(cells)
         for number in range(most):
             todo = [cell for cell in cells if not enough(cell) and session.affords(cell, self._until_s)]
             if not todo:
@@ -224,35 +267,35 @@ class _Visit:
             session.say(f"{self._service.name}: round {number + 1}, {len(todo)} cells")
             for block in blocks_of(todo, session.rng):
                 session.journal.last_block += 1
-                await self._block(block, info)
+                await self._block(block)
 
-    async def _warm_up(self, cells: Sequence[Cell], info: EngineInfo) -> None:
+    async def _warm_up(self, cells: Sequence[Cell]) -> None:
         """Send one turn of every size and throw it away: the first of a shape compiles."""
         begin_s = self._engine.now_s()
         await self._engine.flush()
         for new_tokens in sorted({cell.new_tokens for cell in cells if isinstance(cell, (PrefillCell, StallCell))}):
-            if new_tokens <= info.kv_pool_tokens // 2:
+            if new_tokens <= self._info.kv_pool_tokens // 2:
                 with suppress(RequestFailed):
                     await self._engine.generate(self._prompts.fresh(new_tokens), 2, timeout_s=TIMEOUT_S)
         self._session.seconds["warm-up"] += self._engine.now_s() - begin_s
         self._session.spent_s += self._engine.now_s() - begin_s
 
-    async def _block(self, block: Block, info: EngineInfo) -> None:
+    async def _block(self, block: Block) -> None:
         prefix: list[int] | None = None
         for cell in block.cells:
             if not self._session.affords(cell, self._until_s):
                 continue
             probe_s = self._engine.now_s()
-            await self._probe(info)
+            await self._probe()
             begin_s = self._engine.now_s()
             self._session.seconds["probes"] += begin_s - probe_s
             try:
                 if isinstance(cell, PrefillCell):
                     if prefix is None:
                         prefix = await warm(self._engine, self._prompts, cell.cached_tokens)
-                    await self._prefill(cell, info, prefix)
+                    await self._prefill(cell, prefix)
                 else:
-                    await self._other(cell, info)
+                    await self._other(cell)
                 self._failed = 0
             except RequestFailed as problem:
                 prefix = None
@@ -262,65 +305,83 @@ class _Visit:
                 self._session.spent_s += self._engine.now_s() - probe_s
                 self._session.costs_s[cell.key] = self._engine.now_s() - begin_s
 
-    async def _prefill(self, cell: PrefillCell, info: EngineInfo, prefix: Sequence[int]) -> None:
+    async def _prefill(self, cell: PrefillCell, prefix: Sequence[int]) -> None:
         if prefix and self._empties_decode(cell):
             await self._engine.flush("decode")
         row = await measure_prefill(
             self._engine,
-            info,
+            self._info,
             cell,
             self._prompts,
             prefix,
             started_s=self._origin_s,
         )
-        self._session.journal.add(row.model_copy(update={"block": self._session.journal.last_block}))
+        self._keep(row)
 
-    async def _other(self, cell: Cell, info: EngineInfo) -> None:
+    async def _other(self, cell: Cell) -> None:
         session = self._session
-        block = {"block": session.journal.last_block}
         if isinstance(cell, DecodeCell):
-            decoded = await measure_decode(self._engine, cell, self._prompts, started_s=self._origin_s)
-            session.journal.add(decoded.model_copy(update=block))
+            self._keep(await measure_decode(self._engine, cell, self._prompts, started_s=self._origin_s))
         elif isinstance(cell, StallCell):
             stalled = await measure_stall(
                 self._engine,
-                info,
+                self._info,
                 cell,
                 self._prompts,
                 decode_radix=self._service.decode_radix,
                 started_s=self._origin_s,
             )
-            session.journal.add(stalled.model_copy(update=block))
+            self._keep(stalled)
         elif isinstance(cell, LoadCell):
             rows, failures = await play(
                 self._engine,
                 cell,
                 conversations_of(session.plan, cell),
                 self._prompts,
-                longest_context_tokens=conversation_tokens(limits_of(session.plan, info)),
+                longest_context_tokens=conversation_tokens(self._limits),
             )
-            for row in rows:
-                session.journal.add(row.model_copy(update=block))
-            for text in failures:
+            for text in [*failures, *filter(None, map(self._refused, rows))]:
                 session.journal.skip(cell.key, text)
+
+    def _refused(self, row: LoadRow) -> str | None:
+        """Write a turn of a load, or return why it is not written: the other turns of the load count all the same."""
+        try:
+            self._keep(row)
+        except RequestFailed as problem:
+            return f"conversation {row.conversation_id}, turn {row.turn}: {problem}"
+        return None
+
+    def _keep(self, row: MeasuredRow) -> None:
+        """Write a row of the present block.
+
+        Raises
+        ------
+        RequestFailed
+            If it cannot be true: whoever reads the file would refuse it, so it never gets there.
+        """
+        session = self._session
+        reason = impossible(row, session.floor)
+        if reason is not None:
+            raise RequestFailed(Failure.REFUSED, reason)
+        session.journal.add(row.model_copy(update={"block": session.journal.last_block}))
 
     def _empties_decode(self, cell: PrefillCell) -> bool:
         """Return whether D would keep the prefix of a turn that all of whose KV is to travel."""
         return self._service.decode_radix and cell.arm is Arm.P_FULL
 
-    async def _probe(self, info: EngineInfo) -> None:
+    async def _probe(self) -> None:
         """Measure the probe if its time has come, so that the run shows when the launch floor moved."""
         probe = self._session.plan.probe
         if self._engine.now_s() - self._probed_s < probe.every_s:
             return
-        cell = self._next_probe(probe, limits_of(self._session.plan, info))
+        cell = self._next_probe(probe)
         try:
-            await self._prefill(cell, info, [])
+            await self._prefill(cell, [])
         except RequestFailed as problem:
             await self._failure(cell.key, problem)
         self._probed_s = self._engine.now_s()
 
-    def _next_probe(self, probe: Probe, limits: Limits) -> PrefillCell:
+    def _next_probe(self, probe: Probe) -> PrefillCell:
         """Return the next probe: each arm in turn, where KV travels a small turn and one that shows the link.
 
         On an empty cache full and delta hand-offs do the same, so one of them carries the larger turn.
@@ -332,7 +393,7 @@ class _Visit:
         ]
         if arms[0][0] is not Arm.APPEND_D and probe.handoff_tokens is not None:
             cells.append(replace(cells[0], new_tokens=probe.handoff_tokens))
-        fitting = [cell for cell in cells if longest_request_tokens(cell) <= limits.context_tokens] or cells[:1]
+        fitting = [cell for cell in cells if longest_request_tokens(cell) <= self._limits.context_tokens] or cells[:1]
         self._probes += 1
         return fitting[(self._probes - 1) % len(fitting)]
 
@@ -354,4 +415,10 @@ class _Visit:
         if self._failed >= FAILURES_IN_A_ROW:
             raise EnvironmentProblem(f"{self._service.name}: {self._failed} cells failed in a row, the last: {problem}")
         await self._engine.abort_all()
-        await self._engine.flush()
+        try:
+            await self._engine.flush()
+        except RequestFailed as still:
+            if still.failure is Failure.UNREACHABLE:
+                raise
+            # Every cell begins with a flush: if this one's trouble lasts, the next cell fails by it and is counted.
+            self._session.say(f"{self._service.name}: {still}")

@@ -102,8 +102,9 @@ async def measure_stall(
         batch=cell.batch,
         prompt_tokens=cell.prompt_tokens,
         generated_tokens=mean_generated(streams, 0.5 * (quiet_from_s + end_s)),
-        cached_tokens=cell.cached_tokens,
-        new_tokens=cell.new_tokens,
+        # Whole pages, the same for every turn: anything else was refused above.
+        cached_tokens=cached[0],
+        new_tokens=cell.cached_tokens + cell.new_tokens - cached[0],
         found_cached_tokens=tuple(cached),
         append_ttft_s=tuple(ttft),
         stall_gap_s=tuple(float(np.median([gaps.max() for gaps in turn])) for turn in stalled),

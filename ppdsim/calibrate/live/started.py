@@ -20,6 +20,7 @@ from ppdsim.calibrate.drivers.sglang_http import SglangHttp
 from ppdsim.calibrate.live.cells import LoadCell
 from ppdsim.calibrate.live.plan import Plan, cells_of
 from ppdsim.calibrate.live.service import Service, handoff_arms
+from ppdsim.calibrate.stack.check import check_client
 from ppdsim.calibrate.stack.layout import chosen_transports, cores_left, layout
 from ppdsim.calibrate.stack.settings import Settings
 from ppdsim.calibrate.stack.specs import Host, ServerSpec
@@ -105,6 +106,7 @@ def _service(
 
     @asynccontextmanager
     async def open_engine() -> AsyncIterator[AbstractEngine]:
+        check_client()
         stack = Stack(
             specs,
             log_dir=_next_folder(log_dir, name),

@@ -20,6 +20,7 @@ from ppdsim.calibrate.live.cells import TransferCell
 from ppdsim.calibrate.live.finish import versions
 from ppdsim.calibrate.live.journal import POINTS, Journal, read_rows
 from ppdsim.calibrate.live.plan import Plan, transfer_cells
+from ppdsim.calibrate.live.record import RunRecord
 from ppdsim.calibrate.live.service import Service
 from ppdsim.calibrate.stack.signals import Interrupts
 from ppdsim.errors import EnvironmentProblem, InputError
@@ -62,7 +63,7 @@ def link_problem(link: Link) -> str | None:
 
 
 def measure_links(
-    plan: Plan, journal: Journal, links: Sequence[Link], *, start_s: float, say: Callable[[str], None]
+    plan: Plan, journal: Journal, record: RunRecord, links: Sequence[Link], *, say: Callable[[str], None]
 ) -> list[str]:
     """Measure each link's cells and return a line for each that is left out: it never ends a calibration.
 
@@ -77,7 +78,7 @@ def measure_links(
     try:
         with interrupts.raising():
             for link in links:
-                problem = _problem_of(plan, journal, link, start_s=start_s, say=say)
+                problem = _problem_of(plan, journal, record, link, say=say)
                 if problem is not None:
                     left_out.append(f"{link.name}: left out, {problem}")
                     say(left_out[-1])
@@ -86,20 +87,24 @@ def measure_links(
     return left_out
 
 
-def _problem_of(plan: Plan, journal: Journal, link: Link, *, start_s: float, say: Callable[[str], None]) -> str | None:
+def _problem_of(
+    plan: Plan, journal: Journal, record: RunRecord, link: Link, *, say: Callable[[str], None]
+) -> str | None:
     """Measure a link, and return why it could not be."""
     problem = link_problem(link)
     if problem is not None:
         return problem
     try:
-        measure_transfer(plan, journal, link, start_s=start_s, say=say)
+        measure_transfer(plan, journal, record, link, say=say)
     except EnvironmentProblem as failed:
         return str(failed)
     return None
 
 
-def measure_transfer(plan: Plan, journal: Journal, link: Link, *, start_s: float, say: Callable[[str], None]) -> None:
-    """Measure every transfer cell that is not settled, in rounds, shuffled; rows count time from `start_s`.
+def measure_transfer(
+    plan: Plan, journal: Journal, record: RunRecord, link: Link, *, say: Callable[[str], None]
+) -> None:
+    """Measure every transfer cell that is not settled, in rounds, shuffled; rows lie on the time axis of `record`.
 
     Raises
     ------
@@ -121,6 +126,7 @@ def measure_transfer(plan: Plan, journal: Journal, link: Link, *, start_s: float
         return
     largest = max(cell.size_bytes for cell in todo)
     with TransferPair(largest, transport=link.transport.value, gpus=link.gpus) as pair:
+        start_s = time.monotonic() - record.elapsed_s(time.time(), at_least_s=journal.last_elapsed_s)
         for number in range(plan.repeats_for(cells[0]).most):
             todo = unsettled()
             if not todo:
@@ -180,7 +186,7 @@ def calibrate_transfer(
         If the folder holds another run, or too little was measured for a curve.
     """
     journal = Journal(folder, resume=resume)
-    measure_transfer(plan, journal, link, start_s=time.monotonic(), say=say)
+    measure_transfer(plan, journal, RunRecord(folder), link, say=say)
     rows = [row for row in read_rows(folder) if isinstance(row, TransferRow)]
     fitted = fit_wire([row for row in rows if row.transport is link.transport and row.memory == link.memory])
     values = fitted.curve.parameter_values()

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MARK = "PPDSIM_SERVER"
-"""Variable that every process of a server inherits; its value is the server's own."""
+"""Variable that every process of a server inherits, and of a link's two ends; its value is the server's own."""
 PROC = Path("/proc")
 
 
@@ -41,6 +41,11 @@ def identity_of(pid: int) -> Identity:
     """Return the identity of a running process; without /proc its start is unknown and 0."""
     row = _row(pid)
     return Identity(pid=pid, start_ticks=0) if row is None else row.identity
+
+
+def carries_mark(pid: int) -> bool:
+    """Return whether a process is of a server or a link's end that this package started, in this call or another."""
+    return any(variable.startswith(f"{MARK}=".encode()) for variable in _variables(pid))
 
 
 class Family:
@@ -86,13 +91,15 @@ class Family:
         parent = rows.get(row.parent)
         if parent is not None and parent.identity in self._members:
             return True
-        return row.identity not in self._strangers and self._marked(row.identity.pid)
+        return row.identity not in self._strangers and self._mark in _variables(row.identity.pid)
 
-    def _marked(self, pid: int) -> bool:
-        try:
-            return self._mark in (PROC / str(pid) / "environ").read_bytes().split(b"\0")
-        except OSError:
-            return False
+
+def _variables(pid: int) -> list[bytes]:
+    """Return the environment of a process as it was started; nothing if it has ended, or is somebody else's."""
+    try:
+        return (PROC / str(pid) / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
 
 
 def _living(one: Identity, rows: dict[int, _Row]) -> bool:

@@ -18,6 +18,7 @@ from ppdsim.report.figures.plot_alternative_cdfs import plot_alternative_cdfs
 from ppdsim.report.figures.plot_breakeven_lines import plot_breakeven_lines
 from ppdsim.report.figures.plot_breakeven_map import plot_breakeven_map
 from ppdsim.report.figures.plot_candidates import plot_candidates
+from ppdsim.report.figures.plot_capacity import plot_capacity
 from ppdsim.report.figures.plot_costs import plot_costs
 from ppdsim.report.figures.plot_goodput import plot_goodput
 from ppdsim.report.figures.plot_latencies import plot_latencies
@@ -61,3 +62,6 @@ SWEEP_FIGURES: Registry[Callable[..., go.Figure]] = Registry(
     "figure", {"sweep-lines": plot_sweep_lines, "sweep-map": plot_sweep_map}
 )
 """The same of a sweep's report: functions of a `SweepAnswer`."""
+
+CAPACITY_FIGURES: Registry[Callable[..., go.Figure]] = Registry("figure", {"capacity": plot_capacity})
+"""The same of a capacity's report: functions of a `Carried`."""

@@ -1,4 +1,4 @@
-"""What an engine says of itself over HTTP: the limits of every server that a request passes."""
+"""What servers say of themselves over HTTP: the pool and the longest request of each."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ async def answering(told):
         await runner.cleanup()
 
 
-def info(*servers) -> EngineInfo:
+def told_by(*servers) -> dict[str, EngineInfo]:
     async def ask():
         async with AsyncExitStack() as stack:
             urls = [(role, await stack.enter_async_context(answering({**TOLD, **told}))) for role, told in servers]
             engine = SglangHttp(Endpoints(entry=urls[0][1], servers=tuple(urls)))
             try:
-                return await engine.info()
+                return dict(await engine.servers())
             finally:
                 await engine.close()
 
@@ -60,8 +60,8 @@ def _needs(require):
 
 
 def test_the_longest_request_is_known_without_a_context_flag():
-    found = info(("unified", {}))
-    assert (found.context_tokens, found.kv_pool_tokens, found.prefill_pool_tokens) == (131_072, 423_488, None)
+    (found,) = told_by(("unified", {})).values()
+    assert (found.context_tokens, found.kv_pool_tokens) == (131_072, 423_488)
 
 
 @pytest.mark.parametrize(
@@ -74,14 +74,19 @@ def test_the_longest_request_is_known_without_a_context_flag():
     ids=["a flag only", "nothing", "both"],
 )
 def test_what_a_server_does_not_say_is_not_made_up(told, context):
-    assert info(("unified", told)).context_tokens == context
+    assert told_by(("unified", told))["unified"].context_tokens == context
 
 
-def test_a_request_has_to_fit_every_server_and_the_smallest_of_a_role_decides():
-    found = info(
+def test_every_server_says_its_own_limits_under_its_own_name():
+    found = told_by(
         ("prefill", {"max_total_num_tokens": 10_000, "max_req_input_len": 9_994}),
         ("prefill", {"max_total_num_tokens": 20_000}),
         ("decode", {}),
         ("decode", {"max_total_num_tokens": 300_000}),
     )
-    assert (found.context_tokens, found.prefill_pool_tokens, found.kv_pool_tokens) == (10_000, 10_000, 300_000)
+    assert {role: (one.context_tokens, one.kv_pool_tokens) for role, one in found.items()} == {
+        "prefill": (10_000, 10_000),
+        "prefill-1": (131_072, 20_000),
+        "decode": (131_072, 423_488),
+        "decode-1": (131_072, 300_000),
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from calibrate.drivers.fake.stand_in import free_port, options
 
 from ppdsim.calibrate.drivers.fake.server import serving
 from ppdsim.calibrate.drivers.sglang_http import Endpoints, SglangHttp
-from ppdsim.calibrate.live.prefill import server_times
+from ppdsim.calibrate.live.stamps import server_times
 from ppdsim.types import Arm
 
 LINES = (Path(__file__).parent / "transcripts" / "sglang-0.5.17.jsonl").read_text().splitlines()
@@ -59,7 +60,9 @@ def test_the_driver_reads_the_real_stream(transcript, require):
     whole_pages = (transcript["prompt_tokens"] - computed) // PAGE_TOKENS * PAGE_TOKENS
     assert found.cached_tokens == transcript["repeat"] * whole_pages
     unified = transcript["server"] == "unified"
-    times = server_times(found.server, Arm.APPEND_D if unified else Arm.P_FULL)
+    # Played back, it comes at once; the client of then waited for as long as the server took, which was below a second.
+    waited = replace(found, sent_s=found.sent_s - 1.0)
+    times = server_times(waited, Arm.APPEND_D if unified else Arm.P_FULL)
     # On a decode server that one stamp is of another clock, minutes away from the others.
     assert ("server_prefill_finished_s" in times) is unified
     stamps = [times[f"server_{name}_s"] for name in ("dispatched", "forward_entry", "first_response")]

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from calibrate.live.standins import FULL_NVLINK, FULL_TCP, MACHINE, SHIPPED, UNIFIED, service
 
-from ppdsim import compose
+from ppdsim import compose, measurements
+from ppdsim.calibrate.cells import prefill_cells
+from ppdsim.calibrate.drivers.base import Failure, RequestFailed
 from ppdsim.calibrate.drivers.fake.faults import parse_fault
 from ppdsim.calibrate.drivers.fake.virtual_loop import run_virtually
 from ppdsim.calibrate.live.calibrate import measure
-from ppdsim.calibrate.live.journal import SKIPPED, read_rows
+from ppdsim.calibrate.live.journal import POINTS, SKIPPED, read_rows
 from ppdsim.calibrate.live.plan import load_plan
 from ppdsim.calibrate.live.prefill import OUTPUT_TOKENS
 from ppdsim.errors import EnvironmentProblem
@@ -60,7 +62,7 @@ def all_right(folder):
     return bool(rows)
 
 
-def striking(name, times=1, *, engines=None):
+def striking(name, times=1, *, engines=None, **fields):
     """Return a `spoil` that sets a fault at the third measured turn of each of the first `engines` engines."""
     opened = []
 
@@ -73,7 +75,7 @@ def striking(name, times=1, *, engines=None):
         def start(prompt, output_tokens, **options):
             # Only measured turns ask for this many tokens.
             if output_tokens == OUTPUT_TOKENS and next(turns) == 2:
-                engine.set_fault(parse_fault({"name": name, "times": times}))
+                engine.set_fault(parse_fault({"name": name, "times": times, **fields}))
             return original(prompt, output_tokens, **options)
 
         engine.start = start
@@ -150,12 +152,120 @@ def test_a_transfer_that_fails_is_named(plan, tmp_path):
     assert all_right(tmp_path / "run")
 
 
-def test_a_clock_that_jumps_moves_stamps_and_no_ttft(plan, tmp_path):
+@pytest.mark.parametrize("amount", [-3600.0, -0.05, 0.5, 3600.0])
+def test_a_clock_that_jumps_costs_its_row_the_stamps_and_nothing_else(plan, tmp_path, amount):
+    folder = tmp_path / "run"
+    _, spoil = striking("clock-jump", times=3, amount=amount)
+    run(plan, folder, service(*UNIFIED, spoil=spoil))
+    assert not skipped(folder)
+    assert all_right(folder)
+    rows = [row for row in read_rows(folder) if isinstance(row, PrefillRow)]
+    dropped = [row for row in rows if row.server_received_unix_s is None]
+    # One of the three struck the request that warms a prefix, or none did.
+    assert len(dropped) in (2, 3)
+    for row in dropped:
+        assert {row.server_dispatched_s, row.server_first_response_s, row.server_finished_s, row.server_e2e_s} == {None}
+    # Nobody who reads the file finds anything to refuse, and a cell that lost the stamps of one repeat is whole.
+    measured = measurements.read(folder)
+    assert not measured.refused
+    cells = prefill_cells(measured, *UNIFIED)
+    assert np.isfinite(cells.outside_s).all()
+    assert np.isfinite(cells.join_s).all()
+
+
+def test_a_first_token_before_the_weights_can_be_read_never_reaches_the_file(plan, tmp_path):
     def spoil(engine):
-        engine.set_fault(parse_fault({"name": "clock-jump", "amount": -3600}))
+        original, turns = engine.generate, iter(range(10**6))
+
+        async def generate(prompt, output_tokens, **options):
+            found = await original(prompt, output_tokens, **options)
+            if output_tokens == OUTPUT_TOKENS and next(turns) == 2:
+                return replace(found, sent_s=found.token_s[0] - 1e-3)
+            return found
+
+        engine.generate = generate
 
     run(plan, tmp_path / "run", service(*UNIFIED, spoil=spoil))
-    assert not skipped(tmp_path / "run")
+    (problem,) = skipped(tmp_path / "run")
+    assert "below the hardware's floor" in problem["reason"]
+    assert all_right(tmp_path / "run")
+    # It was measured again, so the plan is complete.
+    assert problem["cell"] in {row.cell for row in read_rows(tmp_path / "run")}
+    assert not measurements.read(tmp_path / "run").refused
+
+
+def test_a_prefix_that_is_no_whole_page_is_written_as_the_engine_cached_it(tmp_path):
+    path = tmp_path / "odd.yaml"
+    path.write_text(PLAN.replace("append: {cached_tokens: [0, 1024]", "append: {cached_tokens: [1000]"))
+    run(load_plan(str(path)), tmp_path / "run", service(*UNIFIED))
+    measured = measurements.read(tmp_path / "run")
+    assert not measured.refused
+    rows = [row for row in measured.prefill if row.cell == "fit/prefill/append-d/1000/64"]
+    assert {(row.cached_tokens, row.new_tokens) for row in rows} == {(960, 104)}
+
+
+def test_an_accident_in_the_first_repeat_of_a_cell_is_not_fitted(plan, tmp_path):
+    def spoil(engine):
+        original, turns = engine.generate, iter(range(10**6))
+
+        async def generate(prompt, output_tokens, **options):
+            found = await original(prompt, output_tokens, **options)
+            # The first measured turn is a probe, the second the first of the plan's cells.
+            if output_tokens == OUTPUT_TOKENS and next(turns) == 1:
+                return replace(found, token_s=tuple(time_s + 0.5 for time_s in found.token_s))
+            return found
+
+        engine.generate = generate
+
+    folder = tmp_path / "run"
+    run(plan, folder, service(*UNIFIED, spoil=spoil))
+    (accident,) = [row for row in read_rows(folder) if isinstance(row, PrefillRow) and row.outlier]
+    assert accident.purpose == "fit"
+    assert accident.ttft_s > 0.5
+    # The raw file has it as it was measured, first of its cell, and the line that marks it.
+    lines = [json.loads(line) for line in (folder / POINTS).read_text().splitlines()]
+    assert [line.get("outlier") for line in lines if line["cell"] == accident.cell] == [False, False, None, False]
+    assert all_right(folder)
+    measured = measurements.read(folder)
+    assert sum(row.cell == accident.cell and not row.outlier for row in measured.prefill) == 2
+    assert prefill_cells(measured, *UNIFIED).seconds.max() < 0.5
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_cache_that_is_not_emptied_is_noticed_and_its_turn_not_counted(plan, tmp_path, times):
+    """What is still cached would make a prefill look fast; a server that stays busy answers 400."""
+
+    def spoil(engine):
+        original, calls = engine.flush, iter(range(10**6))
+
+        async def flush(role="all"):
+            # After the warm-up and the first blocks.
+            if 4 <= next(calls) < 4 + times:
+                raise RequestFailed(Failure.HTTP, "/flush_cache: status 400: Flush cache failed.")
+            await original(role)
+
+        engine.flush = flush
+
+    folder = tmp_path / "run"
+    run(plan, folder, service(*UNIFIED, spoil=spoil))
+    assert any("Flush cache failed" in problem["reason"] for problem in skipped(folder))
+    assert all_right(folder)
+    assert len({row.cell for row in read_rows(folder) if row.purpose == "fit"}) == 6 + 2 + 1
+
+
+def test_a_cache_that_is_never_emptied_ends_the_run(plan, tmp_path):
+    def spoil(engine):
+        original, calls = engine.flush, iter(range(10**6))
+
+        async def flush(role="all"):
+            if next(calls) >= 4:
+                raise RequestFailed(Failure.HTTP, "/flush_cache: status 400: Flush cache failed.")
+            await original(role)
+
+        engine.flush = flush
+
+    with pytest.raises(EnvironmentProblem, match="cells failed in a row, the last: http: /flush_cache: status 400"):
+        run(plan, tmp_path / "run", service(*UNIFIED, spoil=spoil))
     assert all_right(tmp_path / "run")
 
 

@@ -14,6 +14,7 @@ from ppdsim.calibrate.drivers.fake.virtual_loop import run_virtually
 from ppdsim.calibrate.live.calibrate import fit, measure
 from ppdsim.calibrate.live.journal import POINTS, SKIPPED
 from ppdsim.calibrate.live.plan import load_plan
+from ppdsim.calibrate.recovered import recovered as recovered_cells
 from ppdsim.types import Tag
 
 ARMS = (UNIFIED, FULL_TCP, DELTA_TCP, FULL_NVLINK)
@@ -61,6 +62,13 @@ def test_every_measured_turn_is_predicted(recovered, folder, arm):
     expected = np.asarray(driven.ttft_s(*arm, cached, new))
     np.testing.assert_allclose([r.ttft_s for r in rows], expected, rtol=1e-6)
     np.testing.assert_allclose(np.asarray(found.ttft_s(*arm, cached, new)), expected, rtol=WITHIN)
+
+
+def test_every_cell_of_the_run_is_recovered(recovered, folder):
+    """The comparison that the command through sockets ends with."""
+    cells = recovered_cells(measurements.read(folder), driven=SAME, fitted=compose.central(recovered))
+    assert len(cells) > 100
+    assert max(abs(cell.fitted_error) for cell in cells) < WITHIN
 
 
 def test_every_decode_cell_is_predicted(recovered, folder):

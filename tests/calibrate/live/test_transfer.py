@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from calibrate.live.standins import DELTA_TCP, FULL_NVLINK, MACHINE, UNIFIED, service
@@ -12,6 +13,7 @@ from ppdsim.calibrate.live import transfer
 from ppdsim.calibrate.live.calibrate import measure
 from ppdsim.calibrate.live.journal import POINTS, read_rows
 from ppdsim.calibrate.live.plan import load_plan
+from ppdsim.calibrate.live.record import RUN
 from ppdsim.calibrate.live.transfer import Link, link_problem, links_of
 from ppdsim.cli.app import run
 from ppdsim.errors import EnvironmentProblem
@@ -114,6 +116,64 @@ def test_a_link_that_cannot_be_measured_alone_is_one_line_and_ends_nothing(link,
     assert line.startswith(f"{link.name}: left out, {reason}")
     assert line in json.loads((tmp_path / "run" / "manifest.json").read_text())["notes"]
     assert {row.kind for row in read_rows(tmp_path / "run")} == {"prefill"}
+
+
+class AtOnce:
+    """A pair of engines that transfers without any."""
+
+    def __init__(self, *_, **__):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def seconds(self, *_, **__):
+        return (1e-3,)
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    monkeypatch.setattr(transfer, "TransferPair", AtOnce)
+    monkeypatch.setattr(transfer, "find_spec", lambda name: name)
+
+
+def calibrated(tmp_path, one, *over, resume=False):
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    links = [Link(transport=transport, gpus=(0, 1)) for transport in over]
+    plan = load_plan(str(tmp_path / "tiny.yaml"))
+    run_folder = tmp_path / "run"
+    measure(plan, [one], MACHINE, run_folder, resume=resume, say=str, links=links, runner=run_virtually)
+    return read_rows(run_folder)
+
+
+def an_hour_earlier(folder):
+    content = json.loads((folder / RUN).read_text())
+    (folder / RUN).write_text(json.dumps({**content, "started_unix_s": content["started_unix_s"] - 3600.0}))
+
+
+def test_transfers_and_turns_lie_on_one_time_axis_over_all_calls(at_once, tmp_path):
+    first = calibrated(tmp_path, service(*UNIFIED), Transport.TCP)
+    assert [row.kind for row in first] == ["transfer", "prefill", "prefill"]
+    assert [row.elapsed_s for row in first] == sorted(row.elapsed_s for row in first)
+    assert 0.0 <= first[0].elapsed_s < 600.0
+    an_hour_earlier(tmp_path / "run")
+    second = calibrated(tmp_path, service(*FULL_NVLINK), Transport.TCP, Transport.NVLINK, resume=True)[len(first) :]
+    assert second[0].kind == "transfer"
+    assert 3600.0 <= second[0].elapsed_s < 4200.0
+    assert [row.elapsed_s for row in second] == sorted(row.elapsed_s for row in second)
+
+
+def test_running_servers_are_asked_before_the_link_is_measured(at_once, tmp_path):
+    def spoil(engine):
+        engine._dead = True
+
+    there = replace(service(*UNIFIED, spoil=spoil), starts_servers=False)
+    with pytest.raises(EnvironmentProblem, match="append-d none: unreachable"):
+        calibrated(tmp_path, there, Transport.TCP)
+    assert not (tmp_path / "run" / POINTS).exists()
 
 
 def test_an_engine_that_is_not_installed_is_said_before_anything_is_tried(monkeypatch):

@@ -116,10 +116,10 @@ class NoSink(AbstractSink):
 
 
 class ProfileLink(AbstractLink):
-    """KV that takes the time of the profile's hand-off curve."""
+    """KV that takes the time of the hand-off curve of `model`, which may change while nothing travels."""
 
     def __init__(self, model: TurnModel, clock: AbstractClock) -> None:
-        self._model = model
+        self.model = model
         self._clock = clock
         self._free_s: dict[str, float] = {}
 
@@ -132,7 +132,7 @@ class ProfileLink(AbstractLink):
         done: Done | None = None,
     ) -> None:
         """Occupy the link to the destination."""
-        curve = self._model.handoff(allocated.arm, allocated.transport)
+        curve = self.model.handoff(allocated.arm, allocated.transport)
         held = allocated.held_tokens if allocated.arm is Arm.P_DELTA else 0
         begin_s = max(time_s, self._free_s.get(allocated.destination, 0.0))
         end_s = begin_s + float(curve.wire_s(tokens, held))

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ppdsim import compose
 from ppdsim.calibrate.drivers.base import AbstractEngine, EngineInfo, Failure, Generation, RequestFailed, Stream
 from ppdsim.calibrate.drivers.fake.build import settings_of
 from ppdsim.calibrate.drivers.fake.clock import AbstractClock, LoopClock
-from ppdsim.calibrate.drivers.fake.core import AbstractCore
+from ppdsim.calibrate.drivers.fake.core import AbstractCore, CoreSettings
 from ppdsim.calibrate.drivers.fake.decode import DecodeCore
 from ppdsim.calibrate.drivers.fake.faults import Fault, Faults, FaultSpec
-from ppdsim.calibrate.drivers.fake.handoff import AbstractMeeting, Allocated, Reply
+from ppdsim.calibrate.drivers.fake.handoff import AbstractMeeting, Allocated, ProfileLink, Reply
 from ppdsim.calibrate.drivers.fake.meta import ENGINE_VERSION, meta_info
 from ppdsim.calibrate.drivers.fake.prefill import PrefillCore
 from ppdsim.calibrate.drivers.fake.request import Finish, Rendezvous, Request
@@ -75,8 +75,10 @@ class InProcessEngine(AbstractEngine):
             context_tokens=context_tokens,
         )
         self.cores: dict[str, AbstractCore]
+        self._link: ProfileLink | None = None
         if disaggregated:
-            prefill = PrefillCore(settings, self._model, self._clock)
+            self._link = ProfileLink(self._model, self._clock)
+            prefill = PrefillCore(settings, self._model, self._clock, self._link)
             decode = DecodeCore(settings, self._model, self._clock, DirectMeeting(prefill))
             self.cores = {"prefill": prefill, "decode": decode}
         else:
@@ -96,6 +98,13 @@ class InProcessEngine(AbstractEngine):
             self._outer.set(spec)
         else:
             (self._entry if role is None else self.cores[role]).set_fault(spec)
+
+    def drift_to(self, model: TurnModel) -> None:
+        """From now on take the times of another model, as a machine whose host or link has become slower."""
+        for core in self.cores.values():
+            core.model = model
+        if self._link is not None:
+            self._link.model = model
 
     def now_s(self) -> float:
         """Return the time of the stand-in's clock [s]."""
@@ -187,21 +196,10 @@ class InProcessEngine(AbstractEngine):
         for core in self.cores.values():
             core.abort_matching()
 
-    async def info(self) -> EngineInfo:
+    async def servers(self) -> Mapping[str, EngineInfo]:
         """Return the settings."""
         self._check_alive()
-        settings = self._entry.settings
-        return EngineInfo(
-            name="sglang",
-            version=ENGINE_VERSION,
-            kv_pool_tokens=settings.kv_pool_tokens,
-            page_size_tokens=settings.page_tokens,
-            chunked_prefill_size=settings.chunk_tokens,
-            max_running_requests=settings.max_running_requests,
-            context_tokens=min(settings.context_tokens, settings.kv_pool_tokens),
-            prefill_pool_tokens=settings.kv_pool_tokens if "prefill" in self.cores else None,
-            flags={"disaggregation_decode_enable_radix_cache": settings.decode_radix},
-        )
+        return {role: _info(core.settings) for role, core in self.cores.items()}
 
     async def close(self) -> None:
         """Do nothing: nothing is held."""
@@ -213,3 +211,17 @@ class InProcessEngine(AbstractEngine):
 
 def _ignore(request: Request) -> None:
     """Show nothing: the router drops what the prefill server answers."""
+
+
+def _info(settings: CoreSettings) -> EngineInfo:
+    return EngineInfo(
+        name="sglang",
+        version=ENGINE_VERSION,
+        model="stand-in",
+        kv_pool_tokens=settings.kv_pool_tokens,
+        page_size_tokens=settings.page_tokens,
+        chunked_prefill_size=settings.chunk_tokens,
+        max_running_requests=settings.max_running_requests,
+        context_tokens=min(settings.context_tokens, settings.kv_pool_tokens),
+        flags={"disaggregation_decode_enable_radix_cache": settings.decode_radix},
+    )

@@ -78,7 +78,7 @@ def test_a_killed_server_stays_dead() -> None:
     async def use(engine: InProcessEngine) -> list[Failure]:
         engine.set_fault(parse_fault({"name": "kill"}))
         failures = []
-        for ask in (lambda: engine.generate(PROMPT, 8, timeout_s=9.0), engine.flush, engine.info):
+        for ask in (lambda: engine.generate(PROMPT, 8, timeout_s=9.0), engine.flush, engine.servers):
             with pytest.raises(RequestFailed) as caught:
                 await ask()
             failures.append(caught.value.failure)
@@ -112,7 +112,7 @@ def test_cached_tokens_can_be_wrong() -> None:
 def test_a_small_pool_refuses_what_server_info_promises() -> None:
     async def use(engine: InProcessEngine) -> str:
         engine.set_fault(parse_fault({"name": "small-pool", "amount": 256}))
-        assert (await engine.info()).kv_pool_tokens == PROFILE.kv_pool_tokens
+        assert (await engine.servers())["unified"].kv_pool_tokens == PROFILE.kv_pool_tokens
         with pytest.raises(RequestFailed) as caught:
             await engine.generate(PROMPT, 2, timeout_s=9.0)
         engine.set_fault(None)

@@ -47,7 +47,7 @@ def turn(stack: FakeStack) -> tuple[EngineInfo, Generation]:
         try:
             await engine.flush()
             await engine.generate(PREFIX, 1, timeout_s=20.0)
-            return await engine.info(), await engine.generate(PROMPT, 8, timeout_s=20.0)
+            return (await engine.servers())["decode"], await engine.generate(PROMPT, 8, timeout_s=20.0)
         finally:
             await engine.close()
 

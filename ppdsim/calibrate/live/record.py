@@ -1,0 +1,158 @@
+"""What a run folder remembers beside its rows: when the run began, and on which servers each service was measured.
+
+``run.json`` is written before the first row is measured, so it outlives a run that is killed. A later call compares the
+servers that it finds with it: rows of two models, engine releases or settings in one folder would make a profile of
+neither. What differs from start to start without a choice of anybody (ports, seeds, the size of a pool that takes what
+memory is free) is not compared.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from ppdsim.calibrate.drivers.base import EngineInfo, decoding
+from ppdsim.errors import MeasurementError
+
+RUN = "run.json"
+SCHEMA = "ppdsim/run/1"
+EVERYWHERE = ("dtype", "kv_cache_dtype", "quantization", "tp_size")
+"""Flags that all servers of a run have in common; the others are compared server by server."""
+BY_CHANCE = (
+    "_port", "_host", "_addr", "_seed", "_gpu_id", "_status", "_max_total_num_tokens", "_max_req_input_len",
+    "_weight_version", "_last_gen_throughput",
+)  # fmt: skip
+"""How the names of the flags end that are not compared, with an underscore in front of a name."""
+MOST_NAMED = 4
+"""Differences that a refusal names."""
+
+
+class RunRecord:
+    """The record of one folder; `servers` are those of each service, by role."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read a folder's record, or begin one.
+
+        Raises
+        ------
+        MeasurementError
+            If it is malformed.
+        """
+        self._path = folder / RUN
+        self._started_unix_s: float | None = None
+        self.servers: dict[str, dict[str, EngineInfo]] = {}
+        if self._path.exists():
+            try:
+                content = json.loads(self._path.read_text())
+                self._started_unix_s = content["started_unix_s"]
+                self.servers = {
+                    service: {role: EngineInfo(**info) for role, info in by_role.items()}
+                    for service, by_role in content["servers"].items()
+                }
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+                raise MeasurementError(f"{self._path}: not the record of a run ({error!r})") from None
+
+    def elapsed_s(self, now_unix_s: float, *, at_least_s: float) -> float:
+        """Return how long ago the run began [s], in this call or an earlier one: one time axis for all of its rows.
+
+        Between calls only the machine's wall clock goes on. If it was set back meanwhile, or the folder has no record,
+        `at_least_s` holds, the time of the last row: rows stay in order, and the gap between the calls is unknown.
+        """
+        if self._started_unix_s is None:
+            self._started_unix_s = now_unix_s - at_least_s
+            self._write()
+        return max(at_least_s, now_unix_s - self._started_unix_s)
+
+    def check(self, service: str, found: Mapping[str, EngineInfo]) -> None:
+        """Remember the servers of a service by role, or compare them with those of an earlier call.
+
+        Raises
+        ------
+        MeasurementError
+            If rows of the folder were measured on others; the message names what differs, both ways.
+        """
+        differing = [
+            difference
+            for known_service, known in self.servers.items()
+            for difference in _differences(known_service, known, service, found)
+        ]
+        if differing:
+            more = f" and {len(differing) - MOST_NAMED} more" if len(differing) > MOST_NAMED else ""
+            raise MeasurementError(
+                f"{self._path.parent}: its rows were measured on other servers: {', '.join(differing[:MOST_NAMED])}"
+                f"{more}; start them as before, or give another -o"
+            )
+        if self.servers.get(service) != found:
+            self.servers[service] = dict(found)
+            self._write()
+
+    def decoding(self, service: str) -> EngineInfo | None:
+        """Return what the server of a service said of itself that decodes; None if it was never up."""
+        return decoding(self.servers[service]) if service in self.servers else None
+
+    def _write(self) -> None:
+        content = {
+            "schema": SCHEMA,
+            "started_unix_s": self._started_unix_s,
+            "servers": {
+                service: {role: asdict(info) for role, info in by_role.items()}
+                for service, by_role in self.servers.items()
+            },
+        }
+        temporary = self._path.with_name(f".{RUN}.part")
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+        os.replace(temporary, self._path)
+
+
+def server_name(service: str, role: str) -> str:
+    """Return how a server is called in words.
+
+    >>> server_name("unified", "unified"), server_name("hand-offs over tcp", "decode")
+    ('unified', 'hand-offs over tcp, decode')
+    """
+    return service if role == service else f"{service}, {role}"
+
+
+def _differences(
+    known_service: str, known: Mapping[str, EngineInfo], service: str, found: Mapping[str, EngineInfo]
+) -> list[str]:
+    """Return what tells two services' servers apart that must not: everything if they are one service."""
+    if known_service != service:
+        # Whichever server decodes stands for its service.
+        return _told_apart(service, _identity(decoding(known)), _identity(decoding(found)))
+    if known.keys() != found.keys():
+        return [f"{service} had {' and '.join(known)}, now {' and '.join(found)}"]
+    return [
+        difference
+        for role, info in found.items()
+        for difference in _told_apart(
+            server_name(service, role),
+            {**_identity(known[role]), **_chosen(known[role])},
+            {**_identity(info), **_chosen(info)},
+        )
+    ]
+
+
+def _told_apart(where: str, known: Mapping[str, object], found: Mapping[str, object]) -> list[str]:
+    return [
+        f"{where}: {name} {_said(known.get(name))}, now {_said(found.get(name))}"
+        for name in sorted({*known, *found})
+        if known.get(name) != found.get(name)
+    ]
+
+
+def _said(value: object) -> str:
+    return "not given" if value is None else str(value)
+
+
+def _identity(info: EngineInfo) -> dict[str, object]:
+    known = {"engine": info.name, "version": info.version, "model": info.model}
+    return {**known, **{name: info.flags.get(name) for name in EVERYWHERE}}
+
+
+def _chosen(info: EngineInfo) -> dict[str, object]:
+    sizes = {"page_size": info.page_size_tokens, "chunked_prefill_size": info.chunked_prefill_size}
+    return {**sizes, **{name: value for name, value in info.flags.items() if not f"_{name}".endswith(BY_CHANCE)}}

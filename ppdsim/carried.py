@@ -1,0 +1,97 @@
+"""What ``ppdsim capacity`` found, as ``capacity.json`` holds it: all that its report needs.
+
+Rates are conversations a second, shares are of 1, times are seconds. A number that does not exist (the upper end of an
+open bracket, the life of conversations of which none ended) is None.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binding:
+    """What most of the turns that miss the SLO run into.
+
+    Attributes
+    ----------
+    limit : str
+        ``ttft_s``, ``tpot_s`` or ``itl_max_s``; ``unanswered`` where more turns have no answer at all; ``overloaded``
+        where enough turns keep the limits, but waits grow for as long as conversations start.
+    share : float
+        Share of the counted turns that break it [1]; of an overload, all.
+    place : str
+        Where they spend the time.
+    node, role : int or None, str
+        The node of the fleet, counted from 0, and its role.
+    seconds : float or None
+        Mean time that these turns spend there [s].
+    """
+
+    limit: str
+    share: float
+    place: str
+    node: int | None = None
+    role: str = ""
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapacityRun:
+    """One run of the search; for what the numbers mean see `ppdsim.capacity.probe.Probe`."""
+
+    rate_per_s: float
+    label: str
+    turns: int
+    counted: int
+    window_s: float
+    life_s: float | None
+    turns_per_s: float
+    goodput_per_s: float
+    attained: float
+    binding: Binding | None
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapacitySeed:
+    """One seed's bracket (`high_per_s` None: nothing was broken), and its runs by rising rate."""
+
+    seed: int
+    kind: Literal["rate", "at least", "none"]
+    low_per_s: float
+    high_per_s: float | None
+    runs: tuple[CapacityRun, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateInterval:
+    """The interval over seeds, and how probably it holds the median capacity (None of one seed)."""
+
+    low: float
+    high: float | None
+    coverage: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carried:
+    """The whole answer; `answer` is it in sentences, the first one the headline."""
+
+    schema: Literal["ppdsim/capacity/1"] = "ppdsim/capacity/1"
+    answer: tuple[str, ...]
+    kind: Literal["rate", "at least", "none"]
+    limits: dict[str, float | None]
+    attained_wanted: float
+    rate_per_s: float
+    rate_per_gpu_per_s: float
+    interval_per_s: RateInterval
+    turns_per_s: float | None
+    goodput_per_s: float | None
+    goodput_per_gpu_per_s: float | None
+    gpus: int
+    binds: Binding | None
+    tolerance: float
+    seeds: tuple[CapacitySeed, ...]
+    notes: tuple[str, ...]
+    provenance: dict[str, Any]

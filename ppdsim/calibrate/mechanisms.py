@@ -34,7 +34,7 @@ def prior_interval(value: float, low: float, high: float) -> tuple[float, float]
 
     >>> low, high = prior_interval(10e-3, 10e-3, 15e-3)
     >>> round(1e3 * low, 2), round(1e3 * high, 2)
-    (6.63, 17.8)
+    (6.63, 17.82)
     """
     half = HALF_NORMAL_90 * UNMEASURED_SIGMA
     down = math.hypot(math.log(value / max(low, value / WIDEST)), half)

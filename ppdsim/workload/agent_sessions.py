@@ -135,7 +135,8 @@ def _clipped(request: _Request, shared: int, room_tokens: int) -> tuple[Ids, int
     new_tokens = min(request.input_tokens - shared * TRACE_BLOCK_TOKENS, room_tokens)
     oldest = (room_tokens - new_tokens) // TRACE_BLOCK_TOKENS
     ids = [*request.ids[:oldest], *request.ids[shared : shared + new_tokens // TRACE_BLOCK_TOKENS]]
-    return ids, oldest * TRACE_BLOCK_TOKENS + new_tokens
+    # A prompt that was sent before, in less room than a block: what is left of its first one.
+    return ids, oldest * TRACE_BLOCK_TOKENS + new_tokens or room_tokens
 
 
 def _merged(ids: Ids, session: int, blocks: Blocks) -> tuple[int, ...]:

@@ -67,6 +67,8 @@ def validation(cells):
         cells=(row,),
         decisions=(),
         crossings=(),
+        rates=(),
+        rate_crossings=(),
         loads=(),
         rankings=(),
         leaked=(),

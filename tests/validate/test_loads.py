@@ -129,7 +129,7 @@ def test_few_turns_are_shown_and_not_gated(live, shipped):
 
 def test_the_busiest_place_is_whichever_saturates_first():
     """Ten turns in 10 s; each place is made the busiest in turn."""
-    decode = DecodeCurve(floor_s=5e-3, row_s=1e-4, context_s_per_token=1e-8, disaggregated_s=0.0)
+    decode = DecodeCurve(floor_s=5e-3, row_s=1e-4, context_s_per_token=1e-8, start_s=0.0)
 
     def turns(*, prefill_s=0.1, wire_s=0.1, output=100, kv=1000):
         start = np.arange(10.0)

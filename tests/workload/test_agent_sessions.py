@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ppdsim.errors import WorkloadError
@@ -209,6 +209,7 @@ SESSION = st.fixed_dictionaries(
 )
 
 
+@example(rows=[{"id": "a", "requests": [request([1]), request([1])], "block_size": 64}], context_length=1)
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(SESSION, min_size=1, max_size=3), context_length=st.one_of(st.none(), st.integers(1, 400)))
 def test_nonsense_is_a_clear_error_or_an_answer(rows, context_length, tmp_path: Path):

@@ -1,9 +1,11 @@
-"""Which form of a curve predicts cells it has not seen best: the table of docs/design/curve-forms.md.
+"""Which form of a curve predicts cells it has not seen best: the tables of docs/design/curve-forms.md.
 
     python benchmarks/curve_forms.py
 
 Every form is fitted the same way (bounded, soft L1 on relative residuals) and scored by leave-one-L-out and
-leave-one-m-out (decode: one batch, then one context), the left-out value leaving the append curve too.
+leave-one-m-out (decode: one batch, then one context), the left-out value leaving the append curve too. What a forward
+rounds up, of which a grid of powers of two shows little, is scored on held-out cells of other runs as well, and for
+matrices on published products of one token more than a tile.
 """
 
 from __future__ import annotations
@@ -18,9 +20,20 @@ from scipy.optimize import least_squares
 from ppdsim import measurements
 from ppdsim.calibrate.cells import Cells, grid
 from ppdsim.calibrate.crossval import name_of
+from ppdsim.calibrate.derive import published
+from ppdsim.calibrate.fit import wave_of
 from ppdsim.calibrate.fit_curves import PULL, ROBUST_SCALE, fit_append, fit_decode
+from ppdsim.cost.base import pad_up
+from ppdsim.cost.prefill import PREFILL_GRAPH_SIZES_TOKENS, attention_rows, chunks
 
-GRID = Path(__file__).parent.parent / "calibration/measurements/h200x2_llama-3.1-8b_sglang-0.5.17"
+CALIBRATION = Path(__file__).parent.parent / "calibration"
+GRID = CALIBRATION / "measurements/h200x2_llama-3.1-8b_sglang-0.5.17"
+WITH_HELD_OUT = (
+    "h100x2_llama-3.1-8b_sglang-0.5.17",
+    "h200x1_llama-3.1-8b_sglang-0.5.17_pinned",
+    "h200x1_llama-3.1-8b_sglang-0.5.17",
+)
+"""Runs that have append cells which no fit has seen."""
 CHUNK_TOKENS = 8192
 Columns = dict[str, np.ndarray]
 
@@ -76,6 +89,50 @@ def append_forms() -> list[Form]:
             ),
             (*base, 3.0, 1e-9),
         ),
+    ]
+
+
+def up(tokens: np.ndarray, unit: float) -> np.ndarray:
+    return np.ceil(tokens / unit) * unit
+
+
+def rounding_forms(wave_tokens: float) -> list[Form]:
+    """Return the shipped form of the append curve, chunks and captured sizes included, by what a forward rounds up."""
+
+    def waves(m: np.ndarray) -> np.ndarray:
+        return np.asarray(attention_rows(m, wave_tokens))
+
+    def tiles(unit: float) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda m: np.where(m > unit, up(m, unit), m)
+
+    def same(m: np.ndarray) -> np.ndarray:
+        return m
+
+    def form(name: str, rows: Callable[[np.ndarray], np.ndarray], tokens: Callable[[np.ndarray], np.ndarray]) -> Form:
+        def seconds(x: Columns, f: float, t: float, h: float, a: float, q: float, k: float, r: float) -> np.ndarray:
+            total, hidden = f + t * (x["L"] + x["m"]), np.zeros(len(x["m"]))
+            for start, m in chunks(x["m"], CHUNK_TOKENS):
+                before = x["L"] + start
+                padded = np.asarray(pad_up(m, PREFILL_GRAPH_SIZES_TOKENS))
+                gpu = a * tokens(padded) + q * rows(m) * (before + m / 2) + r * before
+                cost = smax(np.maximum(h - hidden, 0), gpu, k)
+                total, hidden = total + cost * (m > 0), cost
+            return total
+
+        return Form(name, seconds, (4.5e-3, 2e-7, 8e-3, 22e-6, 9e-10, 3.0, 1e-8))
+
+    return [
+        form("nothing", same, same),
+        form("attention to waves, beyond the first", waves, same),
+        form(
+            "attention to tiles of 128 tokens and to waves, beyond the first",
+            lambda m: np.where(m > wave_tokens, waves(up(m, 128.0)), m),
+            same,
+        ),
+        form("attention to waves, the first too", lambda m: up(m, wave_tokens), same),
+        form("attention to tiles of 128 tokens", tiles(128.0), same),
+        form("attention to waves beyond the first, matrices to tiles of 128 tokens", waves, tiles(128.0)),
+        form("attention to waves beyond the first, matrices to tiles of 256 tokens", waves, tiles(256.0)),
     ]
 
 
@@ -190,7 +247,7 @@ def fit(form: Form, x: Columns, seconds: np.ndarray) -> np.ndarray:
     return least_squares(residuals, start, bounds=(0, np.inf), loss="soft_l1", f_scale=ROBUST_SCALE).x * scale
 
 
-def columns(cells: Cells, append: Cells, decode: Cells) -> Columns:
+def columns(cells: Cells, append: Cells, decode: Cells, wave_tokens: float) -> Columns:
     """Return what the forms use; T and front come from an append curve fitted without what is left out."""
     x: Columns = {
         "L": cells.cached_tokens,
@@ -200,15 +257,15 @@ def columns(cells: Cells, append: Cells, decode: Cells) -> Columns:
         "held": cells.cached_tokens if cells.arm.value == "p-delta" else np.zeros(len(cells)),
     }
     if cells.kind != "decode":
-        prefill, frontend = fit_append(append, CHUNK_TOKENS)
+        prefill, frontend = fit_append(append, CHUNK_TOKENS, wave_tokens)
         x["T"] = np.asarray(prefill.seconds(cells.new_tokens, cells.cached_tokens, CHUNK_TOKENS))
         x["front"] = np.asarray(frontend.before_s(cells.cached_tokens + cells.new_tokens) + frontend.after_s())
         x["step"] = np.asarray(fit_decode(decode, 0.0).step_s(cells.batch, cells.batch * cells.context_tokens))
     return x
 
 
-def score(form: Form, cells: Cells, append: Cells, decode: Cells) -> tuple[np.ndarray, np.ndarray]:
-    x = columns(cells, append, decode)
+def score(form: Form, cells: Cells, append: Cells, decode: Cells, wave_tokens: float) -> tuple[np.ndarray, np.ndarray]:
+    x = columns(cells, append, decode, wave_tokens)
     inside = np.abs(form.seconds(x, *fit(form, x, cells.seconds)) / cells.seconds - 1)
     outside: list[float] = []
     for name in ("batch", "context") if cells.kind == "decode" else ("cached_tokens", "new_tokens"):
@@ -219,29 +276,73 @@ def score(form: Form, cells: Cells, append: Cells, decode: Cells) -> tuple[np.nd
         for value in np.unique(key(cells)):
             keep = key(cells) != value
             thin = append if cells.kind == "decode" else append.pick(key(append) != value)
-            kept = columns(cells.pick(keep), thin, decode)
-            gone = columns(cells.pick(~keep), thin, decode)
+            kept = columns(cells.pick(keep), thin, decode, wave_tokens)
+            gone = columns(cells.pick(~keep), thin, decode, wave_tokens)
             parameters = fit(form, kept, cells.seconds[keep])
             outside += list(np.abs(form.seconds(gone, *parameters) / cells.seconds[~keep] - 1))
     return inside, np.array(outside)
 
 
+def show(errors: np.ndarray) -> str:
+    ranked = np.sort(errors)
+    return f"{100 * np.median(ranked):.1f} / {100 * ranked[min(len(ranked) - 1, int(0.9 * len(ranked)))]:.1f}"
+
+
+def rounding() -> None:
+    """Print how each rounding of a forward does on left-out and on held-out cells of every run that has both."""
+    print("\n### What a forward rounds up\n")
+    for name in WITH_HELD_OUT:
+        measured = measurements.read(CALIBRATION / "measurements" / name)
+        fitted, held = grid(measured).append, grid(measured, "validation").append
+        print(f"\n{name}: {len(fitted)} cells to fit, {len(held)} held out\n")
+        print("| rounded up | left out, median / p90 % | held out, median / p90 % | held-out bias % |")
+        print("|---|---|---|---|")
+        x, unseen = ({"L": cells.cached_tokens, "m": cells.new_tokens} for cells in (fitted, held))
+        for form in rounding_forms(wave_of(measured.manifest)):
+            outside: list[float] = []
+            for key in ("L", "m"):
+                for value in np.unique(x[key]):
+                    keep = x[key] != value
+                    kept, gone = ({n: c[where] for n, c in x.items()} for where in (keep, ~keep))
+                    parameters = fit(form, kept, fitted.seconds[keep])
+                    outside += list(np.abs(form.seconds(gone, *parameters) / fitted.seconds[~keep] - 1))
+            error = form.seconds(unseen, *fit(form, x, fitted.seconds)) / held.seconds - 1
+            print(
+                f"| {form.name} | {show(np.array(outside))} | {show(np.abs(error))} | {100 * np.median(error):+.1f} |"
+            )
+
+
+def products_beyond_a_tile() -> None:
+    """Print what one token more than a multiple of 256 adds to published matrix products."""
+    table = published.gemm(CALIBRATION / "published").set_index(["gpu", "n", "k", "m"])["seconds"]
+    table = table[~table.index.duplicated()]
+    wide = table.unstack("m")
+    print("\n### One token beyond a tile of the matrices (AIConfigurator, bf16 products on H100 and H200)\n")
+    print("| tokens | products | median seconds of one token more | a quarter above | tiles of 256 would say |")
+    print("|---|---|---|---|---|")
+    for tokens in (256, 512, 768, 1024, 2048, 4096):
+        ratio = np.asarray((wide[tokens + 1] / wide[tokens]).dropna())
+        print(
+            f"| {tokens} | {len(ratio)} | {100 * (np.median(ratio) - 1):+.1f} % "
+            f"| {100 * (np.quantile(ratio, 0.75) - 1):+.1f} % | {100 * 256 / tokens:+.1f} % |"
+        )
+
+
 def main() -> None:
-    found = grid(measurements.read(GRID))
+    measured = measurements.read(GRID)
+    found, wave_tokens = grid(measured), wave_of(measured.manifest)
     groups = [(found.append, append_forms()), (found.decode, decode_forms()), (found.stall, stall_forms())]
     groups += [(cells, handoff_forms(cells)) for cells in found.handoffs]
-
-    def show(errors: np.ndarray) -> str:
-        ranked = np.sort(errors)
-        return f"{100 * np.median(ranked):.1f} / {100 * ranked[min(len(ranked) - 1, int(0.9 * len(ranked)))]:.1f}"
 
     for cells, forms in groups:
         print(f"\n### {name_of(cells)} ({len(cells)} cells)\n")
         print("| form | parameters | in sample, median / p90 % | left out, median / p90 % |")
         print("|---|---|---|---|")
         for form in forms:
-            inside, outside = score(form, cells, found.append, found.decode)
+            inside, outside = score(form, cells, found.append, found.decode, wave_tokens)
             print(f"| {form.name} | {len(form.start)} | {show(inside)} | {show(outside)} |")
+    rounding()
+    products_beyond_a_tile()
 
 
 if __name__ == "__main__":

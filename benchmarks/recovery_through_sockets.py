@@ -56,7 +56,8 @@ def main() -> int:
             name="stand-in", layers=32, kv_heads=8, query_heads=32, head_dim=128, dtype="bfloat16", dtype_bytes=2,
             matrix_parameters=6.98e9, vocabulary_parameters=0.525e9, weights="none",
         )  # fmt: skip
-        machine = Machine(run_id="sockets", name="stand-in", gpu=gpu_of("none", 0), link="none", model=model)
+        gpu = gpu_of(load_profile(DEFAULT_PROFILE).gpu, 1)
+        machine = Machine(run_id="sockets", name="stand-in", gpu=gpu, link="none", model=model)
         one = StackOptions(mode="unified", router="none", time_scale=scale)
         pair = StackOptions(mode="pd", router="real", time_scale=scale, transport=Transport.TCP)
         with FakeStack(one) as unified, FakeStack(pair) as split:

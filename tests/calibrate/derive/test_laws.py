@@ -137,6 +137,11 @@ def test_names_of_hardware_are_suggested():
 
 def test_every_number_of_the_hardware_files_has_a_kind_and_a_source(tmp_path, monkeypatch):
     assert {"H100-SXM", "H100-PCIe", "H200", "A100-80G", "L40S"} <= set(hardware.gpus())
+    without_names = tmp_path / "hardware.yaml"
+    shipped = hardware.library.shipped("hardware.yaml").read_text()
+    without_names.write_text(shipped.replace("names: [NVIDIA H200]", "names: []"))
+    with pytest.raises(InputError, match=r"hardware.yaml: 'H200.names' = '\[\]'"):
+        hardware.read_gpus(without_names, hardware.links())
     broken = tmp_path / "links.yaml"
     broken.write_text("x:\n  bandwidth_bytes_per_s: {value: 1.0, kind: guess, source: me}\n  latency_s: 3\n")
     monkeypatch.setattr(hardware.library, "shipped", lambda file: broken)

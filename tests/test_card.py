@@ -1,21 +1,25 @@
-"""The card in words of the shipped profile, against a golden file; to renew it, look at the difference and copy."""
+"""The cards in words of the profiles, against the committed ones; to renew one, look at the difference and copy."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from ppdsim import library, profile
 from ppdsim.card import card_of, to_text
 
-GOLDEN = Path(__file__).parent / "golden" / "card.txt"
+PROFILES = sorted(path.stem for path in (Path(__file__).parent.parent / "calibration/profiles").glob("*.json"))
 
 
-def test_the_card_reads_as_the_golden_one(tmp_path):
-    text = to_text(card_of(profile.load(library.find("profile", "h200x2_llama-3.1-8b_sglang-0.5.17")))) + "\n"
+@pytest.mark.parametrize("name", PROFILES)
+def test_the_committed_card_is_what_show_prints(name, repository, tmp_path):
+    text = to_text(card_of(profile.load(repository / "calibration/profiles" / f"{name}.json"))) + "\n"
     written = tmp_path / "card.txt"
     written.write_text(text)
-    assert text == GOLDEN.read_text(), f"the card has changed; compare {written} with {GOLDEN}"
+    committed = repository / "calibration/cards" / f"{name}.txt"
+    assert text == committed.read_text(), f"the card has changed; compare {written} with {committed}"
 
 
 def test_a_90th_percentile_of_few_cells_is_in_brackets():

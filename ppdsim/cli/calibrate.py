@@ -274,7 +274,7 @@ def _print_plan(
 
 
 def _report(fitted: Profile, out: Path, *, quiet: bool) -> list[Path]:
-    """Write the card, and the report where the profile has an arm to compare with."""
+    """Write the card, how far the profile is off on what the run held out, and the report if there are two arms."""
     from ppdsim.card import card_of, to_text
     from ppdsim.crossover import crossover
     from ppdsim.report import write_report
@@ -283,12 +283,28 @@ def _report(fitted: Profile, out: Path, *, quiet: bool) -> list[Path]:
     card = to_text(card_of(fitted))
     (out / "card.txt").write_text(card + "\n")
     say(card, quiet=quiet)
+    paths = [out / "card.txt", *_accuracy(fitted, out, quiet=quiet)]
     measured = [(r.arm, r.transport) for r in fitted.curves if r.arm and r.transport and r.cells]
     if not measured:
         say("no report: no hand-off was measured, so there is nothing to compare an append with", quiet=quiet)
-        return [out / "card.txt"]
+        return paths
     arms = ", ".join(f"{{arm: {arm.value}, transport: {transport.value}}}" for arm, transport in measured)
     scenario = load("cache-rate", [f"crossover.arms=[{{arm: append-d, transport: none}}, {arms}]"])
     answer = crossover(scenario, fitted, seed=scenario.seed)
     say(answer.headline, quiet=quiet)
-    return [out / "card.txt", write_report(answer, out / "report.html")]
+    return [*paths, write_report(answer, out / "report.html")]
+
+
+def _accuracy(fitted: Profile, out: Path, *, quiet: bool) -> list[Path]:
+    """Write the accuracy card of a run that held something out, its loads included."""
+    from ppdsim import measurements
+    from ppdsim.validate import to_text, validate
+
+    measured = measurements.read(out)
+    kinds = (measured.prefill, measured.decode, measured.interference, measured.load)
+    if not any(row.purpose == "validation" for rows in kinds for row in rows):
+        return []
+    say("validation on what was held out ...", quiet=quiet)
+    path = out / "accuracy.txt"
+    path.write_text(to_text(validate(fitted, [measured])) + "\n")
+    return [path]

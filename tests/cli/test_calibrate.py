@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import partial
 
 import pytest
@@ -120,6 +121,9 @@ def test_it_leaves_a_profile_a_card_and_a_report(calibrated):
     assert fitted.curve("handoff", Arm.P_FULL, Transport.TCP).cells == 6
     assert "stand-in" in (calibrated / "card.txt").read_text()
     assert "p-full over tcp" in (calibrated / "report.html").read_text()
+    accuracy = (calibrated / "accuracy.txt").read_text()
+    assert re.search(r"append-d +held-out cells +1 ", accuracy), "the one held-out prefill"
+    assert "light, append-d" in accuracy
     # Sockets and two busy cores add milliseconds; the profile is recognisable all the same.
     token_s = next(p.value for p in fitted.curve("prefill").parameters if p.name == "token_s")
     assert 1e-5 < token_s < 6e-5

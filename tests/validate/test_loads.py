@@ -49,6 +49,14 @@ def live(repository):
     return measurements.read(repository / "calibration/measurements" / ONE)
 
 
+def test_a_load_of_one_conversation_is_compared_too(live, shipped):
+    """One turn of a class on each side: the distance of their distributions is 0 or 1, and says nothing."""
+    rows = (row(0, 1.0, 0, 100, 50), row(1, 3.0, 128, 82, 20))
+    found = load_errors(shipped, replace(live, load=rows))
+    assert {each.turns for each in found} == {1}
+    assert {each.ks_p for each in found} == {1.0}
+
+
 def test_a_turn_adds_what_its_prompt_has_beyond_the_earlier_prompt_and_answer():
     (found,) = conversations([row(1, 3.0, 128, 82, 20), row(0, 1.0, 0, 100, 50)])
     assert found.arrival_s == 1.0

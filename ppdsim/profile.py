@@ -166,6 +166,10 @@ class Profile(_Strict):
         return next((drift for drift in self.drift if drift.quantity == quantity), None)
 
 
+ALWAYS = ("prefill", "frontend", "decode", "stall")
+"""Curves without which a profile answers nothing."""
+
+
 def load(path: Path) -> Profile:
     """Read a profile file.
 
@@ -181,7 +185,7 @@ def load(path: Path) -> Profile:
     except (ValueError, RecursionError) as error:
         raise ProfileError(f"{path}: malformed JSON ({error})") from None
     try:
-        return Profile.model_validate(content)
+        found = Profile.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -192,6 +196,10 @@ def load(path: Path) -> Profile:
         else:
             detail = f"'{key}' = {first.get('input')!r}: {first['msg'].lower()}"
         raise ProfileError(f"{path}: {detail}; expected a profile of schema {SCHEMA}") from None
+    missing = [kind for kind in ALWAYS if not any(record.kind == kind for record in found.curves)]
+    if missing:
+        raise ProfileError(f"{path}: no curve '{missing[0]}'; expected {', '.join(ALWAYS)} and hand-offs")
+    return found
 
 
 def to_json(profile: Profile) -> str:

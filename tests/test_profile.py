@@ -46,6 +46,16 @@ def test_a_wrong_key_is_named(path, tmp_path, change, words):
         profile.load(wrong)
 
 
+@pytest.mark.parametrize("kind", profile.ALWAYS)
+def test_a_profile_without_one_of_its_curves_is_named(path, tmp_path, kind):
+    content = json.loads(path.read_text())
+    content["curves"] = [curve for curve in content["curves"] if curve["kind"] != kind]
+    wrong = tmp_path / "p.json"
+    wrong.write_text(json.dumps(content))
+    with pytest.raises(ProfileError, match=f"{wrong}: no curve '{kind}'; expected prefill, frontend, decode, stall"):
+        profile.load(wrong)
+
+
 def test_broken_json_is_named(tmp_path):
     (tmp_path / "p.json").write_text("{")
     with pytest.raises(ProfileError, match="malformed JSON"):

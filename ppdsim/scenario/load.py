@@ -19,6 +19,9 @@ from ppdsim.scenario.workloads import WorkloadSpec
 from ppdsim.scenario.yaml_file import KeyPath, read, scalar
 from ppdsim.workload import recognise
 
+SHORT_NAMES = {"decode_radix": "disaggregation_decode_enable_radix_cache"}
+"""Keys that an override may also call as `ppdsim serve` calls its option: scripts are written with them."""
+
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of a scenario file, for editors and for the reference."""
@@ -90,7 +93,7 @@ def _override(data: dict[str, Any], text: str, root: dict[str, Any]) -> KeyPath:
     if not equals or not dotted:
         raise ScenarioError(f"--set {text}: expected key=value, such as transport=nvlink")
     said = f"--set {text}"
-    path = key_path(dotted)
+    path = key_path(SHORT_NAMES.get(dotted, dotted))
     wants_text = schema_of(root, path).get("type") == "string"
     put(data, path, value if wants_text else scalar(value, said), said)
     return path

@@ -142,3 +142,9 @@ def test_the_gap_limit_is_also_the_budget_of_the_policy_that_has_one() -> None:
     assert not isinstance(loose, str)
     assert not isinstance(strict, str)
     assert loose["t_last_token_s"] != strict["t_last_token_s"]
+
+
+def test_an_override_may_call_a_key_by_its_short_name():
+    long = "disaggregation_decode_enable_radix_cache"
+    assert getattr(scenario.load("one-pair", ["transport=tcp", "decode_radix=true"]), long)
+    assert not getattr(scenario.load("one-pair", [f"{long}=true", "decode_radix=false"]), long), "the last one counts"

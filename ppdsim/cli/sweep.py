@@ -59,6 +59,7 @@ def sweep(
 
     Example: ppdsim sweep one-pair --grid routing.policy=always-p,cost-aware --grid workload.arrivals.rate_per_s=1,2,3
     """
+    from ppdsim import saved
     from ppdsim.sweep import executors, save, words
     from ppdsim.sweep.axes import parse_axes
     from ppdsim.sweep.measures import MEASURES
@@ -93,7 +94,7 @@ def sweep(
     answer = summarise(plan, found, judged)
     paths = save.save(plan, found, answer, out)
     if json:
-        typer.echo(save.to_json(answer), nl=False)
+        typer.echo(saved.to_json(answer), nl=False)
     elif not quiet:
         typer.echo("\n".join([words.table(answer), *words.crossings(answer)]))
     wrote(paths, quiet=quiet)

@@ -6,18 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
-import orjson
-from pydantic import TypeAdapter, ValidationError
-
-from ppdsim.errors import InputError
+from ppdsim import saved
 from ppdsim.sweep.answer import SweepAnswer
 from ppdsim.sweep.measures import COLUMNS, MEASURES, Rows
 from ppdsim.sweep.plan import SweepPlan
-from ppdsim.sweep.store import write_table, write_whole
-from ppdsim.units import LARGEST, too_large
+from ppdsim.sweep.store import write_table
 
 TABLE = "sweep.csv"
 ANSWER = "sweep.json"
@@ -32,12 +27,7 @@ def save(plan: SweepPlan, rows: Rows, answer: SweepAnswer, folder: Path) -> tupl
         for seed in plan.seeds
         if (number, seed) in rows
     )
-    return write_table(folder / TABLE, header, table), write_whole(folder / ANSWER, to_json(answer))
-
-
-def to_json(answer: SweepAnswer) -> str:
-    """Return the answer as one JSON document."""
-    return orjson.dumps(asdict(answer), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+    return write_table(folder / TABLE, header, table), saved.write_whole(folder / ANSWER, saved.to_json(answer))
 
 
 def read(folder: Path) -> SweepAnswer:
@@ -48,29 +38,17 @@ def read(folder: Path) -> SweepAnswer:
     InputError
         If there is none, or it is malformed.
     """
-    path = folder / ANSWER
-    try:
-        text = path.read_bytes()
-    except OSError as problem:
-        raise InputError(
-            f"{path}: cannot be read ({problem.strerror}); expected the folder that 'ppdsim sweep -o {folder}' writes"
-        ) from None
-    try:
-        found = TypeAdapter(SweepAnswer).validate_json(text, strict=True)
-    except ValidationError as problem:
-        first = problem.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise InputError(f"{path}: {place + ': ' if place else ''}{first['msg']}; run the sweep again") from None
-    wrong = next(_contradictions(found), None)
-    if wrong is not None:
-        raise InputError(f"{path}: {wrong}; run the sweep again")
-    return found
+    return saved.read(
+        folder / ANSWER,
+        SweepAnswer,
+        _contradictions,
+        origin=f"expected the folder that 'ppdsim sweep -o {folder}' writes",
+        again="run the sweep again",
+    )
 
 
 def _contradictions(answer: SweepAnswer) -> Iterator[str]:
     """Yield what does not fit together in an answer whose every value has the right type."""
-    if too_large(asdict(answer)):
-        yield f"a number is not finite, or beyond {LARGEST:g}"
     if answer.judged_by not in MEASURES:
         yield f"judged_by: unknown measure '{answer.judged_by}'"
     for axis in answer.axes:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ppdsim.saved import write_whole
 from ppdsim.sweep.measures import COLUMNS
 
 FOLDER = "rows"
@@ -37,17 +38,7 @@ class RowStore:
 
     def put(self, key: str, row: Mapping[str, Any]) -> None:
         """Keep a row."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self._folder / f"{key}.json", json.dumps(row, allow_nan=False))
-
-
-def write_whole(path: Path, text: str) -> Path:
-    """Write a file that appears whole or not at all, and return its path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_text(text, encoding="utf-8")
-    os.replace(scratch, path)
-    return path
+        write_whole(self._folder / f"{key}.json", json.dumps(row, allow_nan=False).encode())
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:

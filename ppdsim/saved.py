@@ -1,0 +1,70 @@
+"""Results as files: one JSON document that appears whole or not at all, and that is read back as strictly as any input.
+
+What it does not know: what the parts of a result have to do with each other; whoever reads one says that.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import orjson
+from pydantic import TypeAdapter, ValidationError
+
+from ppdsim.errors import InputError
+from ppdsim.units import LARGEST, too_large
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+R = TypeVar("R", bound="DataclassInstance")
+
+
+def to_json(found: DataclassInstance) -> bytes:
+    """Return a result as one JSON document."""
+    return orjson.dumps(asdict(found), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def write_whole(path: Path, content: bytes) -> Path:
+    """Write a file that appears whole or not at all, and return its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch.write_bytes(content)
+    os.replace(scratch, path)
+    return path
+
+
+def read(path: Path, kind: type[R], contradictions: Callable[[R], Iterator[str]], *, origin: str, again: str) -> R:
+    """Return the result that a file holds.
+
+    Parameters
+    ----------
+    contradictions : callable
+        Yields what does not fit together in a result whose every value has the right type.
+    origin, again : str
+        Where such a file comes from, and what makes it anew: the ends of the errors.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or is something else.
+    """
+    try:
+        text = path.read_bytes()
+    except OSError as problem:
+        raise InputError(f"{path}: cannot be read ({problem.strerror}); {origin}") from None
+    try:
+        found = TypeAdapter(kind).validate_json(text, strict=True)
+    except ValidationError as problem:
+        first = problem.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise InputError(f"{path}: {place + ': ' if place else ''}{first['msg']}; {again}") from None
+    if too_large(asdict(found)):
+        raise InputError(f"{path}: a number is not finite, or beyond {LARGEST:g}; {again}")
+    wrong = next(contradictions(found), None)
+    if wrong is not None:
+        raise InputError(f"{path}: {wrong}; {again}")
+    return found

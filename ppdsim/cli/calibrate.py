@@ -61,6 +61,9 @@ def calibrate(
         str | None,
         typer.Option(help="Transfer alone: source and target GPU, such as 0,1; by default of P and D, or host memory."),
     ] = None,
+    budget_s: Annotated[
+        float | None, typer.Option(help="Time on warm servers when repeats end, instead of the plan's.", min=1.0)
+    ] = None,
     name: Annotated[str, typer.Option(help="Id of the profile; by default the folder's name.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
     measure_only: Annotated[bool, typer.Option("--measure-only", help="Stop before the fit.")] = False,
@@ -84,6 +87,8 @@ def calibrate(
 
     check_folder(out)
     chosen = load_plan(plan)
+    if budget_s is not None:
+        chosen = chosen.model_copy(update={"budget_s": budget_s})
     pair = _pair(gpus)
     if only is not None:
         (link,) = _transports(transport or "tcp", most=1)

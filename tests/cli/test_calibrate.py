@@ -251,8 +251,10 @@ def test_the_plan_is_printed_before_anything_is_measured(tmp_path, capsys):
     ]
     assert run([*command, "--plan", "full", "--dry-run"]) == 0
     printed = capsys.readouterr().err
-    assert "194 cells, about " in printed
+    assert "210 cells, about " in printed
     assert "tokens of KV of the pool" in printed
     assert "not known, the servers do not answer" in printed
     assert "repeats end when 20.0 minutes are spent" in printed
+    assert run([*command, "--plan", "full", "--budget-s", "900", "--dry-run"]) == 0
+    assert "repeats end when 15.0 minutes are spent" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -31,7 +31,8 @@ def test_a_shipped_plan_measures_every_kind(plan):
 
 
 def test_the_validation_cells_lie_off_every_boundary_and_off_the_grid(plan):
-    cells = cells_of(plan, *UNIFIED)
+    # Turns at a fixed cache rate are whole pages, and held out for what they answer, not for where they lie.
+    cells = cells_of(plan.model_copy(update={"rates": ()}), *UNIFIED)
     fitted = {(c.cached_tokens, c.new_tokens) for c in cells if isinstance(c, PrefillCell) and c.purpose == "fit"}
     held_out = [c for c in cells if isinstance(c, PrefillCell) and c.purpose == "validation"]
     assert held_out
@@ -55,14 +56,33 @@ def test_keys_are_unique(plan):
     assert len(keys) == len(set(keys))
 
 
+def test_the_full_plan_asks_the_cache_rate_question_on_every_arm_at_hand():
+    plan = load_plan("full")
+    for arm in (UNIFIED, FULL_TCP):
+        cells = cells_of(plan, *arm)
+        idle = {
+            c.cached_tokens / 8192
+            for c in cells
+            if isinstance(c, PrefillCell) and c.cached_tokens + c.new_tokens == 8192
+        }
+        beside = {
+            c.cached_tokens / 8192
+            for c in cells
+            if isinstance(c, StallCell) and c.batch == 8 and c.cached_tokens + c.new_tokens == 8192
+        }
+        for rate in (0.1, 0.3, 0.5, 0.7, 0.9):
+            assert any(abs(found - rate) < 0.01 for found in idle)
+            assert any(abs(found - rate) < 0.01 for found in beside)
+
+
 def test_the_loads_of_the_full_plan_are_drawn_from_its_chat():
     plan = load_plan("full")
     loads = [cell for cell in cells_of(plan, *UNIFIED) if isinstance(cell, LoadCell)]
-    assert [load.name for load in loads] == ["light", "middle", "heavy"]
+    assert [load.name for load in loads] == ["light", "middle", "heavy", "burst"]
     for load in loads:
         found = conversations_of(plan, load)
         assert len(found) == load.conversations
-        assert found[-1].arrival_s == pytest.approx(load.conversations / load.rate_per_s, rel=0.5)
+        assert found[-1].arrival_s == pytest.approx(load.conversations / load.rate_per_s, rel=0.6)
         assert load.purpose == "validation"
 
 

@@ -1,9 +1,9 @@
 """One look at the machine: how busy its cores are, and of each GPU the clocks, power, throttling and who uses it.
 
 A process on a GPU is ours if it descends from a server that this run started, or is an end of the link that it measures
-alone (both carry a mark). Of servers that ran already nothing is known but that they were there first: what is on the
-GPUs at the first look is taken for them. A process that NVML names and this machine does not show is in another
-container, and may be either.
+alone (both carry a mark, or their parents do). Of servers that ran already nothing is known but that they were there
+first: what is on the GPUs at the first look is taken for them. A process that NVML names and this machine does not show
+is in another container, and may be either.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ppdsim.calibrate.stack.family import PROC, carries_mark
+from ppdsim.calibrate.stack.family import PROC, of_a_server
 
 PROC_STAT = PROC / "stat"
 
@@ -56,7 +56,7 @@ class MachineSampler(AbstractSampler):
         )
 
     def _user(self, pid: int, name: str, memory_bytes: int | None) -> dict[str, Any]:
-        ours = pid in self._there or carries_mark(pid)
+        ours = pid in self._there or of_a_server(pid)
         return {
             "pid": pid,
             "name": name,

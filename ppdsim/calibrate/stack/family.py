@@ -43,9 +43,20 @@ def identity_of(pid: int) -> Identity:
     return Identity(pid=pid, start_ticks=0) if row is None else row.identity
 
 
-def carries_mark(pid: int) -> bool:
-    """Return whether a process is of a server or a link's end that this package started, in this call or another."""
-    return any(variable.startswith(f"{MARK}=".encode()) for variable in _variables(pid))
+def of_a_server(pid: int) -> bool:
+    """Return whether a process is of a server or a link's end that this package started, in this call or another.
+
+    It or an ancestor carries the mark: SGLang's schedulers name themselves (setproctitle), which overwrites the
+    environment that /proc shows of them, and not that of the process that started them.
+    """
+    seen: set[int] = set()
+    while pid > 0 and pid not in seen:
+        if any(variable.startswith(f"{MARK}=".encode()) for variable in _variables(pid)):
+            return True
+        seen.add(pid)
+        row = _row(pid)
+        pid = 0 if row is None else row.parent
+    return False
 
 
 class Family:

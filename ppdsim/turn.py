@@ -6,12 +6,17 @@
     TTFT(p-*)      = in(S) + W + before + [forward on P, KV on the link] + after + out
     S_D            = T_ext(m | L) - h(T_step),   stall_gap = S_D + T_step
     J              = TTFT + gamma N S
+    w(append-d)    = 1.5 T_step - (T_ext(m | L) - T_ext behind a step)
+    w(p-*)         = 0.5 T_step + 0.5 T_step
 
 The link is FIFO and starts with the early share of the cached prefix that D lacks when the forward starts, then takes
 each chunk's KV when P sends it (the rest of the prefix with the first): ``link_free = max(link_free, sent) + wire``. P
 launches the next chunk before it handles a chunk's result, and with that it waits for the chunk that it has launched: a
 chunk is sent at the end of the next one, the last at its own, and of all launches only the second hides behind a chunk
 that runs (`ppdsim.des.prefill_node`).
+Where streams decode on D, a turn also waits for D's scheduler (w, means over the phase of the steps). It looks once a
+step: an append waits for the end of the running step and the one launched behind it, behind which its own launch hides;
+a hand-off until D allocates, and until its KV may join (SGLang 0.5.17 scheduler.py, event_loop_overlap).
 The simulator plays the same parts as events, so its idle request and this module agree to rounding. Source:
 docs/explanation/model.md.
 """
@@ -153,6 +158,17 @@ class TurnModel:
         forward_s = self.prefill.seconds(new_tokens, cached_tokens, self.chunked_prefill_size)
         ttft_s = self.frontend.before_s(cached_tokens + new_tokens) + forward_s + self.frontend.after_s()
         return ttft_s, self.stall.append_s(forward_s, step_s)
+
+    def step_wait_s(self, arm: Arm, cached_tokens: Quantity, new_tokens: Quantity, step_s: Quantity) -> Quantity:
+        """Return the mean wait [s] of a turn for the scheduler of a D whose streams decode in steps of `step_s`.
+
+        What it does not know: that between its two looks a hand-off takes a whole number of steps.
+        """
+        if arm is not Arm.APPEND_D:
+            return 2 * (0.5 * step_s)
+        chunk = self.chunked_prefill_size
+        idle_s = self.prefill.seconds(new_tokens, cached_tokens, chunk)
+        return 1.5 * step_s - (idle_s - self.prefill.seconds(new_tokens, cached_tokens, chunk, step_s))
 
     def stall_gap_s(
         self, cached_tokens: Quantity, new_tokens: Quantity, batch: Quantity, context_tokens: Quantity

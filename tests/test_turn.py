@@ -121,3 +121,15 @@ def test_an_arm_that_the_profile_lacks_is_named():
 def test_parts_are_the_curves_that_were_given():
     model = turn_model()
     assert (model.decode, model.stall, model.frontend) == (DECODE, STALL, FRONTEND)
+
+
+@pytest.mark.parametrize(("new", "steps"), [(1.0, 0.5), (8192.0, 1.5)])
+def test_an_append_waits_half_a_step_and_for_what_its_launch_outlasts_the_next_one(new, steps):
+    """One token is all launch: a step of 6 ms hides 6 of its 8 ms. 8192 tokens are all work: nothing is hidden."""
+    wait_s = turn_model(prefill=FLAT).step_wait_s(Arm.APPEND_D, 0.0, new, 6e-3)
+    assert wait_s == pytest.approx(steps * 6e-3, rel=1e-6)
+
+
+def test_a_hand_off_waits_for_two_looks_of_the_scheduler():
+    assert turn_model().step_wait_s(Arm.P_DELTA, 4096.0, 64.0, 6e-3) == pytest.approx(6e-3)
+    assert turn_model().step_wait_s(Arm.P_FULL, 0.0, 8192.0, 6e-3) == pytest.approx(6e-3)

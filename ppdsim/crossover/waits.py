@@ -18,7 +18,7 @@ from dataclasses import replace
 import numpy as np
 
 from ppdsim.analytical.question import Question, cached_on_p
-from ppdsim.analytical.queueing import mg1_wait_s, step_wait_s
+from ppdsim.analytical.queueing import mg1_wait_s
 from ppdsim.cost.base import Array
 from ppdsim.crossover.traffic import Traffic
 from ppdsim.scenario.schema import CrossoverGrid
@@ -40,18 +40,18 @@ def under_load(
     """Return the question with the mean waits of turns of these sizes, arrays of the tokens' shape."""
     rate = traffic.rate_per_s
     step_s = float(model.decode.step_s(float(grid.residents), float(grid.residents * grid.resident_context_tokens)))
-    forward_d = np.asarray(model.prefill.seconds(new_tokens, cached_tokens, model.chunked_prefill_size))
     if grid.residents:
         busy = np.asarray(model.prefill.seconds(new_tokens, cached_tokens, model.chunked_prefill_size, step_s))
-        wait_d = mg1_wait_s(rate, busy) + step_wait_s(step_s, grid.residents) - (forward_d - busy)
+        wait_d = mg1_wait_s(rate, busy) + model.step_wait_s(Arm.APPEND_D, cached_tokens, new_tokens, step_s)
     else:
+        forward_d = np.asarray(model.prefill.seconds(new_tokens, cached_tokens, model.chunked_prefill_size))
         wait_d = mg1_wait_s(rate, forward_d)
     on_p = np.asarray(cached_on_p(question, cached_tokens, model.page_size_tokens))
     prompt = cached_tokens + new_tokens
     forward_p = model.prefill.seconds(prompt - on_p, on_p, model.chunked_prefill_size)
     held = cached_tokens if question.arm is Arm.P_DELTA else cached_tokens * 0.0
     wire = model.handoff(question.arm, question.transport).wire_s(prompt - held, held)
-    boundaries_s = 2 * 0.5 * step_s if grid.residents else 0.0
+    boundaries_s = model.step_wait_s(question.arm, cached_tokens, new_tokens, step_s) if grid.residents else 0.0
     wait_p = mg1_wait_s(rate, forward_p) + mg1_wait_s(rate, wire) + boundaries_s
     return replace(
         question,

@@ -2,13 +2,13 @@
 
 ::
 
-    append-d:  TTFT = W_D + TTFT(append-d) + 1.5 T_step     stall = N S_D
-    p-*:       TTFT = W_P + TTFT(p-*)      + 1.0 T_step     stall = N S_P        J = TTFT + gamma stall
+    append-d:  TTFT = W_D + TTFT(append-d) + w_D     stall = N S_D
+    p-*:       TTFT = W_P + TTFT(p-*)      + w_P     stall = N S_P        J = TTFT + gamma stall
 
 Each node at its own curves (:mod:`ppdsim.routing.fleet_model`). N streams decode on the node now. W are the router's
 estimates: work in progress and promised, and for a hand-off the KV that the link, or the NIC that it shares, still has
-to carry; on a busy decode node also the step in progress (half of one on average) and, for an append, the one queued
-behind it. It does not know the delay that this turn gives to turns behind it, nor how long the streams will live.
+to carry; w is the wait for the scheduler of a decode node whose streams decode (`TurnModel.step_wait_s`). It does not
+know the delay that this turn gives to turns behind it, nor how long the streams will live.
 """
 
 from __future__ import annotations
@@ -19,11 +19,6 @@ from ppdsim.routing.fleet_model import FleetModel
 from ppdsim.routing.view import AbstractClusterView, Request
 from ppdsim.turn import TurnModel
 from ppdsim.types import Arm
-
-STEPS_BEFORE_APPEND = 1.5
-"""Decode steps that an append waits on average for a running batch: half of one, and the one queued behind it [1]."""
-STEPS_BEFORE_JOIN = 1.0
-"""Decode steps that a hand-off waits on average: half of one until D allocates, half until its KV may join [1]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +45,8 @@ def _append_cost(model: TurnModel, request: Request, view: AbstractClusterView, 
         return ArmCost(ttft_s=wait_s + float(model.append_ttft_s(held, new)), stall_s=0.0)
     step_s = float(model.decode.step_s(streams, view.context_tokens(node)))
     ttft_s, stall_s = model.append_ttft_and_stall_s(held, new, step_s)
-    return ArmCost(ttft_s=wait_s + float(ttft_s) + STEPS_BEFORE_APPEND * step_s, stall_s=streams * float(stall_s))
+    wait_s += float(model.step_wait_s(Arm.APPEND_D, held, new, step_s))
+    return ArmCost(ttft_s=wait_s + float(ttft_s), stall_s=streams * float(stall_s))
 
 
 def handoff_cost(
@@ -89,4 +85,5 @@ def handoff_delay_s(
     wait_s = max(view.wait_s(prefill), view.link_wait_s(prefill, node, wire_s))
     if not streams:
         return wait_s
-    return wait_s + STEPS_BEFORE_JOIN * float(model.decode.step_s(streams, view.context_tokens(node)))
+    step_s = model.decode.step_s(streams, view.context_tokens(node))
+    return wait_s + float(model.step_wait_s(arm, held, request.prompt_tokens - held, step_s))

@@ -6,16 +6,18 @@ A cell of this experiment is one held-out row: a turn of `cached_tokens` + `new_
     J = TTFT + N (stall_gap_s - itl_base_s)          (gamma = 1)
 
 TTFT is the turn's own, beside the streams; the stall is how much longer than an undisturbed step the largest gap of the
-streams was. The prediction is J of the decision (model.md section 3): idle TTFT plus N stalls. r* is where the measured
-J of the append and of a hand-off cross, linear in r between the cells, with the 90 % range over their repeats' noise.
-What it does not know: what streams lose outside the largest gap, and the part of a step that any arm waits for.
+streams was. The prediction is J of the decision (model.md section 3): idle TTFT, the wait for D's scheduler where
+streams decode (`TurnModel.step_wait_s`), and N stalls. r* is where the measured J of the append and of a hand-off
+cross, linear in r between the cells, with the 90 % range over their repeats' noise.
+What it does not know: what streams lose outside the largest gap.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -109,7 +111,7 @@ def rate_crossings(profile: Profile, measured: Measurements) -> tuple[CrossingCh
             residents=residents,
             resident_context_tokens=round(float(np.mean([append.context_tokens for _, append in both]))),
         )
-        guess = cache_rate_crossing(middle, cloud, question, total)
+        guess = cache_rate_crossing(middle, cloud, question, total, load=partial(_beside, middle))
         # A predicted crossing beyond the measured rates has nothing to be compared with.
         found = bool(guess.values) and rates.min() <= guess.values[-1] <= rates.max()
         if not truth.values and not found:
@@ -204,7 +206,26 @@ def _predicted_s(model: TurnModel, cell: _Cell) -> Array:
     if not cell.residents:
         return ttft.ravel()
     stall = np.asarray(model.stall_s(cell.arm, cached, new, float(cell.residents), cell.context_tokens))
-    return np.asarray(ttft + cell.residents * stall).ravel()
+    wait = model.step_wait_s(cell.arm, cached, new, _step_s(model, cell))
+    return np.asarray(ttft + wait + cell.residents * stall).ravel()
+
+
+def _step_s(model: TurnModel, cell: _Cell) -> Array:
+    return np.asarray(model.decode.step_s(float(cell.residents), cell.residents * cell.context_tokens))[..., None]
+
+
+def _beside(model: TurnModel, question: Question, cached: Array, new: Array) -> Question:
+    """Return the question with the waits for D's scheduler where its residents decode."""
+    if not question.residents:
+        return question
+    step_s = model.decode.step_s(
+        float(question.residents), float(question.residents * question.resident_context_tokens)
+    )
+    return replace(
+        question,
+        wait_d_s=model.step_wait_s(Arm.APPEND_D, cached, new, step_s),
+        wait_p_s=model.step_wait_s(question.arm, cached, new, step_s),
+    )
 
 
 def _at_same_places(handoffs: Sequence[_Cell], appends: Sequence[_Cell]) -> list[tuple[_Cell, _Cell]]:

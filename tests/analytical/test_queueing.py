@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ppdsim.analytical.queueing import mg1_wait_s, step_wait_s
+from ppdsim.analytical.queueing import mg1_wait_s
 
 
 def test_md1_is_half_of_mm1():
@@ -19,9 +19,3 @@ def test_a_mixture_has_the_second_moment_of_its_parts():
 
 def test_a_saturated_server_has_no_finite_wait():
     assert mg1_wait_s(1.0, [0.9, 1.0]).tolist() == [pytest.approx(0.81 / 0.2), float("inf")]
-
-
-def test_an_append_waits_for_the_step_behind_the_running_one():
-    assert step_wait_s(6e-3, 8) == pytest.approx(9e-3)
-    assert step_wait_s(6e-3, 8, overlap_schedule=False) == pytest.approx(3e-3)
-    assert step_wait_s(6e-3, 0) == 0.0

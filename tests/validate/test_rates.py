@@ -69,7 +69,10 @@ def test_rows_made_of_the_profile_are_what_it_predicts(run, fitted):
     for cached in (1024, 4096, 7168):
         sizes = np.array([float(cached)]), np.array([float(TOTAL - cached)])
         for arm, transport in ((Arm.APPEND_D, Transport.NONE), (Arm.P_FULL, Transport.TCP)):
-            ttft = np.asarray(model.ttft_s(arm, transport, *sizes)).item()
+            step_s = float(np.ravel(model.decode.step_s(float(STREAMS), STREAMS * tokens))[0])
+            # A hand-off waits for D's scheduler twice, half a step each time.
+            wait_s = model.step_wait_s(arm, *sizes, step_s).item() if arm is Arm.APPEND_D else step_s
+            ttft = np.asarray(model.ttft_s(arm, transport, *sizes)).item() + wait_s
             stall = np.asarray(model.stall_s(arm, *sizes, float(STREAMS), tokens)).item()
             cells.append((arm, transport, cached, ttft, stall))
     found = rate_cells(fitted, planted(run, cells))

@@ -14,8 +14,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 
+import numpy as np
+
 from ppdsim import measurements, profile
-from ppdsim.accuracy import ANCHORED, ANOTHER_RUN, HELD_OUT, LEFT_OUT, CellErrors, LoadErrors, Validation
+from ppdsim.accuracy import ANCHORED, ANOTHER_RUN, HELD_OUT, LEFT_OUT, CellErrors, LoadErrors, RateCell, Validation
 from ppdsim.validate import validate
 from ppdsim.validate.gates import by_interval, pooled_coverage
 
@@ -38,6 +40,21 @@ def own_run(found: Validation) -> bool:
     return any(row.scope == LEFT_OUT for row in found.cells)
 
 
+def borrowed(found: Sequence[Validation]) -> list[Validation]:
+    """Return the validations of runs that have no profile, by the profiles whose name begins with the same GPU."""
+    fitted = {v.profile for v in found}
+    return [v for v in found for run in v.measurements if run not in fitted and gpu(run) == gpu(v.profile)]
+
+
+def gpu(name: str) -> str:
+    """Return the GPU that a run or profile is named after.
+
+    >>> gpu("h100x2_llama-3.1-8b_sglang-0.5.17")
+    'h100'
+    """
+    return name.partition("x")[0]
+
+
 def page(found: Sequence[Validation]) -> str:
     """Return all tables as Markdown; every validation is of one profile against one run."""
     own = [v for v in found if own_run(v)]
@@ -55,6 +72,8 @@ def page(found: Sequence[Validation]) -> str:
         ("Coverage of the stated 90 % intervals", coverage(found)),
         ("Arms: the cheaper one, append against hand-off", decisions(found)),
         ("Loads, by the profile of their own run", loads(own)),
+        ("Loads of a run without a profile, by those of the same GPU", loads(borrowed(found))),
+        ("J at fixed prompts, gamma = 1", j_errors(own)),
         ("Measured r\\* at fixed prompts, gamma = 1", rates(own)),
     ):
         lines += ["", f"## {title}", "", *rows]
@@ -181,8 +200,9 @@ def loads(own: Sequence[Validation]) -> Iterator[str]:
                 if not part:
                     continue
                 one = next(iter(part.values()))
+                run = short(v.profile) if own_run(v) else f"{short(v.profile)} to {short(v.measurements[0])}"
                 yield [
-                    short(v.profile), load, arm, "of the run's probes" if anchored else "of the fit", str(one.turns),
+                    run, load, arm, "of the run's probes" if anchored else "of the fit", str(one.turns),
                     f"{100 * one.utilisation:.0f} %", cell(part, "ttft"), cell(part, "tpot"), cell(part, "itl_max"),
                     cell(part, "e2e"),
                 ]  # fmt: skip
@@ -192,6 +212,27 @@ def loads(own: Sequence[Validation]) -> Iterator[str]:
         "largest ITL", "E2E",
     ]  # fmt: skip
     yield from _table(header, rows())
+
+
+def j_errors(own: Sequence[Validation]) -> Iterator[str]:
+    """One line a run and arm: the error of the predicted J where D is idle, and beside its streams."""
+
+    def rows() -> Iterator[Sequence[str]]:
+        for v in own:
+            for arm in dict.fromkeys(r.arm for r in v.rates):
+                cells = [r for r in v.rates if r.arm == arm]
+                yield [short(v.profile), arm, *(
+                    error([r for r in cells if bool(r.residents) == beside]) for beside in (False, True)
+                )]  # fmt: skip
+
+    def error(cells: Sequence[RateCell]) -> str:
+        if not cells:
+            return ""
+        off = [abs(r.predicted_s / r.measured_s - 1.0) for r in cells]
+        middle, high = np.quantile(off, [0.5, 0.9])
+        return f"{100 * middle:.1f} / {100 * high:.1f} ({len(cells)})"
+
+    yield from _table(["run", "arm", "J, no stream on D", "J beside streams"], rows())
 
 
 def rates(own: Sequence[Validation]) -> Iterator[str]:

@@ -35,7 +35,7 @@ def pinned(repository):
 
 
 def test_the_page_has_what_validate_says_today(command, page, pinned):
-    for table in (command.coverage, command.decisions, command.loads, command.rates):
+    for table in (command.coverage, command.decisions, command.loads, command.j_errors, command.rates):
         rows = list(table([pinned]))[2:]
         assert rows, table.__name__
         for row in rows:

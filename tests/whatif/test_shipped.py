@@ -54,6 +54,8 @@ def test_the_answer_follows_from_the_premise(name, settings, start):
         ("pd-ratio", "Disaggregate: 2P_2D keeps the limits in"),
         ("do-not-disaggregate", "Do not disaggregate: 2P_2D keeps the limits in"),
         ("mooncake-synthetic", "Undecided: 5P_3D keeps the limits in"),
+        ("link-speed", "Undecided: nvlink-measured keeps the limits in"),
+        ("slow-and-fast", "Undecided: all-fast keeps the limits in"),
     ],
 )
 def test_the_answer_is_the_one_that_the_page_shows(name, start, repository):

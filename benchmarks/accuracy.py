@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
@@ -18,6 +19,8 @@ import numpy as np
 
 from ppdsim import measurements, profile
 from ppdsim.accuracy import ANCHORED, ANOTHER_RUN, HELD_OUT, LEFT_OUT, CellErrors, LoadErrors, RateCell, Validation
+from ppdsim.measurements import Measurements
+from ppdsim.types import arm_name
 from ppdsim.validate import validate
 from ppdsim.validate.gates import by_interval, pooled_coverage
 
@@ -28,6 +31,8 @@ KINDS = (
     "append-d", "p-full:nvlink", "p-full:tcp", "p-delta:nvlink", "p-delta:tcp", "decode", "stall",
 )  # fmt: skip
 MS = 1e3
+FEWEST_PROBES = 10
+"""Probes of one kind that a 90th percentile is told of."""
 
 
 def short(name: str) -> str:
@@ -55,7 +60,7 @@ def gpu(name: str) -> str:
     return name.partition("x")[0]
 
 
-def page(found: Sequence[Validation]) -> str:
+def page(found: Sequence[Validation], runs: Sequence[Measurements]) -> str:
     """Return all tables as Markdown; every validation is of one profile against one run."""
     own = [v for v in found if own_run(v)]
     lines = [
@@ -68,6 +73,7 @@ def page(found: Sequence[Validation]) -> str:
     ]
     for title, rows in (
         ("Unseen cells of the profile's own run", own_cells(own)),
+        ("The same request again: probes against their own median", repeatability(runs)),
         ("Cells of another run", other_cells([v for v in found if not own_run(v)])),
         ("Coverage of the stated 90 % intervals", coverage(found)),
         ("Arms: the cheaper one, append against hand-off", decisions(found)),
@@ -167,6 +173,30 @@ def decisions(found: Sequence[Validation]) -> Iterator[str]:
         "intervals meet",
     ]
     yield from _table(header, rows())
+
+
+def repeatability(runs: Sequence[Measurements]) -> Iterator[str]:
+    """One line a run: how far its probes, one small request over and over, are from their own median.
+
+    No curve can predict a cell of that size, visited once, better than that.
+    """
+
+    def rows() -> Iterator[Sequence[str]]:
+        for run in runs:
+            groups: dict[tuple[str, int], list[float]] = defaultdict(list)
+            for row in run.prefill:
+                if row.purpose == "probe":
+                    groups[arm_name(row.arm, row.transport), row.new_tokens].append(row.ttft_s)
+            for (arm, new_tokens), seconds in sorted(groups.items()):
+                if len(seconds) < FEWEST_PROBES:
+                    continue
+                off = np.abs(np.array(seconds) / median(seconds) - 1.0)
+                yield [
+                    short(run.manifest.id), arm, str(new_tokens), str(len(seconds)), f"{MS * median(seconds):.1f}",
+                    f"{100 * np.median(off):.1f} / {100 * np.quantile(off, 0.9):.1f}",
+                ]  # fmt: skip
+
+    yield from _table(["run", "arm", "new tokens", "probes", "median TTFT [ms]", "off by [%]"], rows())
 
 
 def n_star(found: Validation, scope: str, against: str) -> tuple[str, str]:
@@ -280,7 +310,7 @@ def main() -> None:
         for run in runs.values():
             print(f"{one.id} against {run.manifest.id}", file=sys.stderr)
             found.append(validate(one, [run]))
-    text = page(found)
+    text = page(found, list(runs.values()))
     if chosen.out is None:
         print(text)
     else:

@@ -47,6 +47,13 @@ def test_the_page_has_what_validate_says_today(command, page, pinned):
             assert f"| {found} |" in line
 
 
+def test_the_page_says_how_far_a_probe_is_from_itself(command, page, repository):
+    runs = [measurements.read(path) for path in sorted((repository / "calibration/measurements").iterdir())]
+    rows = list(command.repeatability(runs))[2:]
+    assert len({row.split("|")[1] for row in rows}) >= 4
+    assert all(row in page for row in rows)
+
+
 def test_every_profile_meets_every_run(command, page, repository):
     profiles = [path.stem for path in (repository / "calibration/profiles").glob("*.json")]
     runs = [path.name for path in (repository / "calibration/measurements").iterdir()]

@@ -29,9 +29,16 @@ EXIT_INTERRUPTED = 130
 
 
 class PpdsimError(Exception):
-    """Base of every error that ppdsim raises on purpose."""
+    r"""Base of every error that ppdsim raises on purpose; its message is one line whatever the user wrote.
+
+    >>> print(PpdsimError("unknown arm '\n'"))
+    unknown arm '\n'
+    """
 
     exit_code = EXIT_GATE
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in message))
 
 
 class GateError(PpdsimError):

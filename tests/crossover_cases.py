@@ -16,6 +16,17 @@ SMALL = (
     "crossover.turns=20",
     "crossover.draws=3",
 )
+ARMS = {
+    "nvlink": "{arm: p-full, transport: nvlink}",
+    "tcp": "{arm: p-full, transport: tcp}",
+    "delta": "{arm: p-delta, transport: tcp}",
+}
+
+
+def against(*links: str) -> tuple[str, ...]:
+    """Return the settings that ask about these P arms only, after no previous answer: a fraction of the time."""
+    arms = ", ".join(["{arm: append-d, transport: none}", *(ARMS[link] for link in links)])
+    return (f"crossover.arms=[{arms}]", "crossover.previous_output_tokens=[0]")
 
 
 @cache

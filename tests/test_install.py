@@ -22,7 +22,8 @@ MAIN_COMMAND = [
     "crossover",
     "cache-rate",
     *("--set", "crossover.total_tokens=[8192]", "--set", "crossover.cache_rates=[0.5]"),
-    *("--set", "crossover.turns=10", "--set", "crossover.draws=2"),
+    *("--set", "crossover.turns=10", "--set", "crossover.draws=2", "--set", "crossover.previous_output_tokens=[0]"),
+    *("--set", "crossover.arms=[{arm: append-d, transport: none}, {arm: p-full, transport: nvlink}]"),
     *("-o", "out"),
 ]
 """What the README runs, made small."""

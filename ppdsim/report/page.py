@@ -94,13 +94,14 @@ def drawings(draw: Callable[..., go.Figure], answer: object, *, redrawn: bool = 
 
     A `redrawn` figure is drawn once, because a script of the page draws the other combinations.
     """
-    layout = draw(answer).to_plotly_json()["layout"]
-    combinations = _combinations([] if redrawn else layout["meta"]["choices"])
-    return {
-        "title": layout["title"]["text"],
-        **layout["meta"],
-        "variants": {_key(chosen): _drawing(draw, answer, chosen) for chosen in combinations},
-    }
+    first = draw(answer).to_plotly_json()
+    layout = first["layout"]
+    choices = [] if redrawn else layout["meta"]["choices"]
+    drawn = {_key({choice["name"]: choice["value"] for choice in choices}): _drawing(first)}
+    for chosen in _combinations(choices):
+        if _key(chosen) not in drawn:
+            drawn[_key(chosen)] = _drawing(draw(answer, **chosen).to_plotly_json())
+    return {"title": layout["title"]["text"], **layout["meta"], "variants": drawn}
 
 
 def _combinations(choices: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -114,11 +115,10 @@ def _key(chosen: Mapping[str, Any]) -> str:
     return "|".join(str(value) for value in chosen.values())
 
 
-def _drawing(draw: Callable[..., go.Figure], answer: object, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a drawing without what the page prints around it."""
-    drawn = draw(answer, **chosen).to_plotly_json()
-    layout = {key: value for key, value in drawn["layout"].items() if key not in ("meta", "title")}
-    return {"data": drawn["data"], "layout": layout}
+def _drawing(figure: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a figure's JSON without what the page prints around it."""
+    layout = {key: value for key, value in figure["layout"].items() if key not in ("meta", "title")}
+    return {"data": figure["data"], "layout": layout}
 
 
 def _costs(answer: CrossoverAnswer) -> dict[str, Any]:

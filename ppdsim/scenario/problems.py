@@ -15,15 +15,10 @@ Schema = Mapping[str, Any]
 
 
 def key_path_text(path: Sequence[str | int]) -> str:
-    r"""Print a path as ``fleet[0].role``, on one line whatever the keys are.
-
-    >>> key_path_text(["fleet", 0, "role"]), key_path_text(["a\nb"])
-    ('fleet[0].role', 'a\\nb')
-    """
+    """Print a path as ``fleet[0].role``."""
     text = ""
     for part in path:
-        name = str(part) if isinstance(part, int) or part.isprintable() else repr(part)[1:-1]
-        text += f"[{name}]" if isinstance(part, int) else f".{name}" if text else name
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text
 
 

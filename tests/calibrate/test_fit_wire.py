@@ -32,8 +32,12 @@ def rows(noise: float = 0.0, **changes) -> list[TransferRow]:
     ]
 
 
-def test_it_recovers_the_curve():
-    found = fit_wire(rows())
+@pytest.fixture(scope="module")
+def found():
+    return fit_wire(rows())
+
+
+def test_it_recovers_the_curve(found):
     for name, value in TRUE.parameter_values().items():
         assert found.curve.parameter_values()[name] == pytest.approx(value, rel=0.02)
     assert found.left_out_p90 < 0.02
@@ -47,9 +51,9 @@ def test_its_intervals_hold_the_truth_under_noise():
         assert low * 0.9 <= value <= high * 1.1
 
 
-def test_an_outlier_is_not_fitted():
+def test_an_outlier_is_not_fitted(found):
     spoilt = [*rows(), *(row.model_copy(update={"transfer_s": 10.0, "outlier": True}) for row in rows())]
-    assert fit_wire(spoilt).curve == fit_wire(rows()).curve
+    assert fit_wire(spoilt).curve == found.curve
 
 
 def test_too_few_cells_are_refused():

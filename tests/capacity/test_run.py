@@ -60,7 +60,7 @@ def wait_within(load: float, waits: float) -> float:
 def test_poisson_arrivals_carry_what_m_d_1_carries(tmp_path: Path) -> None:
     service, idle = service_s(), idle_ttft_s(tmp_path)
     expected = brentq(lambda load: wait_within(load, 2.5) - SHARE, 0.05, 0.95)
-    scenario = one_server(tmp_path, arrivals="poisson", rate=0.6 / service, conversations=4_000)
+    scenario = one_server(tmp_path, arrivals="poisson", rate=0.6 / service, conversations=2_000)
     limit = Slo(ttft_ms=(idle + 2.5 * service) * MS_PER_S)
     answer = capacity(scenario, seed=0, seeds=3, slo=limit, wanted=SHARE)
     assert answer.low_per_s * service <= expected <= answer.high_per_s * service

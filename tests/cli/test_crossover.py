@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from crossover_cases import SMALL
+from crossover_cases import SMALL, against
 
 from ppdsim.cli.app import run
 from ppdsim.crossover import simulation
 
-SETTINGS = [text for setting in SMALL for text in ("--set", setting)]
+SETTINGS = [text for setting in (*SMALL, *against("nvlink")) for text in ("--set", setting)]
 
 
 def test_it_prints_the_answer_and_writes_both_files(tmp_path, capsys):

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from crossover_cases import SMALL
+from crossover_cases import SMALL, against
 
 from ppdsim import library, profile
 from ppdsim.crossover import crossover
@@ -73,9 +73,11 @@ def test_the_answer_is_about_the_workloads_typical_turn(tmp_path):
             {"conversation_id": number, "turn": 1, "think_s": 2.0, "new_tokens": 200, "output_tokens": 50},
         )
     ]
-    scenario = with_trace(load("cache-rate", list(SMALL)), write(tmp_path / "chat.jsonl", rows))
+    scenario = with_trace(
+        load("cache-rate", [*SMALL, *against("nvlink", "delta")]), write(tmp_path / "chat.jsonl", rows)
+    )
     answer = crossover(scenario, profile.load(library.find("profile", scenario.profile)), seed=0)
     assert answer.headline.startswith("Append 200 tokens to 375 cached ones on D")
     about = [text for text in answer.findings if text.startswith("Of the workload's 10 follow-up turns, ")]
-    assert len(about) == 3
+    assert len(about) == 2
     assert ("turns arrive", "conversations workload, 10 of 10 conversations") in answer.settings

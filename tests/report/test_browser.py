@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import pytest
-from crossover_cases import small_answer
+from crossover_cases import against, small_answer
 from report.built import GAMMAS, RESIDENTS, built_answer
 from report.test_sweep_page import GRIDS, answer_of
 
@@ -163,7 +163,7 @@ def test_choices_switch_prompt_previous_answer_and_quantity(opened):
 
 def test_moved_sliders_land_on_the_crossing_that_the_formula_finds(opened):
     """The whole chain: composed profile, `cache_rate_crossing` at that gamma and N, report file, browser."""
-    answer = small_answer()
+    answer = small_answer(*against("nvlink"))
     shipped = profile.load(library.find("profile", answer.profile.id))
     middle, cloud = compose.central(shipped), compose.cloud(shipped, another_run=True)
     table = answer.sliders[0]

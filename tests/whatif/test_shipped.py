@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 
 from ppdsim import library, scenario, whatif
@@ -22,7 +24,8 @@ NAMES = {
 }
 
 
-def found(name, *settings, seeds=5):
+@cache
+def found(name, *settings, seeds=3):
     return whatif.run(scenario.load(name, settings), seed=0, seeds=seeds).comparison
 
 
@@ -43,7 +46,8 @@ def test_the_list_is_complete():
     ],
 )
 def test_the_answer_follows_from_the_premise(name, settings, start):
-    comparison = found(name, *settings, seeds=5)
+    # Two fleets of one trace differ by chance more than the others do.
+    comparison = found(name, *settings, seeds=5 if name == "mooncake-conversation" else 3)
     assert comparison.answer[0].startswith(start), comparison.answer[0]
     assert "90 % intervals" in comparison.answer[0]
 
@@ -81,8 +85,8 @@ def test_a_faster_link_is_seen_in_ttft_and_in_the_routing():
 
 
 def test_where_all_kv_must_travel_a_slow_link_carries_next_to_nothing():
-    slow = found("link-speed", "routing.policy=always-p", seeds=2).alternatives[0]
-    assert slow.attainment.mean < 0.2 < 0.7 < found("link-speed", seeds=2).alternatives[0].attainment.mean
+    slow = found("link-speed", "routing.policy=always-p").alternatives[0]
+    assert slow.attainment.mean < 0.2 < 0.7 < found("link-speed").alternatives[0].attainment.mean
 
 
 def test_the_slow_machines_should_prefill():
@@ -93,7 +97,7 @@ def test_the_slow_machines_should_prefill():
 
 
 def test_without_a_limit_on_tpot_it_does_not_matter_which_machines_are_slow():
-    assert found("slow-and-fast", "slo.tpot_ms=null").answer[0].startswith("No difference: ")
+    assert found("slow-and-fast", "slo.tpot_ms=null", seeds=5).answer[0].startswith("No difference: ")
 
 
 def test_coding_agents_gain_from_appends_and_the_clipping_is_said():

@@ -130,8 +130,8 @@ def calibrate(
     def tell(text: str) -> None:
         say(text, quiet=quiet)
 
-    session = measure(chosen, services, machine, out, resume=resume, say=tell, links=alone)
-    for what, seconds in sorted(session.seconds.items(), key=lambda item: -item[1]):
+    measured = measure(chosen, services, machine, out, resume=resume, say=tell, links=alone)
+    for what, seconds in sorted(measured.seconds.items(), key=lambda item: -item[1]):
         say(f"  {seconds:7.1f} s  {what}", quiet=quiet)
     paths = [out / "points.jsonl", out / "manifest.json"]
     if not measure_only:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ppdsim.calibrate.live.service import Service
     from ppdsim.calibrate.live.transfer import Link
     from ppdsim.profile import Profile
+    from ppdsim.turn import TurnModel
     from ppdsim.types import Transport
 
 ESTIMATE_PROFILE = "h200x2_llama-3.1-8b_sglang-0.5.17"
@@ -82,7 +83,7 @@ def calibrate(
     from ppdsim.calibrate.live.machine import describe_machine
     from ppdsim.calibrate.live.plan import load_plan
     from ppdsim.calibrate.live.transfer import links_of
-    from ppdsim.errors import InputError
+    from ppdsim.errors import EnvironmentProblem, InputError
     from ppdsim.types import Transport
 
     check_folder(out)
@@ -130,7 +131,11 @@ def calibrate(
     def tell(text: str) -> None:
         say(text, quiet=quiet)
 
-    measured = measure(chosen, services, machine, out, resume=resume, say=tell, links=alone)
+    try:
+        measured = measure(chosen, services, machine, out, resume=resume, say=tell, links=alone)
+    except (KeyboardInterrupt, EnvironmentProblem):
+        _tell_left(chosen, services, alone, out, quiet=quiet)
+        raise
     for what, seconds in sorted(measured.seconds.items(), key=lambda item: -item[1]):
         say(f"  {seconds:7.1f} s  {what}", quiet=quiet)
     paths = [out / "points.jsonl", out / "manifest.json"]
@@ -269,13 +274,31 @@ def _joined(
 def _print_plan(
     plan: Plan, services: list[Service], foreseen: dict[str, Foreseen], links: list[Link], *, quiet: bool
 ) -> None:
-    from ppdsim import compose, library
-    from ppdsim import profile as profiles
     from ppdsim.calibrate.live.describe import plan_lines
 
-    model = compose.central(profiles.load(library.find("profile", ESTIMATE_PROFILE)))
-    for line in plan_lines(plan, [(service, foreseen[service.name]) for service in services], links, model):
+    known = [(service, foreseen[service.name]) for service in services]
+    for line in plan_lines(plan, known, links, _estimate_model()):
         say(line, quiet=quiet)
+
+
+def _tell_left(plan: Plan, services: list[Service], links: list[Link], out: Path, *, quiet: bool) -> None:
+    """Say what a run that was ended has, how it goes on, and how much is left; nothing if it has no rows."""
+    from ppdsim.calibrate.live.agenda import Agenda
+    from ppdsim.calibrate.live.describe import left_lines
+    from ppdsim.calibrate.live.journal import Journal
+
+    if not (out / "points.jsonl").exists():
+        return
+    for line in left_lines(Agenda(plan, Journal(out, resume=True)), services, links, _estimate_model()):
+        say(line, quiet=quiet)
+    wrote([path for path in (out / "points.jsonl", out / "manifest.json") if path.exists()], quiet=quiet)
+
+
+def _estimate_model() -> TurnModel:
+    from ppdsim import compose, library
+    from ppdsim import profile as profiles
+
+    return compose.central(profiles.load(library.find("profile", ESTIMATE_PROFILE)))
 
 
 def _report(fitted: Profile, out: Path, *, quiet: bool) -> list[Path]:

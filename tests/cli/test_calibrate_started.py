@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,8 +18,10 @@ from cli.test_calibrate import CONFIG
 
 from ppdsim import measurements
 from ppdsim.calibrate.doctor.machine import ThisMachine
+from ppdsim.calibrate.drivers.fake.stack import FakeStack, StackOptions
 from ppdsim.calibrate.live.journal import read_rows
 from ppdsim.cli.app import run
+from ppdsim.cli.calibrate import ESTIMATE_PROFILE
 from ppdsim.types import Arm, Transport
 
 PLAN = """\
@@ -109,8 +112,12 @@ def test_each_arm_gets_servers_of_its_own_and_a_second_run_starts_none(
 def started_and_measuring(
     place: Path, held: dict[str, int], pair: Mapping[str, object] = PAIR, *, kind: str = "prefill"
 ) -> subprocess.Popen[bytes]:
+    return measuring(place, command(place, held, pair), kind=kind)
+
+
+def measuring(place: Path, arguments: list[str], *, kind: str = "prefill") -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "ppdsim", *command(place, held, pair)],
+        [sys.executable, "-m", "ppdsim", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         preexec_fn=default_signals,  # noqa: PLW1509
@@ -134,6 +141,36 @@ def test_interrupted_it_keeps_its_rows_and_leaves_no_server(place: Path, number:
     assert b"Traceback" not in errors
     assert nothing_left(place / "model", list(held.values()))
     assert len(measurements.read(place / "out").prefill) > 0
+    *_, told, unified, pair, points, manifest, last = errors.decode().splitlines()
+    assert re.fullmatch(rf"\d+ rows? in {place / 'out'}; to go on: the same command with --resume", told)
+    assert re.fullmatch(r"  unified: \d of 7 cells have no row yet, about \d+ s(; \d may need .*)?", unified)
+    assert re.fullmatch(r"  hand-offs over tcp: 8 of 8 cells have no row yet, about \d+ s", pair)
+    assert (points, manifest) == (f"wrote {place}/out/points.jsonl", f"wrote {place}/out/manifest.json")
+    assert last == "error: interrupted"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_on_servers_that_it_joined_it_ends_the_same_way_and_leaves_them(place: Path, number: int) -> None:
+    with FakeStack(StackOptions(mode="unified", port_base=0, profile=ESTIMATE_PROFILE)) as stack:
+        url = stack.urls["unified"]
+        arguments = ["calibrate", "--model", str(place / "model"), "--unified-url", url, "-o", str(place / "out")]
+        process = measuring(place, [*arguments, "--plan", "full", "--dummy-weights"])
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=30.0)
+        assert process.returncode == 130, errors.decode()
+        assert b"Traceback" not in errors
+        assert not stack.ended()
+        rows = len(read_rows(place / "out"))
+        assert re.search(
+            rf"\b{rows} rows? in {place / 'out'}; to go on: the same command with --resume", errors.decode()
+        )
+        assert re.search(r"  unified: \d+ of \d+ cells have no row yet, about \S+ minutes", errors.decode())
+        assert measurements.read(place / "out").manifest.id == "out"
+        # The journal alone decides where it goes on.
+        assert (
+            run([*arguments, "--plan", str(place / "plan.yaml"), "--dummy-weights", "--measure-only", "--resume"]) == 0
+        )
+        assert len(read_rows(place / "out")) > rows
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

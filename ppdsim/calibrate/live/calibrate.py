@@ -12,6 +12,7 @@ import numpy as np
 
 from ppdsim import measurements, profile
 from ppdsim.calibrate.fit import fit_profile
+from ppdsim.calibrate.live.agenda import Agenda, clipped_note
 from ppdsim.calibrate.live.budget import Budget, fewer_note
 from ppdsim.calibrate.live.finish import write_manifest
 from ppdsim.calibrate.live.idle import idle_notes
@@ -19,7 +20,7 @@ from ppdsim.calibrate.live.journal import Journal
 from ppdsim.calibrate.live.monitor import Monitor
 from ppdsim.calibrate.live.plan import Plan
 from ppdsim.calibrate.live.record import RunRecord
-from ppdsim.calibrate.live.run import Run, clipped_note, left_out_note
+from ppdsim.calibrate.live.run import Run, left_out_note
 from ppdsim.calibrate.live.sampler import AbstractSampler, MachineSampler
 from ppdsim.calibrate.live.service import Service
 from ppdsim.calibrate.live.session import Session, reach
@@ -71,7 +72,7 @@ def measure(
     floor = measurements.HardwareFloor(gpu=machine.gpu, model=machine.model)
     record = RunRecord(folder)
     budget = Budget(plan.budget_s)
-    run = Run(plan=plan, journal=journal, record=record, rng=rng, floor=floor, budget=budget, say=say)
+    run = Run(agenda=Agenda(plan, journal), record=record, rng=rng, floor=floor, budget=budget, say=say)
     there = not any(service.starts_servers for service in services)
     runner(reach(run, services))
     with Monitor(folder, sampler or MachineSampler(servers_were_there=there)) as monitor:
@@ -103,7 +104,7 @@ def measure(
                         *(note for s in services for note in s.notes),
                         *idle_notes(services, record.servers),
                         *monitor.notes(),
-                        *(line for service in services for line in run.clipped_lines(service)),
+                        *(line for service in services for line in run.agenda.clipped_lines(service)),
                         *run.left_out,
                         *run.fewer.values(),
                     ),

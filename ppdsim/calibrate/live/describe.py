@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ppdsim.calibrate.live.agenda import Agenda
+from ppdsim.calibrate.live.cells import Cell
 from ppdsim.calibrate.live.estimate import seconds_by_kind
 from ppdsim.calibrate.live.foreseen import Foreseen
 from ppdsim.calibrate.live.limits import clipped, need_tokens
 from ppdsim.calibrate.live.plan import Plan, transfer_cells
 from ppdsim.calibrate.live.service import Service
-from ppdsim.calibrate.live.transfer import Link, link_problem
+from ppdsim.calibrate.live.transfer import Link, link_key, link_problem
 from ppdsim.turn import TurnModel
 
 
@@ -66,12 +68,41 @@ def plan_lines(
     return tuple(lines)
 
 
+def left_lines(agenda: Agenda, services: Sequence[Service], links: Sequence[Link], model: TurnModel) -> tuple[str, ...]:
+    """Return what a call that was ended leaves: the rows that there are, how to go on, and what has no row yet.
+
+    Times are those of `model`, as for the plan.
+    """
+    journal, plan = agenda.journal, agenda.plan
+    left: list[tuple[str, Sequence[Cell], Sequence[Cell], int]] = []  # name, all, without a row, with too few
+    for link in links:
+        if link_problem(link) is None:
+            alone = transfer_cells(plan, link.transport)
+            left.append((link.name, alone, [cell for cell in alone if not journal.has(link_key(cell, link))], 0))
+    for service in services:
+        undone = agenda.undone(service)
+        unbegun = [cell for cell in undone if not agenda.begun(cell)]
+        left.append((service.name, agenda.cells(service), unbegun, len(undone) - len(unbegun)))
+    radix = {service.name: service.decode_radix for service in services}
+    lines = [f"{_count(journal.rows, 'row')} in {journal.folder}; to go on: the same command with --resume"]
+    for name, every, new, few in left:
+        parts = []
+        if new:
+            seconds = sum(seconds_by_kind(new, model, plan, decode_radix=radix.get(name, False), once=True).values())
+            parts.append(f"{len(new)} of {_count(len(every), 'cell')} have no row yet, {_minutes(seconds)}")
+        if few:
+            parts.append(f"{few} may need further repeats")
+        if parts:
+            lines.append(f"  {name}: {'; '.join(parts)}")
+    return tuple(lines)
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _minutes(seconds: float) -> str:
-    return f"about {seconds / 60:.1f} minutes"
+    return f"about {seconds / 60:.1f} minutes" if seconds >= 60.0 else f"about {seconds:.0f} s"
 
 
 def _kinds(seconds: Mapping[str, float]) -> str:

@@ -1,4 +1,4 @@
-"""What one call of a calibration knows while it measures, and the questions that its plan and its rows answer."""
+"""What one call of a calibration knows while it measures."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ppdsim.calibrate.drivers.base import EngineInfo
+from ppdsim.calibrate.live.agenda import Agenda
 from ppdsim.calibrate.live.budget import Budget
-from ppdsim.calibrate.live.cells import Cell, LoadCell
+from ppdsim.calibrate.live.cells import Cell
 from ppdsim.calibrate.live.journal import Journal
-from ppdsim.calibrate.live.limits import Limits, clipped
+from ppdsim.calibrate.live.limits import Limits
 from ppdsim.calibrate.live.plan import Plan
 from ppdsim.calibrate.live.record import RunRecord
 from ppdsim.calibrate.live.service import Service
@@ -24,7 +25,7 @@ Say = Callable[[str], None]
 
 @dataclass
 class Run:
-    """The state of a call: its plan, its journal, and where the time went.
+    """The state of a call: what is left to do, and where the time went.
 
     `floor` is what nothing on this machine can be faster than, `unix_s` the wall clock. `infos` are the servers that
     were up in this call. `seconds` counts time by what it was spent on. `origin_s` is when the run began, on the event
@@ -32,8 +33,7 @@ class Run:
     not be measured at all, `fewer` what the budget left with fewer repeats, by service, a line each.
     """
 
-    plan: Plan
-    journal: Journal
+    agenda: Agenda
     record: RunRecord
     rng: np.random.Generator
     floor: HardwareFloor
@@ -46,56 +46,28 @@ class Run:
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     origin_s: float | None = None
 
-    def cells(self, service: Service) -> list[Cell]:
-        """Return a service's cells: all that fit what its servers allowed last, or all while that is not known."""
-        limits = self.journal.limits(service.name)
-        cells = service.cells(self.plan)
-        if limits is None:
-            return cells
-        return list(clipped(cells, limits, self.plan, decode_radix=service.decode_radix).kept)
+    @property
+    def plan(self) -> Plan:
+        """What is to be measured."""
+        return self.agenda.plan
 
-    def clipped_lines(self, service: Service) -> tuple[str, ...]:
-        """Return what of a service's cells its servers did not allow last, a line each; none while that is not known.
-
-        They follow from the plan and ``limits.json``, so a call that starts no servers says the same.
-        """
-        limits = self.journal.limits(service.name)
-        if limits is None:
-            return ()
-        found = clipped(service.cells(self.plan), limits, self.plan, decode_radix=service.decode_radix)
-        return tuple(f"{clipped_note(service.name)}: {line}" for line in found.lines)
+    @property
+    def journal(self) -> Journal:
+        """What was measured."""
+        return self.agenda.journal
 
     def learn_limits(self, service: Service, limits: Limits) -> None:
         """Keep what a service's servers allow, and say what it leaves of the plan, unless that was said already."""
-        before = self.clipped_lines(service)
+        before = self.agenda.clipped_lines(service)
         self.journal.remember_limits(service.name, limits)
-        now = self.clipped_lines(service)
+        now = self.agenda.clipped_lines(service)
         if now != before or service.name not in self.infos:
             for line in now:
                 self.say(line)
 
-    def begun(self, cell: Cell) -> bool:
-        """Return whether a cell was tried: all that the first pass asks, in this call or an earlier one."""
-        return self.journal.has(cell.key)
-
-    def done(self, cell: Cell) -> bool:
-        """Return whether a cell needs no further row."""
-        if isinstance(cell, LoadCell):
-            return self.journal.has(cell.key)
-        return self.journal.settled(cell.key, self.plan.repeats_for(cell))
-
-    def undone(self, service: Service) -> list[Cell]:
-        """Return the cells of a service that need further rows."""
-        return [cell for cell in self.cells(service) if not self.done(cell)]
-
     def affords(self, cell: Cell, until_s: float) -> bool:
         """Return whether a cell may be measured: the first time always, again until that much is spent."""
-        return not self.begun(cell) or self.budget.spent_s < until_s
-
-
-def clipped_note(service: str) -> str:
-    """Return how the notes on what a service's servers do not allow begin."""
-    return f"clipped on {service}"
+        return not self.agenda.begun(cell) or self.budget.spent_s < until_s
 
 
 def left_out_note(name: str) -> str:

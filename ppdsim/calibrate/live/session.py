@@ -34,7 +34,7 @@ async def reach(run: Run, services: Sequence[Service]) -> None:
         If rows of the folder were measured on others.
     """
     for service in services:
-        if service.starts_servers or not run.undone(service):
+        if service.starts_servers or not run.agenda.undone(service):
             continue
         async with service.open() as engine:
             try:
@@ -77,12 +77,12 @@ class Session:
         # The last service of the first pass is the first of the second: its servers stay up.
         if run.plan.passes == 2:
             for service in services[:-1]:
-                await self._try(service, run.begun, rounds=1, until_s=np.inf)
+                await self._try(service, run.agenda.begun, rounds=1, until_s=np.inf)
             services = services[::-1]
         for index, service in enumerate(services):
-            lacking = [[] if one.name in self._given_up else run.undone(one) for one in services[index:]]
+            lacking = [[] if one.name in self._given_up else run.agenda.undone(one) for one in services[index:]]
             until_s = run.budget.spent_s + run.budget.share_s(lacking)
-            await self._try(service, run.done, rounds=run.plan.most_repeats, until_s=until_s)
+            await self._try(service, run.agenda.done, rounds=run.plan.most_repeats, until_s=until_s)
             self._tell_fewer(service)
 
     async def _try(self, service: Service, enough: Callable[[Cell], bool], *, rounds: int, until_s: float) -> None:
@@ -106,14 +106,14 @@ class Session:
         run = self._run
         if run.budget.total_s is None or run.journal.limits(service.name) is None or service.name in self._given_up:
             return
-        keys = [cell.key for cell in run.undone(service)]
+        keys = [cell.key for cell in run.agenda.undone(service)]
         if keys:
             run.fewer[service.name] = run.budget.fewer(service.name, keys)
             run.say(f"{run.fewer[service.name]}: {', '.join(keys)}")
 
     async def _visit(self, service: Service, enough: Callable[[Cell], bool], *, rounds: int, until_s: float) -> None:
         run = self._run
-        if all(enough(cell) or not run.affords(cell, until_s) for cell in run.cells(service)):
+        if all(enough(cell) or not run.affords(cell, until_s) for cell in run.agenda.cells(service)):
             # Starting servers takes minutes; an earlier visit has found out what fits and measured it.
             return
         for attempt in range(2):

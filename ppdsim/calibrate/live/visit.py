@@ -69,7 +69,7 @@ class Visit:
             If cell after cell fails.
         """
         run = self._run
-        cells = run.cells(self._service)
+        cells = run.agenda.cells(self._service)
         if all(enough(cell) for cell in cells):
             return
         await self._warm_up(cells)

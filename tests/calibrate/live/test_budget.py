@@ -10,7 +10,7 @@ import pytest
 from calibrate.live.standins import DELTA_TCP, FULL_NVLINK, MACHINE, UNIFIED, service
 
 from ppdsim.calibrate.drivers.fake.virtual_loop import run_virtually
-from ppdsim.calibrate.live.budget import UNKNOWN_S, Budget
+from ppdsim.calibrate.live.budget import Budget
 from ppdsim.calibrate.live.calibrate import measure
 from ppdsim.calibrate.live.cells import DecodeCell
 from ppdsim.calibrate.live.journal import read_rows
@@ -110,5 +110,5 @@ def test_what_is_left_is_shared_by_what_the_missing_rows_cost():
     assert budget.share_s([[], [long]]) == 0.0
     budget.spent_s = 140.0
     assert budget.share_s([[long]]) == 0.0
-    assert Budget(60.0).share_s([[new], [long]]) == pytest.approx(30.0 * UNKNOWN_S)
+    assert Budget(60.0).share_s([[new], [long]]) == pytest.approx(30.0)
     assert Budget(None).share_s([[new]]) == math.inf

@@ -1,4 +1,4 @@
-"""What a call says of its plan: what the servers do not allow, as they said it last, and nothing that is over."""
+"""What a plan asks of servers: what they do not allow, as they said it last, and nothing that is over."""
 
 from __future__ import annotations
 

@@ -123,10 +123,27 @@ def users_of(gpu: Any) -> list[tuple[int, str, int | None]]:
 
 
 def _name_of(pid: int) -> str:
+    """Return the name of a process's program as NVML knows it, or this machine; ``unknown`` where neither does."""
     import pynvml
 
     name = _asked(lambda: pynvml.nvmlSystemGetProcessName(pid))
-    return Path(name.decode() if isinstance(name, bytes) else name).name if name else "unknown"
+    return _program(name.decode(errors="replace") if isinstance(name, bytes) else name or _command(pid)) or "unknown"
+
+
+def _command(pid: int) -> str:
+    try:
+        return (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _program(command: str) -> str:
+    """Return a program without the folder that it lies in; a title that a process gave itself stays whole.
+
+    >>> _program("/usr/bin/python3.12"), _program("sglang::scheduler TP0")
+    ('python3.12', 'sglang::scheduler TP0')
+    """
+    return Path(command).name if command.startswith("/") else command.strip()
 
 
 def _asked(query: Callable[[], Any]) -> Any:

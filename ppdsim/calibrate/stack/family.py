@@ -45,7 +45,22 @@ def identity_of(pid: int) -> Identity:
 
 def carries_mark(pid: int) -> bool:
     """Return whether a process is of a server or a link's end that this package started, in this call or another."""
-    return any(variable.startswith(f"{MARK}=".encode()) for variable in _variables(pid))
+    return inherited(pid, MARK) is not None
+
+
+def inherited(pid: int, name: str) -> str | None:
+    """Return the value of a variable in a process's environment, or else in that of a parent; None without one.
+
+    A program that gives itself a title writes it over its environment, as the engine's schedulers do.
+    """
+    prefix = f"{name}=".encode()
+    rows = _table()
+    while pid in rows:
+        for variable in _variables(pid):
+            if variable.startswith(prefix):
+                return variable[len(prefix) :].decode(errors="replace")
+        pid = rows[pid].parent
+    return None
 
 
 class Family:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from calibrate.live.standins import FULL_TCP, MACHINE, UNIFIED, service
@@ -15,7 +17,7 @@ from ppdsim.calibrate.live.calibrate import fit, measure
 from ppdsim.calibrate.live.monitor import MACHINE as LOOKS
 from ppdsim.calibrate.live.monitor import Monitor
 from ppdsim.calibrate.live.plan import load_plan
-from ppdsim.calibrate.live.sampler import AbstractSampler, MachineSampler, Sample
+from ppdsim.calibrate.live.sampler import AbstractSampler, MachineSampler, Sample, users_of
 from ppdsim.calibrate.stack.family import MARK, carries_mark
 from ppdsim.card import card_of, to_text
 from ppdsim.measurements import read_manifest
@@ -168,6 +170,17 @@ def test_the_ends_of_a_link_that_is_measured_alone_are_ours(monkeypatch):
         assert carries_mark(worker._process.pid)
     finally:
         worker.stop()
+
+
+def test_a_process_that_nvml_does_not_name_has_the_name_of_its_command(require):
+    require("python:pynvml")
+    gpu = SimpleNamespace()
+    running = [SimpleNamespace(pid=os.getpid(), usedGpuMemory=None), SimpleNamespace(pid=2**31 - 1, usedGpuMemory=1)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pynvml.nvmlDeviceGetComputeRunningProcesses", lambda _: running)
+        assert users_of(gpu) == [(os.getpid(), Path(sys.executable).name, None), (2**31 - 1, "unknown", 1)]
+        patch.setattr("pynvml.nvmlSystemGetProcessName", lambda _: b"sglang::scheduler TP0")
+        assert users_of(gpu)[0][1] == "sglang::scheduler TP0"
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -16,11 +16,7 @@ if TYPE_CHECKING:
     from ppdsim.calibrate.live.service import Service
     from ppdsim.calibrate.live.transfer import Link
     from ppdsim.profile import Profile
-    from ppdsim.turn import TurnModel
     from ppdsim.types import Transport
-
-ESTIMATE_PROFILE = "h200x2_llama-3.1-8b_sglang-0.5.17"
-"""Profile of another machine that the plan's time is estimated with, before this one is known."""
 
 
 def calibrate(
@@ -82,6 +78,7 @@ def calibrate(
     from ppdsim.calibrate.live.journal import read_limits
     from ppdsim.calibrate.live.machine import describe_machine
     from ppdsim.calibrate.live.plan import load_plan
+    from ppdsim.calibrate.live.reference import reference
     from ppdsim.calibrate.live.transfer import links_of
     from ppdsim.errors import EnvironmentProblem, InputError
     from ppdsim.types import Transport
@@ -124,7 +121,8 @@ def calibrate(
             # What a running server says now is newer than what it said then.
             if service.name in earlier and service.starts_servers:
                 foreseen[service.name] = Foreseen(limits=earlier[service.name], source="as in an earlier call")
-    _print_plan(chosen, services, foreseen, alone, quiet=quiet)
+    times = reference(machine.gpu.name)
+    _print_plan(chosen, services, foreseen, alone, times, quiet=quiet)
     if dry_run:
         return
 
@@ -134,7 +132,7 @@ def calibrate(
     try:
         measured = measure(chosen, services, machine, out, resume=resume, say=tell, links=alone)
     except (KeyboardInterrupt, EnvironmentProblem):
-        _tell_left(chosen, services, alone, out, quiet=quiet)
+        _tell_left(chosen, services, alone, out, times, quiet=quiet)
         raise
     for what, seconds in sorted(measured.seconds.items(), key=lambda item: -item[1]):
         say(f"  {seconds:7.1f} s  {what}", quiet=quiet)
@@ -272,16 +270,24 @@ def _joined(
 
 
 def _print_plan(
-    plan: Plan, services: list[Service], foreseen: dict[str, Foreseen], links: list[Link], *, quiet: bool
+    plan: Plan,
+    services: list[Service],
+    foreseen: dict[str, Foreseen],
+    links: list[Link],
+    times: Profile,
+    *,
+    quiet: bool,
 ) -> None:
     from ppdsim.calibrate.live.describe import plan_lines
 
     known = [(service, foreseen[service.name]) for service in services]
-    for line in plan_lines(plan, known, links, _estimate_model()):
+    for line in plan_lines(plan, known, links, times):
         say(line, quiet=quiet)
 
 
-def _tell_left(plan: Plan, services: list[Service], links: list[Link], out: Path, *, quiet: bool) -> None:
+def _tell_left(
+    plan: Plan, services: list[Service], links: list[Link], out: Path, times: Profile, *, quiet: bool
+) -> None:
     """Say what a run that was ended has, how it goes on, and how much is left; nothing if it has no rows."""
     from ppdsim.calibrate.live.agenda import Agenda
     from ppdsim.calibrate.live.describe import left_lines
@@ -289,16 +295,10 @@ def _tell_left(plan: Plan, services: list[Service], links: list[Link], out: Path
 
     if not (out / "points.jsonl").exists():
         return
-    for line in left_lines(Agenda(plan, Journal(out, resume=True)), services, links, _estimate_model()):
+    agenda = Agenda(plan, Journal(out, resume=True))
+    for line in left_lines(agenda, services, links, times):
         say(line, quiet=quiet)
     wrote([path for path in (out / "points.jsonl", out / "manifest.json") if path.exists()], quiet=quiet)
-
-
-def _estimate_model() -> TurnModel:
-    from ppdsim import compose, library
-    from ppdsim import profile as profiles
-
-    return compose.central(profiles.load(library.find("profile", ESTIMATE_PROFILE)))
 
 
 def _report(fitted: Profile, out: Path, *, quiet: bool) -> list[Path]:

@@ -20,8 +20,8 @@ from ppdsim import measurements
 from ppdsim.calibrate.doctor.machine import ThisMachine
 from ppdsim.calibrate.drivers.fake.stack import FakeStack, StackOptions
 from ppdsim.calibrate.live.journal import read_rows
+from ppdsim.calibrate.live.reference import DEFAULT
 from ppdsim.cli.app import run
-from ppdsim.cli.calibrate import ESTIMATE_PROFILE
 from ppdsim.types import Arm, Transport
 
 PLAN = """\
@@ -151,7 +151,7 @@ def test_interrupted_it_keeps_its_rows_and_leaves_no_server(place: Path, number:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_on_servers_that_it_joined_it_ends_the_same_way_and_leaves_them(place: Path, number: int) -> None:
-    with FakeStack(StackOptions(mode="unified", port_base=0, profile=ESTIMATE_PROFILE)) as stack:
+    with FakeStack(StackOptions(mode="unified", port_base=0, profile=DEFAULT)) as stack:
         url = stack.urls["unified"]
         arguments = ["calibrate", "--model", str(place / "model"), "--unified-url", url, "-o", str(place / "out")]
         process = measuring(place, [*arguments, "--plan", "full", "--dummy-weights"])

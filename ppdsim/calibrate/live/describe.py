@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ppdsim import compose
 from ppdsim.calibrate.live.agenda import Agenda
 from ppdsim.calibrate.live.cells import Cell
 from ppdsim.calibrate.live.estimate import seconds_by_kind
@@ -12,13 +13,13 @@ from ppdsim.calibrate.live.limits import clipped, need_tokens
 from ppdsim.calibrate.live.plan import Plan, transfer_cells
 from ppdsim.calibrate.live.service import Service
 from ppdsim.calibrate.live.transfer import Link, link_key, link_problem
-from ppdsim.turn import TurnModel
+from ppdsim.profile import Profile
 
 
 def plan_lines(
-    plan: Plan, services: Sequence[tuple[Service, Foreseen]], links: Sequence[Link], model: TurnModel
+    plan: Plan, services: Sequence[tuple[Service, Foreseen]], links: Sequence[Link], times: Profile
 ) -> tuple[str, ...]:
-    """Return what a plan measures, how long it takes with the times of `model`, and what it needs.
+    """Return what a plan measures, how long it takes by the times of a profile, and what it needs.
 
     Parameters
     ----------
@@ -28,10 +29,11 @@ def plan_lines(
         Servers and what is known of them.
     links : sequence of Link
         Links that are measured alone.
-    model : TurnModel
+    times : Profile
         Times of another machine.
     """
-    lines = [f"plan '{plan.name}':"]
+    model = compose.central(times)
+    lines = [f"plan '{plan.name}', by the times of {times.id}:"]
     once_s = least_s = 0.0
     for link in links:
         problem = link_problem(link)
@@ -68,12 +70,12 @@ def plan_lines(
     return tuple(lines)
 
 
-def left_lines(agenda: Agenda, services: Sequence[Service], links: Sequence[Link], model: TurnModel) -> tuple[str, ...]:
+def left_lines(agenda: Agenda, services: Sequence[Service], links: Sequence[Link], times: Profile) -> tuple[str, ...]:
     """Return what a call that was ended leaves: the rows that there are, how to go on, and what has no row yet.
 
-    Times are those of `model`, as for the plan.
+    Times are those of a profile, as for the plan.
     """
-    journal, plan = agenda.journal, agenda.plan
+    journal, plan, model = agenda.journal, agenda.plan, compose.central(times)
     left: list[tuple[str, Sequence[Cell], Sequence[Cell], int]] = []  # name, all, without a row, with too few
     for link in links:
         if link_problem(link) is None:

@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 from calibrate.live.standins import DELTA_TCP, SHIPPED, UNIFIED, service
 
-from ppdsim import compose
 from ppdsim.calibrate.live import transfer
 from ppdsim.calibrate.live.agenda import Agenda
 from ppdsim.calibrate.live.describe import left_lines, plan_lines
@@ -19,7 +18,6 @@ from ppdsim.calibrate.live.plan import load_plan
 from ppdsim.calibrate.live.transfer import Link
 from ppdsim.types import Transport
 
-MODEL = compose.central(SHIPPED)
 KNOWN = Foreseen(limits=Limits(kv_pool_tokens=50_000, context_tokens=40_000), source="as the servers say")
 UNKNOWN = Foreseen(limits=Limits(kv_pool_tokens=None, context_tokens=40_000), source="not known")
 ALONE, PAIR = service(*UNIFIED), service(*DELTA_TCP, decode_radix=True)
@@ -27,7 +25,7 @@ ALONE, PAIR = service(*UNIFIED), service(*DELTA_TCP, decode_radix=True)
 
 def described(name, *services, links=(), **changes):
     plan = load_plan(name).model_copy(update=changes)
-    return "\n".join(plan_lines(plan, services, links, MODEL))
+    return "\n".join(plan_lines(plan, services, links, SHIPPED))
 
 
 def test_the_kv_needed_stands_against_the_pool():
@@ -75,6 +73,10 @@ def test_links_are_part_of_the_estimate_or_left_out_with_the_reason(monkeypatch)
     assert in_all(both) == pytest.approx(in_all(first) + 0.3, abs=0.11)
 
 
+def test_the_plan_says_whose_times_it_goes_by():
+    assert described("quick").startswith("plan 'quick', by the times of h200x2_llama-3.1-8b_sglang-0.5.17:\n")
+
+
 def test_servers_that_are_started_are_counted():
     services = [(ALONE, KNOWN), (PAIR, KNOWN)]
     assert "and 3 starts of servers" in described("quick", *services)
@@ -93,7 +95,7 @@ def test_what_a_call_left_is_counted_by_service_and_link(tmp_path, monkeypatch):
     cells = agenda.cells(ALONE)
 
     def lines():
-        return left_lines(agenda, [ALONE, PAIR], links, MODEL)
+        return left_lines(agenda, [ALONE, PAIR], links, SHIPPED)
 
     found = lines()
     assert found[0] == f"0 rows in {tmp_path / 'run'}; to go on: the same command with --resume"

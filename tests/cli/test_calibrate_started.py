@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from calibrate.doctor.machines import H200
 from calibrate.stack.standins import default_signals, left_over, nothing_left, ports
 from cli.test_calibrate import CONFIG
 
@@ -77,6 +78,16 @@ def test_each_arm_gets_servers_of_its_own_and_a_second_run_starts_none(
     (place / "plan.yaml").write_text("".join(line for line in PLAN.splitlines(True) if not line.startswith("decode")))
     assert run(command(place, held)) == 0
     assert nothing_left(place / "model", list(held.values()))
+    # At the end: where the time went, the most first, and the files that were written.
+    told = capsys.readouterr().err.splitlines()
+    spent = [re.fullmatch(r" +(\d+\.\d) s  (.+)", line) for line in told]
+    times = [(float(found[1]), found[2]) for found in spent if found is not None]
+    assert {what for _, what in times} == {
+        *("prefill", "interference", "transfer", "probes", "warm-up"),
+        *("start of unified", "start of hand-offs over tcp"),
+    }
+    assert [seconds for seconds, _ in times] == sorted((seconds for seconds, _ in times), reverse=True)
+    assert told[-2:] == [f"wrote {place}/out/points.jsonl", f"wrote {place}/out/manifest.json"]
     measured = measurements.read(place / "out")
     arms = {(row.arm, row.transport) for row in measured.prefill}
     assert arms == {
@@ -234,6 +245,27 @@ def test_without_a_transport_every_link_of_the_machine_is_measured(
     printed = capsys.readouterr().err
     assert "links: tcp (the settings choose; --transport LIST chooses others)" in printed
     assert "nvlink" not in printed
+
+
+@pytest.mark.parametrize(
+    ("cards", "said"),
+    [
+        (2, ["  unified: ", "  hand-offs over tcp: ", "3 starts of servers"]),
+        (1, ["one GPU: a unified server only; for hand-offs on it, see docs/how-to/calibrate.md", "  unified: "]),
+    ],
+)
+def test_without_a_list_of_gpus_it_takes_the_first_ones(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, cards: int, said: list[str]
+) -> None:
+    monkeypatch.setattr(ThisMachine, "gpus", lambda self: (H200,) * cards)
+    monkeypatch.setattr(ThisMachine, "nvlink_lanes", lambda self: {})
+    monkeypatch.setattr(ThisMachine, "listing", lambda self, folder: ())
+    arguments = ["calibrate", "--model", str(place / "model"), "--dummy-weights", "--plan", str(place / "plan.yaml")]
+    assert run([*arguments, "-o", str(place / "out"), "--dry-run"]) == 0
+    printed = capsys.readouterr().err
+    for part in said:
+        assert part in printed
+    assert ("hand-offs over" in printed) is (cards > 1)
 
 
 def test_a_link_that_the_machine_has_not_is_refused_before_anything_is_started(

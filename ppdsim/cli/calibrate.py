@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from ppdsim.profile import Profile
     from ppdsim.types import Transport
 
-ESTIMATE_PROFILE = "h200x2_llama-3.1-8b_sglang-0.5.17"
-"""Profile of another machine that the plan's time is estimated with, before this one is known."""
-
 
 def calibrate(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run: raw points, manifest, profile, report.")],
@@ -81,8 +78,9 @@ def calibrate(
     from ppdsim.calibrate.live.journal import read_limits
     from ppdsim.calibrate.live.machine import describe_machine
     from ppdsim.calibrate.live.plan import load_plan
+    from ppdsim.calibrate.live.reference import reference
     from ppdsim.calibrate.live.transfer import links_of
-    from ppdsim.errors import InputError
+    from ppdsim.errors import EnvironmentProblem, InputError
     from ppdsim.types import Transport
 
     check_folder(out)
@@ -123,15 +121,20 @@ def calibrate(
             # What a running server says now is newer than what it said then.
             if service.name in earlier and service.starts_servers:
                 foreseen[service.name] = Foreseen(limits=earlier[service.name], source="as in an earlier call")
-    _print_plan(chosen, services, foreseen, alone, quiet=quiet)
+    times = reference(machine.gpu.name)
+    _print_plan(chosen, services, foreseen, alone, times, quiet=quiet)
     if dry_run:
         return
 
     def tell(text: str) -> None:
         say(text, quiet=quiet)
 
-    session = measure(chosen, services, machine, out, resume=resume, say=tell, links=alone)
-    for what, seconds in sorted(session.seconds.items(), key=lambda item: -item[1]):
+    try:
+        measured = measure(chosen, services, machine, out, resume=resume, say=tell, links=alone)
+    except (KeyboardInterrupt, EnvironmentProblem):
+        _tell_left(chosen, services, alone, out, times, quiet=quiet)
+        raise
+    for what, seconds in sorted(measured.seconds.items(), key=lambda item: -item[1]):
         say(f"  {seconds:7.1f} s  {what}", quiet=quiet)
     paths = [out / "points.jsonl", out / "manifest.json"]
     if not measure_only:
@@ -267,15 +270,35 @@ def _joined(
 
 
 def _print_plan(
-    plan: Plan, services: list[Service], foreseen: dict[str, Foreseen], links: list[Link], *, quiet: bool
+    plan: Plan,
+    services: list[Service],
+    foreseen: dict[str, Foreseen],
+    links: list[Link],
+    times: Profile,
+    *,
+    quiet: bool,
 ) -> None:
-    from ppdsim import compose, library
-    from ppdsim import profile as profiles
     from ppdsim.calibrate.live.describe import plan_lines
 
-    model = compose.central(profiles.load(library.find("profile", ESTIMATE_PROFILE)))
-    for line in plan_lines(plan, [(service, foreseen[service.name]) for service in services], links, model):
+    known = [(service, foreseen[service.name]) for service in services]
+    for line in plan_lines(plan, known, links, times):
         say(line, quiet=quiet)
+
+
+def _tell_left(
+    plan: Plan, services: list[Service], links: list[Link], out: Path, times: Profile, *, quiet: bool
+) -> None:
+    """Say what a run that was ended has, how it goes on, and how much is left; nothing if it has no rows."""
+    from ppdsim.calibrate.live.agenda import Agenda
+    from ppdsim.calibrate.live.describe import left_lines
+    from ppdsim.calibrate.live.journal import Journal
+
+    if not (out / "points.jsonl").exists():
+        return
+    agenda = Agenda(plan, Journal(out, resume=True))
+    for line in left_lines(agenda, services, links, times):
+        say(line, quiet=quiet)
+    wrote([path for path in (out / "points.jsonl", out / "manifest.json") if path.exists()], quiet=quiet)
 
 
 def _report(fitted: Profile, out: Path, *, quiet: bool) -> list[Path]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ppdsim.cli import servers
 from ppdsim.cli.common import JsonOption, print_json
 
+CLEAR = "\r\x1b[K"
 SCHEMA = "ppdsim/doctor/1"
 """Names the shape of what --json prints: keys stay, and keys may come."""
 
@@ -30,7 +36,8 @@ def doctor(
     from ppdsim.calibrate.doctor.machine import ThisMachine
     from ppdsim.errors import EnvironmentProblem
 
-    found = examine(ThisMachine(), model=model, log=log)
+    with _waiting() as waiting:
+        found = examine(ThisMachine(), model=model, log=log, waiting=waiting)
     if json:
         findings = [asdict(finding) for finding in found.findings]
         print_json({"schema": SCHEMA, "failed": found.failed, "transport": found.transport, "findings": findings})
@@ -45,3 +52,22 @@ def doctor(
     if found.failed:
         failures = [finding.check for finding in found.findings if finding.status is Status.FAILURE]
         raise EnvironmentProblem(f"servers will not run here: {', '.join(failures)} (how to mend it stands there)")
+
+
+@contextmanager
+def _waiting() -> Iterator[Callable[[tuple[str, ...]], None]]:
+    """Say on stderr which checks are waited for: a line that is written over on a terminal, else one now and then."""
+    live, begin_s = sys.stderr.isatty(), time.monotonic()
+    told_s = begin_s
+
+    def tell(names: tuple[str, ...]) -> None:
+        nonlocal told_s
+        now_s = time.monotonic()
+        if live or now_s - told_s >= servers.EVERY_S:
+            told_s = now_s
+            text = f"looking for {now_s - begin_s:.0f} s, still at: {', '.join(names)}"
+            typer.echo(f"{CLEAR}{text[:118]}" if live else text, err=True, nl=not live)
+
+    yield tell
+    if live:
+        typer.echo(CLEAR, err=True, nl=False)

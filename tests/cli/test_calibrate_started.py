@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,12 +13,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from calibrate.doctor.machines import H200
 from calibrate.stack.standins import default_signals, left_over, nothing_left, ports
 from cli.test_calibrate import CONFIG
 
 from ppdsim import measurements
 from ppdsim.calibrate.doctor.machine import ThisMachine
+from ppdsim.calibrate.drivers.fake.stack import FakeStack, StackOptions
 from ppdsim.calibrate.live.journal import read_rows
+from ppdsim.calibrate.live.reference import DEFAULT
 from ppdsim.cli.app import run
 from ppdsim.types import Arm, Transport
 
@@ -74,6 +78,16 @@ def test_each_arm_gets_servers_of_its_own_and_a_second_run_starts_none(
     (place / "plan.yaml").write_text("".join(line for line in PLAN.splitlines(True) if not line.startswith("decode")))
     assert run(command(place, held)) == 0
     assert nothing_left(place / "model", list(held.values()))
+    # At the end: where the time went, the most first, and the files that were written.
+    told = capsys.readouterr().err.splitlines()
+    spent = [re.fullmatch(r" +(\d+\.\d) s  (.+)", line) for line in told]
+    times = [(float(found[1]), found[2]) for found in spent if found is not None]
+    assert {what for _, what in times} == {
+        *("prefill", "interference", "transfer", "probes", "warm-up"),
+        *("start of unified", "start of hand-offs over tcp"),
+    }
+    assert [seconds for seconds, _ in times] == sorted((seconds for seconds, _ in times), reverse=True)
+    assert told[-2:] == [f"wrote {place}/out/points.jsonl", f"wrote {place}/out/manifest.json"]
     measured = measurements.read(place / "out")
     arms = {(row.arm, row.transport) for row in measured.prefill}
     assert arms == {
@@ -109,8 +123,12 @@ def test_each_arm_gets_servers_of_its_own_and_a_second_run_starts_none(
 def started_and_measuring(
     place: Path, held: dict[str, int], pair: Mapping[str, object] = PAIR, *, kind: str = "prefill"
 ) -> subprocess.Popen[bytes]:
+    return measuring(place, command(place, held, pair), kind=kind)
+
+
+def measuring(place: Path, arguments: list[str], *, kind: str = "prefill") -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "ppdsim", *command(place, held, pair)],
+        [sys.executable, "-m", "ppdsim", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         preexec_fn=default_signals,  # noqa: PLW1509
@@ -134,6 +152,36 @@ def test_interrupted_it_keeps_its_rows_and_leaves_no_server(place: Path, number:
     assert b"Traceback" not in errors
     assert nothing_left(place / "model", list(held.values()))
     assert len(measurements.read(place / "out").prefill) > 0
+    *_, told, unified, pair, points, manifest, last = errors.decode().splitlines()
+    assert re.fullmatch(rf"\d+ rows? in {place / 'out'}; to go on: the same command with --resume", told)
+    assert re.fullmatch(r"  unified: \d of 7 cells have no row yet, about \d+ s(; \d may need .*)?", unified)
+    assert re.fullmatch(r"  hand-offs over tcp: 8 of 8 cells have no row yet, about \d+ s", pair)
+    assert (points, manifest) == (f"wrote {place}/out/points.jsonl", f"wrote {place}/out/manifest.json")
+    assert last == "error: interrupted"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_on_servers_that_it_joined_it_ends_the_same_way_and_leaves_them(place: Path, number: int) -> None:
+    with FakeStack(StackOptions(mode="unified", port_base=0, profile=DEFAULT)) as stack:
+        url = stack.urls["unified"]
+        arguments = ["calibrate", "--model", str(place / "model"), "--unified-url", url, "-o", str(place / "out")]
+        process = measuring(place, [*arguments, "--plan", "full", "--dummy-weights"])
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=30.0)
+        assert process.returncode == 130, errors.decode()
+        assert b"Traceback" not in errors
+        assert not stack.ended()
+        rows = len(read_rows(place / "out"))
+        assert re.search(
+            rf"\b{rows} rows? in {place / 'out'}; to go on: the same command with --resume", errors.decode()
+        )
+        assert re.search(r"  unified: \d+ of \d+ cells have no row yet, about \S+ minutes", errors.decode())
+        assert measurements.read(place / "out").manifest.id == "out"
+        # The journal alone decides where it goes on.
+        assert (
+            run([*arguments, "--plan", str(place / "plan.yaml"), "--dummy-weights", "--measure-only", "--resume"]) == 0
+        )
+        assert len(read_rows(place / "out")) > rows
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -197,6 +245,27 @@ def test_without_a_transport_every_link_of_the_machine_is_measured(
     printed = capsys.readouterr().err
     assert "links: tcp (the settings choose; --transport LIST chooses others)" in printed
     assert "nvlink" not in printed
+
+
+@pytest.mark.parametrize(
+    ("cards", "said"),
+    [
+        (2, ["  unified: ", "  hand-offs over tcp: ", "3 starts of servers"]),
+        (1, ["one GPU: a unified server only; for hand-offs on it, see docs/how-to/calibrate.md", "  unified: "]),
+    ],
+)
+def test_without_a_list_of_gpus_it_takes_the_first_ones(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, cards: int, said: list[str]
+) -> None:
+    monkeypatch.setattr(ThisMachine, "gpus", lambda self: (H200,) * cards)
+    monkeypatch.setattr(ThisMachine, "nvlink_lanes", lambda self: {})
+    monkeypatch.setattr(ThisMachine, "listing", lambda self, folder: ())
+    arguments = ["calibrate", "--model", str(place / "model"), "--dummy-weights", "--plan", str(place / "plan.yaml")]
+    assert run([*arguments, "-o", str(place / "out"), "--dry-run"]) == 0
+    printed = capsys.readouterr().err
+    for part in said:
+        assert part in printed
+    assert ("hand-offs over" in printed) is (cards > 1)
 
 
 def test_a_link_that_the_machine_has_not_is_refused_before_anything_is_started(

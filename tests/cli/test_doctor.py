@@ -10,6 +10,7 @@ import pytest
 from calibrate.doctor.machines import FakeMachine
 
 from ppdsim.calibrate.doctor import examine, machine
+from ppdsim.cli import servers
 from ppdsim.cli.app import run
 
 NO_GPU = FakeMachine(cards=(), driver_version=None, lanes={}, values={})
@@ -125,3 +126,24 @@ def test_a_port_that_is_taken_is_seen():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         assert not machine.ThisMachine().port_is_free(taken.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("terminal", "shown"), [(False, "looking for 0 s, still at: mooncake, router\n"), (True, "\r\x1b[Klooking")]
+)
+def test_what_is_waited_for_is_shown_meanwhile(on, capsys, monkeypatch, terminal, shown):
+    monkeypatch.setattr(servers, "EVERY_S", 0.0)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal, raising=False)
+
+    def examined(machine, *, model, log, waiting):
+        waiting(("mooncake", "router"))
+        return examine(machine, model=model, log=log)
+
+    monkeypatch.setattr("ppdsim.calibrate.doctor.examine", examined)
+    on(FakeMachine())
+    assert run(["doctor", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["failed"] is False
+    assert printed.err.startswith(shown)
+    # Nothing of it stays on a terminal.
+    assert printed.err.endswith("\r\x1b[K") is terminal

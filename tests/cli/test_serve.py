@@ -17,6 +17,7 @@ from calibrate.doctor.machines import FakeMachine
 from calibrate.stack.standins import PROGRAM, default_signals, free_run, left_over, nothing_left, ports
 
 from ppdsim.calibrate.doctor import machine
+from ppdsim.calibrate.stack.owner import log_of
 from ppdsim.cli import servers
 from ppdsim.cli.app import run
 
@@ -199,7 +200,8 @@ def test_servers_that_stay_and_the_command_that_ends_them(model: Path, capsys: p
     assert process.returncode == 0, errors.decode()
     assert f"to end them: ppdsim serve --stop {logs}" in errors.decode()
     # The router's command does not name the model; its port tells.
-    assert len(left_over(model)) == 2
+    pids = left_over(model)
+    assert {log_of(pid) for pid in pids} == {logs / "prefill-0.log", logs / "decode-0.log"}
     assert not nothing_left(model, [held["router"]])
     assert run(arguments(model, held=held)) == 3
     assert "still run" in capsys.readouterr().err

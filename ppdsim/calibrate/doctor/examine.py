@@ -1,8 +1,12 @@
-"""All checks, in the order in which a machine is set up. A new one is a function, a line here, and a test case."""
+"""All checks, in the order in which a machine is set up. A new one is a function, a line here, and a test case.
+
+Several run at a time, each for itself: what takes long is libraries that are imported in processes of their own.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +15,9 @@ from ppdsim.calibrate.doctor.finding import Finding, Status
 from ppdsim.calibrate.doctor.machine import AbstractMachine
 from ppdsim.registry import Registry
 
+AT_ONCE = 4
+"""Checks that run at a time: each import of torch or the engine takes a core and some GiB."""
+TOLD_EVERY_S = 1.0
 Check = Callable[[AbstractMachine], list[Finding]]
 
 CHECKS: Registry[Check] = Registry(
@@ -47,8 +54,25 @@ class Examination:
         return any(finding.status is Status.FAILURE for finding in self.findings)
 
 
-def examine(machine: AbstractMachine, *, model: Path | None = None, log: Path | None = None) -> Examination:
+def examine(
+    machine: AbstractMachine,
+    *,
+    model: Path | None = None,
+    log: Path | None = None,
+    waiting: Callable[[tuple[str, ...]], None] = lambda _: None,
+) -> Examination:
     """Run every check, and look at a model's folder and at a log where they are given.
+
+    Parameters
+    ----------
+    machine : AbstractMachine
+        The machine.
+    model : Path, optional
+        Folder of a model.
+    log : Path, optional
+        A server's log, or an error text.
+    waiting : callable
+        Told every second which checks have not ended.
 
     Raises
     ------
@@ -56,7 +80,23 @@ def examine(machine: AbstractMachine, *, model: Path | None = None, log: Path | 
         If there is no such log.
     """
     about_log = surroundings.check_log(log)
-    findings = [finding for check in CHECKS.values() for finding in check(machine)]
+    findings = [finding for found in _all_checks(machine, waiting) for finding in found]
     findings += surroundings.check_model(model)
     findings += about_log
     return Examination(findings=tuple(findings), transport=gpus.recommended(machine).value)
+
+
+def _all_checks(machine: AbstractMachine, waiting: Callable[[tuple[str, ...]], None]) -> list[list[Finding]]:
+    """Return what each check found, in their order."""
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="ppdsim-doctor") as pool:
+        running = {pool.submit(check, machine): name for name, check in CHECKS.items()}
+        left = set(running)
+        try:
+            while left:
+                _, left = wait(left, timeout=TOLD_EVERY_S)
+                if left:
+                    waiting(tuple(name for future, name in running.items() if future in left))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        return [future.result() for future in running]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
+
 from ppdsim.calibrate.doctor.driver import INSTALL_NVML, driver_version, has_driver, has_nvml
 from ppdsim.calibrate.doctor.finding import Finding, failure, ok, warning
-from ppdsim.calibrate.doctor.machine import AbstractMachine
+from ppdsim.calibrate.doctor.machine import AbstractMachine, GpuUser
 from ppdsim.calibrate.doctor.transfer import has_in_node_mode, rdma_devices, usable_lanes, wanted_package
 from ppdsim.calibrate.doctor.versions import IN_NODE_SINCE
 from ppdsim.calibrate.links import fastest_transport
+from ppdsim.calibrate.stack.owner import SERVERS_FILE
 from ppdsim.types import Transport
 
 GIB = 2**30
@@ -33,12 +37,29 @@ def check_gpus(machine: AbstractMachine) -> list[Finding]:
             f"{gpu.name}, {gpu.free_bytes / GIB:.0f} of {gpu.memory_bytes / GIB:.0f} GiB free, compute capability "
             f"{gpu.compute_capability}, {gpu.sm_mhz} of {gpu.max_sm_mhz} MHz"
         )
-        if gpu.processes or used > BUSY_SHARE:
-            who = f"processes {', '.join(str(pid) for pid in gpu.processes)}" if gpu.processes else "somebody"
-            rows.append(warning(f"gpu {index}", f"{text}; in use by {who}", f"nvidia-smi -i {index}  # who is it?"))
+        if gpu.users or used > BUSY_SHARE:
+            who = ", ".join(map(_described, gpu.users)) or "somebody"
+            rows.append(warning(f"gpu {index}", f"{text}; in use by {who}", _mend(machine, index, gpu.users)))
         else:
             rows.append(ok(f"gpu {index}", text))
     return rows
+
+
+def _described(user: GpuUser) -> str:
+    """Return who uses a GPU, in words; a server of this package by the name of its log."""
+    ours = "" if user.log is None else f", {user.log.stem} of ppdsim, log {user.log}"
+    return f"process {user.pid} ({user.name}{ours})"
+
+
+def _mend(machine: AbstractMachine, index: int, users: Sequence[GpuUser]) -> str:
+    """Return how to free a GPU: what ends the servers of this package that are on it, else how to see who it is."""
+    folders = dict.fromkeys(user.log.parent for user in users if user.log is not None)
+    ends = [
+        f"ppdsim serve --stop {shlex.quote(str(folder))}"
+        for folder in folders
+        if SERVERS_FILE in machine.listing(folder)
+    ]
+    return " && ".join(ends) if ends else f"nvidia-smi -i {index}  # who is it?"
 
 
 def check_links(machine: AbstractMachine) -> list[Finding]:

@@ -22,8 +22,17 @@ IMPORT_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GpuUser:
+    """A process on a GPU; `log` is that of the server that it belongs to, None if this package did not start it."""
+
+    pid: int
+    name: str = "unknown"
+    log: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GpuFacts:
-    """One GPU as its driver describes it; memory in bytes, clocks in MHz, `processes` are other programs on it."""
+    """One GPU as its driver describes it; memory in bytes, clocks in MHz, `users` are the programs on it."""
 
     name: str
     memory_bytes: int
@@ -31,7 +40,7 @@ class GpuFacts:
     compute_capability: str
     sm_mhz: int
     max_sm_mhz: int
-    processes: tuple[int, ...] = ()
+    users: tuple[GpuUser, ...] = ()
 
 
 class AbstractMachine(ABC):

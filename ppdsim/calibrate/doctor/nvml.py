@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ppdsim.calibrate.doctor.machine import GpuFacts
-from ppdsim.calibrate.live.sampler import open_gpus
+from ppdsim.calibrate.doctor.machine import GpuFacts, GpuUser
+from ppdsim.calibrate.live.sampler import open_gpus, users_of
+from ppdsim.calibrate.stack.owner import log_of
 
 
 def driver_version() -> str | None:
@@ -33,7 +34,6 @@ def _facts(gpu: Any) -> GpuFacts:
 
     memory = pynvml.nvmlDeviceGetMemoryInfo(gpu)
     major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(gpu)
-    running = _asked(lambda: pynvml.nvmlDeviceGetComputeRunningProcesses(gpu), [])
     return GpuFacts(
         name=str(pynvml.nvmlDeviceGetName(gpu)),
         memory_bytes=int(memory.total),
@@ -41,7 +41,7 @@ def _facts(gpu: Any) -> GpuFacts:
         compute_capability=f"{major}.{minor}",
         sm_mhz=int(_asked(lambda: pynvml.nvmlDeviceGetClockInfo(gpu, pynvml.NVML_CLOCK_SM), 0)),
         max_sm_mhz=int(_asked(lambda: pynvml.nvmlDeviceGetMaxClockInfo(gpu, pynvml.NVML_CLOCK_SM), 0)),
-        processes=tuple(process.pid for process in running),
+        users=tuple(GpuUser(pid=pid, name=name, log=log_of(pid)) for pid, name, _ in users_of(gpu)),
     )
 
 

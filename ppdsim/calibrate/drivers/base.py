@@ -151,9 +151,12 @@ class EngineInfo:
 
 def decoding(servers: Mapping[str, EngineInfo]) -> EngineInfo:
     """Return the server that decodes, of several the one with the smallest pool: a request may get to any of them."""
-    return min(
-        (info for role, info in servers.items() if not _only_prefills(role)), key=lambda info: info.kv_pool_tokens
-    )
+    return min(decoders(servers), key=lambda info: info.kv_pool_tokens)
+
+
+def decoders(servers: Mapping[str, EngineInfo]) -> tuple[EngineInfo, ...]:
+    """Return the servers that hold a request while it decodes: every D, or the server that does everything."""
+    return tuple(info for role, info in servers.items() if not _only_prefills(role))
 
 
 def prefilling(servers: Mapping[str, EngineInfo]) -> tuple[EngineInfo, ...]:

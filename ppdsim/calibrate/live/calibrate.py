@@ -12,15 +12,18 @@ import numpy as np
 
 from ppdsim import measurements, profile
 from ppdsim.calibrate.fit import fit_profile
+from ppdsim.calibrate.live.agenda import Agenda, clipped_note
+from ppdsim.calibrate.live.budget import Budget, fewer_note
 from ppdsim.calibrate.live.finish import write_manifest
 from ppdsim.calibrate.live.idle import idle_notes
 from ppdsim.calibrate.live.journal import Journal
 from ppdsim.calibrate.live.monitor import Monitor
 from ppdsim.calibrate.live.plan import Plan
 from ppdsim.calibrate.live.record import RunRecord
+from ppdsim.calibrate.live.run import Run, left_out_note
 from ppdsim.calibrate.live.sampler import AbstractSampler, MachineSampler
 from ppdsim.calibrate.live.service import Service
-from ppdsim.calibrate.live.session import Session, fewer_note
+from ppdsim.calibrate.live.session import Session, reach
 from ppdsim.calibrate.live.transfer import Link, measure_links
 from ppdsim.errors import EnvironmentProblem
 from ppdsim.measurements import Gpu, Model
@@ -49,7 +52,7 @@ def measure(
     links: Sequence[Link] = (),
     runner: Callable[..., None] = asyncio.run,
     sampler: AbstractSampler | None = None,
-) -> Session:
+) -> Run:
     """Measure what is not settled yet into `folder`, and leave its manifest there, whatever happens on the way.
 
     `links` are measured alone, after servers that run already have said what they are and before any server gets work.
@@ -68,18 +71,19 @@ def measure(
     rng = np.random.default_rng([plan.seed, rows_before])
     floor = measurements.HardwareFloor(gpu=machine.gpu, model=machine.model)
     record = RunRecord(folder)
-    session = Session(plan=plan, journal=journal, record=record, rng=rng, floor=floor, say=say)
+    budget = Budget(plan.budget_s)
+    run = Run(agenda=Agenda(plan, journal), record=record, rng=rng, floor=floor, budget=budget, say=say)
     there = not any(service.starts_servers for service in services)
-    runner(session.reach(services))
+    runner(reach(run, services))
     with Monitor(folder, sampler or MachineSampler(servers_were_there=there)) as monitor:
         begin_s = time.monotonic()
-        session.left_out += measure_links(plan, journal, record, links, say=say)
+        run.left_out += measure_links(plan, journal, record, links, say=say)
         if links:
-            session.seconds["transfer"] = session.spent_s = time.monotonic() - begin_s
+            run.seconds["transfer"] = budget.spent_s = time.monotonic() - begin_s
         try:
-            runner(session.run(services))
+            runner(Session(run, services).measure())
         finally:
-            if session.infos and journal.rows:
+            if run.infos and journal.rows:
                 arms = [arm for service in services for arm in service.arms]
                 write_manifest(
                     folder,
@@ -91,25 +95,33 @@ def measure(
                     model=machine.model,
                     servers=record.servers,
                     kv_pools_tokens={
-                        arm: session.infos[service.name].kv_pool_tokens
+                        arm: run.infos[service.name].kv_pool_tokens
                         for service in services
-                        if service.name in session.infos
+                        if service.name in run.infos
                         for arm, _ in service.arms
                     },
                     notes=(
                         *(note for s in services for note in s.notes),
                         *idle_notes(services, record.servers),
                         *monitor.notes(),
-                        *session.left_out,
-                        *session.fewer.values(),
+                        *(line for service in services for line in run.agenda.clipped_lines(service)),
+                        *run.left_out,
+                        *run.fewer.values(),
                     ),
                     # Said anew by this call, or no longer true.
-                    replaced=(*(link.name for link in links), *(fewer_note(service) for service in services)),
+                    replaced=(
+                        *(link.name for link in links),
+                        *(
+                            note(service.name)
+                            for service in services
+                            for note in (fewer_note, clipped_note, left_out_note)
+                        ),
+                    ),
                 )
     for note in monitor.notes():
         say(note)
     say(f"{journal.rows - rows_before} rows added, {journal.rows} in all")
-    return session
+    return run
 
 
 def fit(folder: Path, *, say: Callable[[str], None]) -> profile.Profile:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ppdsim import compose
+from ppdsim.calibrate.live.agenda import Agenda
+from ppdsim.calibrate.live.cells import Cell
 from ppdsim.calibrate.live.estimate import seconds_by_kind
 from ppdsim.calibrate.live.foreseen import Foreseen
 from ppdsim.calibrate.live.limits import clipped, need_tokens
 from ppdsim.calibrate.live.plan import Plan, transfer_cells
 from ppdsim.calibrate.live.service import Service
-from ppdsim.calibrate.live.transfer import Link, link_problem
-from ppdsim.turn import TurnModel
+from ppdsim.calibrate.live.transfer import Link, link_key, link_problem
+from ppdsim.profile import Profile
 
 
 def plan_lines(
-    plan: Plan, services: Sequence[tuple[Service, Foreseen]], links: Sequence[Link], model: TurnModel
+    plan: Plan, services: Sequence[tuple[Service, Foreseen]], links: Sequence[Link], times: Profile
 ) -> tuple[str, ...]:
-    """Return what a plan measures, how long it takes with the times of `model`, and what it needs.
+    """Return what a plan measures, how long it takes by the times of a profile, and what it needs.
 
     Parameters
     ----------
@@ -26,10 +29,11 @@ def plan_lines(
         Servers and what is known of them.
     links : sequence of Link
         Links that are measured alone.
-    model : TurnModel
+    times : Profile
         Times of another machine.
     """
-    lines = [f"plan '{plan.name}':"]
+    model = compose.central(times)
+    lines = [f"plan '{plan.name}', by the times of {times.id}:"]
     once_s = least_s = 0.0
     for link in links:
         problem = link_problem(link)
@@ -66,12 +70,41 @@ def plan_lines(
     return tuple(lines)
 
 
+def left_lines(agenda: Agenda, services: Sequence[Service], links: Sequence[Link], times: Profile) -> tuple[str, ...]:
+    """Return what a call that was ended leaves: the rows that there are, how to go on, and what has no row yet.
+
+    Times are those of a profile, as for the plan.
+    """
+    journal, plan, model = agenda.journal, agenda.plan, compose.central(times)
+    left: list[tuple[str, Sequence[Cell], Sequence[Cell], int]] = []  # name, all, without a row, with too few
+    for link in links:
+        if link_problem(link) is None:
+            alone = transfer_cells(plan, link.transport)
+            left.append((link.name, alone, [cell for cell in alone if not journal.has(link_key(cell, link))], 0))
+    for service in services:
+        undone = agenda.undone(service)
+        unbegun = [cell for cell in undone if not agenda.begun(cell)]
+        left.append((service.name, agenda.cells(service), unbegun, len(undone) - len(unbegun)))
+    radix = {service.name: service.decode_radix for service in services}
+    lines = [f"{_count(journal.rows, 'row')} in {journal.folder}; to go on: the same command with --resume"]
+    for name, every, new, few in left:
+        parts = []
+        if new:
+            seconds = sum(seconds_by_kind(new, model, plan, decode_radix=radix.get(name, False), once=True).values())
+            parts.append(f"{len(new)} of {_count(len(every), 'cell')} have no row yet, {_minutes(seconds)}")
+        if few:
+            parts.append(f"{few} may need further repeats")
+        if parts:
+            lines.append(f"  {name}: {'; '.join(parts)}")
+    return tuple(lines)
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _minutes(seconds: float) -> str:
-    return f"about {seconds / 60:.1f} minutes"
+    return f"about {seconds / 60:.1f} minutes" if seconds >= 60.0 else f"about {seconds:.0f} s"
 
 
 def _kinds(seconds: Mapping[str, float]) -> str:

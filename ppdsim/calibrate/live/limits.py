@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ppdsim.calibrate.drivers.base import EngineInfo, decoding, prefilling
+from ppdsim.calibrate.drivers.base import EngineInfo, decoders, decoding, prefilling
 from ppdsim.calibrate.live.cells import Cell, DecodeCell, LoadCell, PrefillCell, StallCell
 from ppdsim.calibrate.live.plan import (
     DECODE_OUTPUT_TOKENS,
@@ -33,7 +33,8 @@ class Limits:
     """What servers allow.
 
     `kv_pool_tokens` is the pool of the server that decodes, `prefill_pool_tokens` the one of P where P is another; None
-    where it is not known. `context_tokens` is the longest request, prompt and answer [tokens].
+    where it is not known. `context_tokens` is the longest request, prompt and answer [tokens], `max_running_requests`
+    how many streams may decode together.
     """
 
     kv_pool_tokens: int | None
@@ -85,14 +86,15 @@ def limits_of(plan: Plan, servers: Mapping[str, EngineInfo]) -> Limits:
     """Return what servers allow, by role, and the plan's own bound on the context.
 
     Each request has to fit every server that it may get to, so the smallest decides: pools role by role, the context
-    over all.
+    over all. Streams run together where they decode; P holds a request no longer than its prompt and its transfer take,
+    and what finds no place there waits.
     """
-    decode = decoding(servers)
+    together = [info.max_running_requests for info in decoders(servers) if info.max_running_requests is not None]
     contexts = [info.context_tokens for info in servers.values() if info.context_tokens is not None]
     return Limits(
-        kv_pool_tokens=decode.kv_pool_tokens,
+        kv_pool_tokens=decoding(servers).kv_pool_tokens,
         context_tokens=min([plan.longest_context_tokens, *contexts]),
-        max_running_requests=decode.max_running_requests,
+        max_running_requests=min(together, default=None),
         prefill_pool_tokens=min((info.kv_pool_tokens for info in prefilling(servers)), default=None),
     )
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ppdsim.calibrate.stack.family import PROC, of_a_server
+from ppdsim.calibrate.stack.family import PROC, carries_mark
 
 PROC_STAT = PROC / "stat"
 
@@ -56,7 +56,7 @@ class MachineSampler(AbstractSampler):
         )
 
     def _user(self, pid: int, name: str, memory_bytes: int | None) -> dict[str, Any]:
-        ours = pid in self._there or of_a_server(pid)
+        ours = pid in self._there or carries_mark(pid)
         return {
             "pid": pid,
             "name": name,
@@ -123,10 +123,27 @@ def users_of(gpu: Any) -> list[tuple[int, str, int | None]]:
 
 
 def _name_of(pid: int) -> str:
+    """Return the name of a process's program as NVML knows it, or this machine; ``unknown`` where neither does."""
     import pynvml
 
     name = _asked(lambda: pynvml.nvmlSystemGetProcessName(pid))
-    return Path(name.decode() if isinstance(name, bytes) else name).name if name else "unknown"
+    return _program(name.decode(errors="replace") if isinstance(name, bytes) else name or _command(pid)) or "unknown"
+
+
+def _command(pid: int) -> str:
+    try:
+        return (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _program(command: str) -> str:
+    """Return a program without the folder that it lies in; a title that a process gave itself stays whole.
+
+    >>> _program("/usr/bin/python3.12"), _program("sglang::scheduler TP0")
+    ('python3.12', 'sglang::scheduler TP0')
+    """
+    return Path(command).name if command.startswith("/") else command.strip()
 
 
 def _asked(query: Callable[[], Any]) -> Any:

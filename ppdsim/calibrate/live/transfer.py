@@ -119,7 +119,7 @@ def measure_transfer(
     rng = np.random.default_rng([plan.seed, journal.rows])
 
     def unsettled() -> list[TransferCell]:
-        return [cell for cell in cells if not journal.settled(_key(cell, link), plan.repeats_for(cell))]
+        return [cell for cell in cells if not journal.settled(link_key(cell, link), plan.repeats_for(cell))]
 
     todo = unsettled()
     if not todo:
@@ -145,7 +145,7 @@ def _round(
     say: Callable[[str], None],
 ) -> None:
     for cell in cells:
-        key = _key(cell, link)
+        key = link_key(cell, link)
         try:
             (seconds,) = pair.seconds(cell.size_bytes, cell.blocks, repeats=1)
         except EnvironmentProblem as problem:
@@ -169,7 +169,8 @@ def _round(
         )
 
 
-def _key(cell: TransferCell, link: Link) -> str:
+def link_key(cell: TransferCell, link: Link) -> str:
+    """Name of a cell in the raw file: the same bytes in other memory are another cell."""
     return f"{cell.key}/{link.memory}"
 
 

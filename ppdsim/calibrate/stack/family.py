@@ -43,20 +43,24 @@ def identity_of(pid: int) -> Identity:
     return Identity(pid=pid, start_ticks=0) if row is None else row.identity
 
 
-def of_a_server(pid: int) -> bool:
-    """Return whether a process is of a server or a link's end that this package started, in this call or another.
+def carries_mark(pid: int) -> bool:
+    """Return whether a process is of a server or a link's end that this package started, in this call or another."""
+    return inherited(pid, MARK) is not None
 
-    It or an ancestor carries the mark: SGLang's schedulers name themselves (setproctitle), which overwrites the
-    environment that /proc shows of them, and not that of the process that started them.
+
+def inherited(pid: int, name: str) -> str | None:
+    """Return the value of a variable in a process's environment, or else in that of a parent; None without one.
+
+    A program that gives itself a title writes it over its environment, as the engine's schedulers do.
     """
-    seen: set[int] = set()
-    while pid > 0 and pid not in seen:
-        if any(variable.startswith(f"{MARK}=".encode()) for variable in _variables(pid)):
-            return True
-        seen.add(pid)
-        row = _row(pid)
-        pid = 0 if row is None else row.parent
-    return False
+    prefix = f"{name}=".encode()
+    rows = _table()
+    while pid in rows:
+        for variable in _variables(pid):
+            if variable.startswith(prefix):
+                return variable[len(prefix) :].decode(errors="replace")
+        pid = rows[pid].parent
+    return None
 
 
 class Family:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ppdsim.calibrate.logs import Cause, cause, decisive, tail
 from ppdsim.calibrate.stack.family import MARK, Family, identity_of
+from ppdsim.calibrate.stack.owner import LOG
 from ppdsim.calibrate.stack.ports import answers
 from ppdsim.calibrate.stack.shell import environment
 from ppdsim.calibrate.stack.specs import ServerSpec
@@ -65,7 +66,7 @@ class Server:
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                     preexec_fn=None if outlives else _death_signal(),  # noqa: PLW1509 - one system call, no lock
-                    env={**environment(spec, os.environ), MARK: self.mark},
+                    env={**environment(spec, os.environ), MARK: self.mark, LOG: str(log.resolve())},
                 )
             except OSError as error:
                 raise EnvironmentProblem(f"{spec.name}: {spec.argv[0]}: {error.strerror}") from None

@@ -14,12 +14,12 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ppdsim.calibrate.stack.family import Family, Identity
+from ppdsim.calibrate.stack.owner import SERVERS_FILE
 from ppdsim.calibrate.stack.process import Server
 from ppdsim.calibrate.stack.takedown import still_held, take_down
 from ppdsim.errors import EnvironmentProblem, InputError
 from ppdsim.measurements.strict import explain
 
-FILE = "servers.json"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -65,7 +65,7 @@ def write(folder: Path, servers: Iterable[Server]) -> None:
         )
         for server in servers
     )
-    path = folder / FILE
+    path = folder / SERVERS_FILE
     if not started:
         path.unlink(missing_ok=True)
         return
@@ -84,7 +84,7 @@ def refuse_if_running(folder: Path) -> None:
     InputError
         If the file cannot be read.
     """
-    living = [one.name for one in _read(folder) if one.family().look()] if (folder / FILE).exists() else []
+    living = [one.name for one in _read(folder) if one.family().look()] if (folder / SERVERS_FILE).exists() else []
     if living:
         raise EnvironmentProblem(f"{folder}: {', '.join(living)} still run: ppdsim serve --stop {folder}")
 
@@ -99,14 +99,14 @@ def stop(folder: Path, *, grace_s: float) -> list[Started]:
     EnvironmentProblem
         If a process does not go, or a port stays held.
     """
-    if not (folder / FILE).exists():
-        raise InputError(f"--stop {folder}: no {FILE} there, so no server that it knows of runs")
+    if not (folder / SERVERS_FILE).exists():
+        raise InputError(f"--stop {folder}: no {SERVERS_FILE} there, so no server that it knows of runs")
     families = [(one, one.family()) for one in _read(folder)]
     living = [one for one, family in families if family.look()]
     left = take_down([family for _, family in families], grace_s=grace_s)
     held = still_held((one.host, port) for one in living for port in one.ports)
     complain(left, held)
-    (folder / FILE).unlink()
+    (folder / SERVERS_FILE).unlink()
     return living
 
 
@@ -128,7 +128,7 @@ def complain(left: list[int], held: list[int]) -> None:
 
 
 def _read(folder: Path) -> tuple[Started, ...]:
-    path = folder / FILE
+    path = folder / SERVERS_FILE
     try:
         state = State.model_validate_json(path.read_text())
     except ValidationError as error:

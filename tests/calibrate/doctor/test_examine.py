@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from dataclasses import replace
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from calibrate.doctor.machines import H200, LISTS, SOURCES, VALUES, FakeMachine
 
 from ppdsim.calibrate.doctor import CHECKS, Status, examine
-from ppdsim.calibrate.doctor.machine import ThisMachine
+from ppdsim.calibrate.doctor.machine import GpuUser, ThisMachine
 from ppdsim.calibrate.doctor.versions import PINS, numbers
 
 HEALTHY = FakeMachine()
+module = sys.modules["ppdsim.calibrate.doctor.examine"]
+"""The package has a function of the same name."""
 PROC_DRIVER = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.159.04  Tue Jan  6 01:49:29 UTC 2026\n"
 NO_NVML = {"pynvml": "ModuleNotFoundError: No module named 'pynvml'"}
 NO_LIBRARY = {name: value for name, value in VALUES.items() if not name.startswith("ctypes")}
@@ -27,6 +32,12 @@ def without(*packages: str) -> dict[str, str]:
 
 def other(**versions: str) -> dict[str, str]:
     return {**HEALTHY.versions, **{name.replace("_", "-"): version for name, version in versions.items()}}
+
+
+def used_by(*users: GpuUser, files: dict[str, tuple[str, ...]] | None = None) -> FakeMachine:
+    """Return a machine whose second GPU is taken; `files` are those of folders."""
+    card = replace(H200, users=users, free_bytes=10 * 2**30)
+    return replace(HEALTHY, cards=(H200, card), folders={**HEALTHY.folders, **(files or {})})
 
 
 def evaluates(**values: str) -> dict[str, str]:
@@ -190,10 +201,35 @@ CASES = {
         "ppdsim[live,engine]",
     ),
     "gpu in use": (
-        replace(HEALTHY, cards=(H200, replace(H200, processes=(4242,), free_bytes=10 * 2**30))),
+        used_by(GpuUser(pid=4242, name="python3.12"), GpuUser(pid=4711)),
         "gpu 1",
         "warning",
-        "in use by processes 4242",
+        "in use by process 4242 (python3.12), process 4711 (unknown)",
+        "nvidia-smi -i 1",
+    ),
+    "gpu in use by whom NVML does not say": (
+        replace(HEALTHY, cards=(H200, replace(H200, free_bytes=10 * 2**30))),
+        "gpu 1",
+        "warning",
+        "in use by somebody",
+        "nvidia-smi -i 1",
+    ),
+    "gpu in use by servers that were left running": (
+        used_by(
+            GpuUser(pid=1392, name="sglang::scheduler", log=Path("/home/me/my logs/decode-0.log")),
+            GpuUser(pid=1400, name="sglang::scheduler", log=Path("/home/me/my logs/decode-1.log")),
+            files={"/home/me/my logs": ("decode-0.log", "servers.json")},
+        ),
+        "gpu 1",
+        "warning",
+        "process 1392 (sglang::scheduler, decode-0 of ppdsim, log /home/me/my logs/decode-0.log), process 1400",
+        "ppdsim serve --stop '/home/me/my logs'",
+    ),
+    "gpu in use by a server whose folder is gone": (
+        used_by(GpuUser(pid=1392, name="sglang::scheduler", log=Path("/gone/decode-0.log"))),
+        "gpu 1",
+        "warning",
+        "decode-0 of ppdsim, log /gone/decode-0.log",
         "nvidia-smi -i 1",
     ),
     "no nvlink": (replace(HEALTHY, lanes={}), "links", "warning", "no NVLink between GPUs 0-1", "--transport rdma"),
@@ -481,6 +517,64 @@ def test_every_mend_can_be_pasted(name):
 def assert_pasteable(mend: str) -> None:
     assert re.match(r"(apt-get|cat|dmesg|export|nvidia-smi|pip|ppdsim|python|sed|ss|unset) ?", mend), mend
     subprocess.run(["bash", "-n", "-c", mend], check=True)
+
+
+@dataclass(frozen=True)
+class Slow(FakeMachine):
+    """A machine whose libraries take as long to import as `wait` does."""
+
+    wait: Callable[[], object] = bool
+
+    def import_error(self, *modules: str) -> str | None:
+        if modules[-1] in ("mooncake.engine", "sglang_router.launch_router"):
+            self.wait()
+            return f"ImportError: no {modules[-1]}"
+        return None
+
+
+def test_checks_that_take_long_run_side_by_side_and_keep_their_own_messages():
+    meeting = threading.Barrier(2, timeout=20.0)
+    found = rows(Slow(wait=meeting.wait))
+    assert found["mooncake"].found.endswith("ImportError: no mooncake.engine")
+    assert found["router"].found.endswith("ImportError: no sglang_router.launch_router")
+    assert list(found) == list(rows(HEALTHY))
+
+
+def test_what_is_waited_for_is_told(monkeypatch):
+    monkeypatch.setattr(module, "TOLD_EVERY_S", 0.01)
+    end = threading.Event()
+    told = []
+
+    def waiting(names):
+        told.append(names)
+        if names == ("mooncake", "router"):
+            end.set()
+
+    examine(Slow(wait=lambda: end.wait(20.0)), waiting=waiting)
+    assert ("mooncake", "router") in told
+    told.clear()
+    examine(HEALTHY, waiting=told.append)
+    assert not told
+
+
+def test_an_interrupt_does_not_wait_for_the_checks_that_have_not_begun(monkeypatch):
+    monkeypatch.setattr(module, "TOLD_EVERY_S", 0.01)
+    monkeypatch.setattr(module, "AT_ONCE", 1)
+    end, began = threading.Event(), []
+
+    def wait():
+        began.append(1)
+        return end.wait(20.0)
+
+    def waiting(names):
+        if began:
+            # One thread, and mooncake holds it: the router's check is still to come.
+            end.set()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        examine(Slow(wait=wait), waiting=waiting)
+    assert len(began) == 1
 
 
 def test_every_check_has_a_case_and_a_row_where_all_is_well():

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 
 import pytest
 from calibrate.live.standins import DELTA_TCP, FULL_NVLINK, MACHINE, UNIFIED, service
 
 from ppdsim.calibrate.drivers.fake.virtual_loop import run_virtually
+from ppdsim.calibrate.live.budget import Budget
 from ppdsim.calibrate.live.calibrate import measure
+from ppdsim.calibrate.live.cells import DecodeCell
 from ppdsim.calibrate.live.journal import read_rows
 from ppdsim.calibrate.live.plan import load_plan
 
@@ -52,7 +55,7 @@ def test_a_spent_budget_leaves_every_cell_with_one_row(tmp_path, passes):
     session, lines = run(tmp_path / "run", tmp_path, passes=passes, budget_s=0.001)
     assert set(rows_by_cell(tmp_path / "run").values()) == {1}
     assert len(rows_by_cell(tmp_path / "run")) == sum(CELLS.values())
-    assert session.spent_s > 0.001
+    assert session.budget.spent_s > 0.001
     for name, cells in CELLS.items():
         (line,) = [line for line in lines if line.startswith(f"repeats of {name}: ")]
         assert f"fewer than the plan asks for in {cells} cells, its budget of 0.001 s was spent" in line
@@ -79,9 +82,9 @@ def test_without_a_budget_every_cell_is_repeated_and_nothing_is_said(tmp_path):
 def test_a_budget_is_kept_and_shared_between_services(tmp_path):
     once, _ = run(tmp_path / "once", tmp_path, budget_s=0.001)
     twice, _ = run(tmp_path / "all", tmp_path)
-    budget_s = 0.5 * (once.spent_s + twice.spent_s)
+    budget_s = 0.5 * (once.budget.spent_s + twice.budget.spent_s)
     session, _ = run(tmp_path / "run", tmp_path, budget_s=budget_s)
-    assert once.spent_s < session.spent_s < budget_s + 2.0
+    assert once.budget.spent_s < session.budget.spent_s < budget_s + 2.0
     found = rows_by_cell(tmp_path / "run")
     assert len(found) == sum(CELLS.values())
     for part in ("/decode/", "p-delta:tcp", "p-full:nvlink"):
@@ -95,3 +98,17 @@ def test_resuming_has_a_new_budget_and_takes_the_note_back(tmp_path):
     assert set(rows_by_cell(tmp_path / "run").values()) == {3}
     assert not session.fewer
     assert not notes(tmp_path / "run")
+
+
+def test_what_is_left_is_shared_by_what_the_missing_rows_cost():
+    short, long, new = (DecodeCell(batch=batch, prompt_tokens=512) for batch in (1, 32, 64))
+    budget = Budget(100.0, spent_s=40.0, costs_s={short.key: 1.0, long.key: 3.0})
+    assert budget.share_s([[long], [short]]) == pytest.approx(45.0)
+    assert budget.share_s([[short], [long], []]) == pytest.approx(15.0)
+    # Nobody knows what the new one costs: the mean of the others.
+    assert budget.share_s([[new], [short, long]]) == pytest.approx(20.0)
+    assert budget.share_s([[], [long]]) == 0.0
+    budget.spent_s = 140.0
+    assert budget.share_s([[long]]) == 0.0
+    assert Budget(60.0).share_s([[new], [long]]) == pytest.approx(30.0)
+    assert Budget(None).share_s([[new]]) == math.inf

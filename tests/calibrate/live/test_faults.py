@@ -282,7 +282,7 @@ def test_a_link_that_nobody_asked_for_is_left_out_if_it_fails(plan, tmp_path, pa
     alive = replace(service(*FULL_TCP), optional=True)
     lines = run(plan, tmp_path / "run", service(*UNIFIED), dead(*FULL_NVLINK, optional=True), alive)
     (line,) = [line for line in lines if "left out, " in line]
-    assert line.startswith("p-full nvlink: left out, p-full nvlink: 5 cells failed in a row")
+    assert line.startswith("p-full nvlink: left out, 5 cells failed in a row")
     assert line.endswith("--transport chooses the links")
     assert line in json.loads((tmp_path / "run" / "manifest.json").read_text())["notes"]
     rows = [row for row in read_rows(tmp_path / "run") if row.purpose == "fit" and isinstance(row, PrefillRow)]

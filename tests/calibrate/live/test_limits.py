@@ -44,7 +44,7 @@ def left_out(cell, limits, **options):
     return [f"{one.needs}, {one.limit}" for one in found.passed]
 
 
-def server(pool_tokens, context_tokens):
+def server(pool_tokens, context_tokens, together=None):
     return EngineInfo(
         name="sglang",
         version="0.5.17",
@@ -52,26 +52,27 @@ def server(pool_tokens, context_tokens):
         kv_pool_tokens=pool_tokens,
         page_size_tokens=64,
         chunked_prefill_size=8192,
-        max_running_requests=pool_tokens // 1000,
+        max_running_requests=together,
         context_tokens=context_tokens,
     )
 
 
 def test_the_smallest_server_of_a_role_decides_and_the_smallest_context_of_all():
     servers = {
-        "prefill": server(20_000, 20_000),
-        "prefill-1": server(10_000, 9_000),
-        "decode": server(400_000, 30_000),
-        "decode-1": server(300_000, None),
+        "prefill": server(20_000, 20_000, 2),
+        "prefill-1": server(10_000, 9_000, 1),
+        "decode": server(400_000, 30_000, 16),
+        "decode-1": server(300_000, None, 300),
+        "decode-2": server(500_000, None),
     }
     assert decoding(servers) is servers["decode-1"]
     assert limits_of(PLAN, servers) == Limits(
-        kv_pool_tokens=300_000, context_tokens=9_000, max_running_requests=300, prefill_pool_tokens=10_000
+        kv_pool_tokens=300_000, context_tokens=9_000, max_running_requests=16, prefill_pool_tokens=10_000
     )
 
 
 def test_one_server_has_no_pool_of_p_and_the_plan_bounds_what_it_does_not_say():
-    assert limits_of(PLAN, {"unified": server(300_000, None)}) == Limits(
+    assert limits_of(PLAN, {"unified": server(300_000, None, 300)}) == Limits(
         kv_pool_tokens=300_000, context_tokens=PLAN.longest_context_tokens, max_running_requests=300
     )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from calibrate.live.standins import FULL_TCP, MACHINE, UNIFIED, service
@@ -15,8 +17,8 @@ from ppdsim.calibrate.live.calibrate import fit, measure
 from ppdsim.calibrate.live.monitor import MACHINE as LOOKS
 from ppdsim.calibrate.live.monitor import Monitor
 from ppdsim.calibrate.live.plan import load_plan
-from ppdsim.calibrate.live.sampler import AbstractSampler, MachineSampler, Sample
-from ppdsim.calibrate.stack.family import MARK, of_a_server
+from ppdsim.calibrate.live.sampler import AbstractSampler, MachineSampler, Sample, users_of
+from ppdsim.calibrate.stack.family import MARK, carries_mark
 from ppdsim.card import card_of, to_text
 from ppdsim.measurements import read_manifest
 
@@ -153,29 +155,8 @@ def test_a_process_of_a_started_server_is_known_by_its_mark():
             command, env={**clean, **environment}, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         ) as child:
             child.stdout.readline()
-            assert of_a_server(child.pid) is expected
+            assert carries_mark(child.pid) is expected
             child.communicate()
-
-
-def test_a_process_that_wiped_its_environment_is_known_by_its_parents():
-    """SGLang's scheduler calls setproctitle: a run on real GPUs took its own servers for somebody else's."""
-    inner = "import sys; print(1, flush=True); sys.stdin.read()"
-    outer = (
-        "import subprocess, sys\n"
-        f"command = [sys.executable, '-c', {inner!r}]\n"
-        "child = subprocess.Popen(command, env={}, stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n"
-        "child.stdout.readline()\n"
-        "print(child.pid, flush=True)\n"
-        "sys.stdin.read()\n"
-        "child.communicate()\n"
-    )
-    for mark, expected in (({MARK: "some-server"}, True), ({}, False)):
-        clean = {name: value for name, value in os.environ.items() if name != MARK}
-        with subprocess.Popen(
-            [sys.executable, "-c", outer], env={**clean, **mark}, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        ) as parent:
-            assert of_a_server(int(parent.stdout.readline())) is expected
-            parent.communicate()
 
 
 def test_the_ends_of_a_link_that_is_measured_alone_are_ours(monkeypatch):
@@ -186,9 +167,20 @@ def test_the_ends_of_a_link_that_is_measured_alone_are_ours(monkeypatch):
     try:
         # Only when it has begun is its environment in /proc.
         worker._process.stdout.readline()
-        assert of_a_server(worker._process.pid)
+        assert carries_mark(worker._process.pid)
     finally:
         worker.stop()
+
+
+def test_a_process_that_nvml_does_not_name_has_the_name_of_its_command(require):
+    require("python:pynvml")
+    gpu = SimpleNamespace()
+    running = [SimpleNamespace(pid=os.getpid(), usedGpuMemory=None), SimpleNamespace(pid=2**31 - 1, usedGpuMemory=1)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pynvml.nvmlDeviceGetComputeRunningProcesses", lambda _: running)
+        assert users_of(gpu) == [(os.getpid(), Path(sys.executable).name, None), (2**31 - 1, "unknown", 1)]
+        patch.setattr("pynvml.nvmlSystemGetProcessName", lambda _: b"sglang::scheduler TP0")
+        assert users_of(gpu)[0][1] == "sglang::scheduler TP0"
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from ppdsim.calibrate.live.cells import DecodeCell, LoadCell, PrefillCell, StallCell
@@ -54,6 +56,37 @@ def test_prefixes_are_whole_pages(plan):
 def test_keys_are_unique(plan):
     keys = [cell.key for arm in (UNIFIED, FULL_TCP) for cell in cells_of(plan, *arm)]
     assert len(keys) == len(set(keys))
+
+
+def test_the_full_plan_has_the_grid_that_the_curves_are_fitted_on():
+    plan = load_plan("full")
+    fitted = {
+        kind: [cell for cell in cells_of(plan, *UNIFIED) if isinstance(cell, kind) and cell.purpose == "fit"]
+        for kind in (PrefillCell, DecodeCell, StallCell)
+    }
+    new = {cell.new_tokens for cell in fitted[PrefillCell]}
+    assert {cell.cached_tokens for cell in fitted[PrefillCell]} >= {0, 1024, 2048, 4096, 8192, 16_384, 32_768}
+    # The small ones dense: no more than a factor of two from one to the next, from 16 on.
+    small = sorted(size for size in new if size <= 8192)
+    assert (small[0], small[-1]) == (16, 8192)
+    assert all(later <= 2 * earlier for earlier, later in pairwise(small))
+    assert sum(size <= 512 for size in small) >= 10
+    # Several chunks, on short prefixes only.
+    long = [cell for cell in fitted[PrefillCell] if cell.new_tokens > 8192]
+    assert {cell.new_tokens for cell in long} == {16_384, 29_491}
+    assert max(cell.cached_tokens for cell in long) <= 1024
+    assert {cell.batch for cell in fitted[DecodeCell]} <= set(DECODE_GRAPH_SIZES)
+    assert {cell.prompt_tokens for cell in fitted[DecodeCell]} >= {256, 1024, 4096, 8192}
+    held_out = [cell for cell in cells_of(plan, *UNIFIED) if cell.purpose == "validation"]
+    assert {cell.new_tokens for cell in held_out if isinstance(cell, PrefillCell)} >= {40, 150, 600, 1500}
+    assert {cell.batch for cell in held_out if isinstance(cell, DecodeCell)} == {3, 6, 20}
+    # Hand-offs arriving on a D that decodes, on both arms.
+    for arm in (Arm.P_FULL, Arm.P_DELTA):
+        handoffs = cells_of(plan, arm, Transport.TCP)
+        assert {cell.batch for cell in handoffs if isinstance(cell, StallCell) and cell.purpose == "fit"} == {4, 16, 32}
+        assert {cell.new_tokens for cell in handoffs if isinstance(cell, PrefillCell)} >= {16, 64, 1024, 8192}
+    assert len({(cell.size_bytes, cell.blocks) for cell in transfer_cells(plan, Transport.TCP)}) == 30
+    assert (plan.repeats.most, plan.repeats.half_width, plan.passes) == (5, 0.02, 2)
 
 
 def test_the_full_plan_asks_the_cache_rate_question_on_every_arm_at_hand():

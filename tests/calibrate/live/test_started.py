@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from pathlib import Path
 
 import pytest
+from calibrate.stack.standins import PROGRAM, left_over, ports
 
 from ppdsim.calibrate.live.plan import load_plan
 from ppdsim.calibrate.live.started import buffer_gpus, started
@@ -45,3 +48,34 @@ def test_the_link_alone_is_measured_between_the_gpus_of_p_and_d(monkeypatch):
     assert buffer_gpus(Settings(model="m", unified_gpus=(0,)), HOST) is None
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     assert buffer_gpus(Settings(**ON_GPUS), HOST) is None
+
+
+def test_pinned_servers_and_the_client_have_cores_of_their_own(tmp_path, require):
+    """Two cores for a server and the client, one each; afterwards the client has both again."""
+    require("taskset")
+    require("python:aiohttp")
+    before = os.sched_getaffinity(0)
+    cores = tuple(sorted(before))[:2]
+    if len(cores) < 2:
+        pytest.skip("one core")
+    (tmp_path / "config.json").write_text("{}")
+    settings = Settings(
+        model=str(tmp_path),
+        unified_gpus=(0,),
+        cpu_pin="auto",
+        engine_program=PROGRAM,
+        ports={**ports()},
+        stop_timeout_s=0.5,
+    )
+    host = Host(cores=cores)
+    (alone,) = started(load_plan("quick"), settings, [], host, tmp_path / "logs", progress=lambda progress: None)
+
+    async def look():
+        async with alone.open():
+            (pid,) = (pid for pid in left_over(tmp_path) if pid != os.getpid())
+            return os.sched_getaffinity(pid), os.sched_getaffinity(0)
+
+    server, client = asyncio.run(look())
+    assert (server, client) == ({cores[0]}, {cores[1]})
+    assert os.sched_getaffinity(0) == before
+    assert f"unified: unified-0 on GPU 0, cores {cores[0]}" in alone.notes[0]

@@ -140,13 +140,32 @@ def at_once(monkeypatch):
     monkeypatch.setattr(transfer, "find_spec", lambda name: name)
 
 
-def calibrated(tmp_path, one, *over, resume=False):
+def calibrated(tmp_path, one, *over, resume=False, say=str):
     (tmp_path / "tiny.yaml").write_text(TINY)
     links = [Link(transport=transport, gpus=(0, 1)) for transport in over]
     plan = load_plan(str(tmp_path / "tiny.yaml"))
     run_folder = tmp_path / "run"
-    measure(plan, [one], MACHINE, run_folder, resume=resume, say=str, links=links, runner=run_virtually)
+    measure(plan, [one], MACHINE, run_folder, resume=resume, say=say, links=links, runner=run_virtually)
     return read_rows(run_folder)
+
+
+def test_a_transfer_that_fails_is_named_and_ends_its_link_alone(at_once, tmp_path, monkeypatch):
+    class Broken(AtOnce):
+        def seconds(self, size_bytes, *_, **__):
+            raise EnvironmentProblem(f"batch_transfer_sync_write returned -1 ({size_bytes} bytes)")
+
+    pairs = iter([Broken(), AtOnce()])
+    monkeypatch.setattr(transfer, "TransferPair", lambda *_, **__: next(pairs))
+    lines = []
+    found = calibrated(tmp_path, service(*UNIFIED), Transport.TCP, Transport.NVLINK, say=lines.append)
+    assert [row.transport for row in found if row.kind == "transfer"] == [Transport.NVLINK]
+    assert {row.kind for row in found} == {"transfer", "prefill"}
+    (skipped,) = [json.loads(line) for line in (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()]
+    assert skipped["cell"] == "fit/transfer/tcp/65536/1/gpu"
+    assert "returned -1 (65536 bytes)" in skipped["reason"]
+    (line,) = [line for line in lines if "left out" in line]
+    assert line.startswith("transfer alone over tcp, GPU 0 to GPU 1: left out, batch_transfer_sync_write returned -1")
+    assert line in json.loads((tmp_path / "run" / "manifest.json").read_text())["notes"]
 
 
 def an_hour_earlier(folder):

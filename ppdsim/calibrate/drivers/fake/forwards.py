@@ -33,6 +33,12 @@ class Forwards:
         self._page_tokens = page_tokens
         self.waiting: deque[Request] = deque()
         self._cut: Piece | None = None
+        self._pieces: list[Piece] = []
+
+    @property
+    def taken(self) -> int:
+        """How many requests the forward has that is being formed, or was formed last."""
+        return len(self._pieces)
 
     @property
     def pending(self) -> bool:
@@ -48,7 +54,7 @@ class Forwards:
 
     def form(self, admit: Callable[[Request], int | None]) -> list[Piece]:
         """Return the pieces of the next forward; `admit` gives a request's cached tokens, or None if it must wait."""
-        pieces: list[Piece] = []
+        pieces = self._pieces = []
         budget = self._chunk_tokens
         if self._cut is not None:
             budget -= self._add(pieces, self._cut.request, self._cut.before + self._cut.tokens, budget, first=False)

@@ -62,7 +62,7 @@ class UnifiedCore(AbstractDecodingCore):
     def _admit(self, request: Request) -> int | None:
         if self.streams and self._seen[request.rid] >= self._unit:
             return None
-        if len(self.streams) >= self.settings.max_running_requests:
+        if len(self.streams) + self._forwards.taken >= self.settings.max_running_requests:
             return None
         ids = [*request.ids, *request.answer(request.generated)]
         holding = self.pool.lock(ids)

@@ -37,6 +37,19 @@ def test_streams_that_do_not_fit_together_run_one_after_another() -> None:
     assert second.prefilled_s > first.finished_s
 
 
+@pytest.mark.parametrize("disaggregated", [False, True])
+def test_no_more_requests_run_together_than_the_flag_allows(disaggregated: bool) -> None:
+    bench = Bench(disaggregated=disaggregated, max_running_requests=2)
+    requests = [bench.send(bench.ids(128), 20)[0] for _ in range(5)]
+    bench.run()
+    assert [request.visible for request in requests] == [20] * 5
+    for request in requests:
+        others = [one for one in requests if one is not request]
+        # Who runs at the moment in which this one ends.
+        beside = [one for one in others if one.first_s < request.finished_s <= one.finished_s]
+        assert len(beside) <= 1
+
+
 def test_the_shortest_answer_is_retracted_and_still_ends() -> None:
     # Admission sets aside a part only of what running streams may generate.
     bench = Bench(kv_pool_tokens=2048, new_token_ratio=0.0)

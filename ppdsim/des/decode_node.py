@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ppdsim.des.backlog import Backlog
 from ppdsim.des.batching import Piece, forward_s
@@ -94,7 +94,7 @@ class AbstractDecodeNode(AbstractNodeMemory):
         """Return the count (`unit`) of the first boundary at or after `time`, later than the last one handled."""
 
     @abc.abstractmethod
-    def _done_streams(self) -> list[int]:
+    def _done_streams(self) -> Sequence[int]:
         """Return the streams that have all their tokens, in order of turn."""
 
     @abc.abstractmethod
@@ -114,6 +114,10 @@ class AbstractDecodeNode(AbstractNodeMemory):
         """Make sure that the boundary `unit` is handled."""
 
     @abc.abstractmethod
+    def streams_at(self, now: float) -> int:
+        """Return the streams that decode at `now`, residents included."""
+
+    @abc.abstractmethod
     def sync(self, now: float) -> None:
         """Bring the KV pool to what it is at `now`."""
 
@@ -124,7 +128,7 @@ class AbstractDecodeNode(AbstractNodeMemory):
         self._requests.add(tick.arg, tick.time)
         if self._state == IDLE:
             self._wake(tick.time)
-        elif self._state == DECODING and len(self._requests) == 1 and not self._retracted:
+        elif self._state == DECODING and len(self._requests.waiting) == 1 and not self._retracted:
             self._attend(self._coming_boundary(tick.time))
 
     def _look_again(self, time: float) -> None:
@@ -185,16 +189,17 @@ class AbstractDecodeNode(AbstractNodeMemory):
             if self._retracted or self._joining:
                 # Beside who has just joined less room is asked for than alone.
                 attend = self.unit + 1
-        if self._requests:
+        if self._requests.waiting:
             admit_at = self._admit_handoffs()
             attend = admit_at if attend is None else attend
-        if self._local.waiting or self._local.cut >= 0:
+        local, pool = self._local, self.pool
+        if local.waiting or local.cut >= 0:
             pieces, look = self._form()
             if pieces:
                 self._forward(pieces)
                 return
             attend = look if attend is None else attend
-        if self.streams > self._residents and self._next_step_pages() > self.pool.available:
+        if self.streams > pool.free and self._lacks_pages():
             self._make_room()
             # What was retracted may come back at the very next boundary.
             attend = self.unit + 1
@@ -209,7 +214,11 @@ class AbstractDecodeNode(AbstractNodeMemory):
                 # They waited for the streams that have just been retracted.
                 self._wake(self.start)
 
-    def _leave_all(self, done: list[int]) -> None:
+    def _lacks_pages(self) -> bool:
+        """Return whether the coming step takes more pages than there are; no stream takes more than one."""
+        return self.streams > self._residents and self._next_step_pages() > self.pool.available
+
+    def _leave_all(self, done: Sequence[int]) -> None:
         for turn in done:
             kv_tokens, _ = self._leave(turn)
             self.streams -= 1
@@ -289,8 +298,9 @@ class AbstractDecodeNode(AbstractNodeMemory):
         """Admit hand-offs in order; return a boundary at which the head may fit although no stream has ended."""
         turns, page = self._turns, self.pool.page
         slots, reserve = self._max_running + self._extra_slots, self._reserve_pages * page
-        while self._requests:
-            turn = self._requests.head
+        waiting = self._requests.waiting
+        while waiting:
+            turn = waiting[0][0]
             if not self._has_room(turn, slots, reuse=self._delta):
                 return None
             kept_back = max(self._reserve_pages * self.active * page, turns.longest)

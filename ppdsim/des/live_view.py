@@ -100,7 +100,7 @@ class LiveView(AbstractClusterView):
 
     def streams(self, node: int) -> int:
         """Return the streams that decode on a node."""
-        return self._router.decode[node].streams
+        return self._router.decode[node].streams_at(self._now)
 
     def context_tokens(self, node: int) -> int:
         """Return the prompts on a decode node, residents included [tokens]."""

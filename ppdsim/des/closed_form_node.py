@@ -66,42 +66,42 @@ class ClosedFormNode(AbstractDecodeNode):
         return self.streams - self._ahead if now <= self.time else self.streams
 
     def _coming_boundary(self, time: float) -> int:
-        return self.unit + self._steps_to(time)
-
-    def _steps_to(self, time: float) -> int:
-        """Return how many steps end at the first boundary at or after `time`: at least 1, or 0 for one ahead."""
-        if self._ahead and time <= self.time:
-            return 0
         x, p, h = time - self.start, self._p, self._h
         if x <= p + h:
-            return 1
+            # A boundary ahead is still to come for what comes before it.
+            return self.unit if self._ahead and time <= self.time else self.unit + 1
         n = math.ceil(2.0 * x / (p + math.sqrt(p * p + 4.0 * h * x)))
         # The root may be off by one: T(n) >= x > T(n - 1) decides.
         while n * (p + h * n) < x:
             n += 1
         while n > 1 and (n - 1) * (p + h * (n - 1)) >= x:
             n -= 1
-        return n if n < self._due_steps else int(self._due_steps)
+        return self.unit + (n if n < self._due_steps else int(self._due_steps))
+
+    def _attend(self, unit: int) -> None:
+        steps = unit - self.unit
+        if steps < self._due_steps:
+            self._arm(steps)
 
     def _enter(self, turn: int, kv_tokens: int, steps: int) -> None:
         now = self.steps
         heapq.heappush(self._ends, (now + steps, turn))
         self._growing[turn] = kv_tokens - now, now + steps
         self._context += kv_tokens
-        self._shift_phase(now - kv_tokens, 1)
+        self._count_phase(now - kv_tokens, 1)
 
     def _leave(self, turn: int) -> tuple[int, int]:
         offset, end_step = self._growing.pop(turn)
         now = self.steps
         kv_tokens = offset + now
         self._context -= kv_tokens
-        self._shift_phase(-offset, -1)
+        self._count_phase(-offset, -1)
         if end_step > now:  # retracted before its end
             self._ends = [item for item in self._ends if item[1] != turn]
             heapq.heapify(self._ends)
         return kv_tokens, end_step - now
 
-    def _shift_phase(self, phase: int, change: int) -> None:
+    def _count_phase(self, phase: int, change: int) -> None:
         page = self.pool.page
         phase %= page
         self._phases[phase] += change
@@ -130,12 +130,15 @@ class ClosedFormNode(AbstractDecodeNode):
         return whole * len(self._growing) + sum(self._phases[phase : phase + rest])
 
     def _take_pages(self, steps: int) -> None:
-        last = self.steps + steps
+        last, pool = self.steps + steps, self.pool
         if last > self._paged_steps:
             pages = self._pages_for(steps)
-            if pages:
-                self.pool.take(pages)
             self._paged_steps = last
+            if pages > pool.free:
+                pool.take(pages)
+            elif pages:
+                pool.free -= pages
+                pool.used += pages
 
     def _board(self) -> int:
         self._take_pages(1)
@@ -147,37 +150,40 @@ class ClosedFormNode(AbstractDecodeNode):
     def sync(self, now: float) -> None:
         """Take the pages of all steps up to the one that runs at `now`."""
         if self._state == DECODING:
-            self._take_pages(self._steps_to(now))
+            self._take_pages(self._coming_boundary(now) - self.unit)
 
     def _decode_on(self, attend_unit: int | None) -> None:
-        self._look_up_step()
+        streams, growing, pool = self.streams, self._growing, self.pool
+        found = self._by_streams.get(streams)
+        if found is None:
+            found = self._by_streams[streams] = self._step_of(streams)
+        batch_s, slope_s, self._h = found
+        self._p = batch_s + slope_s * self._context - self._h
         if self._joining and self._may_step_ahead():
-            self._due_s = self.start + (self._p + self._h)
-            self._advance(1)
-            self._ahead = len(self._joining)
-            self._enter_all()
-            self._look_up_step()
-            attend_unit = None
+            self._step_ahead()
+            return
         due: float = math.inf
-        if self._growing:
+        if growing:
             due = self._ends[0][0] - self.steps
-            pool = self.pool
-            if len(self._growing) * (due // pool.page + 1) > pool.free + pool.kept:
+            if len(growing) * (due // pool.page + 1) > pool.free + pool.kept:
                 due = self._steps_that_fit(due)
         if attend_unit is not None and attend_unit - self.unit < due:
             due = attend_unit - self.unit
         self._arm(due)
 
-    def _look_up_step(self) -> None:
-        """Set what a step of the present batch takes."""
-        streams = self.streams
-        found = self._by_streams.get(streams)
-        if found is None:
-            curve = self._model.decode
-            batch_s, slope_s = float(curve.batch_s(streams)) + self._step_extra_s, float(curve.slope_s(streams))
-            found = self._by_streams[streams] = (batch_s, slope_s, 0.5 * slope_s * len(self._growing))
-        batch_s, slope_s, self._h = found
-        self._p = batch_s + slope_s * self._context - self._h
+    def _step_of(self, streams: int) -> tuple[float, float, float]:
+        """Return a, b and h of a step of the present batch."""
+        curve = self._model.decode
+        slope_s = float(curve.slope_s(streams))
+        return float(curve.batch_s(streams)) + self._step_extra_s, slope_s, 0.5 * slope_s * len(self._growing)
+
+    def _step_ahead(self) -> None:
+        """Make the coming step now, let those who have joined into the batch, and go on."""
+        self._due_s = self.start + (self._p + self._h)
+        self._advance(1)
+        self._ahead = len(self._joining)
+        self._enter_all()
+        self._decode_on(None)
 
     def _may_step_ahead(self) -> bool:
         """Return whether at the coming boundary those who have joined enter, and nothing else can happen."""
@@ -207,11 +213,6 @@ class ClosedFormNode(AbstractDecodeNode):
                 too_many = middle
         return fit
 
-    def _attend(self, unit: int) -> None:
-        steps = unit - self.unit
-        if steps < self._due_steps:
-            self._arm(steps)
-
     def _arm(self, steps: float) -> None:
         """Plan to handle the boundary after `steps` steps: have a tick no later than that."""
         self._due_steps = steps
@@ -236,7 +237,7 @@ class ClosedFormNode(AbstractDecodeNode):
         if self._due_steps:
             self._advance(int(self._due_steps))
         self._ahead = 0
-        self._boundary()
+        self._boundary(self._done_streams())
 
     def _advance(self, steps: int) -> None:
         p, h = self._p, self._h

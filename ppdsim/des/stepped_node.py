@@ -78,4 +78,4 @@ class SteppedNode(AbstractDecodeNode):
         self.steps += 1
         self.unit += 1
         self._after_step = True
-        self._boundary()
+        self._boundary(self._done_streams())

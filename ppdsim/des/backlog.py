@@ -33,7 +33,7 @@ class Backlog:
         self._promised[turn] = (new_tokens, cached_tokens)
 
     def forget(self, turn: int) -> None:
-        """Drop the work of a turn that will not come, or that a forward takes."""
+        """Drop the work of a turn that will not come."""
         if self._promised.pop(turn, None) is None:
             self._queued -= self._estimates.pop(turn)
 
@@ -41,7 +41,8 @@ class Backlog:
         """Take the work of a forward that runs until `end_s` off the turns in it; `prompt` is by turn [tokens]."""
         self.busy_until_s = end_s
         for piece in pieces:
-            self.forget(piece.turn)
+            if self._promised.pop(piece.turn, None) is None:
+                self._queued -= self._estimates.pop(piece.turn)
             if not piece.last:
                 done = piece.before + piece.tokens
                 self.promise(piece.turn, prompt[piece.turn] - done, done)

@@ -54,7 +54,7 @@ class PrefillQueue:
         fill, waiting = self._turns.fill, self.waiting
         # At least a page goes on, or a prompt would wait for streams that may never be fewer than the budget.
         chunk = budget = max(self._chunk - riding, self._page)
-        pieces = []
+        pieces: list[Piece] = []
         if self.cut >= 0:
             rest = fill[self.cut] - self.cut_done
             size = min(rest, budget)

@@ -9,12 +9,17 @@ with a = batch part of a step, b = seconds a token of context, C = context of th
 (residents do not grow). The first boundary at or after `start` + x is the root, then corrected by one. Streams leave at
 a step number that never changes, so a heap of (last step, turn) is touched only by joins and ends. Pages are counted by
 the step at which each stream opens its next one, modulo the page size.
+
+A stream that joins enters the batch one step later. Where nothing else can happen at that boundary it is handled at
+once, and the node's base (`time`, `start`, `steps`, `unit`) lies one step in the future: what comes before `time`
+belongs to the boundary at `time`, and a policy is told of the streams without those that have entered ahead.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from ppdsim.des.clock import Tick
@@ -25,14 +30,14 @@ class ClosedFormNode(AbstractDecodeNode):
     """A decode node whose batch advances in closed form."""
 
     __slots__ = (
-        "_batch_s",
+        "_ahead",
+        "_by_streams",
         "_context",
         "_due_s",
         "_due_steps",
-        "_end_step",
         "_ends",
+        "_growing",
         "_h",
-        "_offset",
         "_p",
         "_paged_steps",
         "_phases",
@@ -42,69 +47,77 @@ class ClosedFormNode(AbstractDecodeNode):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         spec = args[2]
-        # By streams: a step's part of them, and of a token of context.
-        self._batch_s: dict[int, tuple[float, float]] = {}
+        self._by_streams: dict[int, tuple[float, float, float]] = {}  # a, b and h of a step
         self._context: int = spec.residents * spec.resident_context_tokens
         self._ends: list[tuple[int, int]] = []  # heap of (last step, turn)
-        self._end_step: dict[int, int] = {}
-        self._offset: dict[int, int] = {}  # turn: KV tokens less steps, constant while it decodes
+        # Streams: KV tokens less steps, constant while one decodes, and its last step.
+        self._growing: dict[int, tuple[int, int]] = {}
         self._phases = [0] * (2 * self.pool.page)  # streams that open a page at a step, modulo page; stored twice
         self._paged_steps = 0  # steps whose pages have been taken
         self._p = self._h = 0.0
         self._due_steps, self._due_s = math.inf, math.inf
         self._ticks: list[Tick] = []  # planned, the next one last
+        self._ahead = 0  # streams that have entered at the boundary `time`, while that lies in the future
         if self.streams:
             self._decode_on(None)
 
-    def _coming_boundary(self, time: float) -> int:
-        return self.unit + self._steps_to(time)
+    def streams_at(self, now: float) -> int:
+        """Return the streams that decode at `now`, residents included."""
+        return self.streams - self._ahead if now <= self.time else self.streams
 
-    def _steps_to(self, time: float) -> int:
-        """Return how many steps end at the first boundary at or after `time`, at least 1."""
+    def _coming_boundary(self, time: float) -> int:
         x, p, h = time - self.start, self._p, self._h
         if x <= p + h:
-            return 1
+            # A boundary ahead is still to come for what comes before it.
+            return self.unit if self._ahead and time <= self.time else self.unit + 1
         n = math.ceil(2.0 * x / (p + math.sqrt(p * p + 4.0 * h * x)))
         # The root may be off by one: T(n) >= x > T(n - 1) decides.
         while n * (p + h * n) < x:
             n += 1
         while n > 1 and (n - 1) * (p + h * (n - 1)) >= x:
             n -= 1
-        return n if n < self._due_steps else int(self._due_steps)
+        return self.unit + (n if n < self._due_steps else int(self._due_steps))
+
+    def _attend(self, unit: int) -> None:
+        steps = unit - self.unit
+        if steps < self._due_steps:
+            self._arm(steps)
 
     def _enter(self, turn: int, kv_tokens: int, steps: int) -> None:
         now = self.steps
         heapq.heappush(self._ends, (now + steps, turn))
-        self._end_step[turn] = now + steps
-        self._offset[turn] = kv_tokens - now
+        self._growing[turn] = kv_tokens - now, now + steps
         self._context += kv_tokens
-        self._shift_phase(now - kv_tokens, 1)
+        self._count_phase(now - kv_tokens, 1)
 
     def _leave(self, turn: int) -> tuple[int, int]:
-        offset = self._offset.pop(turn)
-        kv_tokens = offset + self.steps
+        offset, end_step = self._growing.pop(turn)
+        now = self.steps
+        kv_tokens = offset + now
         self._context -= kv_tokens
-        self._shift_phase(-offset, -1)
-        left = self._end_step.pop(turn) - self.steps
-        if left:  # retracted before its end
+        self._count_phase(-offset, -1)
+        if end_step > now:  # retracted before its end
             self._ends = [item for item in self._ends if item[1] != turn]
             heapq.heapify(self._ends)
-        return kv_tokens, left
+        return kv_tokens, end_step - now
 
-    def _shift_phase(self, phase: int, change: int) -> None:
+    def _count_phase(self, phase: int, change: int) -> None:
         page = self.pool.page
         phase %= page
         self._phases[phase] += change
         self._phases[phase + page] += change
 
-    def _done_streams(self) -> list[int]:
-        ends, done = self._ends, []
-        while ends and ends[0][0] == self.steps:
+    def _done_streams(self) -> Sequence[int]:
+        ends, now = self._ends, self.steps
+        if not ends or ends[0][0] != now:
+            return ()
+        done = []
+        while ends and ends[0][0] == now:
             done.append(heapq.heappop(ends)[1])
         return done
 
     def _running(self) -> list[tuple[int, int]]:
-        return sorted((turn, offset + self.steps) for turn, offset in self._offset.items())
+        return sorted((turn, offset + self.steps) for turn, (offset, _) in self._growing.items())
 
     def _next_step_pages(self) -> int:
         return self._phases[self.steps % self.pool.page]
@@ -114,48 +127,77 @@ class ClosedFormNode(AbstractDecodeNode):
         page, first = self.pool.page, self._paged_steps
         whole, rest = divmod(self.steps + steps - first, page)
         phase = first % page
-        return whole * len(self._offset) + sum(self._phases[phase : phase + rest])
+        return whole * len(self._growing) + sum(self._phases[phase : phase + rest])
 
     def _take_pages(self, steps: int) -> None:
-        last = self.steps + steps
+        last, pool = self.steps + steps, self.pool
         if last > self._paged_steps:
             pages = self._pages_for(steps)
-            if pages:
-                self.pool.take(pages)
             self._paged_steps = last
+            if pages > pool.free:
+                pool.take(pages)
+            elif pages:
+                pool.free -= pages
+                pool.used += pages
 
     def _board(self) -> int:
         self._take_pages(1)
         return self._context
 
     def _ride(self) -> None:
-        self._context += len(self._offset)
+        self._context += len(self._growing)
 
     def sync(self, now: float) -> None:
         """Take the pages of all steps up to the one that runs at `now`."""
         if self._state == DECODING:
-            self._take_pages(self._steps_to(now))
+            self._take_pages(self._coming_boundary(now) - self.unit)
 
     def _decode_on(self, attend_unit: int | None) -> None:
-        streams, growing = self.streams, len(self._offset)
-        costs = self._batch_s.get(streams)
-        if costs is None:
-            curve = self._model.decode
-            costs = self._batch_s[streams] = (
-                float(curve.batch_s(streams)) + self._step_extra_s,
-                float(curve.slope_s(streams)),
-            )
-        batch_s, slope_s = costs
-        self._h = h = 0.5 * slope_s * growing
-        self._p = batch_s + slope_s * self._context - h
-        due = math.inf
+        streams, growing, pool = self.streams, self._growing, self.pool
+        found = self._by_streams.get(streams)
+        if found is None:
+            found = self._by_streams[streams] = self._step_of(streams)
+        batch_s, slope_s, self._h = found
+        self._p = batch_s + slope_s * self._context - self._h
+        if self._joining and self._may_step_ahead():
+            self._step_ahead()
+            return
+        due: float = math.inf
         if growing:
             due = self._ends[0][0] - self.steps
-            if growing * (due // self.pool.page + 1) > self.pool.available:
+            if len(growing) * (due // pool.page + 1) > pool.free + pool.kept:
                 due = self._steps_that_fit(due)
         if attend_unit is not None and attend_unit - self.unit < due:
             due = attend_unit - self.unit
         self._arm(due)
+
+    def _step_of(self, streams: int) -> tuple[float, float, float]:
+        """Return a, b and h of a step of the present batch."""
+        curve = self._model.decode
+        slope_s = float(curve.slope_s(streams))
+        return float(curve.batch_s(streams)) + self._step_extra_s, slope_s, 0.5 * slope_s * len(self._growing)
+
+    def _step_ahead(self) -> None:
+        """Make the coming step now, let those who have joined into the batch, and go on."""
+        self._due_s = self.start + (self._p + self._h)
+        self._advance(1)
+        self._ahead = len(self._joining)
+        self._enter_all()
+        self._decode_on(None)
+
+    def _may_step_ahead(self) -> bool:
+        """Return whether at the coming boundary those who have joined enter, and nothing else can happen."""
+        local, ends, step = self._local, self._ends, self.steps + 1
+        return not (
+            self._requests.waiting
+            or self._arrived
+            or self._retracted
+            or local.waiting
+            or local.cut >= 0
+            or (ends and ends[0][0] == step)
+            # Room for two steps, of which those who enter take part in one.
+            or 2 * (self.streams + len(self._joining)) > self.pool.free
+        )
 
     def _steps_that_fit(self, steps: int) -> int:
         """Return how many of the coming `steps` steps the KV pool can hold."""
@@ -171,35 +213,31 @@ class ClosedFormNode(AbstractDecodeNode):
                 too_many = middle
         return fit
 
-    def _attend(self, unit: int) -> None:
-        steps = unit - self.unit
-        if steps < self._due_steps:
-            self._arm(steps)
-
     def _arm(self, steps: float) -> None:
-        """Plan to handle the boundary after `steps` steps."""
+        """Plan to handle the boundary after `steps` steps: have a tick no later than that."""
         self._due_steps = steps
         if steps == math.inf:
             self._due_s = math.inf
             return
-        self._due_s = self.start + steps * (self._p + self._h * steps)
-        self._look_at_due()
-
-    def _look_at_due(self) -> None:
-        """Have a tick no later than what is due; an earlier one looks again when it fires."""
+        self._due_s = due_s = self.start + steps * (self._p + self._h * steps)
         ticks = self._ticks
-        if not ticks or self._due_s < ticks[-1].time:
-            ticks.append(self._clock.at(self._due_s, self._tick, None, self._priority))
+        if not ticks or due_s < ticks[-1].time:
+            ticks.append(self._clock.at(due_s, self._tick, None, self._priority))
 
     def _tick(self, tick: Tick) -> None:
-        self._ticks.pop()
-        if self._state != DECODING or self._due_s == math.inf:
+        ticks, due_s, time = self._ticks, self._due_s, tick.time
+        ticks.pop()
+        if self._state != DECODING or due_s == math.inf:
             return
-        if self._due_s > tick.time + 1e-12 * (1.0 + tick.time):
-            self._look_at_due()
+        if due_s > time + 1e-12 * (1.0 + time):
+            # It has come too early: look again.
+            if not ticks or due_s < ticks[-1].time:
+                ticks.append(self._clock.at(due_s, self._tick, None, self._priority))
             return
-        self._advance(int(self._due_steps))
-        self._boundary()
+        if self._due_steps:
+            self._advance(int(self._due_steps))
+        self._ahead = 0
+        self._boundary(self._done_streams())
 
     def _advance(self, steps: int) -> None:
         p, h = self._p, self._h
@@ -209,5 +247,5 @@ class ClosedFormNode(AbstractDecodeNode):
         self.time = self.start = self._due_s
         self.steps += steps
         self.unit += steps
-        self._context += steps * len(self._offset)
+        self._context += steps * len(self._growing)
         self._after_step = True

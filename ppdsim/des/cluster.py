@@ -53,11 +53,13 @@ class Cluster:
     __slots__ = (
         "_after_s",
         "_awaited",
+        "_before_s",
         "_client",
         "_frontend",
         "_look_at",
         "_next_start",
         "_open",
+        "_roomy",
         "_transfers",
         "_withheld",
         "clock",
@@ -89,7 +91,9 @@ class Cluster:
         }
         self._transfers = TransferQueue(self.clock, spec.disaggregation_waiting_timeout_s, self._without_kv)
         self.gaps = TokenGaps(turns, self.decode)
+        self._before_s = [node.model.frontend.before_s for node in spec.nodes]
         self._after_s = [float(node.model.frontend.after_s()) for node in spec.nodes]
+        self._roomy = self._every_pool_holds_any_turn()
         self.router = Router(turns, spec, policy, self.prefill, self.decode, log)
         self._client = ConversationCap(spec.client_max_conversations)
         self._frontend = ConversationCap(spec.frontend_max_conversations)
@@ -161,14 +165,14 @@ class Cluster:
         if turn in turns.preloads:
             self._preload(turn, turns.preloads[turn], time)
         decision = self.router.decide(turn, time)
-        node = decision.decode_node
-        if not self.can_hold(turn, node, decision.prefill_node):
+        arm, prefill, node = decision
+        if not self._roomy and not self.can_hold(turn, node, prefill):
             self._reject(turn, time)
             return
         self.router.book(turn, decision, time)
-        reach_s = time + float(self.spec.nodes[node].model.frontend.before_s(turns.prompt[turn]))
+        reach_s = time + float(self._before_s[node](turns.prompt[turn]))
         target = self.decode[node]
-        self.clock.at(reach_s, target.append if decision.arm is Arm.APPEND_D else target.request, turn, turn)
+        self.clock.at(reach_s, target.append if arm is Arm.APPEND_D else target.request, turn, turn)
 
     def _preload(self, turn: int, preload: Preload, time: float) -> None:
         decode = self.router.least_loaded()
@@ -194,6 +198,12 @@ class Cluster:
             return False
         return prefill == node or self.prefill[prefill].pool.pages(prompt) <= self.prefill[prefill].pool.capacity
 
+    def _every_pool_holds_any_turn(self) -> bool:
+        """Return whether `can_hold` is true of all turns and nodes, with two pages to spare for what it rounds up."""
+        most = self.turns.longest + self.spec.num_reserved_decode_tokens + self.spec.residents
+        pools = [node.pool for node in (*self.prefill.values(), *self.decode.values())]
+        return all(pool.pages(most) + 2 <= pool.capacity for pool in pools)
+
     def _reject(self, turn: int, time: float) -> None:
         turns = self.turns
         while True:
@@ -211,13 +221,14 @@ class Cluster:
             self.clock.stop()
 
     def _allocated(self, turn: int, time: float) -> None:
-        self.turns.t_admitted[turn] = time
+        turns = self.turns
+        turns.t_admitted[turn] = time
         self._transfers.admitted(turn, time)
-        prefill = self.prefill[self.turns.prefill_node[turn]]
-        cached = prefill.pool.cached_tokens(turn)
+        prefill = self.prefill[turns.prefill_node[turn]]
         if self.spec.router_awaits_prefill:
             self._awaited.add(turn)
-        self.clock.at(time + prefill.links.handshake_s(cached), prefill.ready, turn, turn)
+        handshake_s = prefill.links.handshake_s(prefill.pool.cached_tokens(turn))
+        self.clock.at(time + handshake_s, prefill.ready, turn, turn)
 
     def _kv_arrived(self, tick: Tick) -> None:
         turn: int = tick.arg
@@ -247,7 +258,7 @@ class Cluster:
         self.router.transferred(turn)
         if turn not in self._awaited:
             return
-        self._awaited.discard(turn)
+        self._awaited.remove(turn)
         if self.turns.t_first[turn] < time:
             self.turns.t_first[turn] = time
         if turn in self._withheld:

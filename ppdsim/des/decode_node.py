@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ppdsim.des.backlog import Backlog
 from ppdsim.des.batching import Piece, forward_s
@@ -52,8 +52,8 @@ class AbstractDecodeNode(AbstractNodeMemory):
     """
 
     __slots__ = (
-        "_admitted", "_after_step", "_arrived", "_clock", "_delta", "_extra_slots", "_finished", "_forward_s", "_mixed",
-        "_model", "_priority", "_requests", "_start_s", "_state", "_step_extra_s", "keeps_prefixes", "last_step_s",
+        "_admitted", "_after_step", "_arrived", "_clock", "_delta", "_extra_slots", "_finished", "_forward_s", "_handoff_s",
+        "_mixed", "_model", "_priority", "_requests", "_start_s", "_state", "_step_extra_s", "keeps_prefixes", "last_step_s",
         "log", "spec", "start", "time",
     )  # fmt: skip
 
@@ -79,6 +79,7 @@ class AbstractDecodeNode(AbstractNodeMemory):
         # Nothing hides the launch of the first step, without overlap of any; a unified server's is in its prefill.
         launch_s = float(node.model.decode.start_s) if node.role in HANDOFF_ROLES else 0.0
         self._start_s, self._step_extra_s = (launch_s, 0.0) if self._overlap else (0.0, launch_s)
+        self._handoff_s = float(node.model.stall.handoff_s)
         self._requests = HandoffQueue(clock, spec.disaggregation_bootstrap_timeout_s, failed, self._look_again)
         self._arrived: list[int] = []  # turns whose KV has arrived and that wait for a boundary
         self._state = DECODING if spec.residents else IDLE
@@ -94,7 +95,7 @@ class AbstractDecodeNode(AbstractNodeMemory):
         """Return the count (`unit`) of the first boundary at or after `time`, later than the last one handled."""
 
     @abc.abstractmethod
-    def _done_streams(self) -> list[int]:
+    def _done_streams(self) -> Sequence[int]:
         """Return the streams that have all their tokens, in order of turn."""
 
     @abc.abstractmethod
@@ -114,6 +115,10 @@ class AbstractDecodeNode(AbstractNodeMemory):
         """Make sure that the boundary `unit` is handled."""
 
     @abc.abstractmethod
+    def streams_at(self, now: float) -> int:
+        """Return the streams that decode at `now`, residents included."""
+
+    @abc.abstractmethod
     def sync(self, now: float) -> None:
         """Bring the KV pool to what it is at `now`."""
 
@@ -122,17 +127,16 @@ class AbstractDecodeNode(AbstractNodeMemory):
     def request(self, tick: Tick) -> None:
         """Take a hand-off's request for pages."""
         self._requests.add(tick.arg, tick.time)
-        if self._state == IDLE:
-            self._wake(tick.time)
-        elif self._state == DECODING and len(self._requests) == 1 and not self._retracted:
-            self._attend(self._coming_boundary(tick.time))
+        # Others that wait, or that are retracted, go first; they have their own boundary.
+        if self._state != DECODING or (len(self._requests.waiting) == 1 and not self._retracted):
+            self._look_again(tick.time)
 
     def _look_again(self, time: float) -> None:
         """Handle the next boundary, because something that waits may go on now."""
-        if self._state == IDLE:
-            self._wake(time)
-        elif self._state == DECODING:
+        if self._state == DECODING:
             self._attend(self._coming_boundary(time))
+        elif self._state == IDLE:
+            self._wake(time)
 
     def arrive(self, turn: int, time: float) -> None:
         """Take a turn whose KV has arrived and whose join is due."""
@@ -168,10 +172,10 @@ class AbstractDecodeNode(AbstractNodeMemory):
         """Handle a boundary of an idle node."""
         self.time = self.start = time
         self._after_step = False
-        self._boundary()
+        self._boundary(self._done_streams())
 
-    def _boundary(self) -> None:
-        done = self._done_streams()
+    def _boundary(self, done: Sequence[int]) -> None:
+        """Handle the boundary at `time`, at which the streams `done` have their last token."""
         if done:
             self._leave_all(done)
         if self._joining:
@@ -185,16 +189,17 @@ class AbstractDecodeNode(AbstractNodeMemory):
             if self._retracted or self._joining:
                 # Beside who has just joined less room is asked for than alone.
                 attend = self.unit + 1
-        if self._requests:
+        if self._requests.waiting:
             admit_at = self._admit_handoffs()
             attend = admit_at if attend is None else attend
-        if self._local.waiting or self._local.cut >= 0:
+        local, pool = self._local, self.pool
+        if local.waiting or local.cut >= 0:
             pieces, look = self._form()
             if pieces:
                 self._forward(pieces)
                 return
             attend = look if attend is None else attend
-        if self.streams > self._residents and self._next_step_pages() > self.pool.available:
+        if self.streams > pool.free and self._lacks_pages():
             self._make_room()
             # What was retracted may come back at the very next boundary.
             attend = self.unit + 1
@@ -209,7 +214,11 @@ class AbstractDecodeNode(AbstractNodeMemory):
                 # They waited for the streams that have just been retracted.
                 self._wake(self.start)
 
-    def _leave_all(self, done: list[int]) -> None:
+    def _lacks_pages(self) -> bool:
+        """Return whether the coming step takes more pages than there are; no stream takes more than one."""
+        return self.streams > self._residents and self._next_step_pages() > self.pool.available
+
+    def _leave_all(self, done: Sequence[int]) -> None:
         for turn in done:
             kv_tokens, _ = self._leave(turn)
             self.streams -= 1
@@ -231,32 +240,33 @@ class AbstractDecodeNode(AbstractNodeMemory):
 
     def _join_arrived(self) -> None:
         arrived, idle = self._arrived, self.streams == 0
+        ahead = self._overlap and not idle
         if len(arrived) <= self._free_slots():
             self._arrived = []
             for turn in arrived:
-                self._join(turn, ahead=self._overlap and not idle)
+                self._join(turn, ahead)
         else:
             joined = 0
             while joined < len(arrived) and self._free_slots() > 0:
-                self._join(arrived[joined], ahead=self._overlap and not idle)
+                self._join(arrived[joined], ahead)
                 joined += 1
             # The others wait for a stream to end, which is a boundary of its own.
             del arrived[:joined]
         if idle and self.streams:
             self.start += self._start_s
 
-    def _join(self, turn: int, *, ahead: bool) -> None:
+    def _join(self, turn: int, ahead: bool) -> None:
         """Let a turn join the batch, whose next step is launched already if `ahead`."""
-        others = self.streams
-        if ahead and self._turns.output[turn] > 1:
-            self._turns.t_first[turn] = self.time
+        turns, others = self._turns, self.streams
+        if ahead and turns.output[turn] > 1:
+            turns.t_first[turn] = self.time
             self._joining.append(turn)
         else:
             self._begin(turn)
-        if others:
-            pause_s = float(self._model.stall.handoff_s)
+        pause_s = self._handoff_s
+        if others and pause_s:
             self.start += pause_s
-            self._turns.stall[turn] += pause_s * others
+            turns.stall[turn] += pause_s * others
 
     def _begin(self, turn: int) -> None:
         """Stream the token that the prefill gave; the rest is decoded."""
@@ -287,19 +297,21 @@ class AbstractDecodeNode(AbstractNodeMemory):
 
     def _admit_handoffs(self) -> int | None:
         """Admit hand-offs in order; return a boundary at which the head may fit although no stream has ended."""
-        turns, page = self._turns, self.pool.page
-        slots, reserve = self._max_running + self._extra_slots, self._reserve_pages * page
-        while self._requests:
-            turn = self._requests.head
-            if not self._has_room(turn, slots, reuse=self._delta):
+        turns, pool, delta, waiting = self._turns, self.pool, self._delta, self._requests.waiting
+        page, reserve_pages = pool.page, self._reserve_pages
+        slots = self._max_running + self._extra_slots
+        while waiting:
+            turn = waiting[0][0]
+            if not self._has_room(turn, slots, reuse=delta):
                 return None
-            kept_back = max(self._reserve_pages * self.active * page, turns.longest)
-            if self.pool.available * page < kept_back + turns.prompt[turn] + max(turns.output[turn], reserve):
-                steps = self._steps_until_it_could_end(turn, reuse=self._delta)
+            # Only where pages are few is it worth while to look at every stream.
+            most = max(reserve_pages * self.active * page, turns.longest) + reserve_pages * page
+            if (pool.free + pool.kept) * page < most + turns.prompt[turn] + turns.output[turn]:
+                steps = self._steps_until_it_could_end(turn, reuse=delta)
                 if steps:
                     return self.unit + steps if steps > 0 else None
             self._requests.pop()
-            turns.cached[turn] = self._take_in(turn, reuse=self._delta)
+            turns.cached[turn] = self._take_in(turn, reuse=delta)
             self._admitted(turn, self.time)
         return None
 
@@ -386,4 +398,4 @@ class AbstractDecodeNode(AbstractNodeMemory):
                 self._begin(piece.turn)
         if self._door is not None:
             self._door.after_forward(streams, before - self.active, riding > 0, self._local.cut >= 0)
-        self._boundary()
+        self._boundary(self._done_streams())

@@ -22,43 +22,40 @@ class HandoffQueue:
         Called with a request that has waited too long, and the time.
     moved : callable
         Called with the time when such requests have gone and others are left, whose head may fit.
+
+    Attributes
+    ----------
+    waiting : deque of (int, float)
+        Turns, oldest first, and until when they wait; to be read only.
     """
 
-    __slots__ = ("_clock", "_failed", "_looking", "_moved", "_timeout_s", "_waiting")
+    __slots__ = ("_clock", "_failed", "_looking", "_moved", "_timeout_s", "waiting")
 
     def __init__(
         self, clock: Clock, timeout_s: float, failed: Callable[[int, float], None], moved: Callable[[float], None]
     ) -> None:
         self._clock, self._timeout_s = clock, timeout_s
         self._failed, self._moved = failed, moved
-        self._waiting: deque[tuple[int, float]] = deque()  # turns, and until when they wait
+        self.waiting: deque[tuple[int, float]] = deque()
         self._looking = False
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    @property
-    def head(self) -> int:
-        """Return the oldest request."""
-        return self._waiting[0][0]
 
     def add(self, turn: int, time: float) -> None:
         """Queue a request."""
-        self._waiting.append((turn, time + self._timeout_s))
+        self.waiting.append((turn, time + self._timeout_s))
         if not self._looking:
             self._look()
 
     def pop(self) -> None:
         """Take the oldest request out: it has its pages."""
-        self._waiting.popleft()
+        self.waiting.popleft()
 
     def _look(self) -> None:
-        turn, deadline_s = self._waiting[0]
+        turn, deadline_s = self.waiting[0]
         self._looking = True
         self._clock.at(deadline_s, self._expire, None, turn)
 
     def _expire(self, tick: Tick) -> None:
-        waiting, before = self._waiting, len(self._waiting)
+        waiting, before = self.waiting, len(self.waiting)
         while waiting and waiting[0][1] <= tick.time:
             self._failed(waiting.popleft()[0], tick.time)
         self._looking = False

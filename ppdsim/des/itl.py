@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +28,8 @@ Array = NDArray[np.float64]
 P99 = 0.99
 GROUP_TURNS = 2048
 """Turns of a node whose steps are rebuilt together."""
+TABLE_TURNS = 64
+"""Turns whose gaps are sorted in one table, as wide as the longest of them."""
 
 
 class TokenGaps:
@@ -66,61 +70,117 @@ class TokenGaps:
     def _rebuild(self, number: int) -> None:
         """Find the gaps of the turns that have ended on a node."""
         turns, node = self._turns, self._nodes[number]
-        rows = self._ended[number]
+        rows = np.array(self._ended[number])
         self._ended[number] = array("l")
-        base, until = min(turns.start_step[turn] for turn in rows), max(turns.finish_step[turn] for turn in rows)
+        first, last = _rows_of(turns.start_step, rows), _rows_of(turns.finish_step, rows)
+        base, until = int(first.min()), int(last.max())
         late = node.log.late_s(base, until)
         ends = node.log.ends_s(base, until) + late
-        steps = np.diff(ends, prepend=np.nan)  # entry s: gap between the ends of steps base + s - 1 and base + s
-        felt = np.zeros(len(ends) + 2)
-        own: list[float] = []
-        for turn in rows:
-            mine = _gaps_of(turns, turn, base, ends, late, steps, felt, own)
-            mine.sort()
-            self.max_s[turn] = mine[-1]
-            at = P99 * (len(mine) - 1)
-            low = int(at)
-            high = low + 1 if low + 1 < len(mine) else low
-            self.p99_s[turn] = mine[low] + (at - low) * (mine[high] - mine[low])
-        self.every.add(steps, np.cumsum(felt)[: len(steps)])
-        self.every.add(np.array(own), np.ones(len(own)))
+        steps = _Steps(
+            base=base,
+            ends=ends,
+            late=late,
+            gaps=np.diff(ends, prepend=np.nan),
+            felt=np.zeros(len(ends) + 2),
+        )
+        first, last = first - base, last - base
+        t_first = _rows_of(turns.t_first, rows)
+        whole = np.arange(len(rows))
+        if turns.pauses:
+            whole = np.flatnonzero([turn not in turns.pauses for turn in rows.tolist()])
+        # Turns of about the same length are looked at together.
+        whole = whole[np.argsort((last - first)[whole], kind="stable")]
+        own = [np.zeros(0)]
+        for at in range(0, len(whole), TABLE_TURNS):
+            some = whole[at : at + TABLE_TURNS]
+            self.p99_s[rows[some]], self.max_s[rows[some]], gaps = _gaps_of(
+                steps, first[some], last[some], t_first[some]
+            )
+            own.append(gaps)
+        mine: list[float] = []
+        for turn in rows.tolist() if turns.pauses else ():
+            if turn in turns.pauses:
+                gaps = _gaps_of_retracted(turns, turn, steps, mine)
+                gaps.sort()
+                self.max_s[turn] = gaps[-1]
+                self.p99_s[turn] = _p99(gaps[None, :], np.array([len(gaps)]))[0]
+        self.every.add(steps.gaps, np.cumsum(steps.felt)[: len(ends)])
+        every_own = np.concatenate([*own, mine])
+        self.every.add(every_own, np.ones(len(every_own)))
         node.log.forget(min([node.oldest_step(), *(turns.start_step[turn] for turn in self._withheld[number])]))
 
 
-def _gaps_of(
-    turns: Turns, turn: int, base: int, ends: Array, late: Array, steps: Array, felt: Array, own: list[float]
-) -> Array:
-    """Return a turn's gaps, and book them: whole steps in `felt` (as differences), gaps of its own in `own`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Steps:
+    """Steps of a node from `base` on, an entry each: when its tokens came (`ends`, of that `late` after it) and their
+    gap to those before [s]. `felt` counts the streams that felt a whole step, as differences from step to step."""
 
-    Entry 0 of the arrays is step `base`.
+    base: int
+    ends: Array
+    late: Array
+    gaps: Array
+    felt: Array
+
+
+def _rows_of(column: array[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
+    return np.array([column[row] for row in rows.tolist()])
+
+
+def _p99(gaps: Array, count: NDArray[np.int64]) -> Array:
+    """Return the 99th percentile of the last `count` entries of each row, which are in order."""
+    at = P99 * (count - 1)
+    low = at.astype(np.int64)
+    high = np.minimum(low + 1, count - 1)
+    row, skipped = np.arange(len(gaps)), gaps.shape[1] - count
+    below = gaps[row, skipped + low]
+    percentile: Array = below + (at - low) * (gaps[row, skipped + high] - below)
+    return percentile
+
+
+def _gaps_of(
+    steps: _Steps, first: NDArray[np.int64], last: NDArray[np.int64], t_first: Array
+) -> tuple[Array, Array, Array]:
+    """Return P99 and maximum of the gaps of turns that were not retracted, and the gaps that are no whole step.
+
+    `first` and `last` are rows of `steps`: a turn has a token at the end of each step after `first` up to `last`. Whole
+    steps are booked in `steps.felt`.
     """
-    first, last = turns.start_step[turn] - base, turns.finish_step[turn] - base
-    pauses = turns.pauses.get(turn)
-    if pauses is None:
-        t_first = turns.t_first[turn]
-        together = 0
-        if ends[first + 1] <= t_first:
-            together = int(np.searchsorted(ends[first + 1 : last + 1], t_first, "right"))
-            own.extend([0.0] * together)
-            first += together
-            if first == last:
-                return np.zeros(together)
-        mine = steps[first + 1 : last + 1].copy()
-        mine[0] = ends[first + 1] - t_first
-        mine[-1] -= late[last]
-        own.append(float(mine[0]))
-        whole = last
-        if late[last] and last > first + 1:
-            own.append(float(mine[-1]))
-            whole = last - 1
-        felt[first + 2] += 1.0
-        felt[whole + 1] -= 1.0
-        return np.concatenate([np.zeros(together), mine]) if together else mine
+    count = last - first
+    longest = int(count.max())
+    # Tokens up to the end of the step `begun` come together with the first one. Step 0 has no end.
+    begun = np.minimum(np.maximum(np.searchsorted(steps.ends[1:], t_first, "right"), first), last)
+    # Each row ends with a turn's last gap. What stands before its first one is of no turn, and comes first when sorted.
+    at = last[:, None] + np.arange(1 - longest, 1)
+    none, together = at <= first[:, None], at <= begun[:, None]
+    gaps = steps.gaps[np.where(none, 0, at)]
+    gaps[together] = 0.0
+    gaps[none] = -np.inf
+    some = np.flatnonzero(begun < last)
+    head = longest - (last - begun)[some]
+    gaps[some, head] = steps.ends[begun[some] + 1] - t_first[some]
+    gaps[some, -1] -= steps.late[last[some]]
+    # The last gap is a whole step, unless it is the first one too or its token was not as late as the others'.
+    cut = (steps.late[last] != 0.0) & (last - begun > 1)
+    np.add.at(steps.felt, begun[some] + 2, 1.0)
+    np.add.at(steps.felt, (last + 1 - cut)[some], -1.0)
+    own = np.concatenate([np.zeros(int((begun - first).sum())), gaps[some, head], gaps[cut, -1]])
+    gaps.sort(axis=1)
+    return _p99(gaps, count), gaps[:, -1], own
+
+
+def _gaps_of_retracted(turns: Turns, turn: int, steps: _Steps, own: list[float]) -> Array:
+    """Return the gaps of a turn that was retracted.
+
+    Whole steps are booked in `steps.felt`, gaps of its own in `own`.
+    """
+    ends, late, felt = steps.ends, steps.late, steps.felt
+    first, last = turns.start_step[turn] - steps.base, turns.finish_step[turn] - steps.base
+    pauses = [(before - steps.base, resumed - steps.base, token_s) for before, resumed, token_s in turns.pauses[turn]]
     times: list[Array | list[float]] = [[turns.t_first[turn]]]
     heads: list[int] = []  # gaps that are no whole step
     spells: list[tuple[int, int]] = []
     count, a = 0, first
-    for b, resumed, token_s in (*((b - base, c - base, t) for b, c, t in pauses), (last, last, np.nan)):
+    for b, resumed, token_s in (*pauses, (last, last, np.nan)):
         if b > a:
             times.append(ends[a + 1 : b + 1])
             spells.append((a, b))
@@ -132,7 +192,7 @@ def _gaps_of(
             count += 1
         a = resumed
     tokens = np.concatenate(times)
-    again = pauses[-1][1] - base
+    again = pauses[-1][1]
     if last > again:
         tokens[-1] -= late[last]
     if tokens[1] < tokens[0]:

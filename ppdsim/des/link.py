@@ -32,9 +32,14 @@ class Links:
         Called with a turn and the time at which the last of its KV is on D, as soon as that is known.
     nic : SharedNic or None
         What its pairs send through; by default each has a link of its own.
+
+    Attributes
+    ----------
+    join_s : float
+        Time from the last KV byte to D's first token [s].
     """
 
-    __slots__ = ("_curve", "_delivered", "_delta", "_early", "_free_s", "_nic", "_number", "_turns")
+    __slots__ = ("_curve", "_delivered", "_delta", "_early", "_free_s", "_nic", "_number", "_turns", "join_s")
 
     def __init__(
         self,
@@ -49,6 +54,7 @@ class Links:
         self._turns = turns
         self._curve = curve
         self._early = float(curve.early_share)
+        self.join_s = float(curve.after_s())
         self._delta = arm is Arm.P_DELTA
         self._free_s = [0.0] * nodes
         self._number, self._delivered, self._nic = number, delivered, nic
@@ -70,15 +76,18 @@ class Links:
 
     def end(self, piece: Piece, time: float) -> None:
         """Send a chunk's KV, whose result the host has handled, unless D has given the turn up."""
-        if self._turns.status[piece.turn] == TIMED_OUT:
-            if piece.last:
-                self._delivered(piece.turn, time)
+        turn, before, new_tokens, first, last = piece
+        if self._turns.status[turn] == TIMED_OUT:
+            if last:
+                self._delivered(turn, time)
             return
-        held = self._held(piece.turn)
-        tokens: float = max(min(piece.before + piece.tokens - held, piece.tokens), 0)
-        if piece.first:
-            tokens += (1.0 - self._early) * max(piece.before - held, 0)
-        self._send(piece.turn, time, tokens, held, last=piece.last)
+        held = self._held(turn)
+        tokens: float = new_tokens
+        if held > before:
+            tokens = max(before + new_tokens - held, 0)
+        elif first:
+            tokens += (1.0 - self._early) * (before - held)
+        self._send(turn, time, tokens, held, last=last)
 
     def wait_s(self, node: int, now: float, wire_s: float) -> float:
         """Return by how much what is on its way delays `wire_s` seconds of KV that would leave for `node` now [s]."""
@@ -86,17 +95,14 @@ class Links:
             return self._nic.wait_s((self._number, node), now, wire_s)
         return max(self._free_s[node] - now, 0.0)
 
-    def join_s(self) -> float:
-        """Return the time from the last KV byte to D's first token [s]."""
-        return float(self._curve.after_s())
-
     def _held(self, turn: int) -> int:
         return self._turns.cached[turn] if self._delta else 0
 
     def _send(self, turn: int, time: float, tokens: Quantity, held: int, *, last: bool) -> None:
-        node = self._turns.decode_node[turn]
+        turns = self._turns
+        node = turns.decode_node[turn]
         wire = float(self._curve.wire_s(tokens, held))
-        self._turns.wire[turn] += wire
+        turns.wire[turn] += wire
         if self._nic is not None:
             transfer = Transfer(turn=turn, wire_s=wire, delivered=self._delivered if last else None)
             self._nic.send((self._number, node), transfer, time)

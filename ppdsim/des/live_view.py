@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ppdsim.routing.view import NOWHERE, AbstractClusterView
-from ppdsim.types import Arm, NodeRole
+from ppdsim.types import NodeRole
 
 if TYPE_CHECKING:
     from ppdsim.des.router import Router
@@ -23,10 +23,11 @@ RATE_WINDOW_S = 10.0
 class LiveView(AbstractClusterView):
     """The fleet as seen by one decision after another."""
 
-    __slots__ = ("_cached", "_known", "_now", "_router", "_turn")
+    __slots__ = ("_cached", "_known", "_now", "_router", "_turn", "handoff_arm")
 
     def __init__(self, router: Router) -> None:
         self._router = router
+        self.handoff_arm = router.handoff_arm
         self._turn = 0
         self._now = 0.0
         # Of the turn that is being decided:
@@ -37,7 +38,8 @@ class LiveView(AbstractClusterView):
         """Answer for this turn from now on."""
         self._turn, self._now = turn, now
         self._cached.clear()
-        self._known.clear()
+        if self._known:
+            self._known.clear()
 
     def once(self, key: Hashable, work: Callable[[], T]) -> T:
         """Return what `work` returned for this decision: the policy and the log ask the same."""
@@ -45,11 +47,6 @@ class LiveView(AbstractClusterView):
         if found is None:
             found = self._known[key] = work()
         return found
-
-    @property
-    def handoff_arm(self) -> Arm:
-        """Return the arm of a turn that P prefills."""
-        return self._router.handoff_arm
 
     def role(self, node: int) -> NodeRole:
         """Return a node's role."""
@@ -62,7 +59,10 @@ class LiveView(AbstractClusterView):
 
     def least_loaded_decode(self) -> int:
         """Return the decode node that the load balancer picks, by default the one with the fewest turns."""
-        return self._router.pick_decode(self._turn, self._now)
+        router = self._router
+        if router.balance_decode is None:
+            return router.least_loaded()
+        return router.pick_decode(self._turn, self._now, router.balance_decode)
 
     def best_prefill(self) -> int:
         """Return the P that has most of the prompt cached, if that is enough, else the least loaded one."""
@@ -75,7 +75,7 @@ class LiveView(AbstractClusterView):
         if router.turns.blocks is None:
             # A conversation's prompts lie where its last turn was prefilled, or nowhere.
             last = router.last_prefill[router.turns.conversation[self._turn]]
-            if last != NOWHERE and router.prefill[last].pool.cached_tokens(self._turn) >= enough:
+            if last != NOWHERE and self.cached_tokens(last) >= enough:
                 return last
         else:
             cached = [router.prefill[node].pool.cached_tokens(self._turn) for node in router.prefill_index]
@@ -90,8 +90,9 @@ class LiveView(AbstractClusterView):
         found = self._cached.get(node)
         if found is None:
             router = self._router
-            if node in router.prefill:
-                pool = router.prefill[node].pool
+            prefill = router.prefill.get(node)
+            if prefill is not None:
+                pool = prefill.pool
             else:
                 router.decode[node].sync(self._now)
                 pool = router.decode[node].pool
@@ -100,7 +101,7 @@ class LiveView(AbstractClusterView):
 
     def streams(self, node: int) -> int:
         """Return the streams that decode on a node."""
-        return self._router.decode[node].streams
+        return self._router.decode[node].streams_at(self._now)
 
     def context_tokens(self, node: int) -> int:
         """Return the prompts on a decode node, residents included [tokens]."""

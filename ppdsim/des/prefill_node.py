@@ -23,7 +23,6 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
 
 from ppdsim.des.backlog import Backlog
 from ppdsim.des.batching import Piece, PrefillQueue, forward_s
@@ -33,13 +32,6 @@ from ppdsim.des.link import Links
 from ppdsim.des.nic import SharedNic
 from ppdsim.des.spec import ClusterSpec
 from ppdsim.des.turns import TIMED_OUT, Turns
-
-
-class _Launched(NamedTuple):
-    """A batch whose result the host has not handled, and when its forward ends [s]."""
-
-    pieces: list[Piece]
-    end_s: float
 
 
 class PrefillNode:
@@ -97,7 +89,9 @@ class PrefillNode:
         curve = node.model.handoff(spec.handoff_arm, spec.transport)
         self.links = Links(turns, curve, spec.handoff_arm, len(spec.nodes), number, self._delivered, nic)
         self._overlap, self._launch_s = spec.overlap_schedule, float(self._curve.floor_s)
-        self._unresolved: deque[_Launched] = deque()  # at most two, the second one launched behind the first
+        # Batches whose result the host has not handled, and when their forward ends [s]: at most two, the second one
+        # launched behind the first.
+        self._unresolved: deque[tuple[list[Piece], float]] = deque()
         self._launched_s = -math.inf  # until when the host launches a batch beside which there is no other
         self._free_s = 0.0  # end of the last forward
         self._due: Tick | None = None  # what the host does next; a tick that was planned before is stale
@@ -170,48 +164,51 @@ class PrefillNode:
             return
         self._due = None
         pieces, end_s = self._unresolved.popleft()
+        time, links = tick.time, self.links
         for piece in pieces:
             if piece.last:
                 self._turns.t_prefill_end[piece.turn] = end_s
-            self.links.end(piece, tick.time)
-        self._pass(tick.time)
+            links.end(piece, time)
+        self._pass(time)
 
     def _pass(self, time: float) -> None:
         """Answer whose KV has landed, launch what waits, and plan what the host does next."""
         if self._landed:
             self._answer(time)
-        pieces = self._queue.form(self._admit)
+        queue, unresolved = self._queue, self._unresolved
+        pieces = queue.form(self._admit) if queue.waiting or queue.cut >= 0 else None
         if pieces:
             self._launch(pieces, time)
-        if not self._unresolved:
+        if not unresolved:
             return
-        if pieces and self._overlap and len(self._unresolved) == 1:
+        if pieces and self._overlap and len(unresolved) == 1:
             self._launched_s = time + self._launch_s
-            if self._queue.waiting or self._queue.cut >= 0:
+            if queue.waiting or queue.cut >= 0:
                 self._plan(self._launched_s, self._launch_done)
                 return
-        self._plan(max(time, self._free_s), self._resolve)
+        free_s = self._free_s
+        self._plan(free_s if free_s > time else time, self._resolve)
 
     def _answer(self, time: float) -> None:
         """Unlock the KV of the turns that have it on D, and answer them."""
         landed, self._landed = self._landed, []
         for turn in landed:
             prompt = self._turns.prompt[turn]
-            self._holding.discard(turn)
+            self._holding.remove(turn)
             self.pool.release(turn, prompt, prompt)
             self._answered(turn, time)
 
     def _launch(self, pieces: list[Piece], time: float) -> None:
-        free_s = self._free_s
+        free_s, links = self._free_s, self.links
         self.start = begin_s = free_s if free_s > time else time
         for piece in pieces:
             if piece.first:
                 self._turns.t_prefill_start[piece.turn] = begin_s
-                if self.links.sends_early(piece):
+                if piece.before and links.sends_early(piece):
                     self._clock.at(begin_s, self._send_early, piece, self._priority)
         # The launch hides behind what the GPU still runs.
         self._free_s = end_s = begin_s + forward_s(self._curve, pieces, begin_s - time)
-        self._unresolved.append(_Launched(pieces, end_s))
+        self._unresolved.append((pieces, end_s))
         self.backlog.forward(pieces, self._turns.prompt, end_s)
 
     def _send_early(self, tick: Tick) -> None:
@@ -219,4 +216,4 @@ class PrefillNode:
 
     def _delivered(self, turn: int, time: float) -> None:
         self._turns.kv_done[turn] = time
-        self._clock.at(time + self.links.join_s(), self._arrived, turn, turn)
+        self._clock.at(time + self.links.join_s, self._arrived, turn, turn)

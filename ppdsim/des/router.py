@@ -98,34 +98,28 @@ class Router:
         ValueError
             If the policy sends a turn where it cannot go.
         """
-        turns = self.turns
-        conversation = turns.conversation[turn]
-        self._view.point_to(turn, now)
-        may_append = turns.number[turn] > 0 or turn in turns.preloads
-        request = Request(
-            conversation_id=turns.ids[conversation],
-            turn=turns.number[turn],
-            prompt_tokens=turns.prompt[turn],
-            may_append=may_append,
-        )
-        decision = self._policy.decide(request, self._view)
+        turns, view = self.turns, self._view
+        view.point_to(turn, now)
+        number = turns.number[turn]
+        may_append = number > 0 or turn in turns.preloads
+        request = Request(turns.ids[turns.conversation[turn]], number, turns.prompt[turn], may_append)
+        decision = self._policy.decide(request, view)
         self._check(decision, may_append)
         if self._log is not None:
-            self._log.add(now, request, self._view, decision)
-        self._picked.clear()
+            self._log.add(now, request, view, decision)
+        if self._picked:
+            self._picked.clear()
         return decision
 
-    def pick_decode(self, turn: int, now: float) -> int:
-        """Return the decode node of a turn that has no home; the same one however often a decision asks."""
-        if self.balance_decode is None:
-            return self.least_loaded()
+    def pick_decode(self, turn: int, now: float, balance: Balancer) -> int:
+        """Return the decode node that the load balancer picks for a turn; the same one however often a decision asks."""
 
         def cached() -> list[float]:
             for node in self.decode.values():
                 node.sync(now)
             return [node.pool.cached_tokens(turn) / self.turns.prompt[turn] for node in self.decode.values()]
 
-        return self._pick(turn, NodeRole.D, self.balance_decode, cached)
+        return self._pick(turn, NodeRole.D, balance, cached)
 
     def pick_prefill(self, turn: int, balance: Balancer) -> int:
         """Return the P that the load balancer picks for a turn."""
@@ -161,11 +155,12 @@ class Router:
 
     def book(self, turn: int, decision: Decision, now: float) -> None:
         """Count the turn that was just decided on its nodes, from now to its last token."""
-        turns, node = self.turns, decision.decode_node
-        conversation = turns.conversation[turn]
-        turns.decode_node[turn], turns.prefill_node[turn] = node, decision.prefill_node
+        turns = self.turns
+        arm, prefill, node = decision
+        conversation, prompt = turns.conversation[turn], turns.prompt[turn]
+        turns.decode_node[turn], turns.prefill_node[turn] = node, prefill
         self.decode_loads[self._slot[node]] += 1
-        self.context_tokens[node] += turns.prompt[turn]
+        self.context_tokens[node] += prompt
         recent = self.recent[node]
         recent.append(now)
         while recent[0] < now - RATE_WINDOW_S:
@@ -173,17 +168,17 @@ class Router:
         self.last_decode[conversation] = node
         if self.decode[node].keeps_prefixes:
             self.home[conversation] = node
-        cached = self._view.cached_tokens(decision.prefill_node)
-        new = turns.prompt[turn] - cached
-        if decision.arm is Arm.APPEND_D:
+        cached = self._view.cached_tokens(prefill)
+        new = prompt - cached
+        if arm is Arm.APPEND_D:
             self.decode[node].backlog.promise(turn, new, cached)
             return
         turns.handed[turn] = 1
-        self.prefill_loads[self._slot[decision.prefill_node]] += 1
-        self.last_prefill[conversation] = decision.prefill_node
+        self.prefill_loads[self._slot[prefill]] += 1
+        self.last_prefill[conversation] = prefill
         self._new_tokens[turn] = new
-        self.waiting_tokens[decision.prefill_node] += new
-        self.prefill[decision.prefill_node].backlog.promise(turn, new, cached)
+        self.waiting_tokens[prefill] += new
+        self.prefill[prefill].backlog.promise(turn, new, cached)
 
     def transferred(self, turn: int) -> None:
         """Forget a turn on its P."""
@@ -198,16 +193,18 @@ class Router:
         self.context_tokens[node] -= self.turns.prompt[turn]
 
     def _check(self, decision: Decision, may_append: bool) -> None:
-        node, prefill = decision.decode_node, decision.prefill_node
-        name = type(self._policy).__name__
+        arm, prefill, node = decision
         if node not in self.decode:
-            raise ValueError(f"policy {name}: node {node} does not decode")
+            raise ValueError(f"{self._policy_name()}: node {node} does not decode")
         role = self.roles[node]
-        if decision.arm is Arm.APPEND_D:
+        if arm is Arm.APPEND_D:
             if role is NodeRole.D or prefill != node or (role is NodeRole.PD and not may_append):
-                raise ValueError(f"policy {name}: node {node} ({role.value}) may not prefill this turn")
-        elif decision.arm is not self.handoff_arm or prefill not in self.prefill or role is NodeRole.U:
-            raise ValueError(f"policy {name}: no {decision.arm.value} from node {prefill} to node {node}")
+                raise ValueError(f"{self._policy_name()}: node {node} ({role.value}) may not prefill this turn")
+        elif arm is not self.handoff_arm or prefill not in self.prefill or role is NodeRole.U:
+            raise ValueError(f"{self._policy_name()}: no {arm.value} from node {prefill} to node {node}")
+
+    def _policy_name(self) -> str:
+        return f"policy {type(self._policy).__name__}"
 
 
 def _balancer(name: str | None) -> Balancer | None:

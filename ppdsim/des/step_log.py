@@ -71,14 +71,20 @@ class StepLog:
 
     def ends_s(self, first: int, last: int) -> Array:
         """Return the ends of the steps `first` to `last` [s]; NaN for step 0."""
-        step = np.arange(first, last + 1)
         until = _view(self._until)
         low, high = np.searchsorted(until, (first, last))
         rows = slice(low, high + 1)
-        row = np.searchsorted(until[rows], step)
-        before = np.concatenate(([until[low - 1] if low else self._forgotten], until[rows]))[row]
+        # A row has the steps after the one before it.
+        before = np.concatenate(([until[low - 1] if low else self._forgotten], until[rows]))
+        asked = np.minimum(before, last)
+        asked[0] = first - 1
+        asked = np.diff(asked)
+        start, p, h, before = (
+            np.repeat(column, asked)
+            for column in (*(_view(column)[rows] for column in (self._start, self._p, self._h)), before[:-1])
+        )
+        step = np.arange(first, last + 1)
         j = step - before
-        start, p, h = (_view(column)[rows][row] for column in (self._start, self._p, self._h))
         ends = start + j * (p + h * j)
         ends[step == 0] = np.nan
         return ends

@@ -55,6 +55,11 @@ class SteppedNode(AbstractDecodeNode):
             stream[0] += 1
             stream[1] -= 1
 
+    def streams_at(self, now: float) -> int:
+        """Return the streams that decode at `now`, residents included."""
+        del now
+        return self.streams
+
     def sync(self, now: float) -> None:
         """Do nothing: the pages of a running step are taken when it starts."""
 
@@ -73,4 +78,4 @@ class SteppedNode(AbstractDecodeNode):
         self.steps += 1
         self.unit += 1
         self._after_step = True
-        self._boundary()
+        self._boundary(self._done_streams())

@@ -17,7 +17,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from ppdsim.calibrate.live.cells import Cell, DecodeCell, LoadCell, PrefillCell, StallCell, TransferCell
-from ppdsim.calibrate.live.plan import DECODE_OUTPUT_TOKENS, INJECTED_TURNS, Plan, conversations_of, stall_prefixes
+from ppdsim.calibrate.live.plan import (
+    DECODE_OUTPUT_TOKENS,
+    INJECTED_TURNS,
+    WARM_TOGETHER,
+    WARM_TOKENS,
+    Plan,
+    conversations_of,
+    stall_prefixes,
+)
 from ppdsim.calibrate.live.prefill import OUTPUT_TOKENS, SETTLE_S
 from ppdsim.calibrate.live.residents import RAMP_TOKENS
 from ppdsim.calibrate.live.stall import QUIET_TOKENS
@@ -86,7 +94,8 @@ def seconds_by_kind(
         return dict(out)
     out["prefill"] += sum(repeats * times.warm_s(*arms[0], cached) for cached, repeats in warmed.items())
     sizes = {cell.new_tokens for cell in cells if isinstance(cell, (PrefillCell, StallCell))}
-    out["warm-up"] = (1 if once else plan.passes) * times.warm_up_s(*arms[0], sizes)
+    together = WARM_TOGETHER if any(isinstance(cell, LoadCell) for cell in cells) else ()
+    out["warm-up"] = (1 if once else plan.passes) * times.warm_up_s(*arms[0], sizes, together)
     # None is measured during a load, and elsewhere one comes after the cell in which its time has come.
     measured_s = sum(seconds for kind, seconds in out.items() if kind not in ("load", "warm-up", "transfer"))
     every_s = plan.probe.every_s + 0.5 * measured_s / (len(cells) * (1 if once else 2))
@@ -133,10 +142,11 @@ class _Times:
         """Return what a block's prefix takes, after every cache was emptied."""
         return self._flush_s(arm) + self._request_s(arm, transport, 0, cached_tokens)
 
-    def warm_up_s(self, arm: Arm, transport: Transport, sizes: Iterable[int]) -> float:
-        """Return what one turn of every size takes when servers have come up."""
+    def warm_up_s(self, arm: Arm, transport: Transport, sizes: Iterable[int], together: Iterable[int]) -> float:
+        """Return what one turn of every size takes when servers have come up, and small ones `together` at once."""
         turns_s = sum(self._request_s(arm, transport, 0, size) + self._step_s(1, size) for size in sizes)
-        return self._flush_s(arm) + turns_s
+        bursts_s = sum(self._start_s(arm, transport, n, WARM_TOKENS) + self._step_s(n, WARM_TOKENS) for n in together)
+        return self._flush_s(arm) + turns_s + bursts_s
 
     def probe_s(self, plan: Plan, arms: Sequence[tuple[Arm, Transport]]) -> float:
         """Return what a probe takes on average: each arm's small one, and over a link the larger one."""

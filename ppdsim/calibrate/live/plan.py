@@ -293,6 +293,11 @@ STALL_OUTPUT_TOKENS = 1024
 INJECTED_TURNS = 3
 """Turns injected into one set of residents, fewer if these would end before; the first of a shape may be slow and shows
 as an outlier."""
+WARM_TOGETHER = (2, 4, 8, 16)
+"""Requests sent at once before a load [requests]: kernels are compiled for each power of two of a batch. On an H100 the
+first forwards of more requests than ever before paused for some 200 ms, though the shapes of one request were warm."""
+WARM_TOKENS = 64
+"""New tokens of each of them [tokens]."""
 TURN_TOKENS_A_STEP = 16
 """Tokens of a turn that are prefilled and handed over during one decode step, at the slowest [tokens]. A full hand-off
 of 32,768 tokens over TCP takes 3 s on the H200 host, some 600 steps; of 1,024 there were too few for three turns."""

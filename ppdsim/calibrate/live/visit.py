@@ -18,7 +18,7 @@ from ppdsim.calibrate.live.decode import measure_decode
 from ppdsim.calibrate.live.limits import Limits, conversation_tokens, longest_request_tokens
 from ppdsim.calibrate.live.load import play
 from ppdsim.calibrate.live.order import Block, blocks_of
-from ppdsim.calibrate.live.plan import Probe, conversations_of
+from ppdsim.calibrate.live.plan import WARM_TOGETHER, WARM_TOKENS, Probe, conversations_of
 from ppdsim.calibrate.live.prefill import TIMEOUT_S, measure_prefill, warm
 from ppdsim.calibrate.live.prompts import Prompts
 from ppdsim.calibrate.live.run import Run
@@ -83,15 +83,22 @@ class Visit:
                 await self._block(block)
 
     async def _warm_up(self, cells: Sequence[Cell]) -> None:
-        """Send one turn of every size and throw it away: the first of a shape compiles."""
+        """Send a turn of every size, and before a load several at once, and throw them away: the first compiles."""
         begin_s = self._engine.now_s()
         await self._engine.flush()
         for new_tokens in sorted({cell.new_tokens for cell in cells if isinstance(cell, (PrefillCell, StallCell))}):
             if new_tokens <= self._info.kv_pool_tokens // 2:
                 with suppress(RequestFailed):
                     await self._engine.generate(self._prompts.fresh(new_tokens), 2, timeout_s=TIMEOUT_S)
+        if any(isinstance(cell, LoadCell) for cell in cells):
+            for requests in WARM_TOGETHER:
+                await asyncio.gather(*(self._thrown_away() for _ in range(requests)))
         self._run.seconds["warm-up"] += self._engine.now_s() - begin_s
         self._run.budget.spent_s += self._engine.now_s() - begin_s
+
+    async def _thrown_away(self) -> None:
+        with suppress(RequestFailed):
+            await self._engine.generate(self._prompts.fresh(WARM_TOKENS), 2, timeout_s=TIMEOUT_S)
 
     async def _block(self, block: Block) -> None:
         prefix: list[int] | None = None

@@ -15,7 +15,7 @@ from ppdsim.calibrate.live.reference import DEFAULT, reference
     [
         ("NVIDIA H200", DEFAULT),
         # Not the derived one of the same GPU.
-        ("NVIDIA H100 80GB HBM3", "h100x2_llama-3.1-8b_sglang-0.5.17"),
+        ("NVIDIA H100 80GB HBM3", "h100x2_llama-3.1-8b_sglang-0.5.17_full"),
         ("NVIDIA B200", DEFAULT),
         ("no GPU", DEFAULT),
     ],

@@ -84,6 +84,24 @@ def test_one_turn_of_every_size_is_sent_and_thrown_away_before_the_first_row(tmp
     assert sent == [64, 256, 1024, 64]
 
 
+def test_before_a_load_several_turns_are_sent_at_once_and_thrown_away(tmp_path):
+    begun: list[float] = []
+
+    def spoil(engine):
+        original = engine.start
+
+        def start(prompt, output_tokens, **options):
+            if not (tmp_path / "run" / POINTS).exists():
+                begun.append(engine.now_s())
+            return original(prompt, output_tokens, **options)
+
+        engine.start = start
+
+    run(tmp_path, LOAD, spoil=spoil)
+    times = [begun.count(moment) for moment in sorted(set(begun))]
+    assert times == [2, 4, 8, 16, 1], "the last one is the first probe"
+
+
 def test_a_size_that_the_first_turn_of_is_slow_is_measured_as_if_it_were_not(tmp_path):
     seen: set[int] = set()
 

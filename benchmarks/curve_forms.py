@@ -30,6 +30,7 @@ CALIBRATION = Path(__file__).parent.parent / "calibration"
 GRID = CALIBRATION / "measurements/h200x2_llama-3.1-8b_sglang-0.5.17"
 WITH_HELD_OUT = (
     "h100x2_llama-3.1-8b_sglang-0.5.17",
+    "h100x2_llama-3.1-8b_sglang-0.5.17_full",
     "h200x1_llama-3.1-8b_sglang-0.5.17_pinned",
     "h200x1_llama-3.1-8b_sglang-0.5.17",
 )

@@ -84,6 +84,29 @@ def test_one_turn_of_every_size_is_sent_and_thrown_away_before_the_first_row(tmp
     assert sent == [64, 256, 1024, 64]
 
 
+def test_turns_meet_streams_at_every_phase_of_a_step(tmp_path):
+    residents, injected = [], []
+
+    def spoil(engine):
+        original = engine.start
+
+        def start(prompt, output_tokens, **options):
+            stream = original(prompt, output_tokens, **options)
+            if output_tokens > 100:
+                residents.append(stream)
+            elif len(prompt) == 1024 + 256:
+                injected.append(engine.now_s())
+            return stream
+
+        engine.start = start
+
+    run(tmp_path, STALL, spoil=spoil)
+    found = rows(tmp_path, InterferenceRow)
+    times = [time_s for stream in residents for time_s in stream.token_s]
+    phases = [(sent - max(t for t in times if t <= sent + 1e-9)) / found[0].itl_base_s for sent in injected]
+    assert phases == pytest.approx([0.0, 1 / 3, 2 / 3] * len(found), abs=0.05)
+
+
 def test_before_a_load_several_turns_are_sent_at_once_and_thrown_away(tmp_path):
     begun: list[float] = []
 

@@ -72,8 +72,8 @@ async def measure_stall(
             await _generate_more(streams, QUIET_TOKENS)
             if not windows:
                 base_s = float(np.median(np.concatenate(gaps_within(streams, quiet_from_s, engine.now_s()))))
-            # Tokens reach this client at one phase of a step. What a turn waits for depends on its own, so the turns of a
-            # cell spread over a step.
+            # Tokens reach this client at one phase of a step. What a turn waits for depends on its own phase, so the
+            # turns of a cell spread over a step.
             await asyncio.sleep(base_s * number / INJECTED_TURNS)
             prompt = prompts.turn(prefixes[number % len(prefixes)], cell.new_tokens)
             found = await engine.generate(prompt, 1, timeout_s=TIMEOUT_S)

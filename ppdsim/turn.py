@@ -103,11 +103,11 @@ class TurnModel:
         link_free_s = ready_s + curve.wire_s(curve.early_share * prefix, held)
         late = (1.0 - curve.early_share) * prefix
         end_s = ready_s
-        hidden_s: Quantity = 0.0
+        forward_s: Quantity = 0.0
         unsent: Quantity = 0.0
         for number, (start, size) in enumerate(chunks(prompt - on_p, self.chunked_prefill_size)):
+            hidden_s = maximum(forward_s - self.prefill.floor_s, 0.0) if number == 1 else 0.0
             forward_s = self.prefill.forward_s(self.prefill.work(size, on_p + start), hidden_s)
-            hidden_s = maximum(forward_s - self.prefill.floor_s, 0.0) if number == 0 else 0.0
             end_s = end_s + forward_s * (size > 0)
             if number:
                 link_free_s = maximum(link_free_s, end_s) + curve.wire_s(unsent, held)

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from functools import lru_cache
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -86,12 +87,14 @@ class PrefillCurve(FittedCurve):
 
         `hidden_s` is for how long the GPU still runs what came before when the host begins to launch it [s].
         """
-        tokens = work.tokens
-        rounded = attention_rows(tokens, self.wave_tokens) / maximum(tokens, 1.0)
+        tokens, attention_tokens2, cached_tokens = work
+        wave_tokens = self.wave_tokens
+        known = isinstance(tokens, (int, float)) and isinstance(wave_tokens, (int, float))
+        padded, rounded = (_remembered_factors if known else _factors)(tokens, wave_tokens)
         gpu_s = (
-            self.token_s * pad_up(tokens, PREFILL_GRAPH_SIZES_TOKENS)
-            + self.attention_s_per_token2 * work.attention_tokens2 * rounded
-            + self.kv_read_s_per_token * work.cached_tokens
+            self.token_s * padded
+            + self.attention_s_per_token2 * attention_tokens2 * rounded
+            + self.kv_read_s_per_token * cached_tokens
         )
         k = self.overlap_sharpness
         return (maximum(self.floor_s - hidden_s, 0.0) ** k + gpu_s**k) ** (1.0 / k)
@@ -109,6 +112,15 @@ class PrefillCurve(FittedCurve):
             total = total + cost * (size > 0)
             hidden_s = cost
         return total
+
+
+def _factors(tokens: Quantity, wave_tokens: Quantity) -> tuple[Quantity, Quantity]:
+    """Return what a forward's tokens alone decide: the rows of its graph, and by what its attention is rounded up."""
+    return pad_up(tokens, PREFILL_GRAPH_SIZES_TOKENS), attention_rows(tokens, wave_tokens) / maximum(tokens, 1.0)
+
+
+_remembered_factors: Any = lru_cache(maxsize=16_384)(_factors)
+"""For numbers, which the simulator asks about again and again: chunks are of at most some thousand tokens."""
 
 
 def wave_tokens(multiprocessors: float | None, query_heads: float) -> float:

@@ -72,7 +72,7 @@ def _handoff_cost(
     model, held, streams = fleet.pair(prefill, node), view.cached_tokens(node), view.streams(node)
     new, on_p = request.prompt_tokens - held, view.cached_tokens(prefill)
     idle_s = float(model.handoff_ttft_s(arm, fleet.transport, held, new, on_p))
-    ttft_s = idle_s + handoff_delay_s(fleet, request, view, node, prefill, arm)
+    ttft_s = idle_s + handoff_delay_s(fleet, request, view, node, prefill, arm, held)
     if not streams:
         return ArmCost(ttft_s=ttft_s, stall_s=0.0)
     each = view.context_tokens(node) / streams
@@ -80,12 +80,14 @@ def _handoff_cost(
 
 
 def handoff_delay_s(
-    fleet: FleetModel, request: Request, view: AbstractClusterView, node: int, prefill: int, arm: Arm
+    fleet: FleetModel, request: Request, view: AbstractClusterView, node: int, prefill: int, arm: Arm, held: int
 ) -> float:
-    """Return what the queues, the link and the batch of the moment add to the idle TTFT of a hand-off [s]."""
-    model, held = fleet.pair(prefill, node), view.cached_tokens(node)
+    """Return what the queues, the link and the batch of the moment add to the idle TTFT of a hand-off [s].
+
+    `held` are the prompt's tokens that the decode node has.
+    """
     # Forward and link work side by side, so a turn waits for the busier of the two.
-    wire_s = float(model.wire_s(arm, fleet.transport, held, request.prompt_tokens - held))
+    wire_s = float(fleet.nodes[prefill].wire_s(arm, fleet.transport, held, request.prompt_tokens - held))
     wait_s = max(view.wait_s(prefill), view.link_wait_s(prefill, node, wire_s))
     return wait_s + STEPS_BEFORE_JOIN * _step_s(fleet, view, node)
 

@@ -56,6 +56,7 @@ class DecisionLog:
         role, appends, delta = view.role(node), decision.arm is Arm.APPEND_D, view.handoff_arm is Arm.P_DELTA
         prefill = NOWHERE if role is NodeRole.U else view.best_prefill() if appends else decision.prefill_node
         append = own = p_full = p_delta = NO_ARM
+        held, on_p = view.cached_tokens(node), view.cached_tokens(prefill) if prefill != NOWHERE else 0
         if role is NodeRole.U or (role is NodeRole.PD and request.may_append):
             append = self._figures(append_cost(fleet, request, view, node))
         if prefill != NOWHERE:
@@ -64,8 +65,7 @@ class DecisionLog:
             own = self._figures(cost)
             p_full, p_delta = (NO_ARM, own) if delta else (own, NO_ARM)
             if (delta or role is NodeRole.PD) and fleet.can_hand_over(prefill, other_arm):
-                held, on_p = view.cached_tokens(node), view.cached_tokens(prefill)
-                delay_s = handoff_delay_s(fleet, request, view, node, prefill, other_arm)
+                delay_s = handoff_delay_s(fleet, request, view, node, prefill, other_arm, held)
                 self._not_done.setdefault((prefill, node, other_arm), []).append(
                     (len(self._rows), held, request.prompt_tokens - held, on_p, delay_s, cost.stall_s)
                 )
@@ -73,8 +73,8 @@ class DecisionLog:
         choice = other[2] == other[2]  # a number: the other arm was possible
         self._rows.append((
             t_s, request.conversation_id, request.turn, decision.arm, prefill, node, choice,
-            request.prompt_tokens, view.cached_tokens(node), view.cached_tokens(prefill) if prefill != NOWHERE else 0,
-            view.streams(node), view.wait_s(node), view.wait_s(prefill) if prefill != NOWHERE else NAN,
+            request.prompt_tokens, held, on_p, view.streams(node),
+            view.wait_s(node), view.wait_s(prefill) if prefill != NOWHERE else NAN,
             *append, *p_full, *p_delta, max(taken[2] - other[2], 0.0) if choice else 0.0,
         ))  # fmt: skip
 

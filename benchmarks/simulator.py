@@ -1,10 +1,11 @@
 """Speed and scale of the simulator: one table (docs/design/speed.md has it, with the machine it was made on).
 
-    python benchmarks/simulator.py                   all of it, some four minutes
-    python benchmarks/simulator.py --quick           nothing above 100,000 turns, half a minute
+    python benchmarks/simulator.py                   all of it, some five minutes
+    python benchmarks/simulator.py --quick           nothing above 100,000 turns, a minute
     python benchmarks/simulator.py --trace PATH      also the Mooncake conversation trace (12,031 requests)
 
-Every line is a process of its own. Times are CPU seconds, the best of `--repeat` runs; compare within one table.
+Every line of a run is a process of its own; times are CPU seconds, the best of `--repeat` runs. Those of a sweep are by
+the clock on the wall (`sweep_scaling.py`). Compare within one table.
 """
 
 from __future__ import annotations
@@ -204,6 +205,11 @@ def main() -> None:
         whole_s = min(command_s(asked.trace) for _ in range(asked.repeat))
         print(f"   {requests:,} requests: reading {read_s:.2f} s, reading and simulating {run_s:.2f} s of CPU,")
         print(f"   the whole command with its imports and files {whole_s:.2f} s of CPU")
+    # Here, as the processes of the lines above import this file, and their memory is measured.
+    import sweep_scaling
+
+    print()
+    sweep_scaling.show(*sweep_scaling.measure(seeds=2 if asked.quick else 8, rounds=1 if asked.quick else 2))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@
     TTFT(p-*)      = in(S) + W + before + [forward on P, KV on the link] + after + out
     S_D            = T_ext(m | L) - h(T_step),   stall_gap = S_D + T_step
     J              = TTFT + gamma N S
-    w(append-d)    = 1.5 T_step - (T_ext(m | L) - T_ext behind a step)
+    w(append-d)    = 1.5 T_step - min(T_step, prepare_s)
     w(p-*)         = 0.5 T_step + 0.5 T_step
 
 The link is FIFO and starts with the early share of the cached prefix that D lacks when the forward starts, then takes
@@ -108,11 +108,11 @@ class TurnModel:
         link_free_s = ready_s + curve.wire_s(curve.early_share * prefix, held)
         late = (1.0 - curve.early_share) * prefix
         end_s = ready_s
-        hidden_s: Quantity = 0.0
+        forward_s: Quantity = 0.0
         unsent: Quantity = 0.0
         for number, (start, size) in enumerate(chunks(prompt - on_p, self.chunked_prefill_size)):
+            hidden_s = maximum(forward_s - self.prefill.floor_s, 0.0) if number == 1 else 0.0
             forward_s = self.prefill.forward_s(self.prefill.work(size, on_p + start), hidden_s)
-            hidden_s = maximum(forward_s - self.prefill.floor_s, 0.0) if number == 0 else 0.0
             end_s = end_s + forward_s * (size > 0)
             if number:
                 link_free_s = maximum(link_free_s, end_s) + curve.wire_s(unsent, held)
@@ -159,16 +159,14 @@ class TurnModel:
         ttft_s = self.frontend.before_s(cached_tokens + new_tokens) + forward_s + self.frontend.after_s()
         return ttft_s, self.stall.append_s(forward_s, step_s)
 
-    def step_wait_s(self, arm: Arm, cached_tokens: Quantity, new_tokens: Quantity, step_s: Quantity) -> Quantity:
+    def step_wait_s(self, arm: Arm, step_s: Quantity) -> Quantity:
         """Return the mean wait [s] of a turn for the scheduler of a D whose streams decode in steps of `step_s`.
 
         What it does not know: that between its two looks a hand-off takes a whole number of steps.
         """
         if arm is not Arm.APPEND_D:
             return 2 * (0.5 * step_s)
-        chunk = self.chunked_prefill_size
-        idle_s = self.prefill.seconds(new_tokens, cached_tokens, chunk)
-        return 1.5 * step_s - (idle_s - self.prefill.seconds(new_tokens, cached_tokens, chunk, step_s))
+        return 1.5 * step_s - minimum(step_s, self.prefill.prepare_s)
 
     def stall_gap_s(
         self, cached_tokens: Quantity, new_tokens: Quantity, batch: Quantity, context_tokens: Quantity

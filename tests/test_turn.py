@@ -123,13 +123,12 @@ def test_parts_are_the_curves_that_were_given():
     assert (model.decode, model.stall, model.frontend) == (DECODE, STALL, FRONTEND)
 
 
-@pytest.mark.parametrize(("new", "steps"), [(1.0, 0.5), (8192.0, 1.5)])
-def test_an_append_waits_half_a_step_and_for_what_its_launch_outlasts_the_next_one(new, steps):
-    """One token is all launch: a step of 6 ms hides 6 of its 8 ms. 8192 tokens are all work: nothing is hidden."""
-    wait_s = turn_model(prefill=FLAT).step_wait_s(Arm.APPEND_D, 0.0, new, 6e-3)
-    assert wait_s == pytest.approx(steps * 6e-3, rel=1e-6)
+@pytest.mark.parametrize(("step_s", "wait_s"), [(6e-3, 6e-3), (2e-3, 1e-3)])
+def test_an_append_waits_half_a_step_and_for_the_next_one_beyond_its_preparation(step_s, wait_s):
+    """A step of 6 ms hides the 3 ms of preparation: 3 + 6 - 3. One of 2 ms hides 2 of them: 1 + 2 - 2."""
+    assert turn_model().step_wait_s(Arm.APPEND_D, step_s) == pytest.approx(wait_s)
 
 
 def test_a_hand_off_waits_for_two_looks_of_the_scheduler():
-    assert turn_model().step_wait_s(Arm.P_DELTA, 4096.0, 64.0, 6e-3) == pytest.approx(6e-3)
-    assert turn_model().step_wait_s(Arm.P_FULL, 0.0, 8192.0, 6e-3) == pytest.approx(6e-3)
+    assert turn_model().step_wait_s(Arm.P_DELTA, 6e-3) == pytest.approx(6e-3)
+    assert turn_model().step_wait_s(Arm.P_FULL, 2e-3) == pytest.approx(2e-3)

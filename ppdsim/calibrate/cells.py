@@ -8,7 +8,7 @@ module works on cells, so a bootstrap or a split can never separate repeats of o
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -58,6 +58,7 @@ class Cells:
     join_s: Array
     short_itl_s: Array
     short_gaps: Array
+    lost_s: Array
 
     def __len__(self) -> int:
         return len(self.seconds)
@@ -93,7 +94,7 @@ def _group(rows: Iterable[R], key: Callable[[R], tuple[float, ...]]) -> list[tup
 def _columns(records: list[dict[str, float]]) -> dict[str, Array]:
     names = (
         "cached_tokens", "new_tokens", "prefill_cached_tokens", "batch", "context_tokens",
-        "seconds", "noise", "outside_s", "join_s", "short_itl_s", "short_gaps",
+        "seconds", "noise", "outside_s", "join_s", "short_itl_s", "short_gaps", "lost_s",
     )  # fmt: skip
     return {name: np.array([record.get(name, 0.0) for record in records], dtype=np.float64) for name in names}
 
@@ -170,6 +171,12 @@ def decode_cells(measured: Measurements, purpose: Purpose = "fit") -> Cells:
     return Cells(kind="decode", arm=Arm.APPEND_D, transport=Transport.NONE, **_columns(records))
 
 
+def _lost(row: InterferenceRow) -> Iterator[float]:
+    """Yield what each turn took from a stream over its whole window: time beyond as many undisturbed steps [s]."""
+    for window_s, gaps in zip(row.window_sum_s, row.window_gaps, strict=True):
+        yield window_s - gaps * row.itl_base_s
+
+
 def stall_cells(measured: Measurements, arm: Arm, transport: Transport, purpose: Purpose = "fit") -> Cells:
     """Return the stall-gap cells: the largest gap that an append (or a hand-off) opens in resident streams."""
 
@@ -189,6 +196,7 @@ def stall_cells(measured: Measurements, arm: Arm, transport: Transport, purpose:
                 "new_tokens": new,
                 "seconds": cell_value(gaps),
                 "noise": relative_spread(gaps),
+                "lost_s": cell_value(lost for row in group for lost in _lost(row)),
             }
         )
     return Cells(kind="stall", arm=arm, transport=transport, **_columns(records))

@@ -9,6 +9,7 @@ its arm's TTFT holds beyond them. A term that the cells at hand cannot tell from
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy.optimize import least_squares, lsq_linear
@@ -64,7 +65,9 @@ def solve(
 
 
 FREE_PREFILL: tuple[str, ...] = tuple(p.name for p in PrefillCurve.PARAMETERS if p.name != "wave_tokens")
-"""What appends show of the prefill curve; how many rows a wave holds is counted, from model and GPU."""
+"""What a run shows of the prefill curve; how many rows a wave holds is counted, from model and GPU."""
+SHOWN_BESIDE_STREAMS = "prepare_s"
+"""What of it only appends beside decoding streams show."""
 
 
 def _subset(curve: type[PrefillCurve | FrontendCurve | HandoffCurve | StallCurve], *names: str) -> list[Parameter]:
@@ -72,9 +75,13 @@ def _subset(curve: type[PrefillCurve | FrontendCurve | HandoffCurve | StallCurve
 
 
 def fit_append(cells: Cells, chunk_tokens: int, wave_tokens: float) -> tuple[PrefillCurve, FrontendCurve]:
-    """Fit T_ext and the front end together to the idle TTFT of appends; `wave_tokens` is known, not fitted."""
+    """Fit T_ext and the front end together to the idle TTFT of appends; `wave_tokens` is known, not fitted.
+
+    Nothing hides in the curve that is returned: `prepared` says what does.
+    """
     out_s = float(np.nanmedian(cells.join_s))
-    free = [*_subset(PrefillCurve, *FREE_PREFILL), *_subset(FrontendCurve, "in_s", "in_s_per_token")]
+    idle = (name for name in FREE_PREFILL if name != SHOWN_BESIDE_STREAMS)
+    free = [*_subset(PrefillCurve, *idle), *_subset(FrontendCurve, "in_s", "in_s_per_token")]
     start = {
         "floor_s": 8e-3,
         "token_s": 22e-6,
@@ -88,9 +95,8 @@ def fit_append(cells: Cells, chunk_tokens: int, wave_tokens: float) -> tuple[Pre
     def split(values: dict[str, Quantity]) -> tuple[PrefillCurve, FrontendCurve]:
         front = {name: values[name] for name in ("in_s", "in_s_per_token")}
         rest = {name: value for name, value in values.items() if name not in front}
-        return PrefillCurve.from_values({**rest, "wave_tokens": wave_tokens}), FrontendCurve.from_values(
-            {**front, "out_s": out_s}
-        )
+        fixed = {"wave_tokens": wave_tokens, SHOWN_BESIDE_STREAMS: 0.0}
+        return PrefillCurve.from_values({**rest, **fixed}), FrontendCurve.from_values({**front, "out_s": out_s})
 
     def predict(values: dict[str, Quantity]) -> Array:
         prefill, frontend = split(values)
@@ -102,6 +108,18 @@ def fit_append(cells: Cells, chunk_tokens: int, wave_tokens: float) -> tuple[Pre
     spans = np.isfinite(cells.outside_s)
     measured = np.concatenate([cells.seconds, (cells.seconds - cells.outside_s)[spans]])
     return split(dict(solve(free, start, predict, measured)))
+
+
+def prepared(prefill: PrefillCurve, stall: Cells, chunk_tokens: int) -> PrefillCurve:
+    """Return the curve with what of a launch hides behind a step: T_ext less what streams lose to an append [s].
+
+    The median over appends of one chunk; the others hide the launch of their further chunks behind their own.
+    """
+    one = stall.pick(stall.new_tokens <= chunk_tokens)
+    if not len(one):
+        return prefill
+    hidden_s = float(np.median(prefill.seconds(one.new_tokens, one.cached_tokens, chunk_tokens) - one.lost_s))
+    return replace(prefill, prepare_s=min(max(hidden_s, 0.0), float(prefill.floor_s)))
 
 
 def fit_decode(cells: Cells, start_s: float) -> DecodeCurve:
@@ -208,7 +226,8 @@ def fit_model(
     cells: Grid, *, chunk_tokens: int, page_size_tokens: int, kv_bytes_per_token: int, wave_tokens: float
 ) -> TurnModel:
     """Fit every curve of a run to its cells and compose them."""
-    prefill, frontend = fit_append(cells.append, chunk_tokens, wave_tokens)
+    idle, frontend = fit_append(cells.append, chunk_tokens, wave_tokens)
+    prefill = prepared(idle, cells.stall, chunk_tokens)
     decode = fit_decode(cells.decode, first_step_s(cells.append, cells.handoffs))
     model = TurnModel(
         prefill=prefill,

@@ -4,10 +4,13 @@ One forward costs the smooth maximum of the host's launch floor and the GPU's wo
 
     gpu  = token_s * pad(m) + attention_s_per_token2 * rows(m) (c + m/2) + kv_read_s_per_token * c
     T    = (floor_s**k + gpu**k) ** (1/k),  k = overlap_sharpness
+    T behind a forward or step that runs for h = T - min(h, prepare_s)
 
 The floor is the host launching some hundred kernels; the GPU hides behind it while it is shorter, so small appends cost
 the floor. ``pad`` rounds m up to the engine's captured prefill graph sizes. ``rows`` is m while attention fits one wave
 of the GPU's multiprocessors, and whole waves beyond (`attention_rows`). Several requests in one forward add their work.
+Of the floor only ``prepare_s`` hides behind what runs: streams lose all of T but that to an append of any size, so the
+rest of the launch does not run ahead of the GPU.
 What it does not know: clock throttling inside a long forward, tensor-parallel all-reduces, mixture-of-experts.
 Source: model.md section 2 (copied into docs/explanation); SGLang 0.5.17 server_args.py for the sizes.
 """
@@ -16,7 +19,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from functools import lru_cache
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -68,6 +72,7 @@ class PrefillCurve(FittedCurve):
             meaning="query rows of attention that run at once",
             tag=Tag.DATA_SHEET,
         ),
+        Parameter(name="prepare_s", unit="s", low=0.0, high=20e-3, meaning="of a launch, what a running one hides"),
     )
     floor_s: Quantity
     token_s: Quantity
@@ -75,6 +80,7 @@ class PrefillCurve(FittedCurve):
     kv_read_s_per_token: Quantity
     overlap_sharpness: Quantity
     wave_tokens: Quantity
+    prepare_s: Quantity
 
     @staticmethod
     def work(new_tokens: Quantity, cached_tokens: Quantity) -> PrefillWork:
@@ -84,17 +90,19 @@ class PrefillCurve(FittedCurve):
     def forward_s(self, work: PrefillWork, hidden_s: Quantity = 0.0) -> Quantity:
         """Return the seconds of one forward that does `work` (sum over its requests).
 
-        `hidden_s` is for how long the GPU still runs what came before when the host begins to launch it [s].
+        `hidden_s` is for how long the GPU still runs what came before when the host begins to prepare it [s].
         """
-        tokens = work.tokens
-        rounded = attention_rows(tokens, self.wave_tokens) / maximum(tokens, 1.0)
+        tokens, attention_tokens2, cached_tokens = work
+        wave_tokens = self.wave_tokens
+        known = isinstance(tokens, (int, float)) and isinstance(wave_tokens, (int, float))
+        padded, rounded = (_remembered_factors if known else _factors)(tokens, wave_tokens)
         gpu_s = (
-            self.token_s * pad_up(tokens, PREFILL_GRAPH_SIZES_TOKENS)
-            + self.attention_s_per_token2 * work.attention_tokens2 * rounded
-            + self.kv_read_s_per_token * work.cached_tokens
+            self.token_s * padded
+            + self.attention_s_per_token2 * attention_tokens2 * rounded
+            + self.kv_read_s_per_token * cached_tokens
         )
         k = self.overlap_sharpness
-        return (maximum(self.floor_s - hidden_s, 0.0) ** k + gpu_s**k) ** (1.0 / k)
+        return (self.floor_s**k + gpu_s**k) ** (1.0 / k) - minimum(hidden_s, self.prepare_s)
 
     def seconds(
         self, new_tokens: Quantity, cached_tokens: Quantity, chunk_tokens: int, hidden_s: Quantity = 0.0
@@ -109,6 +117,15 @@ class PrefillCurve(FittedCurve):
             total = total + cost * (size > 0)
             hidden_s = cost
         return total
+
+
+def _factors(tokens: Quantity, wave_tokens: Quantity) -> tuple[Quantity, Quantity]:
+    """Return what a forward's tokens alone decide: the rows of its graph, and by what its attention is rounded up."""
+    return pad_up(tokens, PREFILL_GRAPH_SIZES_TOKENS), attention_rows(tokens, wave_tokens) / maximum(tokens, 1.0)
+
+
+_remembered_factors: Any = lru_cache(maxsize=16_384)(_factors)
+"""For numbers, which the simulator asks about again and again: chunks are of at most some thousand tokens."""
 
 
 def wave_tokens(multiprocessors: float | None, query_heads: float) -> float:

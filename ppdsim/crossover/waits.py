@@ -42,7 +42,7 @@ def under_load(
     step_s = float(model.decode.step_s(float(grid.residents), float(grid.residents * grid.resident_context_tokens)))
     if grid.residents:
         busy = np.asarray(model.prefill.seconds(new_tokens, cached_tokens, model.chunked_prefill_size, step_s))
-        wait_d = mg1_wait_s(rate, busy) + model.step_wait_s(Arm.APPEND_D, cached_tokens, new_tokens, step_s)
+        wait_d = mg1_wait_s(rate, busy) + model.step_wait_s(Arm.APPEND_D, step_s)
     else:
         forward_d = np.asarray(model.prefill.seconds(new_tokens, cached_tokens, model.chunked_prefill_size))
         wait_d = mg1_wait_s(rate, forward_d)
@@ -51,7 +51,7 @@ def under_load(
     forward_p = model.prefill.seconds(prompt - on_p, on_p, model.chunked_prefill_size)
     held = cached_tokens if question.arm is Arm.P_DELTA else cached_tokens * 0.0
     wire = model.handoff(question.arm, question.transport).wire_s(prompt - held, held)
-    boundaries_s = model.step_wait_s(question.arm, cached_tokens, new_tokens, step_s) if grid.residents else 0.0
+    boundaries_s = model.step_wait_s(question.arm, step_s) if grid.residents else 0.0
     wait_p = mg1_wait_s(rate, forward_p) + mg1_wait_s(rate, wire) + boundaries_s
     return replace(
         question,

@@ -50,10 +50,11 @@ class Backlog:
     def wait_s(self, now: float) -> float:
         """Return the estimated wait of a turn that came now [s]."""
         # Most policies never ask, so that work is estimated only here.
-        for turn, (new_tokens, cached_tokens) in self._promised.items():
-            estimate = round(PER_S * float(self._curve.seconds(new_tokens, cached_tokens, self._chunk_tokens)))
-            self._estimates[turn] = estimate
-            self._queued += estimate
-        self._promised.clear()
+        if self._promised:
+            for turn, (new_tokens, cached_tokens) in self._promised.items():
+                estimate = round(PER_S * float(self._curve.seconds(new_tokens, cached_tokens, self._chunk_tokens)))
+                self._estimates[turn] = estimate
+                self._queued += estimate
+            self._promised.clear()
         running_s = self.busy_until_s - now
         return (running_s if running_s > 0.0 else 0.0) + self._queued / PER_S

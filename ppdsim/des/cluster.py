@@ -201,7 +201,7 @@ class Cluster:
     def _every_pool_holds_any_turn(self) -> bool:
         """Return whether `can_hold` is true of all turns and nodes, with two pages to spare for what it rounds up."""
         most = self.turns.longest + self.spec.num_reserved_decode_tokens + self.spec.residents
-        pools = [node.pool for node in (*self.prefill.values(), *self.decode.values())]
+        pools = [node.pool for node in self.prefill.values()] + [node.pool for node in self.decode.values()]
         return all(pool.pages(most) + 2 <= pool.capacity for pool in pools)
 
     def _reject(self, turn: int, time: float) -> None:

@@ -52,9 +52,9 @@ class AbstractDecodeNode(AbstractNodeMemory):
     """
 
     __slots__ = (
-        "_admitted", "_after_step", "_arrived", "_clock", "_delta", "_extra_slots", "_finished", "_forward_s", "_handoff_s",
-        "_mixed", "_model", "_priority", "_requests", "_start_s", "_state", "_step_extra_s", "keeps_prefixes", "last_step_s",
-        "log", "spec", "start", "time",
+        "_admitted", "_after_step", "_arrived", "_clock", "_delta", "_extra_slots", "_finished", "_forward_s",
+        "_handoff_s", "_mixed", "_model", "_priority", "_requests", "_start_s", "_state", "_step_extra_s",
+        "keeps_prefixes", "last_step_s", "log", "spec", "start", "time",
     )  # fmt: skip
 
     def __init__(

@@ -112,8 +112,11 @@ class TokenGaps:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Steps:
-    """Steps of a node from `base` on, an entry each: when its tokens came (`ends`, of that `late` after it) and their
-    gap to those before [s]. `felt` counts the streams that felt a whole step, as differences from step to step."""
+    """Steps of a node from `base` on, an entry each.
+
+    When its tokens came (`ends`), how long after its end that was (`late`), their gap to those before [s]; `felt`
+    counts the streams that felt the whole gap, as differences from step to step.
+    """
 
     base: int
     ends: Array
@@ -196,7 +199,7 @@ def _gaps_of_retracted(turns: Turns, turn: int, steps: _Steps, own: list[float])
     if last > again:
         tokens[-1] -= late[last]
     if tokens[1] < tokens[0]:
-        mine = np.diff(np.maximum(tokens, tokens[0]))
+        mine: Array = np.diff(np.maximum(tokens, tokens[0]))
         own.extend(mine.tolist())
         return mine
     for a, b in spells:

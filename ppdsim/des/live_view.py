@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ppdsim.routing.view import NOWHERE, AbstractClusterView
-from ppdsim.types import NodeRole
+from ppdsim.types import Arm, NodeRole
 
 if TYPE_CHECKING:
     from ppdsim.des.router import Router
@@ -23,11 +23,10 @@ RATE_WINDOW_S = 10.0
 class LiveView(AbstractClusterView):
     """The fleet as seen by one decision after another."""
 
-    __slots__ = ("_cached", "_known", "_now", "_router", "_turn", "handoff_arm")
+    __slots__ = ("_cached", "_known", "_now", "_router", "_turn")
 
     def __init__(self, router: Router) -> None:
         self._router = router
-        self.handoff_arm = router.handoff_arm
         self._turn = 0
         self._now = 0.0
         # Of the turn that is being decided:
@@ -47,6 +46,11 @@ class LiveView(AbstractClusterView):
         if found is None:
             found = self._known[key] = work()
         return found
+
+    @property
+    def handoff_arm(self) -> Arm:
+        """Return the arm of a turn that P prefills."""
+        return self._router.handoff_arm
 
     def role(self, node: int) -> NodeRole:
         """Return a node's role."""

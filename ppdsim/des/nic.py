@@ -61,7 +61,9 @@ class SharedNic:
 
     def wait_s(self, pair: Pair, now: float, wire_s: float) -> float:
         """Return by how much what is on its way delays `wire_s` seconds of KV that `pair` would send now [s]."""
-        passed_s = (now - self._time) / len(self._queues) if self._queues else 0.0
+        if not self._ends:
+            return 0.0
+        passed_s = (now - self._time) / len(self._queues)
         left_s = {
             other: max(end_s - self._virtual_s - passed_s, 0.0) + self._behind_s[other]
             for end_s, _, other in self._ends

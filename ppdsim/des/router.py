@@ -112,7 +112,7 @@ class Router:
         return decision
 
     def pick_decode(self, turn: int, now: float, balance: Balancer) -> int:
-        """Return the decode node that the load balancer picks for a turn; the same one however often a decision asks."""
+        """Return the decode node that the load balancer picks; the same one however often a decision asks."""
 
         def cached() -> list[float]:
             for node in self.decode.values():

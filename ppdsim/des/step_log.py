@@ -85,7 +85,7 @@ class StepLog:
         )
         step = np.arange(first, last + 1)
         j = step - before
-        ends = start + j * (p + h * j)
+        ends: Array = start + j * (p + h * j)
         ends[step == 0] = np.nan
         return ends
 

@@ -32,11 +32,11 @@ class AbstractPolicy(abc.ABC):
         node = home if home != NOWHERE else view.least_loaded_decode()
         role = view.role(node)
         if role is NodeRole.U:
-            return Decision(arm=Arm.APPEND_D, prefill_node=node, decode_node=node)
+            return Decision(Arm.APPEND_D, node, node)
         prefill = view.best_prefill()
         if role is NodeRole.PD and request.may_append and self.appends(request, view, node, prefill):
-            return Decision(arm=Arm.APPEND_D, prefill_node=node, decode_node=node)
-        return Decision(arm=view.handoff_arm, prefill_node=prefill, decode_node=node)
+            return Decision(Arm.APPEND_D, node, node)
+        return Decision(view.handoff_arm, prefill, node)
 
     @abc.abstractmethod
     def appends(self, request: Request, view: AbstractClusterView, node: int, prefill: int) -> bool:

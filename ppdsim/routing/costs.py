@@ -13,17 +13,18 @@ know the delay that this turn gives to turns behind it, nor how long the streams
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ppdsim.routing.fleet_model import FleetModel
 from ppdsim.routing.view import AbstractClusterView, Request
-from ppdsim.turn import TurnModel
 from ppdsim.types import Arm
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArmCost:
-    """TTFT [s], and what the node's streams lose to the turn, added up [stream-seconds]."""
+class ArmCost(NamedTuple):
+    """TTFT [s], and what the node's streams lose to the turn, added up [stream-seconds].
+
+    A tuple, as two are made for each decision.
+    """
 
     ttft_s: float
     stall_s: float
@@ -35,18 +36,16 @@ class ArmCost:
 
 def append_cost(fleet: FleetModel, request: Request, view: AbstractClusterView, node: int) -> ArmCost:
     """Return the cost of a prefill on the decode node itself."""
-    return view.once(("append", id(fleet), node), lambda: _append_cost(fleet.nodes[node], request, view, node))
+    return view.once(("append", id(fleet), node), lambda: _append_cost(fleet, request, view, node))
 
 
-def _append_cost(model: TurnModel, request: Request, view: AbstractClusterView, node: int) -> ArmCost:
-    held, streams = view.cached_tokens(node), view.streams(node)
-    new, wait_s = request.prompt_tokens - held, view.wait_s(node)
-    if not streams:
-        return ArmCost(ttft_s=wait_s + float(model.append_ttft_s(held, new)), stall_s=0.0)
-    step_s = float(model.decode.step_s(streams, view.context_tokens(node)))
-    ttft_s, stall_s = model.append_ttft_and_stall_s(held, new, step_s)
-    wait_s += float(model.step_wait_s(Arm.APPEND_D, held, new, step_s))
-    return ArmCost(ttft_s=wait_s + float(ttft_s), stall_s=streams * float(stall_s))
+def _append_cost(fleet: FleetModel, request: Request, view: AbstractClusterView, node: int) -> ArmCost:
+    model, held, step_s = fleet.nodes[node], view.cached_tokens(node), _step_s(fleet, view, node)
+    ttft_s, stall_s = model.append_ttft_and_stall_s(held, request.prompt_tokens - held, step_s)
+    return ArmCost(
+        ttft_s=view.wait_s(node) + float(ttft_s) + float(model.step_wait_s(Arm.APPEND_D, step_s)),
+        stall_s=view.streams(node) * float(stall_s),
+    )
 
 
 def handoff_cost(
@@ -68,7 +67,7 @@ def _handoff_cost(
     model, held, streams = fleet.pair(prefill, node), view.cached_tokens(node), view.streams(node)
     new, on_p = request.prompt_tokens - held, view.cached_tokens(prefill)
     idle_s = float(model.handoff_ttft_s(arm, fleet.transport, held, new, on_p))
-    ttft_s = idle_s + handoff_delay_s(fleet, request, view, node, prefill, arm)
+    ttft_s = idle_s + handoff_delay_s(fleet, request, view, node, prefill, arm, held)
     if not streams:
         return ArmCost(ttft_s=ttft_s, stall_s=0.0)
     each = view.context_tokens(node) / streams
@@ -76,14 +75,23 @@ def _handoff_cost(
 
 
 def handoff_delay_s(
-    fleet: FleetModel, request: Request, view: AbstractClusterView, node: int, prefill: int, arm: Arm
+    fleet: FleetModel, request: Request, view: AbstractClusterView, node: int, prefill: int, arm: Arm, held: int
 ) -> float:
-    """Return what the queues, the link and the batch of the moment add to the idle TTFT of a hand-off [s]."""
-    model, held, streams = fleet.pair(prefill, node), view.cached_tokens(node), view.streams(node)
+    """Return what the queues, the link and the batch of the moment add to the idle TTFT of a hand-off [s].
+
+    `held` are the prompt's tokens that the decode node has.
+    """
     # Forward and link work side by side, so a turn waits for the busier of the two.
-    wire_s = float(model.wire_s(arm, fleet.transport, held, request.prompt_tokens - held))
+    wire_s = float(fleet.nodes[prefill].wire_s(arm, fleet.transport, held, request.prompt_tokens - held))
     wait_s = max(view.wait_s(prefill), view.link_wait_s(prefill, node, wire_s))
-    if not streams:
-        return wait_s
-    step_s = model.decode.step_s(streams, view.context_tokens(node))
-    return wait_s + float(model.step_wait_s(arm, held, request.prompt_tokens - held, step_s))
+    return wait_s + float(fleet.nodes[node].step_wait_s(arm, _step_s(fleet, view, node)))
+
+
+def _step_s(fleet: FleetModel, view: AbstractClusterView, node: int) -> float:
+    """Return what a decode step takes on a node now, 0 where nothing decodes [s]."""
+
+    def step_s() -> float:
+        streams = view.streams(node)
+        return float(fleet.nodes[node].decode.step_s(streams, view.context_tokens(node))) if streams else 0.0
+
+    return view.once(("step", id(fleet), node), step_s)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ class DecisionLog:
         role, appends, delta = view.role(node), decision.arm is Arm.APPEND_D, view.handoff_arm is Arm.P_DELTA
         prefill = NOWHERE if role is NodeRole.U else view.best_prefill() if appends else decision.prefill_node
         append = own = p_full = p_delta = NO_ARM
+        held, on_p = view.cached_tokens(node), view.cached_tokens(prefill) if prefill != NOWHERE else 0
         if role is NodeRole.U or (role is NodeRole.PD and request.may_append):
             append = self._figures(append_cost(fleet, request, view, node))
         if prefill != NOWHERE:
@@ -64,17 +65,16 @@ class DecisionLog:
             own = self._figures(cost)
             p_full, p_delta = (NO_ARM, own) if delta else (own, NO_ARM)
             if (delta or role is NodeRole.PD) and fleet.can_hand_over(prefill, other_arm):
-                held, on_p = view.cached_tokens(node), view.cached_tokens(prefill)
-                delay_s = handoff_delay_s(fleet, request, view, node, prefill, other_arm)
+                delay_s = handoff_delay_s(fleet, request, view, node, prefill, other_arm, held)
                 self._not_done.setdefault((prefill, node, other_arm), []).append(
                     (len(self._rows), held, request.prompt_tokens - held, on_p, delay_s, cost.stall_s)
                 )
         taken, other = (append, own) if appends else (own, append)
         choice = other[2] == other[2]  # a number: the other arm was possible
         self._rows.append((
-            t_s, request.conversation_id, request.turn, decision.arm.value, prefill, node, choice,
-            request.prompt_tokens, view.cached_tokens(node), view.cached_tokens(prefill) if prefill != NOWHERE else 0,
-            view.streams(node), view.wait_s(node), view.wait_s(prefill) if prefill != NOWHERE else NAN,
+            t_s, request.conversation_id, request.turn, decision.arm, prefill, node, choice,
+            request.prompt_tokens, held, on_p, view.streams(node),
+            view.wait_s(node), view.wait_s(prefill) if prefill != NOWHERE else NAN,
             *append, *p_full, *p_delta, max(taken[2] - other[2], 0.0) if choice else 0.0,
         ))  # fmt: skip
 
@@ -84,10 +84,7 @@ class DecisionLog:
     def columns(self) -> dict[str, NDArray[Any]]:
         """Return one array a column, in order of decision."""
         data = zip(*self._rows, strict=True) if self._rows else [()] * len(COLUMNS)
-        columns = {
-            name: _ids(values) if name == "conversation_id" else np.array(values)
-            for name, values in zip(COLUMNS, data, strict=True)
-        }
+        columns = {name: _CONVERTED.get(name, np.array)(values) for name, values in zip(COLUMNS, data, strict=True)}
         for (prefill, node, arm), asked in self._not_done.items():
             row, held, new, on_p, delay_s, stall_s = np.array(asked).T
             model, name = self._fleet.pair(prefill, node), arm.value.replace("-", "_")
@@ -102,6 +99,14 @@ def _ids(values: Sequence[int | str]) -> NDArray[Any]:
     """Return an array; ids that mix numbers and text become text."""
     text = any(isinstance(value, str) for value in values)
     return np.array([str(value) for value in values] if text else values)
+
+
+def _arms(values: Sequence[Arm]) -> NDArray[np.str_]:
+    return np.array([value.value for value in values], dtype=np.str_)
+
+
+_CONVERTED: Mapping[str, Callable[[Sequence[Any]], NDArray[Any]]] = {"conversation_id": _ids, "arm": _arms}
+"""How columns that hold no numbers become arrays."""
 
 
 def write(path: Path, runs: Iterable[tuple[str, Mapping[str, NDArray[Any]]]]) -> None:

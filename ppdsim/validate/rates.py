@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 
@@ -111,7 +110,7 @@ def rate_crossings(profile: Profile, measured: Measurements) -> tuple[CrossingCh
             residents=residents,
             resident_context_tokens=round(float(np.mean([append.context_tokens for _, append in both]))),
         )
-        guess = cache_rate_crossing(middle, cloud, question, total, load=partial(_beside, middle))
+        guess = cache_rate_crossing(middle, cloud, _beside(middle, question), total)
         # A predicted crossing beyond the measured rates has nothing to be compared with.
         found = bool(guess.values) and rates.min() <= guess.values[-1] <= rates.max()
         if not truth.values and not found:
@@ -206,7 +205,7 @@ def _predicted_s(model: TurnModel, cell: _Cell) -> Array:
     if not cell.residents:
         return ttft.ravel()
     stall = np.asarray(model.stall_s(cell.arm, cached, new, float(cell.residents), cell.context_tokens))
-    wait = model.step_wait_s(cell.arm, cached, new, _step_s(model, cell))
+    wait = model.step_wait_s(cell.arm, _step_s(model, cell))
     return np.asarray(ttft + wait + cell.residents * stall).ravel()
 
 
@@ -214,7 +213,7 @@ def _step_s(model: TurnModel, cell: _Cell) -> Array:
     return np.asarray(model.decode.step_s(float(cell.residents), cell.residents * cell.context_tokens))[..., None]
 
 
-def _beside(model: TurnModel, question: Question, cached: Array, new: Array) -> Question:
+def _beside(model: TurnModel, question: Question) -> Question:
     """Return the question with the waits for D's scheduler where its residents decode."""
     if not question.residents:
         return question
@@ -223,8 +222,8 @@ def _beside(model: TurnModel, question: Question, cached: Array, new: Array) -> 
     )
     return replace(
         question,
-        wait_d_s=model.step_wait_s(Arm.APPEND_D, cached, new, step_s),
-        wait_p_s=model.step_wait_s(question.arm, cached, new, step_s),
+        wait_d_s=model.step_wait_s(Arm.APPEND_D, step_s),
+        wait_p_s=model.step_wait_s(question.arm, step_s),
     )
 
 

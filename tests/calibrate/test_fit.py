@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from ppdsim.calibrate.bootstrap import resample
 from ppdsim.calibrate.cells import cell_value, grid
 from ppdsim.calibrate.crossval import leave_one_out, name_of, predict_cells, splits
 from ppdsim.calibrate.fit import fit_profile, wave_of
-from ppdsim.calibrate.fit_curves import fit_model
+from ppdsim.calibrate.fit_curves import fit_model, prepared
 from ppdsim.cost.prefill import ONE_WAVE_TOKENS
 from ppdsim.errors import MeasurementError
 from ppdsim.types import Arm, Tag, Transport
@@ -44,6 +45,18 @@ def test_rows_without_noise_give_back_every_cell(exact):
         if group.arm is Arm.P_FULL:
             continue  # p-full over TCP has no prefix term in the fitted form; the machine that made the rows has one
         np.testing.assert_allclose(predict_cells(model, group), group.seconds, rtol=5e-3, err_msg=name_of(group))
+
+
+def test_what_of_a_launch_hides_is_what_streams_do_not_lose_to_appends(exact):
+    cells = grid(exact)
+    fitted = refit(cells).prefill
+    assert fitted.prepare_s == pytest.approx(TRUTH.prefill.prepare_s, rel=0.02)
+    stall = cells.stall
+    # A loss above T_ext hides nothing, and no more than the floor can be hidden.
+    for lost_s, hidden_s in ((stall.lost_s + 1.0, 0.0), (stall.lost_s - 1.0, fitted.floor_s)):
+        found = prepared(fitted, replace(stall, lost_s=lost_s), 8192)
+        assert found.prepare_s == hidden_s
+    assert prepared(fitted, stall.pick(stall.new_tokens > 8192), 8192) == fitted
 
 
 def test_how_many_rows_run_at_once_is_counted_and_not_fitted(exact):

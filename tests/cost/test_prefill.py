@@ -127,13 +127,17 @@ def test_a_prompt_longer_than_a_chunk_is_the_sum_of_its_forwards_each_launched_b
         assert PREFILL.seconds(20_000.0, 100.0, 8192, hidden_s) == pytest.approx(expected, rel=1e-12)
 
 
-def test_what_runs_hides_the_floor_and_no_more():
-    work = PREFILL.work(64.0, 0.0)
+@pytest.mark.parametrize("new", [1.0, 64.0, 8192.0])
+def test_what_runs_hides_the_preparation_and_no_more_whatever_the_size(new):
+    work = PREFILL.work(new, 0.0)
     alone_s = PREFILL.forward_s(work)
-    without_floor = replace(PREFILL, floor_s=0.0)
-    for hidden_s in (PREFILL.floor_s, 10 * PREFILL.floor_s):
-        assert PREFILL.forward_s(work, hidden_s) == pytest.approx(without_floor.forward_s(work), rel=1e-12)
-    assert without_floor.forward_s(work) < PREFILL.forward_s(work, 0.5 * PREFILL.floor_s) < alone_s
+    for runs_s, hidden_s in (
+        (0.0, 0.0),
+        (1e-3, 1e-3),
+        (PREFILL.prepare_s, PREFILL.prepare_s),
+        (1.0, PREFILL.prepare_s),
+    ):
+        assert PREFILL.forward_s(work, runs_s) == pytest.approx(alone_s - hidden_s, rel=1e-12)
 
 
 def test_chunks_of_arrays_end_with_each_prompt():

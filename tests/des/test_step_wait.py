@@ -28,7 +28,7 @@ def ttft_s(nodes, policy, new, residents, **knobs):
 def test_an_append(new, residents):
     extra_s = ttft_s("U", AlwaysD(), new, residents).mean() - ttft_s("U", AlwaysD(), new, 0).mean()
     step_s = MODEL.decode.step_s(residents, 256 * residents)
-    assert extra_s == pytest.approx(MODEL.step_wait_s(Arm.APPEND_D, 0.0, new, step_s), abs=0.1 * step_s)
+    assert extra_s == pytest.approx(MODEL.step_wait_s(Arm.APPEND_D, step_s), abs=0.1 * step_s)
 
 
 @pytest.mark.parametrize("residents", [2, 8])
@@ -39,4 +39,4 @@ def test_hand_offs_of_many_sizes(residents):
     extra_s = [
         ttft_s("P D", AlwaysP(), new, residents).mean() - ttft_s("P D", AlwaysP(), new, 0).mean() for new in sizes
     ]
-    assert np.mean(extra_s) == pytest.approx(MODEL.step_wait_s(Arm.P_FULL, 0.0, 128.0, step_s), abs=0.15 * step_s)
+    assert np.mean(extra_s) == pytest.approx(MODEL.step_wait_s(Arm.P_FULL, step_s), abs=0.15 * step_s)

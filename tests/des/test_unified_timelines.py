@@ -83,7 +83,7 @@ def test_a_full_batch_takes_nobody_until_the_scheduler_has_seen_a_stream_leave(
         for a prefill, so one more step comes before B's forward: 50.8, 61.2; when it launches ahead two more: 56.8,
         66.8, 73.2.
     """
-    model = replace(MODEL, prefill=replace(MODEL.prefill, floor_s=0.004))
+    model = replace(MODEL, prefill=replace(MODEL.prefill, floor_s=0.004, prepare_s=0.004))
     spec = fleet("U", model, max_running_requests=2, overlap_schedule=overlap_schedule, per_step=per_step)
     talks = [talk("s", 0.0, (64, 20)), talk("a", 0.001, (64, 3)), talk("b", 0.028, (64, 2))]
     first, last = columns(run_cluster(spec, talks, AlwaysP()), "t_first_token_s", "t_last_token_s")

@@ -136,8 +136,7 @@ def test_costs_are_compared_to_the_last_millisecond(arm, on_p, new, streams, gam
     """J of both arms, written out; the decision turns where the waits make up for the difference, and nowhere else."""
     held, prompt = 1000, 1000 + new
     step_s = MODEL.decode.step_s(streams, 1000 * streams)
-    work = MODEL.prefill.work(new, held)
-    hidden_s = MODEL.prefill.forward_s(work) - MODEL.prefill.forward_s(work, step_s)
+    hidden_s = min(step_s, MODEL.prefill.prepare_s)
     append_s = (
         MODEL.append_ttft_s(held, new)
         + 1.5 * step_s

@@ -71,7 +71,7 @@ def test_rows_made_of_the_profile_are_what_it_predicts(run, fitted):
         for arm, transport in ((Arm.APPEND_D, Transport.NONE), (Arm.P_FULL, Transport.TCP)):
             step_s = float(np.ravel(model.decode.step_s(float(STREAMS), STREAMS * tokens))[0])
             # A hand-off waits for D's scheduler twice, half a step each time.
-            wait_s = model.step_wait_s(arm, *sizes, step_s).item() if arm is Arm.APPEND_D else step_s
+            wait_s = float(model.step_wait_s(arm, step_s)) if arm is Arm.APPEND_D else step_s
             ttft = np.asarray(model.ttft_s(arm, transport, *sizes)).item() + wait_s
             stall = np.asarray(model.stall_s(arm, *sizes, float(STREAMS), tokens)).item()
             cells.append((arm, transport, cached, ttft, stall))

@@ -141,6 +141,7 @@ TERMS: dict[str, dict[str, Term]] = {
         "kv_read_s_per_token": Term(law=kv_read, quantity="memory"),
         "overlap_sharpness": Term(law=kept, quantity="shape"),
         "wave_tokens": Term(law=wave, quantity="shape"),
+        "prepare_s": Term(law=kept, quantity="host"),
     },
     "decode": {
         "floor_s": Term(law=step_floor, quantity="memory"),

@@ -1,12 +1,10 @@
-"""How a sweep scales with processes and with dask workers on this machine, all in one run (docs/how-to/sweep.md).
-
-    python benchmarks/sweep.py [ROWS]
+"""How a sweep scales with processes and with dask workers on this machine: the last lines of `simulator.py`.
 
 The same rows each time, from an empty folder; the start of the processes is inside the time, that of the dask workers
-is not. "no pool" calls the row's function in this process. Resumed: all rows are on disk. Each is the best of two
-rounds. Rates depend on the machine and on what else it does; compare the ratios. CPU is that of this process and of the
-processes it started and ended (not of dask's workers): on a busy machine it shows what the pool adds, where the time
-does not.
+(a scheduler and workers of its own, on this machine) is not. "no pool" calls the row's function in this process.
+Resumed: all rows are on disk. Each is the best of some rounds. Rates depend on the machine and on what else it does;
+compare the ratios. CPU is that of this process and of the processes it started and ended (not of dask's workers): on a
+busy machine it shows what the pool adds, where the time does not.
 """
 
 from __future__ import annotations
@@ -17,18 +15,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from ppdsim.sweep.axes import parse_axes
-from ppdsim.sweep.executors import StartExecutor, available_cores, cluster, local
+from ppdsim.sweep.executors import StartExecutor, cluster, local
 from ppdsim.sweep.plan import make_plan
 from ppdsim.sweep.run import run_rows
 
-ROUNDS = 2
 GRID = ("routing.policy=always-p,cost-aware", "workload.arrivals.rate_per_s=0.5,1,1.5,2")
+WORKERS = (1, 2)
+HAS_DASK = find_spec("distributed") is not None
 
 
 def cpu_s() -> float:
@@ -75,11 +75,9 @@ def dask_workers(count: int, folder: Path) -> Iterator[str]:
             process.wait()
 
 
-def main() -> None:
-    seeds = max(1, (int(sys.argv[1]) if len(sys.argv) > 1 else 64) // 8)
+def measure(seeds: int, rounds: int) -> tuple[int, Mapping[str, tuple[float, float]]]:
+    """Return the rows of the sweep, and by where they were run the best time and its CPU [s]."""
     plan = make_plan("one-pair", parse_axes(GRID), seeds=seeds)
-    cores = available_cores()
-    counts = sorted({1, *(count for count in (2, 4, 8, 16) if count <= cores), cores})
     best: dict[str, tuple[float, float]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -90,22 +88,23 @@ def main() -> None:
             spent = time.perf_counter() - begin, cpu_s() - cpu
             best[where] = min(spent, best.get(where, spent))
 
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             timed("no pool", no_pool)
-            for count in counts:
+            for count in WORKERS:
                 timed(f"{count} process{'es' if count > 1 else ''}", local(count))
-            for count in counts:
-                with dask_workers(count, Path(tempfile.mkdtemp(dir=folder))) as address:
-                    timed(f"dask, {count} worker{'s' if count > 1 else ''}", cluster(address))
+            if HAS_DASK:
+                with dask_workers(WORKERS[-1], Path(tempfile.mkdtemp(dir=folder))) as address:
+                    timed(f"dask, {WORKERS[-1]} workers", cluster(address))
         run_rows(plan, folder / "full", no_pool)
         timed("resumed", no_pool, folder / "full")
-    rows = len(plan.points) * seeds
-    print(f"{rows} rows of one-pair, {cores} cores")
-    print(f"{'where':<18}{'s':>8}{'rows/s':>9}{'times no pool':>15}{'CPU s':>8}")
+    return len(plan.points) * seeds, best
+
+
+def show(rows: int, best: Mapping[str, tuple[float, float]]) -> None:
+    """Print one line for each place."""
+    print(f"{f'sweep, {rows} rows of one-pair':30}{'s':>9}{'rows/s':>10}{'times':>9}{'CPU s':>9}")
     for where, (spent, cpu) in best.items():
         shown = "-" if where.startswith("dask") else f"{cpu:.2f}"
-        print(f"{where:<18}{spent:>8.2f}{rows / spent:>9.1f}{best['no pool'][0] / spent:>15.2f}{shown:>8}")
-
-
-if __name__ == "__main__":
-    main()
+        print(f"{where:<30}{spent:>9.2f}{rows / spent:>10.1f}{best['no pool'][0] / spent:>9.2f}{shown:>9}", flush=True)
+    if not HAS_DASK:
+        print("dask: not measured, because distributed is not installed; pip install 'ppdsim[cluster]'")

@@ -138,7 +138,11 @@ def calibrate(
         say(f"  {seconds:7.1f} s  {what}", quiet=quiet)
     paths = [out / "points.jsonl", out / "manifest.json"]
     if not measure_only:
-        fitted = fit(out, say=tell)
+        try:
+            fitted = fit(out, say=tell)
+        except KeyboardInterrupt:
+            tell("what the plan asks is measured; to fit it: the same command with --resume")
+            raise
         paths += [out / "profile.json", *_report(fitted, out, quiet=quiet)]
     wrote([path for path in paths if path.exists()], quiet=quiet)
 

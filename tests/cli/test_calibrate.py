@@ -176,7 +176,18 @@ def test_a_unified_server_alone_has_a_profile_and_a_card_but_no_report(tmp_path,
     monkeypatch.setattr(calibrate, "fit_profile", partial(fit_profile, draws=10))
     # Everything is measured, so nobody is asked.
     arguments = ["--unified-url", "http://127.0.0.1:1", "--plan", str(tmp_path / "tiny.yaml"), "--resume"]
-    assert run(["calibrate", "--model", str(tmp_path), "-o", str(tmp_path / "out"), *arguments]) == 0
+    again = ["calibrate", "--model", str(tmp_path), "-o", str(tmp_path / "out"), *arguments]
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(calibrate, "fit", interrupted)
+        assert run(again) == 130
+    assert capsys.readouterr().err.endswith(
+        "what the plan asks is measured; to fit it: the same command with --resume\nerror: interrupted\n"
+    )
+    assert run(again) == 0
     told = capsys.readouterr().err
     assert "0 rows added" in told
     assert "no report: no hand-off was measured, so there is nothing to compare an append with" in told

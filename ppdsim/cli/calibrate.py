@@ -138,7 +138,11 @@ def calibrate(
         say(f"  {seconds:7.1f} s  {what}", quiet=quiet)
     paths = [out / "points.jsonl", out / "manifest.json"]
     if not measure_only:
-        fitted = fit(out, say=tell)
+        try:
+            fitted = fit(out, say=tell)
+        except KeyboardInterrupt:
+            tell("what the plan asks is measured; to fit it: the same command with --resume")
+            raise
         paths += [out / "profile.json", *_report(fitted, out, quiet=quiet)]
     wrote([path for path in paths if path.exists()], quiet=quiet)
 
@@ -172,6 +176,7 @@ def _started(
     Without a list of GPUs they are the first one or two that the machine has.
     """
     from ppdsim.calibrate.doctor.machine import ThisMachine
+    from ppdsim.calibrate.doctor.versions import DECODE_RADIX_SINCE
     from ppdsim.calibrate.live.foreseen import from_settings
     from ppdsim.calibrate.live.started import buffer_gpus, started
     from ppdsim.calibrate.stack.link import refuse_missing_link
@@ -202,6 +207,9 @@ def _started(
         over = ", ".join(dict.fromkeys(t.value for s in services if not s.unified for _, t in s.arms))
         what = "the settings choose" if chosen.transport != "auto" else "all that this machine has between P and D"
         say(f"links: {over} ({what}; --transport LIST chooses others)", quiet=quiet)
+    if chosen.prefill_gpus and not host.decode_radix:
+        engine = f"SGLang {machine.version('sglang')}"
+        say(f"{engine} gives D no prefix cache ({DECODE_RADIX_SINCE} does): full hand-offs only", quiet=quiet)
     foreseen = {service.name: from_settings(service, plan, chosen, host) for service in services}
     return services, foreseen, buffer_gpus(chosen, host)
 

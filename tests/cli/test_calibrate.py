@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from functools import partial
 
 import pytest
+from calibrate.live.standins import MACHINE, service
 
 from ppdsim import measurements, profile, scenario
 from ppdsim.calibrate.drivers.fake.build import DEFAULT_PROFILE
 from ppdsim.calibrate.drivers.fake.stack import FakeStack, StackOptions
+from ppdsim.calibrate.drivers.fake.virtual_loop import run_virtually
 from ppdsim.calibrate.fit import fit_profile
 from ppdsim.calibrate.live import calibrate
+from ppdsim.calibrate.live.plan import load_plan
 from ppdsim.cli.app import run
 from ppdsim.types import Arm, Transport
 
@@ -161,6 +165,35 @@ chat:
 repeats: {least: 1, most: 1}
 probe: {new_tokens: 64, handoff_tokens: 4096, every_s: 0.5}
 """
+
+
+def test_a_unified_server_alone_has_a_profile_and_a_card_but_no_report(tmp_path, capsys, monkeypatch):
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    (tmp_path / "tiny.yaml").write_text(PLAN)
+    one = replace(service(Arm.APPEND_D, Transport.NONE), name="unified")
+    plan = load_plan(str(tmp_path / "tiny.yaml"))
+    calibrate.measure(plan, [one], MACHINE, tmp_path / "out", resume=False, say=str, runner=run_virtually)
+    monkeypatch.setattr(calibrate, "fit_profile", partial(fit_profile, draws=10))
+    # Everything is measured, so nobody is asked.
+    arguments = ["--unified-url", "http://127.0.0.1:1", "--plan", str(tmp_path / "tiny.yaml"), "--resume"]
+    again = ["calibrate", "--model", str(tmp_path), "-o", str(tmp_path / "out"), *arguments]
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(calibrate, "fit", interrupted)
+        assert run(again) == 130
+    assert capsys.readouterr().err.endswith(
+        "what the plan asks is measured; to fit it: the same command with --resume\nerror: interrupted\n"
+    )
+    assert run(again) == 0
+    told = capsys.readouterr().err
+    assert "0 rows added" in told
+    assert "no report: no hand-off was measured, so there is nothing to compare an append with" in told
+    assert not (tmp_path / "out" / "report.html").exists()
+    assert told.splitlines()[-1] == f"wrote {tmp_path}/out/accuracy.txt"
+    assert profile.load(tmp_path / "out" / "profile.json").curve("prefill").cells
 
 
 def test_on_a_short_context_every_kind_of_cell_is_clipped_and_the_plan_says_so(tmp_path, capsys, require):

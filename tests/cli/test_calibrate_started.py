@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from calibrate.doctor.machines import H200
-from calibrate.stack.standins import default_signals, left_over, nothing_left, ports
+from calibrate.stack.standins import PROGRAM, default_signals, left_over, nothing_left, ports
 from cli.test_calibrate import CONFIG
 
 from ppdsim import measurements
@@ -182,6 +183,31 @@ def test_interrupted_on_servers_that_it_joined_it_ends_the_same_way_and_leaves_t
             run([*arguments, "--plan", str(place / "plan.yaml"), "--dummy-weights", "--measure-only", "--resume"]) == 0
         )
         assert len(read_rows(place / "out")) > rows
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_while_a_server_starts_it_leaves_none_and_wrote_nothing(place: Path, number: int) -> None:
+    held = ports()
+    (place / "plan.yaml").write_text(PLAN.replace("transfer: {size_bytes: [65536, 1048576], blocks: [1]}\n", ""))
+    hanging = shlex.join([*PROGRAM, "--standin", "hang-start"])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ppdsim", *command(place, held), "--set", f"engine_program={hanging}"],
+        stderr=subprocess.PIPE,
+        preexec_fn=default_signals,  # noqa: PLW1509
+    )
+    log = place / "out" / "servers" / "unified-1" / "unified-0.log"
+    until_s = time.monotonic() + 30.0
+    while not (log.exists() and "loading weights" in log.read_text()):
+        assert process.poll() is None, process.communicate()[1].decode()
+        assert time.monotonic() < until_s
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=30.0)
+    assert process.returncode == 130, errors.decode()
+    assert b"Traceback" not in errors
+    assert errors.decode().splitlines()[-1] == "error: interrupted"
+    assert nothing_left(place / "model", list(held.values()))
+    assert not (place / "out" / "points.jsonl").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

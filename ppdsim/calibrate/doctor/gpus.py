@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ppdsim.calibrate.doctor.driver import INSTALL_NVML, driver_version, has_driver, has_nvml
 from ppdsim.calibrate.doctor.finding import Finding, failure, ok, warning
@@ -73,14 +73,32 @@ def check_links(machine: AbstractMachine) -> list[Finding]:
     lanes = machine.nvlink_lanes()
     pairs = [(a, b) for a in range(count) for b in range(a + 1, count)]
     if all(lanes.get(pair, 0) for pair in pairs):
-        text = f"NVLink between all {count} GPUs, at least {min(lanes[pair] for pair in pairs)} lanes a pair"
+        text = f"NVLink between all {count} GPUs: {_lanes_by_pair(lanes)}"
         if has_in_node_mode(machine):
             return [ok("links", f"{text}; take {take}")]
         mend = f"pip install --upgrade '{wanted_package(machine)}>={IN_NODE_SINCE}'  # till then {take}"
         return [warning("links", f"{text}, which this mooncake cannot use", mend)]
     without = [f"{a}-{b}" for a, b in pairs if not lanes.get((a, b), 0)]
     mend = f"ppdsim serve --model MODEL --prefill-gpu 0 --decode-gpu 1 {take}"
-    return [warning("links", f"no NVLink between GPUs {', '.join(without)}", mend)]
+    rest = f"; elsewhere {_lanes_by_pair(lanes)}" if any(lanes.values()) else ""
+    return [warning("links", f"no NVLink between GPUs {', '.join(without)}{rest}", mend)]
+
+
+def _lanes_by_pair(lanes: Mapping[tuple[int, int], int]) -> str:
+    """Return how many lanes which pairs have, the most first.
+
+    >>> _lanes_by_pair({(0, 1): 18})
+    '18 lanes'
+    >>> _lanes_by_pair({(0, 1): 4, (0, 2): 12, (1, 2): 12, (0, 3): 0})
+    '12 lanes (0-2, 1-2), 4 lanes (0-1)'
+    """
+    pairs: dict[int, list[str]] = {}
+    for (a, b), count in sorted(lanes.items()):
+        if count:
+            pairs.setdefault(count, []).append(f"{a}-{b}")
+    if len(pairs) == 1 and all(lanes.values()):
+        return f"{next(iter(pairs))} lanes"
+    return ", ".join(f"{count} lanes ({', '.join(pairs[count])})" for count in sorted(pairs, reverse=True))
 
 
 def recommended(machine: AbstractMachine) -> Transport:

@@ -48,6 +48,9 @@ CUDA_13_SINCE = "0.5.11"
 IN_NODE_SINCE = "0.3.13"
 """From this release on mooncake's CUDA packages can copy KV from GPU to GPU inside a host (``--transport nvlink``)."""
 
+DECODE_RADIX_SINCE = "0.5.12"
+"""From this release of SGLang on a decode server that takes KV over mooncake can have a prefix cache."""
+
 
 def numbers(version: str) -> tuple[int, ...]:
     """Return a version's release number and its post-release, for comparison.

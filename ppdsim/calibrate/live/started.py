@@ -1,7 +1,8 @@
 """Services of servers that the run starts itself, and takes down again when it leaves them.
 
 Only the servers under test are up: a unified server alone, then for each transport a prefill and a decode server with
-a prefix cache, and a pair without one where a plan has loads for full hand-offs. With cores of their own (`cpu_pin`)
+a prefix cache, and a pair without one where a plan has loads for full hand-offs. An engine that has no such cache gives
+full hand-offs only. With cores of their own (`cpu_pin`)
 this process takes the cores that are left.
 """
 
@@ -25,6 +26,7 @@ from ppdsim.calibrate.stack.layout import chosen_transports, cores_left, layout
 from ppdsim.calibrate.stack.settings import Settings
 from ppdsim.calibrate.stack.specs import Host, ServerSpec
 from ppdsim.calibrate.stack.stack import Progress, Stack
+from ppdsim.errors import InputError
 from ppdsim.types import Arm, Transport
 
 Tell = Callable[[Progress], None]
@@ -60,19 +62,21 @@ def started(
     services = []
     if settings.unified_gpus:
         alone = settings.model_copy(
-            update={"prefill_gpus": (), "decode_gpus": (), "unified_gpus": settings.unified_gpus[:1]}
+            update={"prefill_gpus": (), "decode_gpus": (), "unified_gpus": settings.unified_gpus[: settings.tp]}
         )
         services.append(_service("unified", [(Arm.APPEND_D, Transport.NONE)], alone, host, log_dir, progress))
     if settings.prefill_gpus or settings.decode_gpus:
+        _refuse_several(settings)
         links = transports or chosen_transports(settings, host)
         # Nobody asked for one of several that the machine has.
         optional = not transports and len(links) > 1
         for transport in links:
-            pair = settings.model_copy(update={"unified_gpus": (), "transport": transport.value, "decode_radix": True})
-            both = handoff_arms(transport, decode_radix=True)
+            radix = host.decode_radix
+            pair = settings.model_copy(update={"unified_gpus": (), "transport": transport.value, "decode_radix": radix})
+            arms = handoff_arms(transport, decode_radix=radix)
             name = f"hand-offs over {transport.value}"
-            services.append(_service(name, both, pair, host, log_dir, progress, optional=optional))
-            if any(isinstance(cell, LoadCell) for cell in cells_of(plan, Arm.P_FULL, transport)):
+            services.append(_service(name, arms, pair, host, log_dir, progress, optional=optional))
+            if radix and any(isinstance(cell, LoadCell) for cell in cells_of(plan, Arm.P_FULL, transport)):
                 plain = pair.model_copy(update={"decode_radix": False})
                 name = f"p-full loads over {transport.value}"
                 full = handoff_arms(transport, decode_radix=False)
@@ -88,6 +92,17 @@ def buffer_gpus(settings: Settings, host: Host) -> tuple[int, int] | None:
         return None
     pair = (settings.prefill_gpus[0], settings.decode_gpus[0])
     return pair if max(pair) < len(host.gpu_memory_bytes) else None
+
+
+def _refuse_several(settings: Settings) -> None:
+    """Refuse several P or D: a turn would find its prefix on one of them and be sent to another."""
+    for role, gpus in (("prefill", settings.prefill_gpus), ("decode", settings.decode_gpus)):
+        if len(gpus) > settings.tp:
+            listed = ",".join(map(str, gpus))
+            raise InputError(
+                f"--{role}-gpu {listed}: {len(gpus) // settings.tp} servers, expected one: a calibration measures one "
+                f"P and one D, of {settings.tp} GPU{'s' * (settings.tp > 1)} each"
+            )
 
 
 def _service(

@@ -27,6 +27,9 @@ from ppdsim.errors import EnvironmentProblem, InputError
 from ppdsim.measurements import TransferRow
 from ppdsim.types import Arm, Transport
 
+NOTHING = 1e-6
+"""Share of a value below which its lower bound is shown as 0."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
@@ -221,6 +224,8 @@ def _words(fitted: FittedWire, transport: Transport, memory: str) -> str:
     def part(name: str, scale: float, unit: str) -> str:
         low, high = fitted.interval(name)
         value = float(np.asarray(fitted.curve.parameter_values()[name]))
+        # A bound at nothing comes out of the fit as a number beyond any meaning.
+        low = 0.0 if low < NOTHING * value else low
         return f"{value * scale:.3g} {unit} ({low * scale:.3g} to {high * scale:.3g})"
 
     return (

@@ -101,7 +101,9 @@ class Family:
                     os.kill(pid, number)
 
     def _owns(self, row: _Row, rows: dict[int, _Row]) -> bool:
-        if row.session in self._sessions and row.identity.start_ticks >= self.leader.start_ticks:
+        # While a session has a member its number is nobody else's pid; if it is, the session has ended.
+        opener = rows.get(row.session)
+        if row.session in self._sessions and (opener is None or opener.identity in self._members):
             return True
         parent = rows.get(row.parent)
         if parent is not None and parent.identity in self._members:

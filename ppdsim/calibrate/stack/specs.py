@@ -9,6 +9,7 @@ from enum import Enum
 
 from ppdsim.calibrate.doctor.machine import AbstractMachine
 from ppdsim.calibrate.doctor.transfer import rdma_devices, usable_lanes
+from ppdsim.calibrate.doctor.versions import DECODE_RADIX_SINCE, numbers
 from ppdsim.calibrate.drivers.sglang_http import Endpoints
 
 
@@ -63,26 +64,30 @@ class ServerSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """What must be known of the machine: cores that may be used, RDMA devices, GPUs.
+    """What must be known of the machine: cores that may be used, RDMA devices, GPUs, the engine.
 
-    `nvlink_lanes` are by pair of GPUs, `gpu_memory_bytes` has one entry a GPU [B].
+    `nvlink_lanes` are by pair of GPUs, `gpu_memory_bytes` has one entry a GPU [B]. `decode_radix` says whether the
+    engine can give a decode server a prefix cache.
     """
 
     cores: tuple[int, ...]
     infiniband: bool = False
     nvlink_lanes: Mapping[tuple[int, int], int] = field(default_factory=dict)
     gpu_memory_bytes: tuple[int, ...] = ()
+    decode_radix: bool = True
 
 
 def host_of(machine: AbstractMachine) -> Host:
     """Return what a machine offers to servers that this process starts."""
     # Where the operating system has no affinity (macOS), every core may be used.
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    engine = machine.version("sglang")
     return Host(
         cores=tuple(sorted(allowed)),
         infiniband=bool(rdma_devices(machine)),
         nvlink_lanes=usable_lanes(machine),
         gpu_memory_bytes=tuple(gpu.memory_bytes for gpu in machine.gpus()),
+        decode_radix=engine is None or numbers(engine) >= numbers(DECODE_RADIX_SINCE),
     )
 
 

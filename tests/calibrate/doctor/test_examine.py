@@ -233,6 +233,13 @@ CASES = {
         "nvidia-smi -i 1",
     ),
     "no nvlink": (replace(HEALTHY, lanes={}), "links", "warning", "no NVLink between GPUs 0-1", "--transport rdma"),
+    "nvlink between some": (
+        replace(HEALTHY, cards=(H200,) * 4, lanes={(0, 1): 12, (2, 3): 18}),
+        "links",
+        "warning",
+        "no NVLink between GPUs 0-2, 0-3, 1-2, 1-3; elsewhere 18 lanes (2-3), 12 lanes (0-1)",
+        "ppdsim serve --model MODEL --prefill-gpu 0 --decode-gpu 1 --transport nvlink",
+    ),
     "no nvlink and no rdma": (
         replace(HEALTHY, lanes={}, folders={"/var/lib/apt/lists": LISTS}),
         "links",
@@ -666,6 +673,12 @@ def test_the_transport_to_take_is_one_that_this_mooncake_has(mooncake, transport
     assert links.mend.startswith("pip install --upgrade") is (transport == "tcp")
 
 
+def test_a_gpu_s_row_says_what_it_is_and_what_it_has_free():
+    assert rows(HEALTHY)["gpu 1"].found == (
+        "NVIDIA H200, 140 of 140 GiB free, compute capability 9.0, 1980 of 1980 MHz"
+    )
+
+
 def test_one_gpu_can_be_shared():
     one = replace(HEALTHY, cards=(H200,), lanes={}, folders={})
     assert examine(one).transport == "tcp"
@@ -710,6 +723,15 @@ def test_a_folder_that_is_no_model(tmp_path):
     finding = rows(HEALTHY, model=tmp_path)["model"]
     assert finding.status is Status.FAILURE
     assert "no config.json" in finding.found
+
+
+def test_a_library_that_crashes_or_hangs_ends_its_own_process_only(tmp_path, monkeypatch):
+    (tmp_path / "crashes.py").write_text("import os; os.kill(os.getpid(), 11)\n")
+    (tmp_path / "hangs.py").write_text("import time; time.sleep(600)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr("ppdsim.calibrate.doctor.machine.IMPORT_TIMEOUT_S", 0.5)
+    assert ThisMachine().import_error("crashes").endswith("the process was killed by signal 11")
+    assert ThisMachine().import_error("hangs") == "did not end within 0.5 s"
 
 
 def test_this_machine_can_be_asked_everything():

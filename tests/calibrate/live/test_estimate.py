@@ -11,7 +11,7 @@ from ppdsim.calibrate.live.calibrate import measure
 from ppdsim.calibrate.live.cells import LoadCell, PrefillCell, StallCell
 from ppdsim.calibrate.live.estimate import Client, seconds_by_kind
 from ppdsim.calibrate.live.plan import cells_of, conversations_of, load_plan, transfer_cells
-from ppdsim.calibrate.live.reference import DEFAULT
+from ppdsim.calibrate.live.reference import DEFAULT, reference
 from ppdsim.types import Arm, Transport
 
 MODEL = compose.central(profile.load(library.find("profile", DEFAULT)))
@@ -19,26 +19,28 @@ DELTA_NVLINK = (Arm.P_DELTA, Transport.NVLINK)
 WORST = (UNIFIED, *((arm, over) for over in (Transport.NVLINK, Transport.TCP) for arm in (Arm.P_DELTA, Arm.P_FULL)))
 
 
-def parts(plan, arms, **options):
+def parts(plan, arms, *, model=MODEL, **options):
     cells = [cell for arm in arms for cell in cells_of(plan, *arm)]
     cells += [cell for over in {over for arm, over in arms} - {Transport.NONE} for cell in transfer_cells(plan, over)]
-    return seconds_by_kind(cells, MODEL, plan, decode_radix=True, **options)
+    return seconds_by_kind(cells, model, plan, decode_radix=True, **options)
 
 
 def estimate(plan, arms, **options):
     return sum(parts(plan, arms, **options).values())
 
 
+@pytest.mark.parametrize("gpu", ["NVIDIA H200", "NVIDIA H100 80GB HBM3"])
 @pytest.mark.parametrize(("name", "budget_s"), [("quick", 360.0), ("full", 1200.0)])
-def test_two_links_and_every_arm_are_measured_once_within_the_budget(name, budget_s):
+def test_two_links_and_every_arm_are_measured_once_within_the_budget(name, budget_s, gpu):
     plan = load_plan(name)
     assert plan.budget_s == budget_s
-    assert estimate(plan, WORST, once=True) < 0.85 * budget_s
+    assert estimate(plan, WORST, model=compose.central(reference(gpu)), once=True) < 0.85 * budget_s
 
 
-def test_quick_settles_every_cell_within_its_budget():
+@pytest.mark.parametrize("gpu", ["NVIDIA H200", "NVIDIA H100 80GB HBM3"])
+def test_quick_settles_every_cell_within_its_budget(gpu):
     plan = load_plan("quick")
-    assert estimate(plan, WORST) < plan.budget_s
+    assert estimate(plan, WORST, model=compose.central(reference(gpu))) < plan.budget_s
 
 
 def test_measuring_once_is_less_than_measuring_as_often_as_the_plan_asks():

@@ -174,18 +174,18 @@ def test_the_ends_of_a_link_that_is_measured_alone_are_ours(monkeypatch):
 
 def test_a_process_that_nvml_does_not_name_has_the_name_of_its_command(require):
     require("python:pynvml")
-    gpu = SimpleNamespace()
-    # A process of its own: this one may have given itself a title.
     command = [sys.executable, "-c", "import sys; print(1, flush=True); sys.stdin.read()"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as user:
-        user.stdout.readline()
-        running = [SimpleNamespace(pid=user.pid, usedGpuMemory=None), SimpleNamespace(pid=2**31 - 1, usedGpuMemory=1)]
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("pynvml.nvmlDeviceGetComputeRunningProcesses", lambda _: running)
-            assert users_of(gpu) == [(user.pid, Path(sys.executable).name, None), (2**31 - 1, "unknown", 1)]
-            patch.setattr("pynvml.nvmlSystemGetProcessName", lambda _: b"sglang::scheduler TP0")
-            assert users_of(gpu)[0][1] == "sglang::scheduler TP0"
-        user.communicate()
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        child.stdout.readline()
+        running = [SimpleNamespace(pid=child.pid, usedGpuMemory=None), SimpleNamespace(pid=2**31 - 1, usedGpuMemory=1)]
+        patch.setattr("pynvml.nvmlDeviceGetComputeRunningProcesses", lambda _: running)
+        assert users_of("gpu") == [(child.pid, Path(sys.executable).name, None), (2**31 - 1, "unknown", 1)]
+        patch.setattr("pynvml.nvmlSystemGetProcessName", lambda _: b"sglang::scheduler TP0")
+        assert users_of("gpu")[0][1] == "sglang::scheduler TP0"
+        child.communicate()
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from calibrate.live.standins import DELTA_TCP, MACHINE, SHIPPED, UNIFIED, service
@@ -53,6 +54,19 @@ def test_a_unified_server_has_the_small_one_only(tmp_path):
 def test_a_transfer_that_the_context_does_not_allow_is_no_probe(tmp_path):
     found = probes(tmp_path, ", handoff_tokens: 1024", service(*DELTA_TCP, decode_radix=True, context_tokens=1024))
     assert set(found) == {("p-delta", 64), ("p-full", 64)}
+
+
+def test_it_comes_every_few_seconds_all_along(tmp_path):
+    plan = load_plan("quick")
+    call = measure(plan, [service(*UNIFIED)], MACHINE, tmp_path / "run", resume=False, say=str, runner=run_virtually)
+    rows = read_rows(tmp_path / "run")
+    times_s = [row.elapsed_s for row in rows if row.purpose == "probe"]
+    longest_s = max(call.budget.costs_s.values())
+    for earlier_s, later_s in pairwise(times_s):
+        assert plan.probe.every_s <= later_s - earlier_s < plan.probe.every_s + longest_s + 0.2
+    others = [row.elapsed_s for row in rows if row.purpose != "probe"]
+    assert times_s[0] < others[0]
+    assert times_s[-1] > others[-1] - plan.probe.every_s - longest_s
 
 
 def test_a_plan_need_not_ask_for_it(tmp_path):

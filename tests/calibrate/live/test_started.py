@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,15 +14,16 @@ from ppdsim.calibrate.live.plan import load_plan
 from ppdsim.calibrate.live.started import buffer_gpus, started
 from ppdsim.calibrate.stack.settings import Settings
 from ppdsim.calibrate.stack.specs import Host
-from ppdsim.types import Transport
+from ppdsim.errors import InputError
+from ppdsim.types import Arm, Transport
 
 HOST = Host(cores=(0,), nvlink_lanes={(0, 1): 18}, gpu_memory_bytes=(80 * 10**9,) * 2)
 ON_GPUS = {"model": "m", "prefill_gpus": (0,), "decode_gpus": (1,), "unified_gpus": (1,)}
 
 
-def services(links, tmp_path: Path, **settings):
+def services(links, tmp_path: Path, *, host=HOST, plan="quick", **settings):
     chosen = Settings(**{**ON_GPUS, **settings})
-    return started(load_plan("quick"), chosen, links, HOST, tmp_path, progress=lambda progress: None)
+    return started(load_plan(plan), chosen, links, host, tmp_path, progress=lambda progress: None)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +39,38 @@ def services(links, tmp_path: Path, **settings):
 def test_links_that_nobody_asked_for_are_optional(links, settings, expected, tmp_path):
     found = [(service.name, service.optional) for service in services(links, tmp_path, **settings)]
     assert found[: len(expected)] == expected
+
+
+def test_an_engine_without_a_cache_on_d_gives_full_hand_offs_and_their_loads(tmp_path):
+    old = replace(HOST, decode_radix=False)
+    found = services([Transport.TCP], tmp_path, host=old, plan="saturation")
+    assert [(one.name, [arm for arm, _ in one.arms]) for one in found] == [
+        ("unified", [Arm.APPEND_D]),
+        ("hand-offs over tcp", [Arm.P_FULL]),
+    ]
+    assert not found[1].loads_only
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"prefill_gpus": (0, 1), "decode_gpus": (2,)}, "--prefill-gpu 0,1: 2 servers, expected one: .* of 1 GPU each"),
+        (
+            {"prefill_gpus": (0, 1), "decode_gpus": (2, 3, 4, 5), "unified_gpus": (), "tp": 2},
+            "--decode-gpu 2,3,4,5: 2 servers, .* of 2 GPUs each",
+        ),
+    ],
+)
+def test_several_servers_of_a_role_are_refused(settings, said, tmp_path):
+    with pytest.raises(InputError, match=said):
+        services([Transport.TCP], tmp_path, **settings)
+
+
+def test_a_tensor_parallel_group_is_one_server(tmp_path):
+    groups = {"prefill_gpus": (0, 1), "decode_gpus": (2, 3), "unified_gpus": (2, 3, 4), "tp": 2}
+    notes = [note for one in services([Transport.TCP], tmp_path, **groups) for note in one.notes]
+    assert notes[0].startswith("unified: unified-0 on GPU 2,3; ")
+    assert notes[1].startswith("hand-offs over tcp: prefill-0 on GPU 0,1, MC_FORCE_TCP=1")
 
 
 def test_the_link_alone_is_measured_between_the_gpus_of_p_and_d(monkeypatch):

@@ -148,6 +148,16 @@ def test_the_host_s_links_are_those_that_its_mooncake_can_use() -> None:
     assert host_of(FakeMachine(versions=old)).nvlink_lanes == {}
 
 
+@pytest.mark.parametrize(
+    ("engine", "radix"), [("0.5.5.post3", False), ("0.5.11", False), ("0.5.12", True), ("0.5.17", True), (None, True)]
+)
+def test_the_host_s_engine_gives_d_a_cache_or_not(engine: str | None, radix: bool) -> None:
+    others = {name: version for name, version in FakeMachine().versions.items() if name != "sglang"}
+    assert (
+        host_of(FakeMachine(versions=others if engine is None else {**others, "sglang": engine})).decode_radix is radix
+    )
+
+
 def test_pinned_servers_share_no_core_and_leave_some_to_the_client() -> None:
     made = specs(prefill_gpus=(0,), decode_gpus=(1,), cpu_pin="auto")
     cores = [set(spec.argv[2].split(",")) for spec in made]

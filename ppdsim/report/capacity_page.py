@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from ppdsim.carried import Binding, Carried
+from ppdsim.files import write_whole
 from ppdsim.report.figures import CAPACITY_FIGURES
-from ppdsim.report.page import drawings, plotly_script, script_json, template, verbatim, write_page
+from ppdsim.report.page import drawings, plotly_script, script_json, template, verbatim
 from ppdsim.report.tables import Cell, Table
 
 
 def write_capacity_report(found: Carried, path: Path) -> Path:
     """Write the report of a capacity, as a file that appears whole or not at all, and return its path."""
-    return write_page(render_capacity(found), path)
+    return write_whole(path, render_capacity(found))
 
 
 def render_capacity(found: Carried) -> str:

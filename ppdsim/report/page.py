@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
@@ -20,6 +19,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from ppdsim.answers import CrossoverAnswer
+from ppdsim.files import write_whole
 from ppdsim.report import tables, wording
 from ppdsim.report.figures import FIGURES
 from ppdsim.report.figures._costs import QUANTITIES, costs_data, plain
@@ -45,16 +45,7 @@ def write_report(answer: CrossoverAnswer, path: Path) -> Path:
     Path
         `path`.
     """
-    return write_page(render(answer), path)
-
-
-def write_page(text: str, path: Path) -> Path:
-    """Write a page, which appears whole or not at all, and return its path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
-    return path
+    return write_whole(path, render(answer))
 
 
 def template(name: str) -> jinja2.Template:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ppdsim.files import write_whole
 from ppdsim.report.figures import SWEEP_FIGURES
-from ppdsim.report.page import drawings, plotly_script, script_json, template, verbatim, write_page
+from ppdsim.report.page import drawings, plotly_script, script_json, template, verbatim
 from ppdsim.report.tables import Cell, Table
 from ppdsim.sweep.answer import SweepAnswer
 from ppdsim.sweep.measures import MEASURES
@@ -14,7 +15,7 @@ from ppdsim.sweep.words import number, sentence, short_names, span, state
 
 def write_sweep_report(answer: SweepAnswer, path: Path) -> Path:
     """Write the report of a sweep, as a file that appears whole or not at all, and return its path."""
-    return write_page(render_sweep(answer), path)
+    return write_whole(path, render_sweep(answer))
 
 
 def render_sweep(answer: SweepAnswer) -> str:

@@ -8,7 +8,7 @@ from ppdsim.comparison import Comparison, Estimate
 from ppdsim.files import write_whole
 from ppdsim.report import wording
 from ppdsim.report.figures import ALTERNATIVE_FIGURES
-from ppdsim.report.page import drawings, plotly_script, script_json, template, verbatim
+from ppdsim.report.page import drawings, fill
 from ppdsim.report.tables import Cell, Table
 
 
@@ -20,14 +20,12 @@ def write_alternatives_report(found: Comparison, path: Path) -> Path:
 def render_alternatives(found: Comparison) -> str:
     """Return the page as HTML."""
     figures = {name: drawings(draw, found) for name, draw in ALTERNATIVE_FIGURES.items()}
-    return template("alternatives.html").render(
+    return fill(
+        "alternatives.html",
+        figures,
+        headline=found.answer[0],
         found=found,
-        figures=figures,
         tables={"alternatives": alternatives_table(found), "differences": differences_table(found)},
-        data=script_json({"figures": figures}),
-        style=verbatim("report.css"),
-        plotly=plotly_script(),
-        script=verbatim("figures.js"),
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ppdsim.files import write_whole
 from ppdsim.report.figures import SWEEP_FIGURES
-from ppdsim.report.page import drawings, plotly_script, script_json, template, verbatim
+from ppdsim.report.page import drawings, fill
 from ppdsim.report.tables import Cell, Table
 from ppdsim.sweep.answer import SweepAnswer
 from ppdsim.sweep.measures import MEASURES
@@ -21,15 +21,12 @@ def write_sweep_report(answer: SweepAnswer, path: Path) -> Path:
 def render_sweep(answer: SweepAnswer) -> str:
     """Return the page as HTML."""
     figures = {name: drawings(draw, answer) for name, draw in SWEEP_FIGURES.items()}
-    return template("sweep.html").render(
+    return fill(
+        "sweep.html",
+        figures,
         answer=answer,
         headline=headline(answer),
-        figures=figures,
         tables={"points": _points(answer), "crossings": _crossings(answer)},
-        data=script_json({"figures": figures}),
-        style=verbatim("report.css"),
-        plotly=plotly_script(),
-        script=verbatim("figures.js"),
     )
 
 

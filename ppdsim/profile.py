@@ -10,13 +10,13 @@ What it does not hold: the measured cells themselves (calibration/measurements, 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ppdsim.errors import ProfileError, nearest
+from ppdsim.files import write_whole
 from ppdsim.types import Arm, Tag, Transport, arm_name
 
 SCHEMA = "ppdsim/profile/1"
@@ -218,10 +218,7 @@ def to_json(profile: Profile) -> str:
 
 def save(profile: Profile, path: Path) -> None:
     """Write the profile; the file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(to_json(profile))
-    os.replace(temporary, path)
+    write_whole(path, to_json(profile))
 
 
 def json_schema() -> dict[str, Any]:

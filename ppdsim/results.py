@@ -24,9 +24,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +34,7 @@ import numpy as np
 from ppdsim import metrics
 from ppdsim.columns import Columns
 from ppdsim.errors import EnvironmentProblem
+from ppdsim.files import whole
 from ppdsim.types import Arm
 from ppdsim.units import format_s
 
@@ -158,20 +156,14 @@ class Results:
         EnvironmentProblem
             If parquet is asked for and pyarrow is not installed.
         """
-        directory.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".ppdsim-", dir=directory))
-        try:
-            names = (f"turns.{turns_format}", "summary.json")
+        paths = (directory / f"turns.{turns_format}", directory / "summary.json")
+        with whole(paths[1]) as summary, whole(paths[0]) as turns:
             if turns_format == "csv":
-                self._write_csv(scratch / names[0])
+                self._write_csv(turns)
             else:
-                self._write_parquet(scratch / names[0])
-            (scratch / names[1]).write_text(json.dumps(self.summary(), indent=1, allow_nan=False) + "\n")
-            for name in names:
-                os.replace(scratch / name, directory / name)
-        finally:
-            shutil.rmtree(scratch)
-        return tuple(directory / name for name in names)
+                self._write_parquet(turns)
+            summary.write_text(json.dumps(self.summary(), indent=1, allow_nan=False) + "\n")
+        return paths
 
     def _write_csv(self, path: Path) -> None:
         with path.open("w", newline="") as file:

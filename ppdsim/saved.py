@@ -1,11 +1,10 @@
-"""Results as files: one JSON document that appears whole or not at all, and that is read back as strictly as any input.
+"""Results as files: one JSON document, written whole (`files`) and read back as strictly as any input.
 
 What it does not know: what the parts of a result have to do with each other; whoever reads one says that.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -26,15 +25,6 @@ R = TypeVar("R", bound="DataclassInstance")
 def to_json(found: DataclassInstance) -> bytes:
     """Return a result as one JSON document."""
     return orjson.dumps(asdict(found), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-
-
-def write_whole(path: Path, content: bytes) -> Path:
-    """Write a file that appears whole or not at all, and return its path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_bytes(content)
-    os.replace(scratch, path)
-    return path
 
 
 def read(path: Path, kind: type[R], contradictions: Callable[[R], Iterator[str]], *, origin: str, again: str) -> R:

@@ -75,9 +75,11 @@ def _applies(cells: Cells, column: str) -> bool:
     return (cells.kind == "decode") == (column in ("batch", "context_column"))
 
 
-def left_out_fits(cells: Grid, fit: Fit) -> Iterator[tuple[str, float, TurnModel]]:
-    """Yield (column, value, model): a model that has seen no cell with that value in that column."""
+def left_out_fits(cells: Grid, fit: Fit, *, only: str | None = None) -> Iterator[tuple[str, float, TurnModel]]:
+    """Yield (column, value, model): a model that has seen no cell with that value in that column, or in `only` one."""
     for column, value in splits(cells):
+        if only not in (None, column):
+            continue
 
         def keep(group: Cells, column: str = column, value: float = value) -> Cells:
             return group.pick(_column(group, column) != value) if _applies(group, column) else group

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ppdsim import saved
 from ppdsim.carried import Carried
+from ppdsim.files import write_whole
 from ppdsim.saved import to_json
 
 __all__ = ["RESULT_FILE", "read", "save", "to_json"]
@@ -16,7 +17,7 @@ RESULT_FILE = "capacity.json"
 
 def save(found: Carried, folder: Path) -> Path:
     """Write the result file into a folder, as a file that appears whole or not at all, and return its path."""
-    return saved.write_whole(folder / RESULT_FILE, to_json(found))
+    return write_whole(folder / RESULT_FILE, to_json(found))
 
 
 def read(path: Path) -> Carried:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import typer
@@ -22,6 +21,7 @@ from ppdsim.cli.common import (
     progress,
     wrote,
 )
+from ppdsim.files import write_whole
 
 
 def crossover(
@@ -58,21 +58,12 @@ def crossover(
         with progress("simulating", quiet=quiet) as advance:
             answer = run(chosen, measured, seed=chosen.seed if seed is None else seed, progress=advance)
     except Interrupted as stop:
-        wrote([_save(to_json(stop.answer), out / "formulas-only.json")], quiet=quiet)
+        wrote([write_whole(out / "formulas-only.json", to_json(stop.answer))], quiet=quiet)
         raise
     document = to_json(answer)
-    paths = [_save(document, out / "crossover.json"), write_report(answer, out / "report.html")]
+    paths = [write_whole(out / "crossover.json", document), write_report(answer, out / "report.html")]
     if json:
         typer.echo(document, nl=False)
     elif not quiet:
         typer.echo(answer.headline)
     wrote(paths, quiet=quiet)
-
-
-def _save(document: bytes, path: Path) -> Path:
-    """Write a file that appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_bytes(document)
-    os.replace(temporary, path)
-    return path

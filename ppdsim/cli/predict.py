@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ppdsim.cli.common import wrote
+from ppdsim.files import write_whole
 
 
 def predict(
@@ -55,8 +55,4 @@ def predict(
     if out is None:
         typer.echo(text.getvalue(), nl=False)
         return
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.part")
-    temporary.write_text(text.getvalue())
-    os.replace(temporary, out)
-    wrote([out])
+    wrote([write_whole(out, text.getvalue())])

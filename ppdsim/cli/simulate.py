@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_module
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,6 +25,7 @@ from ppdsim.cli.common import (
     progress,
     wrote,
 )
+from ppdsim.files import write_whole
 
 if TYPE_CHECKING:
     from ppdsim.scenario import Scenario
@@ -174,10 +174,7 @@ def _compare(
         "seed": seed,
         "policies": [e.row() for e in compared],
     }
-    scratch = out / f".policies.json.{os.getpid()}"
-    scratch.write_text(json_module.dumps(rows, indent=1, allow_nan=False) + "\n")
-    os.replace(scratch, out / "policies.json")
-    paths.append(out / "policies.json")
+    paths.append(write_whole(out / "policies.json", json_module.dumps(rows, indent=1, allow_nan=False) + "\n"))
     if decisions is not None:
         write(decisions, [(e.policy, e.results.decisions) for e in compared if e.results.decisions is not None])
         paths.append(decisions)

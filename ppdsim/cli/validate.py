@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ppdsim.cli.common import JsonOption, OutOption, QuietOption, check_folder, say, wrote
+from ppdsim.files import write_whole
 
 
 def validate(
@@ -45,8 +45,8 @@ def validate(
     found = run(chosen, runs, fail_over=limit, progress=lambda text: say(text + " ...", quiet=quiet))
     text, document = to_text(found), to_json(found)
     paths = [
-        _save((text + "\n").encode(), out / "accuracy.txt"),
-        _save(document, out / "validation.json"),
+        write_whole(out / "accuracy.txt", text + "\n"),
+        write_whole(out / "validation.json", document),
         write_accuracy_report(found, text, out / "report.html"),
     ]
     if json:
@@ -72,12 +72,3 @@ def _share(text: str) -> float:
     if not 0.0 < value <= 1.0:
         raise InputError(f"--fail-over {text}: expected a share above 0 and at most 1, such as 5% or 0.05")
     return value
-
-
-def _save(document: bytes, path: Path) -> Path:
-    """Write a file that appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_bytes(document)
-    os.replace(temporary, path)
-    return path

@@ -6,16 +6,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ppdsim.accuracy import SYMBOLS, CellErrors, CrossingCheck, Decisions, Validation
+from ppdsim.files import write_whole
 from ppdsim.metrics import is_known
 from ppdsim.report.figures import ACCURACY_FIGURES
-from ppdsim.report.page import drawings, plotly_script, script_json, template, verbatim, write_page
+from ppdsim.report.page import drawings, fill
 from ppdsim.report.tables import Cell, Table
 from ppdsim.units import MS_PER_S
 
 
 def write_accuracy_report(found: Validation, card: str, path: Path) -> Path:
     """Write the accuracy report with the card's text, as a file that appears whole or not at all."""
-    return write_page(render_accuracy(found, card), path)
+    return write_whole(path, render_accuracy(found, card))
 
 
 def render_accuracy(found: Validation, card: str) -> str:
@@ -26,12 +27,13 @@ def render_accuracy(found: Validation, card: str) -> str:
         for gate in found.gates
         if not gate.passed
     ]
-    return template("accuracy.html").render(
+    return fill(
+        "accuracy.html",
+        figures,
         found=found,
         headline=headline(found),
         missed=missed,
         card=card,
-        figures=figures,
         tables={
             "cells": _table(CELL_CAPTION, CELL_COLUMNS, map(_cells, found.cells)),
             "decisions": _table(
@@ -41,10 +43,6 @@ def render_accuracy(found: Validation, card: str) -> str:
                 "N* and level lines at gamma = 1, with 90 % intervals", CROSSING_COLUMNS, map(_line, found.crossings)
             ),
         },
-        data=script_json({"figures": figures}),
-        style=verbatim("report.css"),
-        plotly=plotly_script(),
-        script=verbatim("figures.js"),
     )
 
 

@@ -5,28 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 
 from ppdsim.comparison import Comparison, Estimate
+from ppdsim.files import write_whole
 from ppdsim.report import wording
 from ppdsim.report.figures import ALTERNATIVE_FIGURES
-from ppdsim.report.page import drawings, plotly_script, script_json, template, verbatim, write_page
+from ppdsim.report.page import drawings, fill
 from ppdsim.report.tables import Cell, Table
 
 
 def write_alternatives_report(found: Comparison, path: Path) -> Path:
     """Write the report of a what-if, as a file that appears whole or not at all."""
-    return write_page(render_alternatives(found), path)
+    return write_whole(path, render_alternatives(found))
 
 
 def render_alternatives(found: Comparison) -> str:
     """Return the page as HTML."""
     figures = {name: drawings(draw, found) for name, draw in ALTERNATIVE_FIGURES.items()}
-    return template("alternatives.html").render(
+    return fill(
+        "alternatives.html",
+        figures,
+        headline=found.answer[0],
         found=found,
-        figures=figures,
         tables={"alternatives": alternatives_table(found), "differences": differences_table(found)},
-        data=script_json({"figures": figures}),
-        style=verbatim("report.css"),
-        plotly=plotly_script(),
-        script=verbatim("figures.js"),
     )
 
 

@@ -5,27 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 
 from ppdsim.carried import Binding, Carried
+from ppdsim.files import write_whole
 from ppdsim.report.figures import CAPACITY_FIGURES
-from ppdsim.report.page import drawings, plotly_script, script_json, template, verbatim, write_page
+from ppdsim.report.page import drawings, fill
 from ppdsim.report.tables import Cell, Table
 
 
 def write_capacity_report(found: Carried, path: Path) -> Path:
     """Write the report of a capacity, as a file that appears whole or not at all, and return its path."""
-    return write_page(render_capacity(found), path)
+    return write_whole(path, render_capacity(found))
 
 
 def render_capacity(found: Carried) -> str:
     """Return the page as HTML."""
     figures = {name: drawings(draw, found) for name, draw in CAPACITY_FIGURES.items()}
-    return template("capacity.html").render(
+    return fill(
+        "capacity.html",
+        figures,
+        headline=found.answer[0],
         found=found,
-        figures=figures,
         tables={"seeds": seeds_table(found), "runs": runs_table(found)},
-        data=script_json({"figures": figures}),
-        style=verbatim("report.css"),
-        plotly=plotly_script(),
-        script=verbatim("figures.js"),
     )
 
 

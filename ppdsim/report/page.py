@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
@@ -20,6 +19,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from ppdsim.answers import CrossoverAnswer
+from ppdsim.files import write_whole
 from ppdsim.report import tables, wording
 from ppdsim.report.figures import FIGURES
 from ppdsim.report.figures._costs import QUANTITIES, costs_data, plain
@@ -27,7 +27,6 @@ from ppdsim.report.figures._style import cache_rate_axis, log_ticks
 
 REDRAWN = "costs"
 """The figure that a script of the page redraws from its numbers; every other one is drawn once a combination."""
-SCRIPTS = ("figures.js", "costs.js")
 
 
 def write_report(answer: CrossoverAnswer, path: Path) -> Path:
@@ -45,36 +44,19 @@ def write_report(answer: CrossoverAnswer, path: Path) -> Path:
     Path
         `path`.
     """
-    return write_page(render(answer), path)
-
-
-def write_page(text: str, path: Path) -> Path:
-    """Write a page, which appears whole or not at all, and return its path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
-    return path
-
-
-def template(name: str) -> jinja2.Template:
-    """Return a template of the report; an undefined name in it is an error."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("ppdsim.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-    )
-    return environment.get_template(name)
+    return write_whole(path, render(answer))
 
 
 def render(answer: CrossoverAnswer) -> str:
     """Return the page as HTML."""
     figures = {name: drawings(draw, answer, redrawn=name == REDRAWN) for name, draw in FIGURES.items()}
-    return template("report.html").render(
+    return fill(
+        "report.html",
+        figures,
+        data={"costs": _costs(answer)},
+        headline=answer.headline,
         answer=answer,
         meaning=wording.meaning(answer),
-        figures=figures,
         tables={
             "r": tables.crossings_table(answer, "r"),
             "new_tokens": tables.crossings_table(answer, "new_tokens"),
@@ -82,10 +64,38 @@ def render(answer: CrossoverAnswer) -> str:
             "quality": tables.quality_table(answer.profile.cards),
             "parameters": tables.parameters_table(answer),
         },
-        data=script_json({"figures": figures, "costs": _costs(answer)}),
+        costs_script=verbatim("costs.js"),
+    )
+
+
+def fill(
+    name: str, figures: Mapping[str, Any], *, headline: str, data: Mapping[str, Any] | None = None, **values: Any
+) -> str:
+    """Return a template of the report, filled in; an undefined name in it is an error.
+
+    Parameters
+    ----------
+    figures
+        What `drawings` gives, by name.
+    data
+        What the page's scripts read beside the figures.
+    values
+        What the template names.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("ppdsim.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
+    return environment.get_template(name).render(
+        headline=headline,
+        figures=figures,
+        data=script_json({"figures": figures, **(data or {})}),
         style=verbatim("report.css"),
         plotly=plotly_script(),
-        scripts=[verbatim(name) for name in SCRIPTS],
+        script=verbatim("figures.js"),
+        **values,
     )
 
 

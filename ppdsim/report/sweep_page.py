@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ppdsim.files import write_whole
 from ppdsim.report.figures import SWEEP_FIGURES
-from ppdsim.report.page import drawings, plotly_script, script_json, template, verbatim, write_page
+from ppdsim.report.page import drawings, fill
 from ppdsim.report.tables import Cell, Table
 from ppdsim.sweep.answer import SweepAnswer
 from ppdsim.sweep.measures import MEASURES
@@ -14,21 +15,18 @@ from ppdsim.sweep.words import number, sentence, short_names, span, state
 
 def write_sweep_report(answer: SweepAnswer, path: Path) -> Path:
     """Write the report of a sweep, as a file that appears whole or not at all, and return its path."""
-    return write_page(render_sweep(answer), path)
+    return write_whole(path, render_sweep(answer))
 
 
 def render_sweep(answer: SweepAnswer) -> str:
     """Return the page as HTML."""
     figures = {name: drawings(draw, answer) for name, draw in SWEEP_FIGURES.items()}
-    return template("sweep.html").render(
+    return fill(
+        "sweep.html",
+        figures,
         answer=answer,
         headline=headline(answer),
-        figures=figures,
         tables={"points": _points(answer), "crossings": _crossings(answer)},
-        data=script_json({"figures": figures}),
-        style=verbatim("report.css"),
-        plotly=plotly_script(),
-        script=verbatim("figures.js"),
     )
 
 

@@ -13,7 +13,6 @@ wherever the profile has it, p-delta where the decode node keeps prefixes.
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ppdsim.files import whole
 from ppdsim.routing.base import Decision
 from ppdsim.routing.costs import ArmCost, append_cost, handoff_cost, handoff_delay_s
 from ppdsim.routing.fleet_model import FleetModel
@@ -111,18 +111,12 @@ _CONVERTED: Mapping[str, Callable[[Sequence[Any]], NDArray[Any]]] = {"conversati
 
 def write(path: Path, runs: Iterable[tuple[str, Mapping[str, NDArray[Any]]]]) -> None:
     """Write the decisions of one or more policies, as (policy, columns), to a CSV that appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with scratch.open("w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(("policy", *COLUMNS))
-            for policy, columns in runs:
-                rows = zip(*(columns[name].tolist() for name in COLUMNS), strict=True)
-                writer.writerows((policy, *(_cell(value) for value in row)) for row in rows)
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    with whole(path) as scratch, scratch.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("policy", *COLUMNS))
+        for policy, columns in runs:
+            rows = zip(*(columns[name].tolist() for name in COLUMNS), strict=True)
+            writer.writerows((policy, *(_cell(value) for value in row)) for row in rows)
 
 
 def _cell(value: Any) -> Any:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ppdsim import saved
+from ppdsim.files import write_whole
 from ppdsim.sweep.answer import SweepAnswer
 from ppdsim.sweep.measures import COLUMNS, MEASURES, Rows
 from ppdsim.sweep.plan import SweepPlan
@@ -27,7 +28,7 @@ def save(plan: SweepPlan, rows: Rows, answer: SweepAnswer, folder: Path) -> tupl
         for seed in plan.seeds
         if (number, seed) in rows
     )
-    return write_table(folder / TABLE, header, table), saved.write_whole(folder / ANSWER, saved.to_json(answer))
+    return write_table(folder / TABLE, header, table), write_whole(folder / ANSWER, saved.to_json(answer))
 
 
 def read(folder: Path) -> SweepAnswer:

@@ -9,12 +9,11 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ppdsim.saved import write_whole
+from ppdsim.files import whole, write_whole
 from ppdsim.sweep.measures import COLUMNS
 
 FOLDER = "rows"
@@ -38,18 +37,15 @@ class RowStore:
 
     def put(self, key: str, row: Mapping[str, Any]) -> None:
         """Keep a row."""
-        write_whole(self._folder / f"{key}.json", json.dumps(row, allow_nan=False).encode())
+        write_whole(self._folder / f"{key}.json", json.dumps(row, allow_nan=False))
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
     """Write rows as CSV, undefined values as empty cells; the file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    with scratch.open("w", newline="", encoding="utf-8") as file:
+    with whole(path) as scratch, scratch.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows([_cell(value) for value in row] for row in rows)
-    os.replace(scratch, path)
     return path
 
 

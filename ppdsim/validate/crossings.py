@@ -2,7 +2,7 @@
 
 The measured gain J_P - J_D is known at the cells that both arms share. m* at a cached prefix runs over the measured m
 of that L (linear in log m between them); r* at a prompt S runs along L + m = S through the triangulated cells (in log L
-and log m). The measured interval is the 90 % range over `RESAMPLES` draws of the repeat noise of cells and stall gaps.
+and log m). The measured interval is the 90 % range over draws of the repeat noise of cells and stall gaps.
 For the profile's own run the predicted m* comes from a refit without that L; r* crosses all L and is in sample, as its
 scope says.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 from scipy.interpolate import LinearNDInterpolator
@@ -26,12 +27,12 @@ from ppdsim.measurements import Measurements
 from ppdsim.profile import Profile
 from ppdsim.turn import TurnModel
 from ppdsim.validate.decisions import BATCHES, measured_loss
-from ppdsim.validate.stalls import MeasuredStalls, measured_stalls, resampled_stalls
+from ppdsim.validate.noise import resampled
+from ppdsim.validate.stalls import MeasuredStalls, resampled_stalls
 from ppdsim.validate.unseen import Unseen, shared
 
 PROMPTS = (4096, 8192, 16_384)
 """Prompts that r* is looked for at [tokens]."""
-RESAMPLES = 200
 SEED = 20260823
 IN_SAMPLE = "in sample"
 FEWEST = 3
@@ -43,10 +44,7 @@ def crossing_checks(profile: Profile, measured: Measurements, parts: Sequence[Un
 
     Held-out cells of the profile's own run are few and scattered: they make no lines.
     """
-    stalls = (
-        measured_stalls(measured),
-        *resampled_stalls(measured, RESAMPLES, np.random.default_rng(SEED)),
-    )
+    stalls = resampled_stalls(measured, np.random.default_rng(SEED))
     part = next(part for part in parts if part.scope != HELD_OUT)
     own = part.scope == LEFT_OUT
     middle, cloud = compose.central(profile), compose.cloud(profile, another_run=not own)
@@ -94,13 +92,10 @@ class _Gains:
             lost = [loss for loss in found if loss is not None]
             if len(lost) < len(stalls):
                 continue
-            sides = [
-                c.seconds[k] * (1.0 + np.nan_to_num(c.noise[k]) * np.append(0.0, rng.standard_normal(RESAMPLES)))
-                for c, k in ((handoff, j), (append, i))
-            ]
+            sides = [resampled(c.seconds[k], c.noise[k], rng) for c, k in ((handoff, j), (append, i))]
             gain = sides[0] - sides[1] - streams * (np.array(lost) - [each.handoff_s for each in stalls])
             rows.append((float(append.cached_tokens[i]), float(append.new_tokens[i]), gain))
-        table = np.array([gain for _, _, gain in rows]).T if rows else np.zeros((RESAMPLES + 1, 0))
+        table = np.array([gain for _, _, gain in rows]).T if rows else np.zeros((len(stalls), 0))
         return _Gains(np.array([r[0] for r in rows]), np.array([r[1] for r in rows]), table)
 
     def along_new(self, cached: float) -> Found | None:
@@ -110,12 +105,15 @@ class _Gains:
             return None
         return sampled_crossing(np.log2(self.new[here]), self.draws[0, here], self.draws[1:, here])
 
+    @cached_property
+    def _surface(self) -> LinearNDInterpolator:
+        return LinearNDInterpolator(_logs(self.cached, self.new), self.draws.T)
+
     def along_rate(self, total: int) -> Found | None:
         if len(self.cached) < FEWEST or len(np.unique(self.cached)) < 2 or len(np.unique(self.new)) < 2:
             return None
         new = np.geomspace(max(self.new.min(), 1.0), total, 200)[::-1]
-        surface = LinearNDInterpolator(_logs(self.cached, self.new), self.draws.T)
-        gains = np.asarray(surface(_logs(total - new, new)))
+        gains = np.asarray(self._surface(_logs(total - new, new)))
         inside = np.isfinite(gains[:, 0])
         if inside.sum() < FEWEST:
             return None

@@ -5,8 +5,8 @@ At gamma = 1 and every (L, m) that an append and a hand-off share::
     N* = (TTFT_P - TTFT_D) / (S_D(N*) - S_P)
 
 The predicted interval is the 90 % range over the profile's draws (drift included for another run), the measured one
-over `RESAMPLES` draws of the repeat noise of both cells and of the gaps that the stalls come from. As everywhere, the
-draws of N* leave out the misfit of the curves: where the intervals seldom meet, that is what is missing.
+over draws of the repeat noise of both cells and of the gaps that the stalls come from. As everywhere, the draws of N*
+leave out the misfit of the curves: where the intervals seldom meet, that is what is missing.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from ppdsim.cost.base import Array
 from ppdsim.measurements import Measurements
 from ppdsim.profile import Profile
 from ppdsim.turn import TurnModel
-from ppdsim.validate.stalls import MeasuredStalls, measured_stalls, resampled_stalls
+from ppdsim.validate.noise import resampled
+from ppdsim.validate.stalls import MeasuredStalls, resampled_stalls
 from ppdsim.validate.unseen import Unseen, shared
 
-RESAMPLES = 200
 SEED = 20261127
 
 
 def n_star_checks(profile: Profile, measured: Measurements, parts: Sequence[Unseen]) -> tuple[CrossingCheck, ...]:
     """Return N* at every shared cell where the measured or the predicted one is positive and finite."""
     middle, rng = compose.central(profile), np.random.default_rng(SEED)
-    stalls = (measured_stalls(measured), *resampled_stalls(measured, RESAMPLES, rng))
+    stalls = resampled_stalls(measured, rng)
     found = (
         check
         for part in parts
@@ -72,9 +72,9 @@ def _of_pair(
         guess = break_even(part.model(cached, middle), question, cached, new).streams
         draws = break_even_streams(cloud, question, np.array([cached]), np.array([new]))
         predicted = guess if 0.0 < guess < float("inf") else None
-        noise = [np.nan_to_num(cells.noise[at]) for cells, at in ((handoff, j), (append, i))]
-        factors = 1.0 + np.array(noise)[:, None] * np.pad(rng.standard_normal((2, RESAMPLES)), ((0, 0), (1, 0)))
-        gains = factors[0] * handoff.seconds[j] - factors[1] * append.seconds[i]
+        gains = resampled(handoff.seconds[j], handoff.noise[j], rng) - resampled(
+            append.seconds[i], append.noise[i], rng
+        )
         truth, *around = (solve(*given, cached, new) for given in zip(stalls, gains.tolist(), strict=True))
         low, high = _ends(draws[:, 0], guess)
         below, above = _ends(np.array([streams or 0.0 for streams in around]), truth or 0.0)

@@ -31,10 +31,10 @@ from ppdsim.measurements import InterferenceRow, Measurements, PrefillRow
 from ppdsim.profile import Profile
 from ppdsim.turn import TurnModel
 from ppdsim.types import Arm, Transport, arm_name
+from ppdsim.validate.noise import resampled
 
 FEWEST_RATES = 3
 """Cache rates that a prompt must have been measured at for one arm to be part of this experiment."""
-RESAMPLES = 200
 SEED = 20261127
 
 
@@ -102,7 +102,7 @@ def rate_crossings(profile: Profile, measured: Measurements) -> tuple[CrossingCh
         if arm is Arm.APPEND_D or len(both) < FEWEST_RATES:
             continue
         rates = np.array([append.cached_tokens / total for _, append in both])
-        gains = np.stack([_resampled(handoff, rng) - _resampled(append, rng) for handoff, append in both], axis=1)
+        gains = np.stack([resampled(p.j_s, p.noise, rng) - resampled(d.j_s, d.noise, rng) for p, d in both], axis=1)
         truth = sampled_crossing(rates, gains[0], gains[1:])
         question = Question(
             arm=arm,
@@ -230,8 +230,3 @@ def _beside(model: TurnModel, question: Question) -> Question:
 def _at_same_places(handoffs: Sequence[_Cell], appends: Sequence[_Cell]) -> list[tuple[_Cell, _Cell]]:
     places = {append.cached_tokens: append for append in appends}
     return [(cell, places[cell.cached_tokens]) for cell in handoffs if cell.cached_tokens in places]
-
-
-def _resampled(cell: _Cell, rng: np.random.Generator) -> Array:
-    """Return J as measured, and draws of it with the repeats' noise [s], shape (1 + RESAMPLES,)."""
-    return cell.j_s * (1.0 + float(np.nan_to_num(cell.noise)) * np.append(0.0, rng.standard_normal(RESAMPLES)))

@@ -8,6 +8,7 @@ server's own span of the idle forward less the launch that was hidden where both
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from ppdsim.calibrate.cells import Purpose, grid
 from ppdsim.cost.base import Array
 from ppdsim.measurements import Measurements
 from ppdsim.types import Arm
+from ppdsim.validate.noise import RESAMPLES
 
 Tokens = tuple[float, float]
 PURPOSES: tuple[Purpose, ...] = ("fit", "validation")
@@ -43,13 +45,14 @@ class MeasuredStalls:
         if at in self.direct_s:
             return self.direct_s[at][_nearest(self.direct_s[at], streams)]
         span = self.span_s.get(at, float("nan"))
-        if not np.isfinite(span) or not self.hidden_s:
+        if not math.isfinite(span) or not self.hidden_s:
             return None
         return max(0.0, span - self.hidden_s[_nearest(self.hidden_s, streams)])
 
 
 def _nearest(by_batch: dict[float, float], streams: float) -> float:
-    return min(by_batch, key=lambda batch: abs(np.log(batch) - np.log(max(streams, 1.0))))
+    middle = math.log(max(streams, 1.0))
+    return min(by_batch, key=lambda batch: abs(math.log(batch) - middle))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,17 +70,18 @@ def measured_stalls(measured: Measurements) -> MeasuredStalls:
     return _stalls(_read(measured))
 
 
-def resampled_stalls(measured: Measurements, draws: int, rng: np.random.Generator) -> list[MeasuredStalls]:
-    """Return what they might have said: the gaps of each cell drawn with replacement, `draws` times."""
+def resampled_stalls(measured: Measurements, rng: np.random.Generator) -> tuple[MeasuredStalls, ...]:
+    """Return what they say, and `RESAMPLES` times what they might have: gaps of each cell drawn with replacement."""
     rows = _read(measured)
 
     def again(values: Array) -> Array:
         return rng.choice(values, len(values)) if len(values) else values
 
-    return [
-        _stalls(replace(rows, appends={at: again(v) for at, v in rows.appends.items()}, handoffs=again(rows.handoffs)))
-        for _ in range(draws)
-    ]
+    drawn = (
+        replace(rows, appends={at: again(v) for at, v in rows.appends.items()}, handoffs=again(rows.handoffs))
+        for _ in range(RESAMPLES)
+    )
+    return (_stalls(rows), *map(_stalls, drawn))
 
 
 def _read(measured: Measurements) -> _Rows:

@@ -45,8 +45,8 @@ def unseen(profile: Profile, measured: Measurements) -> tuple[Unseen, ...]:
         return Unseen(scope=scope, append=append, handoffs=known, without=without)
 
     if is_own_run(profile, measured):
-        refits = left_out_fits(fitted, fitter(measured))
-        without = {value: model for column, value, model in refits if column == "cached_tokens"}
+        refits = left_out_fits(fitted, fitter(measured), only="cached_tokens")
+        without = {value: model for _, value, model in refits}
         return (
             part(LEFT_OUT, fitted.append, fitted.handoffs, without),
             part(HELD_OUT, held_out.append, held_out.handoffs, {}),

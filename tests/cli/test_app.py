@@ -95,7 +95,7 @@ def test_no_command_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     ("problem", "code", "message"),
     [
         (InputError("a:1: wrong"), 2, "error: a:1: wrong\n"),
-        (InputError("two\nlines"), 2, "error: two lines\n"),
+        (InputError("two\nlines"), 2, "error: two\\nlines\n"),
         (GateError("too slow"), 1, "error: too slow\n"),
         (EnvironmentProblem("no GPU"), 3, "error: no GPU\n"),
         (KeyboardInterrupt(), 130, "error: interrupted\n"),

@@ -25,11 +25,11 @@ schema: ppdsim/plan/1
 name: tiny
 append: {cached_tokens: [0, 1024, 4096], new_tokens: [64, 256, 1024, 2048]}
 handoff: {cached_tokens: [0, 1024], new_tokens: [64, 256, 1024]}
-decode: {batch: [1, 2, 4], prompt_tokens: [256, 1024]}
+decode: {batch: [1, 4], prompt_tokens: [256, 1024]}
 stall: {batch: [2, 4], prompt_tokens: 256, turns: [[1024, 256], [0, 1024]]}
 handoff_stall: {batch: [2], prompt_tokens: 256, turns: [[1024, 256]]}
 validation: {prefill: [[1024, 150]]}
-load: [{name: light, rate_per_s: 4.0, conversations: 4}]
+load: [{name: light, rate_per_s: 20.0, conversations: 4}]
 chat:
   kind: generated
   conversations: 1
@@ -109,7 +109,7 @@ def test_every_kind_was_measured_through_the_router(calibrated):
         (Arm.P_FULL, Transport.TCP),
     }
     assert {row.arm for row in measured.interference} == {Arm.APPEND_D, Arm.P_FULL}
-    assert len({row.cell for row in measured.decode}) == 6
+    assert len({row.cell for row in measured.decode}) == 4
     turns = [row for row in measured.load if row.arm is Arm.APPEND_D]
     # The answers are part of the next prompt, so a later turn finds its conversation cached.
     assert any(row.turn > 0 and row.cached_tokens >= 256 for row in turns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -10,7 +11,7 @@ import pytest
 from report.built import built_answer
 from report.test_figures import ANSWERS
 
-from ppdsim.report import page, write_report
+from ppdsim.report import write_report
 from ppdsim.report.figures import FIGURES
 from ppdsim.report.page import render
 
@@ -107,7 +108,8 @@ def test_the_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(page.os, "replace", fail)
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
         write_report(built_answer(headline="another"), path)
     assert path.read_text(encoding="utf-8") == before
+    assert [file.name for file in path.parent.iterdir()] == ["report.html"]

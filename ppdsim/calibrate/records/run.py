@@ -5,8 +5,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from ppdsim.calibrate.records.deployment import Deployment
 from ppdsim.calibrate.records.recognise import Format, recognise
 from ppdsim.calibrate.records.source import Source, read_source
 from ppdsim.errors import MeasurementError
+from ppdsim.files import whole
 
 CONVERTERS: Mapping[Format, Callable[[Sequence[Source], Deployment], Converted]] = {
     Format.GRID: grid.convert,
@@ -98,11 +99,8 @@ def _one_format(sources: Sequence[Source]) -> Format:
 
 
 def _write(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in contents.items():
-        (folder / f".{name}.part").write_bytes(content)
-    written = []
-    for name in contents:
-        os.replace(folder / f".{name}.part", folder / name)
-        written.append(folder / name)
-    return written
+    paths = {folder / name: content for name, content in contents.items()}
+    with ExitStack() as files:
+        for path, content in paths.items():
+            files.enter_context(whole(path)).write_bytes(content)
+    return list(paths)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
+
+import typer
+
+from ppdsim.cli.app import app
 
 README = """\
 # planted
@@ -43,6 +48,24 @@ def test_the_readme_links_to_files_that_exist(repository: Path) -> None:
     for document in (repository / "README.md", repository / "CONTRIBUTING.md"):
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
             assert (repository / target).exists(), f"{document.name} links to {target}"
+
+
+def test_the_commands_of_the_table_have_all_that_they_need(repository: Path) -> None:
+    """Every command that is printed exists, with options it has and whatever it refuses to run without."""
+    commands = typer.main.get_command(app).commands
+    printed = re.findall(r"`ppdsim ([^`]+)`", (repository / "README.md").read_text())
+    assert {line.split()[0] for line in printed} == set(commands)
+    for line in printed:
+        name, *words = line.split()
+        options = {word for word in words if word.startswith("-")}
+        known = {option for p in commands[name].params for option in p.opts if p.param_type_name == "option"}
+        assert options <= known, line
+        for p in commands[name].params:
+            if p.required and p.param_type_name == "option":
+                assert options & set(p.opts), f"{line}: needs {p.opts[0]}"
+        needed = sum(p.required and p.param_type_name == "argument" for p in commands[name].params)
+        given = itertools.takewhile(lambda word: not word.startswith("-"), words)
+        assert len(list(given)) >= needed, line
 
 
 def run_ci(repository: Path, folder: Path, second: str) -> subprocess.CompletedProcess[str]:

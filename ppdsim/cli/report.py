@@ -28,8 +28,9 @@ def report(
     Example: ppdsim report out
     """
     from ppdsim import capacity, whatif
+    from ppdsim.errors import InputError
     from ppdsim.report import write_alternatives_report, write_capacity_report, write_sweep_report
-    from ppdsim.sweep.save import read
+    from ppdsim.sweep.save import ANSWER, read
 
     target = folder / "report.html" if out is None else out
     check_target(target, "-o")
@@ -38,6 +39,11 @@ def report(
         path = write_alternatives_report(whatif.read(what_if), target)
     elif rate.exists():
         path = write_capacity_report(capacity.read(rate), target)
-    else:
+    elif (folder / ANSWER).exists():
         path = write_sweep_report(read(folder), target)
+    else:
+        raise InputError(
+            f"{folder}: no results to draw; expected the folder that 'ppdsim sweep', 'ppdsim capacity' or a what-if of "
+            "'ppdsim simulate' wrote"
+        )
     wrote([path], quiet=quiet)

@@ -74,5 +74,5 @@ def test_the_scenario_runs_without_its_alternatives(tmp_path: Path, capsys: pyte
 
 def test_a_folder_without_a_result_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["report", str(tmp_path)]) == 2
-    assert "cannot be read (No such file" in capsys.readouterr().err
+    assert "or a what-if of 'ppdsim simulate' wrote" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

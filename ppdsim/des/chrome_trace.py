@@ -8,7 +8,6 @@ a lane), b and e (nested asynchronous spans), i (an instant), C (a counter), M (
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from ppdsim.des.spec import ClusterSpec
 from ppdsim.des.timeline import Stretch, Timeline
 from ppdsim.des.turn_spans import FOR_FORWARD, FOR_PAGES, Span, spans_of
 from ppdsim.des.turns import REJECTED, STATUS_NAMES, Turns
+from ppdsim.files import write_whole
 from ppdsim.types import NodeRole
 
 US_PER_S = 1e6
@@ -37,13 +37,7 @@ def write(path: Path, timeline: Timeline, provenance: Mapping[str, Any]) -> None
         "displayTimeUnit": "ms",
         "otherData": {key: str(value) for key, value in provenance.items()},
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        scratch.write_bytes(orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY))
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    write_whole(path, orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
 def events(timeline: Timeline) -> list[Event]:

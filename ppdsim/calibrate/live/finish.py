@@ -15,6 +15,7 @@ from ppdsim.calibrate.drivers.base import EngineInfo, decoding
 from ppdsim.calibrate.live.journal import POINTS, SKIPPED
 from ppdsim.calibrate.live.machine_notes import MACHINE_NOTE
 from ppdsim.calibrate.live.record import server_name
+from ppdsim.files import write_whole
 from ppdsim.measurements import Gpu, Manifest, Model, read_manifest
 from ppdsim.types import Arm, Transport
 
@@ -100,9 +101,7 @@ def write_manifest(
         points_file=POINTS,
         points_sha256=hashlib.sha256(points.read_bytes()).hexdigest(),
     )
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(manifest.model_dump_json(by_alias=True, indent=1) + "\n")
-    os.replace(temporary, path)
+    write_whole(path, manifest.model_dump_json(by_alias=True, indent=1) + "\n")
     return manifest
 
 

@@ -20,6 +20,7 @@ from ppdsim.calibrate.cells import ACCIDENT_RATIO, relative_spread
 from ppdsim.calibrate.live.limits import Limits
 from ppdsim.calibrate.live.plan import Repeats
 from ppdsim.errors import MeasurementError
+from ppdsim.files import write_whole
 from ppdsim.measurements import (
     DecodeRow,
     InterferenceRow,
@@ -114,10 +115,8 @@ class Journal:
     def remember_limits(self, service: str, limits: Limits) -> None:
         """Keep what the servers of a service allow."""
         self._limits[service] = limits
-        path = self.folder / LIMITS
-        temporary = path.with_name(f".{LIMITS}.part")
-        temporary.write_text(json.dumps({name: asdict(one) for name, one in self._limits.items()}, indent=1) + "\n")
-        os.replace(temporary, path)
+        limits_of_each = {name: asdict(one) for name, one in self._limits.items()}
+        write_whole(self.folder / LIMITS, json.dumps(limits_of_each, indent=1) + "\n")
 
     def settled(self, cell: str, repeats: Repeats) -> bool:
         """Return whether a cell needs no further repeat."""

@@ -9,13 +9,13 @@ memory is free) is not compared.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from ppdsim.calibrate.drivers.base import EngineInfo, decoding
 from ppdsim.errors import MeasurementError
+from ppdsim.files import write_whole
 
 RUN = "run.json"
 SCHEMA = "ppdsim/run/1"
@@ -102,9 +102,7 @@ class RunRecord:
                 for service, by_role in self.servers.items()
             },
         }
-        temporary = self._path.with_name(f".{RUN}.part")
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
-        os.replace(temporary, self._path)
+        write_whole(self._path, json.dumps(content, indent=1) + "\n")
 
 
 def server_name(service: str, role: str) -> str:

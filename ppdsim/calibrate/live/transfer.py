@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from ppdsim.calibrate.live.record import RunRecord
 from ppdsim.calibrate.live.service import Service
 from ppdsim.calibrate.stack.signals import Interrupts
 from ppdsim.errors import EnvironmentProblem, InputError
+from ppdsim.files import write_whole
 from ppdsim.measurements import TransferRow
 from ppdsim.types import Arm, Transport
 
@@ -213,10 +213,7 @@ def calibrate_transfer(
         "left_out": {"median": fitted.left_out_median, "p90": fitted.left_out_p90},
         "libraries": {name: version for name, version in versions().items() if name.startswith("mooncake")},
     }
-    path = folder / "wire.json"
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(json.dumps(document, indent=1) + "\n")
-    os.replace(temporary, path)
+    path = write_whole(folder / "wire.json", json.dumps(document, indent=1) + "\n")
     return [folder / POINTS, path], _words(fitted, link.transport, link.memory)
 
 

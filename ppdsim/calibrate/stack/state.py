@@ -6,7 +6,6 @@ whatever became of the command that started it. Processes of another boot are no
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
@@ -18,6 +17,7 @@ from ppdsim.calibrate.stack.owner import SERVERS_FILE
 from ppdsim.calibrate.stack.process import Server
 from ppdsim.calibrate.stack.takedown import still_held, take_down
 from ppdsim.errors import EnvironmentProblem, InputError
+from ppdsim.files import write_whole
 from ppdsim.measurements.strict import explain
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -69,9 +69,7 @@ def write(folder: Path, servers: Iterable[Server]) -> None:
     if not started:
         path.unlink(missing_ok=True)
         return
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(State(boot_id=_boot_id(), servers=started).model_dump_json(by_alias=True, indent=2) + "\n")
-    os.replace(temporary, path)
+    write_whole(path, State(boot_id=_boot_id(), servers=started).model_dump_json(by_alias=True, indent=2) + "\n")
 
 
 def refuse_if_running(folder: Path) -> None:

@@ -88,30 +88,27 @@ class ClosedFormNode(AbstractDecodeNode):
         heapq.heappush(self._ends, (now + steps, turn))
         self._growing[turn] = kv_tokens - now, now + steps
         self._context += kv_tokens
-        self._count_phase(now - kv_tokens, 1)
+        phases, page = self._phases, self.pool.page
+        phase = (now - kv_tokens) % page
+        phases[phase] += 1
+        phases[phase + page] += 1
 
     def _leave(self, turn: int) -> tuple[int, int]:
         offset, end_step = self._growing.pop(turn)
         now = self.steps
         kv_tokens = offset + now
         self._context -= kv_tokens
-        self._count_phase(-offset, -1)
+        phases, page = self._phases, self.pool.page
+        phase = -offset % page
+        phases[phase] -= 1
+        phases[phase + page] -= 1
         if end_step > now:  # retracted before its end
             self._ends = [item for item in self._ends if item[1] != turn]
             heapq.heapify(self._ends)
         return kv_tokens, end_step - now
 
-    def _count_phase(self, phase: int, change: int) -> None:
-        page = self.pool.page
-        phase %= page
-        self._phases[phase] += change
-        self._phases[phase + page] += change
-
     def _done_streams(self) -> Sequence[int]:
-        ends, now = self._ends, self.steps
-        if not ends or ends[0][0] != now:
-            return ()
-        done = []
+        ends, now, done = self._ends, self.steps, []
         while ends and ends[0][0] == now:
             done.append(heapq.heappop(ends)[1])
         return done
@@ -125,20 +122,18 @@ class ClosedFormNode(AbstractDecodeNode):
     def _pages_for(self, steps: int) -> int:
         """Return the pages that the coming `steps` steps take, beyond what has been taken."""
         page, first = self.pool.page, self._paged_steps
-        whole, rest = divmod(self.steps + steps - first, page)
-        phase = first % page
-        return whole * len(self._growing) + sum(self._phases[phase : phase + rest])
+        coming, phase = self.steps + steps - first, first % page
+        if coming < page:
+            return sum(self._phases[phase : phase + coming])
+        return coming // page * len(self._growing) + sum(self._phases[phase : phase + coming % page])
 
     def _take_pages(self, steps: int) -> None:
-        last, pool = self.steps + steps, self.pool
+        last = self.steps + steps
         if last > self._paged_steps:
             pages = self._pages_for(steps)
             self._paged_steps = last
-            if pages > pool.free:
-                pool.take(pages)
-            elif pages:
-                pool.free -= pages
-                pool.used += pages
+            if pages:
+                self.pool.take(pages)
 
     def _board(self) -> int:
         self._take_pages(1)
@@ -237,15 +232,16 @@ class ClosedFormNode(AbstractDecodeNode):
         if self._due_steps:
             self._advance(int(self._due_steps))
         self._ahead = 0
-        self._boundary(self._done_streams())
+        ends = self._ends
+        self._boundary(self._done_streams() if ends and ends[0][0] == self.steps else ())
 
     def _advance(self, steps: int) -> None:
         p, h = self._p, self._h
         self._take_pages(steps)
+        self._context += steps * len(self._growing)
         self.log.add(self.start, steps, p, h)
         self.last_step_s = p + h * (2 * steps - 1)
         self.time = self.start = self._due_s
         self.steps += steps
         self.unit += steps
-        self._context += steps * len(self._growing)
         self._after_step = True

@@ -190,7 +190,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="nothing above 100,000 turns")
     parser.add_argument("--repeat", type=int, default=3, help="runs of which the best counts")
-    parser.add_argument("--trace", type=Path, help="Mooncake conversation_trace.jsonl(.gz)")
+    # The scenario takes a relative path for one beside itself.
+    parser.add_argument("--trace", type=lambda text: Path(text).resolve(), help="Mooncake conversation_trace.jsonl.gz")
     asked = parser.parse_args()
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}\n")
     print(f"{'':30}{'turns':>9}{'turns/s':>10}{'us/turn':>9}{'ev/turn':>9}{'MB':>8}{'busy':>7}")

@@ -3,9 +3,9 @@
     python benchmarks/recovery_through_sockets.py [TIME_SCALE]
 
 Measures stand-in servers, fits, and compares every cell with the driving profile; ends with 1 if the fitted profile is
-off by more than 2 % on one. The servers run TIME_SCALE times slower than the profile (default 20: four and a half
-minutes), so that what sockets and this machine add weighs that much less: some 5 ms on two busy cores, or 2 % of the
-smallest cell at that scale. The same on a virtual clock, exact, is tests/calibrate/live/test_recovery.py.
+off by more than 2 % on one. The servers run TIME_SCALE times slower than the profile (default 40: nine minutes), so
+that what sockets and this machine add weighs that much less: 5 to 8 ms on two cores, or 1 to 1.5 % of the smallest
+cell at that scale. The same on a virtual clock, exact, is tests/calibrate/live/test_recovery.py.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ probe: {new_tokens: 64, every_s: 60.0}
 
 
 def main() -> int:
-    scale = float(sys.argv[1]) if len(sys.argv) > 1 else 20.0
+    scale = float(sys.argv[1]) if len(sys.argv) > 1 else 40.0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "plan.yaml").write_text(PLAN)

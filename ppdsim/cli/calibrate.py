@@ -9,6 +9,7 @@ import typer
 
 from ppdsim.cli.common import QuietOption, check_folder, say, wrote
 from ppdsim.cli.servers import gpus_of, teller
+from ppdsim.files import write_whole
 
 if TYPE_CHECKING:
     from ppdsim.calibrate.live.foreseen import Foreseen
@@ -317,9 +318,8 @@ def _report(fitted: Profile, out: Path, *, quiet: bool) -> list[Path]:
     from ppdsim.scenario import load
 
     card = to_text(card_of(fitted))
-    (out / "card.txt").write_text(card + "\n")
     say(card, quiet=quiet)
-    paths = [out / "card.txt", *_accuracy(fitted, out, quiet=quiet)]
+    paths = [write_whole(out / "card.txt", card + "\n"), *_accuracy(fitted, out, quiet=quiet)]
     measured = [(r.arm, r.transport) for r in fitted.curves if r.arm and r.transport and r.cells]
     if not measured:
         say("no report: no hand-off was measured, so there is nothing to compare an append with", quiet=quiet)
@@ -341,6 +341,4 @@ def _accuracy(fitted: Profile, out: Path, *, quiet: bool) -> list[Path]:
     if not any(row.purpose == "validation" for rows in kinds for row in rows):
         return []
     say("validation on what was held out ...", quiet=quiet)
-    path = out / "accuracy.txt"
-    path.write_text(to_text(validate(fitted, [measured])) + "\n")
-    return [path]
+    return [write_whole(out / "accuracy.txt", to_text(validate(fitted, [measured])) + "\n")]

@@ -205,21 +205,20 @@ def _predicted_s(model: TurnModel, cell: _Cell) -> Array:
     if not cell.residents:
         return ttft.ravel()
     stall = np.asarray(model.stall_s(cell.arm, cached, new, float(cell.residents), cell.context_tokens))
-    wait = model.step_wait_s(cell.arm, _step_s(model, cell))
+    wait = model.step_wait_s(cell.arm, _step_s(model, cell.residents, cell.context_tokens))
     return np.asarray(ttft + wait + cell.residents * stall).ravel()
 
 
-def _step_s(model: TurnModel, cell: _Cell) -> Array:
-    return np.asarray(model.decode.step_s(float(cell.residents), cell.residents * cell.context_tokens))[..., None]
+def _step_s(model: TurnModel, residents: int, context_tokens: float) -> Array:
+    """Return the step of `residents` streams [s], with an axis of one place behind that of the draws."""
+    return np.asarray(model.decode.step_s(float(residents), residents * context_tokens))[..., None]
 
 
 def _beside(model: TurnModel, question: Question) -> Question:
     """Return the question with the waits for D's scheduler where its residents decode."""
     if not question.residents:
         return question
-    step_s = model.decode.step_s(
-        float(question.residents), float(question.residents * question.resident_context_tokens)
-    )
+    step_s = _step_s(model, question.residents, float(question.resident_context_tokens))
     return replace(
         question,
         wait_d_s=model.step_wait_s(Arm.APPEND_D, step_s),

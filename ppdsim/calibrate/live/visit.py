@@ -88,17 +88,17 @@ class Visit:
         await self._engine.flush()
         for new_tokens in sorted({cell.new_tokens for cell in cells if isinstance(cell, (PrefillCell, StallCell))}):
             if new_tokens <= self._info.kv_pool_tokens // 2:
-                with suppress(RequestFailed):
-                    await self._engine.generate(self._prompts.fresh(new_tokens), 2, timeout_s=TIMEOUT_S)
+                await self._thrown_away(new_tokens)
         if any(isinstance(cell, LoadCell) for cell in cells):
             for requests in WARM_TOGETHER:
-                await asyncio.gather(*(self._thrown_away() for _ in range(requests)))
+                await asyncio.gather(*(self._thrown_away(WARM_TOKENS) for _ in range(requests)))
         self._run.seconds["warm-up"] += self._engine.now_s() - begin_s
         self._run.budget.spent_s += self._engine.now_s() - begin_s
 
-    async def _thrown_away(self) -> None:
+    async def _thrown_away(self, new_tokens: int) -> None:
+        """Send a turn that is no measurement; if it fails, whatever is measured will show why."""
         with suppress(RequestFailed):
-            await self._engine.generate(self._prompts.fresh(WARM_TOKENS), 2, timeout_s=TIMEOUT_S)
+            await self._engine.generate(self._prompts.fresh(new_tokens), 2, timeout_s=TIMEOUT_S)
 
     async def _block(self, block: Block) -> None:
         prefix: list[int] | None = None

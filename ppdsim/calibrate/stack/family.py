@@ -54,12 +54,13 @@ def inherited(pid: int, name: str) -> str | None:
     A program that gives itself a title writes it over its environment, as the engine's schedulers do.
     """
     prefix = f"{name}=".encode()
-    rows = _table()
-    while pid in rows:
-        for variable in _variables(pid):
+    # Only the line of parents is read: while a run measures, this is asked for every process on a GPU once a second.
+    row = _row(pid)
+    while row is not None:
+        for variable in _variables(row.identity.pid):
             if variable.startswith(prefix):
                 return variable[len(prefix) :].decode(errors="replace")
-        pid = rows[pid].parent
+        row = _row(row.parent)
     return None
 
 

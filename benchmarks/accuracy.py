@@ -31,6 +31,8 @@ KINDS = (
     "append-d", "p-full:nvlink", "p-full:tcp", "p-delta:nvlink", "p-delta:tcp", "decode", "stall",
 )  # fmt: skip
 MS = 1e3
+NEAR = {"e2e": 0.05, "tpot": 0.04, "ttft": 0.12}
+"""Errors of medians [1] that loads are counted within."""
 FEWEST_PROBES = 10
 """Probes of one kind that a 90th percentile is told of."""
 
@@ -70,6 +72,8 @@ def page(found: Sequence[Validation], runs: Sequence[Measurements]) -> str:
         "they come from is in [accuracy](accuracy.md). Errors are absolute and relative, in per cent, median / 90th",
         "percentile; in brackets the number of cells. **Bold**: over the target. Runs are named without",
         f"`{FAMILY}`.",
+        "",
+        f"By the profiles of their own runs {in_all(own)}",
     ]
     for title, rows in (
         ("Unseen cells of the profile's own run", own_cells(own)),
@@ -265,38 +269,66 @@ def j_errors(own: Sequence[Validation]) -> Iterator[str]:
     yield from _table(["run", "arm", "J, no stream on D", "J beside streams"], rows())
 
 
+Place = tuple[int, int, str, list[tuple[RateCell, RateCell]]]
+
+
+def compared(v: Validation) -> Iterator[Place]:
+    """Yield prompt, streams and hand-off of each experiment with (append, hand-off) at every rate that both have."""
+    for total, residents in dict.fromkeys((r.total_tokens, r.residents) for r in v.rates):
+        part = [r for r in v.rates if (r.total_tokens, r.residents) == (total, residents)]
+        appends = {r.cache_rate: r for r in part if r.arm == "append-d"}
+        for arm in dict.fromkeys(r.arm for r in part if r.arm != "append-d"):
+            both = [(appends[r.cache_rate], r) for r in part if r.arm == arm and r.cache_rate in appends]
+            if both:
+                yield total, residents, arm, both
+
+
+def right(both: Sequence[tuple[RateCell, RateCell]]) -> int:
+    """Return at how many places the arm of lower measured J is the predicted one."""
+    return sum((d.measured_s < p.measured_s) == (d.predicted_s < p.predicted_s) for d, p in both)
+
+
 def rates(own: Sequence[Validation]) -> Iterator[str]:
     """One line a run, prompt, batch and hand-off: J at the lowest and highest rate, and r* where it was crossed."""
 
     def rows() -> Iterator[Sequence[str]]:
         for v in own:
-            for total, residents in dict.fromkeys((r.total_tokens, r.residents) for r in v.rates):
-                part = [r for r in v.rates if (r.total_tokens, r.residents) == (total, residents)]
-                appends = {r.cache_rate: r for r in part if r.arm == "append-d"}
-                for arm in dict.fromkeys(r.arm for r in part if r.arm != "append-d"):
-                    both = [(appends[r.cache_rate], r) for r in part if r.arm == arm and r.cache_rate in appends]
-                    at = (arm, total, residents)
-                    lines = [c for c in v.rate_crossings if (c.against, c.fixed_tokens, c.residents) == at]
-                    line = lines[0] if lines else None
-                    if not both:
-                        continue
-                    found = [
-                        "none" if value is None else f"{value:.2f}"
-                        for value in (None if line is None else line.measured, None if line is None else line.predicted)
-                    ]
-                    wrong = sum((d.measured_s < p.measured_s) != (d.predicted_s < p.predicted_s) for d, p in both)
-                    yield [
-                        short(v.profile), str(total), str(residents), arm,
-                        *(f"{MS * d.measured_s:.0f} / {MS * p.measured_s:.0f}" for d, p in (both[0], both[-1])),
-                        f"{both[0][0].cache_rate:.1f} to {both[-1][0].cache_rate:.1f}", *found,
-                        f"{len(both) - wrong} of {len(both)}",
-                    ]  # fmt: skip
+            for total, residents, arm, both in compared(v):
+                at = (arm, total, residents)
+                lines = [c for c in v.rate_crossings if (c.against, c.fixed_tokens, c.residents) == at]
+                line = lines[0] if lines else None
+                found = [
+                    "none" if value is None else f"{value:.2f}"
+                    for value in (None if line is None else line.measured, None if line is None else line.predicted)
+                ]
+                yield [
+                    short(v.profile), str(total), str(residents), arm,
+                    *(f"{MS * d.measured_s:.0f} / {MS * p.measured_s:.0f}" for d, p in (both[0], both[-1])),
+                    f"{both[0][0].cache_rate:.1f} to {both[-1][0].cache_rate:.1f}", *found,
+                    f"{right(both)} of {len(both)}",
+                ]  # fmt: skip
 
     header = [
         "run", "prompt", "streams", "hand-off", "J of append / hand-off at the lowest r [ms]", "at the highest r",
         "rates", "r\\* measured", "r\\* predicted", "cheaper arm right",
     ]  # fmt: skip
     yield from _table(header, rows())
+
+
+def in_all(own: Sequence[Validation]) -> str:
+    """Return the counts that README and the page of words state."""
+    places = [pair for v in own for *_, both in compared(v) for pair in both]
+    later = [r for v in own for r in v.loads if r.turn_class == "later turns" and not r.anchored]
+    near = (
+        f"{quantity.upper()} within {100 * limit:.0f} % in {sum(abs(r.p50_error) <= limit for r in found)} "
+        f"of {len(found)}"
+        for quantity, limit in NEAR.items()
+        for found in [[r for r in later if r.quantity == quantity]]
+    )
+    return (
+        f"the cheaper arm is the predicted one at {right(places)} of {len(places)} held-out places; "
+        f"of loads the median of later turns has {', '.join(near)}."
+    )
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 
 import pytest
 
@@ -45,6 +46,19 @@ def test_the_page_has_what_validate_says_today(command, page, pinned):
         for scope in (LEFT_OUT, HELD_OUT):
             found = command._errors(command._find(pinned, kind, scope))
             assert f"| {found} |" in line
+
+
+def test_the_counts_in_all_are_those_of_the_rows_and_of_the_readme(command, page, pinned, repository):
+    rows = list(command.rates([pinned]))[2:]
+    places = [tuple(map(int, re.search(r"(\d+) of (\d+) \|$", row).groups())) for row in rows]
+    right, compared = (sum(column) for column in zip(*places, strict=True))
+    assert f"at {right} of {compared} held-out places" in command.in_all([pinned])
+    found = re.search(r"at (\d+) of (\d+) held-out places; .* E2E within 5 % in (\d+) of (\d+)", page)
+    assert found.group(1) == found.group(2)
+    assert found.group(3) == found.group(4)
+    readme = " ".join((repository / "README.md").read_text().split())
+    assert f"at all {found.group(2)} held-out places" in readme
+    assert f"within 5 % in all {found.group(4)} recorded loads" in readme
 
 
 def test_the_page_says_how_far_a_probe_is_from_itself(command, page, repository):

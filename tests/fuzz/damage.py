@@ -19,6 +19,8 @@ ODD = st.one_of(
     st.dictionaries(st.text(max_size=4), st.integers(0, 3), max_size=2),
 )
 """A value that nobody should write there."""
+LARGEST_WHOLE = 10**300
+"""Whole numbers from here on are not multiplied by a broken one: no float holds them."""
 EDITS = ("replace", "replace", "replace", "drop", "add", "rename", "repeat", "scale")
 
 
@@ -60,7 +62,9 @@ def _edit(draw: Any, parent: Any, key: Any, edit: str) -> None:
     elif edit == "repeat" and isinstance(parent, list):
         parent.append(copy.deepcopy(value))
     elif edit == "scale" and isinstance(value, (int, float)) and not isinstance(value, bool):
-        parent[key] = value * draw(st.sampled_from([-1, 1000, 0.001, 1e9]))
+        factor = draw(st.sampled_from([-1, 1000, 0.001, 1e9]))
+        # An earlier edit may have put a whole number here that no float holds.
+        parent[key] = value * factor if abs(value) < LARGEST_WHOLE else -value
     else:
         parent[key] = draw(ODD)
 

@@ -21,7 +21,7 @@ from ppdsim.cost.frontend import FrontendCurve
 from ppdsim.cost.prefill import PrefillCurve
 from ppdsim.cost.stall import StallCurve
 from ppdsim.curves import CURVES
-from ppdsim.errors import ProfileError
+from ppdsim.errors import InputError, ProfileError
 from ppdsim.profile import CurveRecord, Drift, Profile
 from ppdsim.transport.handoff import HandoffCurve
 from ppdsim.turn import TurnModel
@@ -56,7 +56,15 @@ def _cloud(record: CurveRecord, draws: int) -> dict[str, Quantity]:
 
 
 def _compose(profile: Profile, values: Mapping[str, dict[str, Quantity]]) -> TurnModel:
-    """Build the model from parameters by curve name."""
+    """Build the model from parameters by curve name; an error says where the profile is from and what makes it anew."""
+    try:
+        return _composed(profile, values)
+    except InputError as problem:
+        again = "'ppdsim fit' makes a profile anew from its measurements"
+        raise type(problem)(f"{profile.origin}: {problem}; {again}") from None
+
+
+def _composed(profile: Profile, values: Mapping[str, dict[str, Quantity]]) -> TurnModel:
     for record in profile.curves:
         CURVES[record.kind]
     handoffs = {

@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from ppdsim.errors import ProfileError, nearest
 from ppdsim.files import write_whole
@@ -118,6 +118,7 @@ class ModelRecord(_Strict):
 class Profile(_Strict):
     """One calibrated machine pair. `fitted_cells` is the split: every cell that the fit has seen, and its seconds."""
 
+    _path: Path | None = PrivateAttr(default=None)
     schema_: Literal["ppdsim/profile/1"] = Field(default="ppdsim/profile/1", alias="schema")
     id: str
     date: str
@@ -145,6 +146,11 @@ class Profile(_Strict):
             return None
         source, changed = self.provenance["derived_from"], self.provenance["transfers"]
         return f"derived from {source} ({changed}), nobody measured this machine"
+
+    @property
+    def origin(self) -> str:
+        """Where it was read from, or else its id: how an error about it begins."""
+        return f"profile '{self.id}'" if self._path is None else str(self._path)
 
     def curve(self, kind: str, arm: Arm | None = None, transport: Transport | None = None) -> CurveRecord:
         """Return a curve's record.
@@ -199,6 +205,7 @@ def load(path: Path) -> Profile:
     missing = [kind for kind in ALWAYS if not any(record.kind == kind for record in found.curves)]
     if missing:
         raise ProfileError(f"{path}: no curve '{missing[0]}'; expected {', '.join(ALWAYS)} and hand-offs")
+    found._path = path
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -60,6 +61,17 @@ def test_broken_json_is_named(tmp_path):
     (tmp_path / "p.json").write_text("{")
     with pytest.raises(ProfileError, match="malformed JSON"):
         profile.load(tmp_path / "p.json")
+
+
+def test_a_profile_of_an_earlier_release_is_named_with_what_makes_it_anew(shipped, tmp_path):
+    prefill, *others = shipped.curves
+    fewer = tuple(p for p in prefill.parameters if p.name != "prepare_s")
+    old = prefill.model_copy(update={"parameters": fewer, "draws": (), "draw_names": ()})
+    path = tmp_path / "old.json"
+    profile.save(shipped.model_copy(update={"curves": (old, *others)}), path)
+    message = f"{path}: curve 'prefill': missing parameter 'prepare_s'; 'ppdsim fit' makes a profile anew"
+    with pytest.raises(ProfileError, match=re.escape(message)):
+        compose.central(profile.load(path))
 
 
 def test_a_curve_of_unknown_kind_is_named(shipped):

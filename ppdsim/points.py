@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ppdsim.errors import InputError, nearest, unknown
+from ppdsim.errors import InputError, misspelt, nearest, unknown
 from ppdsim.types import Arm, Transport
 
 POINT_KINDS = ("prefill", "decode", "stall")
@@ -148,7 +148,7 @@ def number(record: dict[str, Any], name: str, where: str, *, required: bool) -> 
     given = record.get(name)
     if given in (None, ""):
         if required:
-            raise InputError(f"{where}: column '{name}' is missing or empty{nearest(name, record)}")
+            raise InputError(f"{where}: column '{name}' is missing or empty{misspelt(name, record, known=COLUMNS)}")
         return 0.0
     try:
         value = float(given)

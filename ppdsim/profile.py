@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from ppdsim.errors import ProfileError, nearest
 from ppdsim.files import write_whole
+from ppdsim.schema_keys import dotted_keys
 from ppdsim.types import Arm, Tag, Transport, arm_name
 
 SCHEMA = "ppdsim/profile/1"
@@ -202,7 +203,8 @@ def load(path: Path) -> Profile:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            detail = f"unknown key '{key}'{nearest(str(first['loc'][-1]), Profile.model_fields)}"
+            dotted = ".".join("N" if isinstance(part, int) else part for part in first["loc"])
+            detail = f"unknown key '{key}'{nearest(dotted, dotted_keys(Profile.model_json_schema()))}"
         elif first["type"] == "missing":
             detail = f"missing key '{key}'"
         else:

@@ -39,12 +39,13 @@ def fake_stack(
     from ppdsim.calibrate.drivers.fake.build import DEFAULT_PROFILE
     from ppdsim.calibrate.drivers.fake.stack import FakeStack, StackOptions, check
     from ppdsim.cli.common import say
-    from ppdsim.errors import InputError
+    from ppdsim.errors import InputError, nearest
     from ppdsim.types import Transport
 
     carried = [one.value for one in Transport if one is not Transport.NONE]
     if transport not in carried:
-        raise InputError(f"--transport '{transport}', expected one of: {', '.join(carried)}")
+        meant = nearest(transport, carried)
+        raise InputError(f"--transport '{transport}', expected one of: {', '.join(carried)}{meant}")
     options = StackOptions(
         profile=DEFAULT_PROFILE if profile is None else profile,
         mode=mode,

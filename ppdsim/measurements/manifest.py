@@ -13,6 +13,7 @@ from ppdsim.errors import MeasurementError
 from ppdsim.measurements.floor import HardwareFloor
 from ppdsim.measurements.machine import Gpu, Model
 from ppdsim.measurements.strict import Strict, explain
+from ppdsim.schema_keys import dotted_keys
 from ppdsim.types import Arm, Transport
 
 SCHEMA = "ppdsim/measurements/1"
@@ -95,7 +96,7 @@ def check_manifest(content: Any, *, where: str) -> Manifest:
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:
-        raise MeasurementError(f"{where}: {explain(error, tuple(Manifest.model_fields))}") from None
+        raise MeasurementError(f"{where}: {explain(error, dotted_keys(Manifest.model_json_schema()))}") from None
 
 
 def find_points(folder: Path, manifest: Manifest) -> Path:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ppdsim.errors import nearest
@@ -13,7 +16,7 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def explain(error: ValidationError, fields: tuple[str, ...], *, tags: tuple[str, ...] = ()) -> str:
+def explain(error: ValidationError, fields: Iterable[str], *, tags: tuple[str, ...] = ()) -> str:
     """Put the first schema error in one line: key, what was given, what was expected, nearest key.
 
     `tags` are the names of union members, which pydantic puts into the key.
@@ -21,7 +24,9 @@ def explain(error: ValidationError, fields: tuple[str, ...], *, tags: tuple[str,
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"] if part not in tags)
     if first["type"] == "extra_forbidden":
-        return f"unknown key '{key}'{nearest(key, fields)}"
+        # A dotted key counts no items: fleet.0.count is fleet.N.count.
+        dotted = re.sub(r"\b\d+\b", "N", key)
+        return f"unknown key '{key}'{nearest(dotted, fields)}"
     if first["type"] == "missing":
         return f"missing key '{key}'"
     if first["type"] == "json_invalid":

@@ -35,6 +35,11 @@ def put(data: dict[str, Any], path: KeyPath, value: Any, said: str) -> None:
         elif isinstance(node, dict) and isinstance(part, str):
             if not last and node.get(part) is None:
                 node[part] = {}
+        elif isinstance(node, list):
+            item = ".".join(map(str, (*path[:depth], 0, *path[depth:])))
+            raise ScenarioError(
+                f"{said}: {key_path_text(path[:depth])} is a list of {len(node)} items; did you mean {item!r}?"
+            )
         else:
             valid = sorted(node) if isinstance(node, dict) else []
             raise ScenarioError(f"{said}: no key '{part}' in {key_path_text(path[:depth])}{nearest(str(part), valid)}")

@@ -10,8 +10,7 @@ from pydantic_core import ErrorDetails
 
 from ppdsim.errors import ScenarioError, nearest
 from ppdsim.scenario.yaml_file import KeyPath
-
-Schema = Mapping[str, Any]
+from ppdsim.schema_keys import Schema, dotted_keys
 
 
 def key_path_text(path: Sequence[str | int]) -> str:
@@ -57,7 +56,7 @@ def scenario_error(
     key = key_path_text(path)
     if first["type"] == "extra_forbidden":
         valid = _keys_at(root, first["loc"][:-1])
-        text = f"unknown key '{key}' (valid: {', '.join(valid)}){nearest(str(path[-1]), valid)}"
+        text = f"unknown key '{key}' (valid: {', '.join(valid)}){_meant(root, first['loc'])}"
     elif first["type"] == "missing":
         text = f"key '{key}' is missing"
     elif first["type"].startswith("union_tag"):
@@ -79,10 +78,15 @@ def _keys_at(root: Schema, path: Sequence[str | int]) -> list[str]:
     return sorted(schema_of(root, path).get("properties", {}))
 
 
+def _meant(root: Schema, loc: Sequence[str | int]) -> str:
+    """Suggest keys of the same block, or the same key in another one."""
+    return nearest(str(loc[-1]), _keys_at(root, loc[:-1]), elsewhere=dotted_keys(root))
+
+
 def _is_a_slip(error: ErrorDetails, root: Schema) -> bool:
     """Tell a misspelt key; it explains better than the missing key that it causes."""
     loc = error["loc"]
-    return error["type"] == "extra_forbidden" and nearest(str(loc[-1]), _keys_at(root, loc[:-1])) != ""
+    return error["type"] == "extra_forbidden" and _meant(root, loc) != ""
 
 
 def _expectation(message: str, given: Any) -> str:

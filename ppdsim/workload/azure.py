@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 
 import numpy as np
 
-from ppdsim.errors import WorkloadError, nearest
+from ppdsim.errors import WorkloadError, misspelt
 from ppdsim.workload.base import Conversation, TurnSpec
 from ppdsim.workload.tracefile import MAX_TOKENS, AbstractTrace, numbered_lines, shown
 
@@ -69,7 +69,7 @@ def _header(text: str, where: str) -> dict[str, int]:
     names = [name.strip() for name in _fields(text, where)]
     for column in COLUMNS:
         if column not in names:
-            raise WorkloadError(f"{where}: column '{column}' is missing{nearest(column, names)}")
+            raise WorkloadError(f"{where}: column '{column}' is missing{misspelt(column, names, known=COLUMNS)}")
     return {column: names.index(column) for column in COLUMNS}
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import orjson
 
-from ppdsim.errors import WorkloadError, nearest
+from ppdsim.errors import WorkloadError, misspelt, nearest
 from ppdsim.workload.base import AbstractWorkload
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -119,10 +119,10 @@ def required(row: Mapping[str, object], key: str, where: str) -> object:
     Raises
     ------
     WorkloadError
-        If the key is missing; the nearest key of the row is named.
+        If the key is missing; one of the row that looks like a misspelling of it is named.
     """
     if key not in row:
-        raise WorkloadError(f"{where}: key '{key}' is missing{nearest(key, row)}")
+        raise WorkloadError(f"{where}: key '{key}' is missing{misspelt(key, row)}")
     return row[key]
 
 

@@ -12,6 +12,11 @@ CASES = {
         ["simulate", "one-pair", "--set", "transprot=tcp"],
         ["--set transprot=tcp", "unknown key", "did you mean 'transport'"],
     ),
+    "a key of another block": (
+        ["simulate", "one-pair", "--set", "gamma=2"],
+        ["--set gamma=2", "did you mean 'routing.gamma' or 'crossover.gamma'?"],
+    ),
+    "a key of an item": (["simulate", "one-pair", "--set", "fleet.count=2"], ["did you mean 'fleet.0.count'?"]),
     "unknown key in a file": (["crossover", "{bad_key}"], ["bad_key.yaml:", "residnets", "did you mean 'residents'"]),
     "wrong unit": (["simulate", "one-pair", "--set", "slo.ttft_s=0.5"], ["slo.ttft_s", "did you mean 'ttft_ms'"]),
     "word for a number": (["crossover", "cache-rate", "--set", "crossover.residents=many"], ["residents", "'many'"]),

@@ -26,7 +26,7 @@ from types import TracebackType
 from typing import Any
 
 from ppdsim.calibrate.stack.family import MARK
-from ppdsim.errors import EnvironmentProblem, InputError
+from ppdsim.errors import EnvironmentProblem, InputError, unknown
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 60.0
@@ -90,7 +90,7 @@ class TransferPair:
 
     def __init__(self, capacity_bytes: int, *, transport: str = "tcp", gpus: tuple[int, int] | None = None) -> None:
         if transport not in ENVIRONMENT:
-            raise InputError(f"transport '{transport}', expected one of {', '.join(ENVIRONMENT)}")
+            raise unknown("transport", transport, ENVIRONMENT)
         self._capacity_bytes = capacity_bytes
         self._transport = transport
         self._gpus = gpus

@@ -26,9 +26,10 @@ from ruamel.yaml.error import YAMLError
 
 from ppdsim import library
 from ppdsim.calibrate.live.cells import Cell, DecodeCell, LoadCell, PrefillCell, StallCell, TransferCell
-from ppdsim.errors import InputError
+from ppdsim.errors import InputError, nearest
 from ppdsim.measurements.strict import explain
 from ppdsim.scenario.workloads import GeneratedSpec, PoissonArrivals
+from ppdsim.schema_keys import dotted_keys
 from ppdsim.types import Arm, Transport, arm_name
 from ppdsim.workload import Conversation
 
@@ -44,7 +45,7 @@ PAGE_TOKENS = 64
 def _known(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
     for name in names or ():
         if name not in ARM_NAMES:
-            raise ValueError(f"no arm '{name}', expected one of {', '.join(ARM_NAMES)}")
+            raise ValueError(f"no arm '{name}', expected one of {', '.join(ARM_NAMES)}{nearest(name, ARM_NAMES)}")
     return names
 
 
@@ -199,7 +200,7 @@ def load_plan(name: str) -> Plan:
         # Through JSON, strict means what one expects: a list becomes a tuple, but "4" is no number.
         return Plan.model_validate_json(json.dumps(content, default=str), strict=True)
     except ValidationError as error:
-        raise InputError(f"{path}: {explain(error, tuple(Plan.model_fields))}") from None
+        raise InputError(f"{path}: {explain(error, dotted_keys(Plan.model_json_schema()))}") from None
     except (YAMLError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: malformed YAML ({' '.join(str(error).split())[:200]})") from None
 

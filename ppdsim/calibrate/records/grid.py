@@ -60,7 +60,9 @@ def _row(record: Mapping[str, Any], repeat: int, *, where: str) -> dict[str, Any
     converters = {"prefill": _prefill, "decode": _decode, "interfere": _interference}
     kind = str(record.get("kind"))
     if kind not in converters:
-        raise MeasurementError(f"{where}: kind={record.get('kind')!r} is not one of prefill, decode, interfere")
+        raise MeasurementError(
+            f"{where}: kind={record.get('kind')!r} is not one of {', '.join(converters)}{nearest(kind, converters)}"
+        )
     if str(record.get("arm")) not in ARMS:
         raise MeasurementError(f"{where}: arm={record.get('arm')!r} is unknown{nearest(str(record.get('arm')), ARMS)}")
     try:

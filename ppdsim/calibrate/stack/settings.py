@@ -19,6 +19,7 @@ from ruamel.yaml.error import YAMLError
 
 from ppdsim.errors import InputError
 from ppdsim.measurements.strict import explain
+from ppdsim.schema_keys import dotted_keys
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
@@ -111,7 +112,7 @@ def load(path: Path | None, options: Mapping[str, Any], assignments: Sequence[st
         # Through JSON, strict means what one expects: a list becomes a tuple, but "4" is no number.
         return Settings.model_validate_json(json.dumps(content, default=str), strict=True)
     except ValidationError as error:
-        text = explain(error, (*Settings.model_fields, *(f"ports.{name}" for name in Ports.model_fields)))
+        text = explain(error, dotted_keys(Settings.model_json_schema()))
         hint = " (give --model)" if text == "missing key 'model'" else ""
         raise InputError(f"{path or 'settings'}: {text}{hint}") from None
     except (TypeError, ValueError, RecursionError) as error:

@@ -128,11 +128,13 @@ def test_what_no_engine_runs_is_refused(h200):
         replace(h200, matrices=large).kv_pool_tokens(64)
 
 
-def test_names_of_hardware_are_suggested():
+def test_names_of_hardware_are_suggested_and_never_other_hardware():
     with pytest.raises(UnknownNameError, match="unknown GPU 'H100-SMX' .* did you mean 'H100-SXM'"):
         hardware.find_gpu("H100-SMX")
-    with pytest.raises(UnknownNameError, match="unknown link 'rdma-20g' .* did you mean 'rdma-200g'"):
+    with pytest.raises(UnknownNameError, match=r"unknown link 'rdma-20g' \(valid: .*rdma-200g.*\) \("):
         hardware.find_link("rdma-20g")
+    with pytest.raises(UnknownNameError, match="unknown link 'rdma_200g' .* did you mean 'rdma-200g'"):
+        hardware.find_link("rdma_200g")
 
 
 def test_every_number_of_the_hardware_files_has_a_kind_and_a_source(tmp_path, monkeypatch):

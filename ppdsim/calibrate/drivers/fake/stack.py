@@ -25,7 +25,7 @@ from typing import IO
 
 from ppdsim.calibrate.drivers.fake.build import DEFAULT_PROFILE, load_profile
 from ppdsim.calibrate.drivers.fake.faults import Fault
-from ppdsim.errors import EnvironmentProblem, InputError
+from ppdsim.errors import EnvironmentProblem, InputError, nearest
 from ppdsim.types import Transport
 
 HOST = "127.0.0.1"
@@ -200,8 +200,9 @@ def check(options: StackOptions) -> None:
     }
     for name, (value, valid) in choices.items():
         if value not in valid:
-            listed = ", ".join(str(word) for word in valid if word is not None)
-            raise InputError(f"--{name} '{value}', expected one of: {listed}")
+            words = [word for word in valid if word is not None]
+            meant = nearest(str(value), words)
+            raise InputError(f"--{name} '{value}', expected one of: {', '.join(words)}{meant}")
     if options.time_scale <= 0.0:
         raise InputError(f"--time-scale {options.time_scale:g}, expected a positive number")
     if options.port_base and not 1024 <= options.port_base <= 65_530:

@@ -48,7 +48,7 @@ def dask_workers(count: int, folder: Path) -> Iterator[str]:
 
     def start(module: str, *arguments: str) -> subprocess.Popen[bytes]:
         quiet = subprocess.DEVNULL
-        here = ("--host", "127.0.0.1", "--no-dashboard")
+        here = ("--host", "127.0.0.1", "--no-dashboard", "--dashboard-address", "127.0.0.1:0")
         return subprocess.Popen(
             [sys.executable, "-m", f"distributed.cli.{module}", *arguments, *here],
             cwd=folder,

@@ -96,8 +96,8 @@ def cluster(address: str) -> StartExecutor:
                 client = Client(address, timeout=CONNECT_TIMEOUT_S, set_as_default=False)
             except (OSError, ValueError) as problem:
                 raise EnvironmentProblem(
-                    f"--cluster {address}: no dask scheduler answers ({problem}); start one with 'dask scheduler', and "
-                    f"workers with '{WORKER.format(address='ADDRESS')}'"
+                    f"--cluster {address}: no dask scheduler answers ({problem}); start one with "
+                    f"'dask scheduler --host ADDRESS', and workers with '{WORKER.format(address='ADDRESS')}'"
                 ) from None
             stack.callback(client.close)
             try:

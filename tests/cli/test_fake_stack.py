@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,6 +40,21 @@ def started(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[dict[
             process.wait(10.0)
 
 
+def listening(pid: int) -> set[str]:
+    """Return the addresses that a process listens on, in the kernel's spelling, by its sockets."""
+    sockets = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            sockets.add(re.sub(r"socket:\[(\d+)\]", r"\1", str(entry.readlink())))
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for row in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            words = row.split()
+            if words[3] == "0A" and words[9] in sockets:
+                found.add(words[1].partition(":")[0])
+    return found
+
+
 def post(url: str, body: dict[str, Any]) -> Any:
     request = urllib.request.Request(  # noqa: S310
         url, json.dumps(body).encode(), {"Content-Type": "application/json"}
@@ -63,12 +80,14 @@ def all_gone(pids: list[int]) -> bool:
     return True
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_answers_and_goes_when_told(require: Callable[..., str], number: int) -> None:
+@pytest.mark.parametrize(("router", "number"), [("mini-lb", signal.SIGINT), ("real", signal.SIGTERM)])
+def test_it_answers_on_loopback_and_goes_when_told(require: Callable[..., str], router: str, number: int) -> None:
     require("python:sglang_router")
-    with started("--router", "mini-lb") as (process, lines):
+    with started("--router", router) as (process, lines):
         assert [line["role"] for line in lines] == ["prefill", "decode", "router"]
         assert len(post(lines[-1]["url"] + "/generate", GENERATE)["output_ids"]) == 3
+        # 127.0.0.1 as the kernel prints it: the servers, P's bootstrap, and the real router's metrics too.
+        assert [listening(line["pid"]) for line in lines] == [{"0100007F"}] * 3
         process.send_signal(number)
         assert process.wait(15.0) == EXIT_INTERRUPTED
         assert all_gone([line["pid"] for line in lines])

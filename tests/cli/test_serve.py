@@ -95,7 +95,7 @@ def test_in_words(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_several_of_each_and_groups(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    held = dict(zip(ports(), (first := free_run(12), *range(first + 1, first + 12, 3)), strict=True))
+    held = dict(zip(ports(), (first := free_run(15), *range(first + 1, first + 15, 3)), strict=True))
     more = ("--prefill-gpu", "0,1,2,3", "--decode-gpu", "4,5,6,7", "--unified-gpu", "4,5", "--tp", "2")
     assert run([*arguments(model, *more, "--max-total-tokens", "4096", held=held), "--json", "-q"]) == 0
     printed = json.loads(capsys.readouterr().out)

@@ -108,13 +108,14 @@ def dask(require, tmp_path):
         return process
 
     file = tmp_path / "scheduler.json"
-    here = ("--host", "127.0.0.1")
-    start("distributed.cli.dask_scheduler", *here, "--port", "0", "--no-dashboard", "--scheduler-file", str(file))
+    # Without a dashboard there is still an HTTP port, which has an address of its own.
+    here = ("--host", "127.0.0.1", "--no-dashboard", "--dashboard-address", "127.0.0.1:0")
+    start("distributed.cli.dask_scheduler", *here, "--port", "0", "--scheduler-file", str(file))
     until(lambda: file.exists() and file.stat().st_size > 0)
     import json
 
     address = json.loads(file.read_text())["address"]
-    worker = ("distributed.cli.dask_worker", address, *here, "--nthreads", "1", "--no-nanny", "--no-dashboard")
+    worker = ("distributed.cli.dask_worker", address, *here, "--nthreads", "1", "--no-nanny")
     yield address, [start(*worker), start(*worker)], started[0]
     for process in reversed(started):
         process.kill()

@@ -12,7 +12,14 @@ from ppdsim.calibrate.live.model_config import read_model
 from ppdsim.calibrate.logs import cause, tail
 from ppdsim.errors import InputError
 
-PORTS = {30000: "router", 30100: "prefill", 30200: "decode", 30300: "unified", 9000: "bootstrap"}
+PORTS = {
+    30000: "router",
+    30100: "prefill",
+    30200: "decode",
+    30300: "unified",
+    9000: "bootstrap",
+    29000: "the router's metrics",
+}
 """The ports that a stack takes unless told otherwise."""
 ROUTER_MODULE = "sglang_router.launch_router"
 """What is started as the router."""

@@ -2,7 +2,8 @@
 
 A server sees its GPUs through ``CUDA_VISIBLE_DEVICES`` and never through ``--base-gpu-id``: together the two count
 twice ("invalid device ordinal"). Servers that share a GPU have a fixed KV pool and start one after another, because
-the engine sizes a pool by the memory that is free when it starts. Flags and variables are SGLang's and Mooncake's, as
+the engine sizes a pool by the memory that is free when it starts. The router starts beside the last of them: it waits
+for its workers by itself. Flags and variables are SGLang's and Mooncake's, as
 they worked with SGLang 0.5.17 on H200 and H100: on two GPUs and on one that P and D shared, by TCP and in NVLink mode.
 
 What it does not know: whether the pool fits the GPU beside the weights; the engine says so when it starts.
@@ -10,6 +11,7 @@ What it does not know: whether the pool fits the GPU beside the weights; the eng
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -34,6 +36,10 @@ DUMMY_FLAGS = (
     *("--page-size", "64"),
 )
 """A folder with only a config.json, random weights, no tokenizer; the backends are Hopper's."""
+LOOPBACK = "127.0.0.1"
+"""Where the router's Prometheus port listens. An address and no name: the router takes a name for every interface."""
+WORKER_CHECK_S = 1
+"""How often the router looks for a worker that does not answer yet [s]; its own default is 30."""
 METRICS_FLAGS = ("--enable-metrics", "--enable-request-time-stats-logging")
 POOL_EXAMPLE = 65_536
 
@@ -181,6 +187,9 @@ def _router(settings: Settings, servers: Sequence[ServerSpec], pin: tuple[str, .
     else:
         # A retry would hide a failure, and an opened circuit a server that was started again.
         argv += ["--policy", "random", "--disable-retries", "--disable-circuit-breaker"]
+        argv += ["--prometheus-host", LOOPBACK, "--prometheus-port", str(settings.ports.metrics)]
+        argv += ["--worker-startup-check-interval", str(WORKER_CHECK_S)]
+        argv += ["--worker-startup-timeout-secs", str(math.ceil(settings.start_timeout_s))]
     argv += ["--host", settings.host, "--port", str(settings.ports.router)]
     for spec in servers:
         if spec.role is Role.PREFILL:
@@ -195,8 +204,10 @@ def _router(settings: Settings, servers: Sequence[ServerSpec], pin: tuple[str, .
         env=settings.environment,
         host=settings.host,
         port=settings.ports.router,
+        metrics_port=None if settings.router == "mini-lb" else settings.ports.metrics,
+        # /readiness answers 200 once the router has found its workers healthy.
         health_path="/health" if settings.router == "mini-lb" else "/readiness",
-        wave=1 + max(spec.wave for spec in servers),
+        wave=max(spec.wave for spec in servers),
     )
 
 

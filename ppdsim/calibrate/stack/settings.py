@@ -1,7 +1,8 @@
 """What ``ppdsim serve`` starts, as a YAML file: ports, GPUs, transport, memory, further flags.
 
 The defaults are those of the stack that the project began with: router 30000, prefill 30100, decode 30200, bootstrap
-9000, memory fraction 0.85. Options of the command line go over the file. Units stand in the key names.
+9000, the router's metrics 29000, memory fraction 0.85. Options of the command line go over the file. Units stand in the
+key names.
 """
 
 from __future__ import annotations
@@ -40,13 +41,14 @@ class _Part(BaseModel):
 
 
 class Ports(_Part):
-    """First port of each role; the second server of a role takes the next one."""
+    """First port of each role; the second server of a role takes the next one. `metrics` is the router's."""
 
     router: Port = 30_000
     prefill: Port = 30_100
     decode: Port = 30_200
     unified: Port = 30_300
     bootstrap: Port = 9_000
+    metrics: Port = 29_000
 
 
 class Settings(_Part):

@@ -27,7 +27,8 @@ class ServerSpec:
     """One server to start.
 
     `env` is what its environment has beyond the inherited one. Servers of a `wave` start together, and a wave when all
-    servers of the one before are healthy. `bootstrap_port` is a prefill server's second port.
+    servers of the one before are healthy. `bootstrap_port` is a prefill server's second port, `metrics_port` the
+    router's.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ServerSpec:
     host: str
     port: int
     bootstrap_port: int | None = None
+    metrics_port: int | None = None
     gpus: tuple[int, ...] = ()
     health_path: str = "/health"
     wave: int = 0
@@ -59,7 +61,7 @@ class ServerSpec:
     @property
     def held_ports(self) -> tuple[int, ...]:
         """Every port that it listens on and that was chosen here."""
-        return (self.port,) if self.bootstrap_port is None else (self.port, self.bootstrap_port)
+        return tuple(port for port in (self.port, self.bootstrap_port, self.metrics_port) if port is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,10 @@
 """Servers that run while a block runs: ``with Stack(specs, log_dir=...) as stack``.
 
-Waves start one after another; each server must be healthy before the next wave. Whatever happens (success, an error,
-Ctrl-C, SIGTERM, SIGHUP, the end of the interpreter), everything that was started is taken down: process groups and what
-left them. If this process is killed outright, the kernel kills the servers, and ``servers.json`` still tells
-``ppdsim serve --stop`` about the rest.
+Waves start one after another; each server must be healthy before the next wave. The router starts in the last wave,
+beside engines, and is asked for its health once they are healthy. Whatever happens (success, an error, Ctrl-C, SIGTERM,
+SIGHUP, the end of the interpreter), everything that was started is taken down: process groups and what left them. If
+this process is killed outright, the kernel kills the servers, and ``servers.json`` still tells ``ppdsim serve --stop``
+about the rest.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from ppdsim.calibrate.stack import state
 from ppdsim.calibrate.stack.ports import is_free
 from ppdsim.calibrate.stack.process import Server
 from ppdsim.calibrate.stack.signals import Interrupts
-from ppdsim.calibrate.stack.specs import ServerSpec, endpoints_of
+from ppdsim.calibrate.stack.specs import Role, ServerSpec, endpoints_of
 from ppdsim.calibrate.stack.takedown import still_held, take_down
 from ppdsim.errors import EnvironmentProblem
 
@@ -169,8 +170,10 @@ class Stack:
             failure = self.failure()
             if failure is not None:
                 raise EnvironmentProblem(failure)
+            engines = [server for server in waiting if server.spec.role is not Role.ROUTER]
             for server in list(waiting):
-                if server.healthy():
+                # A router is ready after its workers, and writes a line a question into its log.
+                if (server in engines or not engines) and server.healthy():
                     waiting.remove(server)
                     phase = "ready"
                 else:

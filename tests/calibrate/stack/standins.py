@@ -37,7 +37,8 @@ def free_run(count: int) -> int:
 
 
 def ports() -> dict[str, int]:
-    return dict(zip(("router", "prefill", "decode", "unified", "bootstrap"), free_ports(5), strict=True))
+    names = ("router", "prefill", "decode", "unified", "bootstrap", "metrics")
+    return dict(zip(names, free_ports(len(names)), strict=True))
 
 
 def standins(model: Path, **changes: Any) -> tuple[ServerSpec, ...]:

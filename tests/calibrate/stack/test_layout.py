@@ -90,6 +90,16 @@ def test_every_flag_and_variable_of_the_engine_s_notes_is_there() -> None:
     assert (tcp["MC_FORCE_TCP"], tcp["MC_TCP_ENABLE_CONNECTION_POOL"]) == ("1", "1")
 
 
+def test_the_router_listens_on_loopback_only_and_waits_for_its_workers_as_long_as_the_stack_does() -> None:
+    changes = {"prefill_gpus": (0,), "decode_gpus": (1,), "start_timeout_s": 1200.5}
+    words = " ".join(specs(**changes, host="localhost", ports={"metrics": 29_001})[-1].argv)
+    # By name, the router would open its metrics on every interface.
+    assert "--prometheus-host 127.0.0.1 --prometheus-port 29001" in words
+    assert "--worker-startup-check-interval 1 --worker-startup-timeout-secs 1201" in words
+    assert specs(**changes)[-1].held_ports == (30_000, 29_000)
+    assert specs(**changes, router="mini-lb")[-1].held_ports == (30_000,)
+
+
 @pytest.mark.parametrize(
     ("changes", "host", "link"),
     [
@@ -129,14 +139,14 @@ def test_the_inherited_environment_cannot_choose_another_link() -> None:
     assert made["no_proxy"] == "127.0.0.1"
 
 
-def test_sharing_servers_start_one_after_another_and_the_router_last() -> None:
+def test_sharing_servers_start_one_after_another_and_the_router_beside_the_last() -> None:
     made = specs(prefill_gpus=(0, 1), decode_gpus=(0, 1), max_total_tokens=4096)
     assert [(spec.name, spec.wave) for spec in made] == [
         ("prefill-0", 0),
         ("prefill-1", 0),
         ("decode-0", 1),
         ("decode-1", 1),
-        ("router", 2),
+        ("router", 1),
     ]
     assert made[-1].role is Role.ROUTER
 
@@ -179,6 +189,7 @@ def test_pinned_servers_share_no_core_and_leave_some_to_the_client() -> None:
         ({"unified_gpus": tuple(range(16)), "cpu_pin": "auto"}, "16 cores for 16 servers and the client"),
         ({"prefill_gpus": (0,), "decode_gpus": (1,), "transport": "tcp", "ib_device": "x"}, "ib_device x: the tran"),
         ({"unified_gpus": (0,), "ports": {"unified": 65_536}}, "65535"),
+        ({"prefill_gpus": (0,), "decode_gpus": (1,), "ports": {"metrics": 30_100}}, "port 30100 is given to prefill-0"),
         (
             {"prefill_gpus": (0,), "decode_gpus": (1,), "ports": {"prefill": 9000}},
             "port 9000 is given to prefill-0 and to prefill-0",

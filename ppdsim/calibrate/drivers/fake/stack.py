@@ -180,8 +180,8 @@ class FakeStack:
             return [*command, "--mini-lb"]
         # A retry or an opened circuit would hide what the stand-in is made to do.
         command += ["--disable-retries", "--disable-circuit-breaker"]
-        # Its own default is 29000 for every router of a host.
-        return [*command, "--prometheus-port", str(self._ports["metrics"])]
+        # Its own default is port 29000 of every interface, for every router of a host.
+        return [*command, "--prometheus-host", HOST, "--prometheus-port", str(self._ports["metrics"])]
 
 
 def check(options: StackOptions) -> None:

@@ -4,6 +4,5 @@ CUDA_VISIBLE_DEVICES=0 SGLANG_HOST_IP=127.0.0.1 MC_INTRANODE_NVLINK=true SGLANG_
 # when http://127.0.0.1:30100/health answer:
 # decode-0, GPU 0
 CUDA_VISIBLE_DEVICES=0 SGLANG_HOST_IP=127.0.0.1 MC_INTRANODE_NVLINK=true SGLANG_MOONCAKE_CUSTOM_MEM_POOL=INTRA_NODE_NVLINK python -m sglang.launch_server --model-path /models/llama --host 127.0.0.1 --port 30200 --disaggregation-mode decode --disaggregation-transfer-backend mooncake --tp 1 --load-format dummy --skip-tokenizer-init --attention-backend fa3 --sampling-backend pytorch --grammar-backend none --page-size 64 --enable-metrics --enable-request-time-stats-logging --max-total-tokens 32768 > logs/decode-0.log 2>&1 &
-# when http://127.0.0.1:30200/health answer:
 # router
-python -m sglang_router.launch_router --pd-disaggregation --policy random --disable-retries --disable-circuit-breaker --host 127.0.0.1 --port 30000 --prefill http://127.0.0.1:30100 9000 --decode http://127.0.0.1:30200 > logs/router.log 2>&1 &
+python -m sglang_router.launch_router --pd-disaggregation --policy random --disable-retries --disable-circuit-breaker --prometheus-host 127.0.0.1 --prometheus-port 29000 --worker-startup-check-interval 1 --worker-startup-timeout-secs 900 --host 127.0.0.1 --port 30000 --prefill http://127.0.0.1:30100 9000 --decode http://127.0.0.1:30200 > logs/router.log 2>&1 &

@@ -56,13 +56,11 @@ def capacity(
     from ppdsim.capacity import document, parse_limits, save, sentence, to_json
     from ppdsim.errors import GateError
     from ppdsim.report import write_capacity_report
-    from ppdsim.scenario import load, with_trace
+    from ppdsim.scenario import load
 
     check_folder(out)
     limits = None if slo is None else parse_limits(slo)
-    chosen = load(scenario, overrides(settings, profile=profile, policy=policy))
-    if trace is not None:
-        chosen = with_trace(chosen, trace)
+    chosen = load(scenario, overrides(settings, profile=profile, policy=policy), trace=trace)
     with progress("seeds", quiet=quiet) as advance:
         answer = run(
             chosen,

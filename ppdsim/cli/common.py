@@ -54,7 +54,10 @@ PoliciesOption = Annotated[
 ]
 TraceOption = Annotated[
     Path | None,
-    typer.Option(help="Workload in place of the scenario's: conversation JSONL, Mooncake JSONL, Azure CSV."),
+    typer.Option(
+        help="Workload in place of the scenario's: conversation JSONL, Mooncake JSONL, Azure CSV, agent sessions. Its"
+        " keys are set with --set, such as workload.rate_scale=2 or workload.limit=100."
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,

@@ -47,12 +47,10 @@ def crossover(
     from ppdsim.crossover import Interrupted
     from ppdsim.crossover import crossover as run
     from ppdsim.report import write_report
-    from ppdsim.scenario import load, with_trace
+    from ppdsim.scenario import load
 
     check_folder(out)
-    chosen = load(scenario, overrides(settings, profile=profile, policy=policy))
-    if trace is not None:
-        chosen = with_trace(chosen, trace)
+    chosen = load(scenario, overrides(settings, profile=profile, policy=policy), trace=trace)
     measured = profiles.load(library.find("profile", chosen.profile))
     try:
         with progress("simulating", quiet=quiet) as advance:

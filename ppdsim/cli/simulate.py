@@ -60,7 +60,7 @@ def simulate(
     Example: ppdsim simulate one-pair --policy always-p --policy cost-aware -o out
     """
     from ppdsim.errors import InputError
-    from ppdsim.scenario import load, with_trace
+    from ppdsim.scenario import load
 
     check_folder(out)
     if decisions is not None:
@@ -71,9 +71,7 @@ def simulate(
     if several and timeline is not None:
         raise InputError("--timeline: shows one run; give one --policy")
     only = policy[0] if policy and not several else None
-    chosen = load(scenario, overrides(settings, profile=profile, policy=only))
-    if trace is not None:
-        chosen = with_trace(chosen, trace)
+    chosen = load(scenario, overrides(settings, profile=profile, policy=only), trace=trace)
     run_seed = chosen.seed if seed is None else seed
     if chosen.alternatives:
         refused = {

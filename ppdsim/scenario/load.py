@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from ppdsim import library
 from ppdsim.errors import ScenarioError
@@ -15,12 +15,13 @@ from ppdsim.scenario import alternatives
 from ppdsim.scenario.overrides import key_path, put
 from ppdsim.scenario.problems import scenario_error, schema_of
 from ppdsim.scenario.schema import Scenario
-from ppdsim.scenario.workloads import WorkloadSpec
 from ppdsim.scenario.yaml_file import KeyPath, read, scalar
 from ppdsim.workload import recognise
 
 SHORT_NAMES = {"decode_radix": "disaggregation_decode_enable_radix_cache"}
 """Keys that an override may also call as `ppdsim serve` calls its option: scripts are written with them."""
+GIVEN_BY_TRACE: tuple[KeyPath, ...] = (("workload", "kind"), ("workload", "file"))
+"""Keys that ``--trace`` gives, so that an override of them beside it would be lost or would lose the trace."""
 
 
 def json_schema() -> dict[str, Any]:
@@ -28,8 +29,8 @@ def json_schema() -> dict[str, Any]:
     return Scenario.model_json_schema(by_alias=True)
 
 
-def load(name: str | Path, overrides: Iterable[str] = ()) -> Scenario:
-    """Load a scenario.
+def load(name: str | Path, overrides: Iterable[str] = (), *, trace: Path | None = None) -> Scenario:
+    """Load a scenario, put a trace in the place of its workload, and apply overrides, in this order.
 
     Parameters
     ----------
@@ -38,6 +39,9 @@ def load(name: str | Path, overrides: Iterable[str] = ()) -> Scenario:
     overrides : iterable of str
         ``key=value``, the key a dotted path (``routing.policy=always-d``, ``fleet.0.count=2``), the value as it would
         stand in the file. Later ones win.
+    trace : Path or None
+        A file of conversations in any of the formats. The workload is then that file with the format's defaults;
+        overrides of its other keys (``workload.rate_scale=3``) apply to it.
 
     Raises
     ------
@@ -45,12 +49,17 @@ def load(name: str | Path, overrides: Iterable[str] = ()) -> Scenario:
         If no such scenario is installed.
     ScenarioError
         If the file or an override is wrong: file and line (or the override), the key, what was given, what was
-        expected, the nearest valid key.
+        expected, the nearest valid key. If an override gives what `trace` gives.
+    WorkloadError
+        If the trace cannot be read or looks like none of the formats.
     """
     path = library.find("scenario", str(name))
     data, lines = read(path)
     root = json_schema()
-    changed = [(_override(data, text, root), text) for text in overrides]
+    if trace is not None:
+        data["workload"] = {"kind": recognise(trace), "file": str(trace.absolute())}
+        lines = {key: line for key, line in lines.items() if key[0] != "workload"}
+    changed = [(_override(data, text, root, trace), text) for text in overrides]
 
     def where(key: KeyPath) -> str:
         for changed_path, text in reversed(changed):
@@ -58,6 +67,8 @@ def load(name: str | Path, overrides: Iterable[str] = ()) -> Scenario:
                 return f"--set {text}"
         inside = [text for changed_path, text in changed if changed_path[: len(key)] == key]
         note = "".join(f" with --set {text}" for text in inside)
+        if trace is not None and key[:1] == ("workload",):
+            return f"--trace {trace}{note}"
         line = next((lines[key[:length]] for length in range(len(key), 0, -1) if key[:length] in lines), None)
         return f"{path}{note}" if line is None else f"{path}:{line}{note}"
 
@@ -74,26 +85,18 @@ def _validated(data: dict[str, Any], root: dict[str, Any], where: Callable[[KeyP
         raise scenario_error(problem, root, data, where) from None
 
 
-def with_trace(scenario: Scenario, path: Path) -> Scenario:
-    """Return the scenario with its workload replaced by the conversations of a file, whatever its format.
-
-    Raises
-    ------
-    WorkloadError
-        If the file cannot be read or looks like none of the formats.
-    """
-    block = {"kind": recognise(path), "file": str(path.absolute())}
-    update = {"workload": TypeAdapter(WorkloadSpec).validate_python(block)}
-    return scenario.model_copy(update=update).compared(tuple(v.model_copy(update=update) for v in scenario.variants))
-
-
-def _override(data: dict[str, Any], text: str, root: dict[str, Any]) -> KeyPath:
+def _override(data: dict[str, Any], text: str, root: dict[str, Any], trace: Path | None) -> KeyPath:
     """Put one ``key=value`` into the data, and return the path it went to."""
     dotted, equals, value = text.partition("=")
     if not equals or not dotted:
         raise ScenarioError(f"--set {text}: expected key=value, such as transport=nvlink")
     said = f"--set {text}"
     path = key_path(SHORT_NAMES.get(dotted, dotted))
+    if trace is not None and (path == ("workload",) or path in GIVEN_BY_TRACE):
+        raise ScenarioError(
+            f"{said}: --trace {trace} gives the workload; drop one of them, or set single keys of the trace,"
+            " such as --set workload.rate_scale=2"
+        )
     wants_text = schema_of(root, path).get("type") == "string"
     put(data, path, value if wants_text else scalar(value, said), said)
     return path

@@ -18,7 +18,7 @@ from ppdsim.des.oversized import refuse
 from ppdsim.des.run import conversations_of, policy_of, resolve
 from ppdsim.des.turns import Turns
 from ppdsim.errors import InputError, PpdsimError
-from ppdsim.scenario import Scenario, load, with_trace
+from ppdsim.scenario import Scenario, load
 from ppdsim.sweep.axes import Axis
 from ppdsim.sweep.identity import UNREAD
 from ppdsim.workload import Conversation
@@ -85,15 +85,15 @@ def make_plan(
             )
     # A worker may run in another folder, from where a relative trace would not be found.
     file = library.find("scenario", str(scenario)).absolute()
-    load(file, settings)
+    load(file, settings, trace=trace)
     points: list[GridPoint] = []
     for values in itertools.product(*(axis.values for axis in axes)):
         texts = [f"{axis.key}={value}" for axis, value in zip(axes, values, strict=True)]
         try:
-            found = load(file, [*settings, *texts])
+            found = load(file, [*settings, *texts], trace=trace)
         except PpdsimError as problem:
             raise type(problem)(_as_grid(str(problem), texts)) from None
-        points.append(GridPoint(values=values, scenario=found if trace is None else with_trace(found, trace)))
+        points.append(GridPoint(values=values, scenario=found))
     first = points[0].scenario
     start = first.seed if first_seed is None else first_seed
     plan = SweepPlan(

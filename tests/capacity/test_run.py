@@ -16,7 +16,7 @@ from ppdsim.capacity.load import load_of
 from ppdsim.capacity.search import Kind
 from ppdsim.des.run import simulate
 from ppdsim.errors import InputError, WorkloadError
-from ppdsim.scenario import Slo, load, with_trace
+from ppdsim.scenario import Slo, load
 from ppdsim.units import MS_PER_S
 
 SHARE = 0.9
@@ -94,7 +94,7 @@ def test_a_trace_is_played_faster(tmp_path: Path) -> None:
     """Prompts of 3000 tokens, one a forward, and answers of one token make a unified node a server of constant time."""
     path = tmp_path / "chat.jsonl"
     path.write_text("".join(TURN % (i, 2.0 * i, 3000, 1) for i in range(60)))
-    scenario = with_trace(load("one-unified", ["max_prefill_tokens=1"]), path)
+    scenario = load("one-unified", ["max_prefill_tokens=1"], trace=path)
     load_at = load_of(scenario)
     assert load_at.own_rate_per_s == pytest.approx(0.5)
     starts = [c.arrival_s for c in load_at.at(5.0).build_workload().conversations(np.random.default_rng(0))]
@@ -176,4 +176,4 @@ def test_a_trace_without_a_rate_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "burst.jsonl"
     path.write_text("".join(TURN % (i, 1.0, 100, 8) for i in range(3)))
     with pytest.raises(WorkloadError, match="all 3 conversations start at once"):
-        capacity(with_trace(load("one-pair", []), path), seed=0)
+        capacity(load("one-pair", trace=path), seed=0)

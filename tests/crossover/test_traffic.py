@@ -12,7 +12,7 @@ from ppdsim import library, profile
 from ppdsim.crossover import crossover
 from ppdsim.crossover.traffic import traffic_of
 from ppdsim.errors import WorkloadError
-from ppdsim.scenario import load, with_trace
+from ppdsim.scenario import load
 
 
 def write(path, rows):
@@ -38,7 +38,7 @@ def test_a_conversation_file_gives_its_arrivals_and_its_follow_up_turns(tmp_path
         {"conversation_id": 1, "turn": 2, "think_s": 1.0, "new_tokens": 70, "output_tokens": 10},
         {"conversation_id": 2, "turn": 0, "arrival_s": 4.0, "new_tokens": 10, "output_tokens": 3},
     ]
-    found = traffic(with_trace(load("cache-rate", []), write(tmp_path / "chat.jsonl", rows)))
+    found = traffic(load("cache-rate", trace=write(tmp_path / "chat.jsonl", rows)))
     assert found.arrivals_s.tolist() == [0.5, 4.0]
     assert found.output_tokens == (100, 3)
     # 1000 + 100 are held before turn 1, and 50 + 10 more before turn 2.
@@ -52,7 +52,7 @@ def test_a_mooncake_file_reuses_by_block(tmp_path):
         {"timestamp": 1700, "input_length": 1500, "output_length": 5, "hash_ids": [1, 2, 9]},
         {"timestamp": 2800, "input_length": 1024, "output_length": 5, "hash_ids": [1, 2]},
     ]
-    found = traffic(with_trace(load("cache-rate", []), write(tmp_path / "mooncake.jsonl", rows)))
+    found = traffic(load("cache-rate", trace=write(tmp_path / "mooncake.jsonl", rows)))
     # The third is wholly known; the engine still computes its last token.
     assert found.cached_tokens.tolist() == [1024.0, 1023.0]
     assert found.new_tokens.tolist() == [476.0, 1.0]
@@ -61,7 +61,7 @@ def test_a_mooncake_file_reuses_by_block(tmp_path):
 def test_turns_that_arrive_at_once_are_refused(tmp_path):
     rows = [{"conversation_id": 1, "turn": 0, "arrival_s": 0.0, "new_tokens": 10, "output_tokens": 3}]
     with pytest.raises(WorkloadError, match="all arrive at once"):
-        traffic(with_trace(load("cache-rate", []), write(tmp_path / "chat.jsonl", rows)))
+        traffic(load("cache-rate", trace=write(tmp_path / "chat.jsonl", rows)))
 
 
 def test_the_answer_is_about_the_workloads_typical_turn(tmp_path):
@@ -73,9 +73,7 @@ def test_the_answer_is_about_the_workloads_typical_turn(tmp_path):
             {"conversation_id": number, "turn": 1, "think_s": 2.0, "new_tokens": 200, "output_tokens": 50},
         )
     ]
-    scenario = with_trace(
-        load("cache-rate", [*SMALL, *against("nvlink", "delta")]), write(tmp_path / "chat.jsonl", rows)
-    )
+    scenario = load("cache-rate", [*SMALL, *against("nvlink", "delta")], trace=write(tmp_path / "chat.jsonl", rows))
     answer = crossover(scenario, profile.load(library.find("profile", scenario.profile)), seed=0)
     assert answer.headline.startswith("Append 200 tokens to 375 cached ones on D")
     about = [text for text in answer.findings if text.startswith("Of the workload's 10 follow-up turns, ")]

@@ -12,7 +12,7 @@ from ppdsim import library, profile
 from ppdsim.des.run import outside_domain, simulate
 from ppdsim.errors import WorkloadError
 from ppdsim.results import TURN_COLUMNS
-from ppdsim.scenario import load, with_trace
+from ppdsim.scenario import load
 
 FEW = ("workload.conversations=20",)
 TURN = '{"conversation_id": %d, "turn": 0, "arrival_s": %g, "new_tokens": %d, "output_tokens": 8}\n'
@@ -58,10 +58,10 @@ def test_the_files_hold_the_columns_and_the_summary(tmp_path):
 def test_turns_outside_the_measured_domain_are_marked(tmp_path):
     trace = tmp_path / "chat.jsonl"
     trace.write_text("".join(TURN % (i, float(i), tokens) for i, tokens in enumerate((16, 64, 8192, 8193))))
-    found = simulate(with_trace(load("one-unified", []), trace), seed=0)
+    found = simulate(load("one-unified", trace=trace), seed=0)
     # The grid has 64 to 8192 new tokens.
     assert found.turns["extrapolated"].tolist() == [True, False, False, True]
-    rdma = simulate(with_trace(load("one-pair", ["transport=rdma"]), trace), seed=0)
+    rdma = simulate(load("one-pair", ["transport=rdma"], trace=trace), seed=0)
     assert rdma.turns["extrapolated"].all()
 
 
@@ -112,7 +112,7 @@ def test_a_turn_above_every_pool_is_refused_with_the_numbers(tmp_path):
     trace = tmp_path / "chat.jsonl"
     trace.write_text(TURN % (7, 0.0, 500_000))
     with pytest.raises(WorkloadError, match=r"conversation 7, turn 0: it needs 500008 tokens.*160000"):
-        simulate(with_trace(load("one-pair", []), trace), seed=0)
+        simulate(load("one-pair", trace=trace), seed=0)
 
 
 def test_a_router_that_awaits_p_gives_the_client_its_first_tokens_later():

@@ -67,7 +67,7 @@ def test_an_override_reaches_into_an_alternative(tmp_path):
 def test_a_trace_replaces_the_workload_of_every_alternative(tmp_path):
     trace = tmp_path / "chat.jsonl"
     trace.write_text('{"conversation_id": 1, "turn": 0, "arrival_s": 0, "new_tokens": 5, "output_tokens": 5}')
-    loaded = scenario.with_trace(scenario.load(written(tmp_path, TWO)), trace)
+    loaded = scenario.load(written(tmp_path, TWO), trace=trace)
     assert len(loaded.variants) == 2
     assert all(variant.workload == loaded.workload for variant in loaded.variants)
 

@@ -99,7 +99,7 @@ WRONG_OVERRIDES = [
     ("trnsport=tcp", r"unknown key 'trnsport' \(valid: .*\); did you mean 'transport'\?$"),
     ("slo.ttft_s=1", r"unknown key 'slo.ttft_s' .*did you mean 'ttft_ms'"),
     ("routing.policy=always-q", r"routing.policy: given 'always-q', expected always-p, .*; did you mean 'always-p'\?$"),
-    ("fleet.0.count=0", r"fleet\[0\].count: given 0, expected greater than 0"),
+    ("fleet.0.count=0", r"fleet\[0\].count: given 0, expected greater"),
     ("fleet.0.rol=P", r"unknown key 'fleet\[0\].rol' .*did you mean 'role'"),
     ("fleet.7.count=1", r"fleet has 2 items, counted from 0"),
     ("fleet=[]", r"fleet: given \[\], expected at least 1"),
@@ -191,14 +191,61 @@ def test_a_trace_takes_the_place_of_the_workload(tmp_path: Path) -> None:
     trace = tmp_path / "t"
     trace.write_text('{"timestamp": 1, "input_length": 5, "output_length": 5, "hash_ids": [0]}')
     plain = scenario.load("one-pair")
-    replaced = scenario.with_trace(plain, trace)
+    replaced = scenario.load("one-pair", trace=trace)
     assert isinstance(plain.workload, GeneratedSpec)
     assert isinstance(replaced.workload, TraceSpec)
     assert replaced.workload.kind == "mooncake"
     assert len(list(replaced.build_workload().conversations(np.random.default_rng(0)))) == 1
     trace.write_text("")
     with pytest.raises(WorkloadError, match="empty"):
-        scenario.with_trace(plain, trace)
+        scenario.load("one-pair", trace=trace)
+
+
+TRACE = '{"conversation_id": %d, "turn": 0, "arrival_s": %g, "new_tokens": 5, "output_tokens": 5}\n'
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Path:
+    file = tmp_path / "t.jsonl"
+    file.write_text("".join(TRACE % (i, 3.0 * i) for i in range(4)))
+    return file
+
+
+def test_a_trace_is_scaled_and_cut_by_overrides(trace: Path) -> None:
+    loaded = scenario.load("one-pair", ["workload.rate_scale=3", "workload.limit=2"], trace=trace)
+    found = list(loaded.build_workload().conversations(np.random.default_rng(0)))
+    assert [conversation.arrival_s for conversation in found] == [0.0, 1.0]
+
+
+def test_alternatives_meet_the_scaled_trace_too(trace: Path) -> None:
+    loaded = scenario.load("pd-ratio", ["workload.rate_scale=3"], trace=trace)
+    assert loaded.variants
+    assert {variant.workload for variant in loaded.variants} == {loaded.workload}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "workload={kind: conversations, file: other.jsonl}",
+            r"^--set workload=.*: --trace .*t.jsonl gives the workload",
+        ),
+        ("workload.file=other.jsonl", r"^--set workload.file=other.jsonl: --trace .*t.jsonl gives the workload"),
+        ("workload.kind=azure", r"^--set workload.kind=azure: --trace .*t.jsonl gives the workload"),
+        (
+            "workload.conversations=20",
+            r"^--set workload.conversations=20: unknown key 'workload.conversations' .*limit",
+        ),
+        (
+            "workload.rate_scale=0",
+            r"^--set workload.rate_scale=0: workload.rate_scale: given 0, expected greater",
+        ),
+    ],
+)
+def test_an_override_that_a_trace_would_replace_is_refused_by_name(trace: Path, override: str, message: str) -> None:
+    with pytest.raises(ScenarioError, match=message) as caught:
+        scenario.load("one-pair", [override], trace=trace)
+    assert "\n" not in str(caught.value)
 
 
 def test_generated_workloads_take_every_distribution() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ppdsim import library
-from ppdsim.scenario import load, with_trace
+from ppdsim.scenario import load
 from ppdsim.sweep import identity
 from ppdsim.sweep.identity import revision, row_key
 
@@ -64,7 +64,7 @@ def test_the_content_of_a_trace_is_in_it(tmp_path) -> None:
     keys = []
     for tokens in (10, 11, 10):
         path.write_text(turn % tokens)
-        keys.append(row_key(with_trace(load("one-pair"), path), 0))
+        keys.append(row_key(load("one-pair", trace=path), 0))
     assert keys[0] == keys[2] != keys[1]
 
 

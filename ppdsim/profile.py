@@ -10,6 +10,7 @@ What it does not hold: the measured cells themselves (calibration/measurements, 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -101,10 +102,14 @@ class MatricesRecord(_Strict):
     vocabulary_parameters: float
     query_key_norm: bool = False
     weights_dtype: str = "bf16"
+    tied_embeddings: bool = False
 
 
 class ModelRecord(_Strict):
-    """Shape of the model that was measured; without `matrices` a profile cannot be derived from."""
+    """Shape of the model that was measured; without `matrices` a profile cannot be derived from.
+
+    `context_tokens` is the longest prompt and answer together that its positions allow, None where it is not known.
+    """
 
     name: str
     layers: int
@@ -113,11 +118,26 @@ class ModelRecord(_Strict):
     head_dim: int
     dtype: str
     kv_bytes_per_token: int
+    context_tokens: int | None = Field(default=None, gt=0)
     matrices: MatricesRecord | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KvPool:
+    """How many tokens of KV a server holds, where the number is from, and the rule and numbers behind it in words."""
+
+    tokens: int
+    tag: Tag
+    words: str
+
+
 class Profile(_Strict):
-    """One calibrated machine pair. `fitted_cells` is the split: every cell that the fit has seen, and its seconds."""
+    """One calibrated machine pair. `fitted_cells` is the split: every cell that the fit has seen, and its seconds.
+
+    `kv_pool_tokens` is the pool of the server that measured, which may have been told to take less than its GPU holds;
+    `gpu_kv_pool_tokens` is what the GPU holds beside this model by the engine's own rule, `gpu_kv_pool_rule` that rule
+    with its numbers. `kv_pool` is the one to take where nobody says otherwise.
+    """
 
     _path: Path | None = PrivateAttr(default=None)
     schema_: Literal["ppdsim/profile/1"] = Field(default="ppdsim/profile/1", alias="schema")
@@ -133,6 +153,8 @@ class Profile(_Strict):
     page_size_tokens: int = Field(gt=0)
     chunked_prefill_size: int = Field(gt=0)
     kv_pool_tokens: int = Field(gt=0)
+    gpu_kv_pool_tokens: int | None = Field(default=None, gt=0)
+    gpu_kv_pool_rule: str | None = None
     provenance: dict[str, str]
     curves: tuple[CurveRecord, ...]
     drift: tuple[Drift, ...]
@@ -147,6 +169,18 @@ class Profile(_Strict):
             return None
         source, changed = self.provenance["derived_from"], self.provenance["transfers"]
         return f"derived from {source} ({changed}), nobody measured this machine"
+
+    @property
+    def kv_pool(self) -> KvPool:
+        """What one server holds: of the measuring server's pool and what its GPU holds by rule, the larger."""
+        by_rule = self.gpu_kv_pool_tokens
+        if by_rule is not None and by_rule >= self.kv_pool_tokens:
+            rule = self.gpu_kv_pool_rule or "the engine's memory rule"
+            return KvPool(tokens=by_rule, tag=Tag.DERIVED, words=f"what {self.gpu} holds: {rule}")
+        if self.derivation is not None:
+            words = f"of a profile that is {self.derivation}"
+            return KvPool(tokens=self.kv_pool_tokens, tag=Tag.DERIVED, words=words)
+        return KvPool(tokens=self.kv_pool_tokens, tag=Tag.MEASURED, words="the pool of the server that measured")
 
     def __eq__(self, other: object) -> bool:
         """Return whether two profiles say the same, wherever they were read from."""

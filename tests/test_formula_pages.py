@@ -197,6 +197,7 @@ def machine(**changes: object) -> Machine:
             matrix_parameters=1e8,
             vocabulary_parameters=3e7,
             query_key_norm=False,
+            tied_embeddings=False,
         ),
         "weights_dtype": "bf16",
         "tp": 1,

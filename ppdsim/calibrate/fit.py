@@ -18,6 +18,7 @@ from ppdsim.calibrate.bootstrap import bootstrap
 from ppdsim.calibrate.cells import Cells, Grid, grid
 from ppdsim.calibrate.crossval import LeftOut, leave_one_out, name_of, predict_cells
 from ppdsim.calibrate.derive.hardware import multiprocessors_of
+from ppdsim.calibrate.derive.pool import with_gpu_pool
 from ppdsim.calibrate.drift import measured_drift
 from ppdsim.calibrate.fit_curves import FREE_HANDOFF, FREE_HANDOFF_ELSEWHERE, FREE_PREFILL, fit_model
 from ppdsim.calibrate.link_alone import link_notes
@@ -340,6 +341,7 @@ def _matrices(model: Model) -> MatricesRecord | None:
         matrix_parameters=model.matrix_parameters,
         vocabulary_parameters=model.vocabulary_parameters,
         query_key_norm=model.query_key_norm,
+        tied_embeddings=model.tied_embeddings,
     )
 
 
@@ -351,7 +353,7 @@ def _assemble(
     notes: tuple[str, ...],
 ) -> Profile:
     manifest = measured.manifest
-    return Profile(
+    fitted = Profile(
         id=manifest.id,
         date=manifest.date,
         machine=manifest.machine,
@@ -367,6 +369,7 @@ def _assemble(
             head_dim=manifest.model.head_dim,
             dtype=manifest.model.dtype,
             kv_bytes_per_token=kv_bytes_per_token,
+            context_tokens=manifest.model.context_tokens,
             matrices=_matrices(manifest.model),
         ),
         tensor_parallel_size=manifest.tensor_parallel_size,
@@ -392,3 +395,4 @@ def _assemble(
             f"{manifest.chunked_prefill_size} tokens are mechanisms, not measurements, on this grid",
         ),
     )
+    return with_gpu_pool(fitted)

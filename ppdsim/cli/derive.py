@@ -25,6 +25,14 @@ def derive(
     kv_dtype: Annotated[
         Literal["bf16", "fp8"] | None, typer.Option(help="KV, as the engine's --kv-cache-dtype; weights stay.")
     ] = None,
+    mem_fraction_static: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of each GPU's memory for weights and KV, as the engine's flag [default: SGLang's own rule].",
+            min=0.01,
+            max=0.999,
+        ),
+    ] = None,
     link: Annotated[str | None, typer.Option(help="Link of calibration/links.yaml, such as rdma-200g.")] = None,
     quiet: QuietOption = False,
 ) -> None:
@@ -59,6 +67,7 @@ def derive(
         tp=tp,
         weights_dtype=dtype,
         kv_dtype=kv_dtype,
+        mem_fraction_static=mem_fraction_static,
         link=None if link is None else hardware.find_link(link),
     )
     found = derived(profiles.load(library.find("profile", profile)), change, errors.load(), name=out.stem)

@@ -22,7 +22,11 @@ class Gpu(Strict):
 
 
 class Model(Strict):
-    """Shape of the dense transformer under test."""
+    """Shape of the dense transformer under test.
+
+    `context_tokens` is the model's longest context, None where nobody wrote it down. With `tied_embeddings` the input
+    embedding is the vocabulary's matrix again, and a server holds it once.
+    """
 
     name: str
     layers: int
@@ -37,3 +41,5 @@ class Model(Strict):
     hidden_size: int | None = None
     intermediate_size: int | None = None
     query_key_norm: bool = False
+    tied_embeddings: bool = False
+    context_tokens: int | None = Field(default=None, gt=0)

@@ -14,6 +14,7 @@ from ppdsim.calibrate.derive.errors import TransferErrors, transfers
 from ppdsim.calibrate.derive.hardware import Gpu, Link
 from ppdsim.calibrate.derive.machine import KV_BYTES, Machine, Matrices, check, machine_of
 from ppdsim.calibrate.derive.move import ERROR_SEED, Mover, normal_errors
+from ppdsim.calibrate.derive.pool import no_room, pool_of
 from ppdsim.calibrate.derive.terms import TERMS
 from ppdsim.compose import HALF_NORMAL_90
 from ppdsim.errors import InputError
@@ -31,6 +32,7 @@ class Change:
     tp: int | None = None
     weights_dtype: str | None = None
     kv_dtype: str | None = None
+    mem_fraction_static: float | None = None
     link: Link | None = None
 
 
@@ -51,10 +53,10 @@ def derive(profile: Profile, change: Change, errors: TransferErrors, *, name: st
     target = _target(source, change)
     check(target)
     kinds = transfers(source, target)
-    if not kinds and change.link is None:
+    if not kinds and change.link is None and change.mem_fraction_static is None:
         raise InputError(
-            f"profile '{profile.id}' was measured on exactly that; change --gpu, --model, --tp, --dtype, --kv-dtype or "
-            "--link"
+            f"profile '{profile.id}' was measured on exactly that; change --gpu, --model, --tp, --dtype, --kv-dtype, "
+            "--mem-fraction-static or --link"
         )
     if change.link is not None:
         _check_link(profile, change.link)
@@ -70,10 +72,10 @@ def derive(profile: Profile, change: Change, errors: TransferErrors, *, name: st
             "machine": f"not measured: {target.tp} x {target.gpu.name} a server, derived from {profile.machine}",
             "gpu": target.gpu.engine_names[0],
             "link": _link_words(profile, source, target, change.link),
-            "model": profile.model.model_copy(update=_model_update(target)),
+            "model": profile.model.model_copy(update=_model_update(target, change.model)),
             "tensor_parallel_size": target.tp,
-            "kv_pool_tokens": target.kv_pool_tokens(profile.page_size_tokens),
-            "provenance": _provenance(profile, kinds, change.link),
+            **_pools(profile, source, target, change.mem_fraction_static),
+            "provenance": _provenance(profile, kinds, change),
             "curves": curves,
             "drift": tuple(mover.drift(found) for found in profile.drift),
             "left_out_rows": (),
@@ -100,6 +102,7 @@ def _target(source: Machine, change: Change) -> Machine:
             matrix_parameters=model.matrix_parameters,
             vocabulary_parameters=model.vocabulary_parameters,
             query_key_norm=model.query_key_norm,
+            tied_embeddings=model.tied_embeddings,
         )
     if change.kv_dtype is not None:
         shape = replace(shape, dtype_bytes=KV_BYTES[change.kv_dtype])
@@ -125,7 +128,28 @@ def _check_link(profile: Profile, link: Link) -> None:
         )
 
 
-def _model_update(target: Machine) -> dict[str, object]:
+def _pools(profile: Profile, source: Machine, target: Machine, fraction: float | None) -> dict[str, object]:
+    """Return the pools of the changed server: the measured one stays, in bytes, unless GPUs, model or share change."""
+    page = profile.page_size_tokens
+    by_rule = pool_of(
+        target, page_size_tokens=page, chunked_prefill_size=profile.chunked_prefill_size, fraction=fraction
+    )
+    same_shape = replace(target.shape, dtype_bytes=source.shape.dtype_bytes)
+    measured_on = (source.gpu.name, source.tp, source.matrices, source.shape)
+    if fraction is None and measured_on == (target.gpu.name, target.tp, target.matrices, same_shape):
+        tokens = profile.kv_pool_tokens * source.shape.dtype_bytes // target.shape.dtype_bytes // page * page
+    elif by_rule is None:
+        raise no_room(target)
+    else:
+        tokens = by_rule.tokens
+    return {
+        "kv_pool_tokens": tokens,
+        "gpu_kv_pool_tokens": None if by_rule is None else by_rule.tokens,
+        "gpu_kv_pool_rule": None if by_rule is None else by_rule.words,
+    }
+
+
+def _model_update(target: Machine, model: Model | None) -> dict[str, object]:
     shape, matrices = target.shape, target.matrices
     return {
         "name": shape.name,
@@ -134,12 +158,14 @@ def _model_update(target: Machine) -> dict[str, object]:
         "query_heads": shape.query_heads,
         "head_dim": shape.head_dim,
         "kv_bytes_per_token": shape.kv_bytes_per_token,
+        **({} if model is None else {"context_tokens": model.context_tokens}),
         "matrices": MatricesRecord(
             hidden_size=matrices.hidden_size,
             intermediate_size=matrices.intermediate_size,
             matrix_parameters=matrices.matrix_parameters,
             vocabulary_parameters=matrices.vocabulary_parameters,
             query_key_norm=matrices.query_key_norm,
+            tied_embeddings=matrices.tied_embeddings,
             weights_dtype=target.weights_dtype,
         ),
     }
@@ -154,9 +180,13 @@ def _link_words(profile: Profile, source: Machine, target: Machine, link: Link |
     return words if link is None else f"{words}; {link.name}"
 
 
-def _provenance(profile: Profile, kinds: tuple[str, ...], link: Link | None) -> dict[str, str]:
+def _provenance(profile: Profile, kinds: tuple[str, ...], change: Change) -> dict[str, str]:
     kept = {key: words for key, words in profile.provenance.items() if key in ("points_sha256", "client", "weights")}
-    changed = (*kinds, *(() if link is None else (f"link {link.name}",)))
+    changed = list(kinds)
+    if change.mem_fraction_static is not None:
+        changed.append(f"mem_fraction_static {change.mem_fraction_static:g}")
+    if change.link is not None:
+        changed.append(f"link {change.link.name}")
     return {
         "derived_from": profile.id,
         "derived_by": f"ppdsim {__version__}",

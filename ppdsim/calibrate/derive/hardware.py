@@ -142,11 +142,15 @@ def find_gpu(name: str) -> Gpu:
     UnknownNameError
         Listing the known ones.
     """
-    known = gpus()
-    for gpu in known.values():
-        if name == gpu.name or name in gpu.engine_names:
-            return gpu
-    raise unknown("GPU", name, known, hint="(calibration/hardware.yaml)")
+    found = known_gpu(name)
+    if found is None:
+        raise unknown("GPU", name, gpus(), hint="(calibration/hardware.yaml)")
+    return found
+
+
+def known_gpu(name: str) -> Gpu | None:
+    """Return a GPU by its name here or that of the driver; None for one that is not known."""
+    return next((gpu for gpu in gpus().values() if name in (gpu.name, *gpu.engine_names)), None)
 
 
 def multiprocessors_of(name: str) -> float | None:
@@ -155,7 +159,8 @@ def multiprocessors_of(name: str) -> float | None:
     >>> multiprocessors_of("NVIDIA H200"), multiprocessors_of("made-up")
     (132.0, None)
     """
-    return next((g.multiprocessors for g in gpus().values() if name in (g.name, *g.engine_names)), None)
+    found = known_gpu(name)
+    return None if found is None else found.multiprocessors
 
 
 def same_gpu(first: str, second: str) -> bool:

@@ -5,7 +5,8 @@ For a dense transformer of n layers, hidden size h, inner size i, q and k query 
     matrix FLOPs a token    2 * matrix_parameters / t
     attention FLOPs a pair  4 * n * q * d / t
     KV bytes a token        2 * n * max(k / t, 1) * d * dtype
-    weight bytes            (matrix_parameters * dtype + vocabulary_parameters * 2) / t
+    weight bytes            (matrix_parameters * dtype + vocabulary_parameters * 2) / t, read by one step
+    held bytes              the same, and once more vocabulary_parameters * 2 / t with an input embedding of its own
     element-wise bytes      2 * n * (8 h + (3 i + 2 q d + 4 k d) / t)   (norms and residual; activation, rope, KV)
     launches                n * (10 or 12) + 8                         (kernels of an eager forward; 12 with q/k norm)
     all-reduces             2 n messages of 2 h bytes a token if t > 1
@@ -34,9 +35,6 @@ WEIGHT_BYTES = {"bf16": 2.0, "fp8": 1.0}
 """Bytes of a layer weight by dtype [B]; the vocabulary's stay bf16."""
 KV_BYTES = {"bf16": 2, "fp8": 1}
 """Bytes of a value of KV by dtype [B]; SGLang's --kv-cache-dtype."""
-RESERVED_BYTES = 13.7e9
-"""GPU memory that SGLang keeps from weights and KV [B]: it chose mem_fraction_static 0.903 of the 141 GB of an H200
-(calibration/measurements/h200x1...); the reserve goes by chunk and graph sizes, not by the card (server_args.py)."""
 
 
 def ring_share(gpus: float) -> float:
@@ -53,6 +51,7 @@ class Matrices:
     matrix_parameters: float
     vocabulary_parameters: float
     query_key_norm: bool
+    tied_embeddings: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +102,12 @@ class Machine:
         return (layers + self.matrices.vocabulary_parameters * WEIGHT_BYTES["bf16"]) / self.tp
 
     @property
+    def held_bytes(self) -> float:
+        """Bytes of weights in the memory of one GPU: a step looks up rows of the input embedding and reads no more."""
+        embedding = 0.0 if self.matrices.tied_embeddings else self.matrices.vocabulary_parameters
+        return self.weights_bytes + embedding * WEIGHT_BYTES["bf16"] / self.tp
+
+    @property
     def elementwise_bytes_per_token(self) -> float:
         """Bytes that norms, rope, activation and KV store move for one token on one GPU."""
         shape = self.shape
@@ -126,23 +131,6 @@ class Machine:
     def all_reduce_bytes_per_token(self) -> float:
         """Bytes that one GPU sends for one token in the all-reduces of a forward."""
         return self.all_reduces * ring_share(self.tp) * self.matrices.hidden_size * ACTIVATION_BYTES
-
-    def kv_pool_tokens(self, page_size_tokens: int) -> int:
-        """Return how many tokens of KV fit beside the weights, in whole pages.
-
-        Raises
-        ------
-        InputError
-            If the weights leave no room for a page.
-        """
-        free = self.gpu.memory_bytes - RESERVED_BYTES - self.weights_bytes
-        tokens = int(free / self.kv_bytes_per_token) // page_size_tokens * page_size_tokens
-        if tokens < page_size_tokens:
-            raise InputError(
-                f"{self.shape.name} ({self.weights_dtype}) does not fit: {self.weights_bytes / 1e9:.1f} GB of weights "
-                f"a GPU, {self.gpu.name} has {self.gpu.memory_bytes / 1e9:.0f} GB; give more GPUs with --tp"
-            )
-        return tokens
 
 
 def check(machine: Machine) -> None:
@@ -191,6 +179,7 @@ def machine_of(profile: Profile, gpu: Gpu) -> Machine:
             matrix_parameters=model.matrices.matrix_parameters,
             vocabulary_parameters=model.matrices.vocabulary_parameters,
             query_key_norm=model.matrices.query_key_norm,
+            tied_embeddings=model.matrices.tied_embeddings,
         ),
         weights_dtype=model.matrices.weights_dtype,
         tp=profile.tensor_parallel_size,

@@ -77,6 +77,8 @@ def read_config(path: Path, *, dummy_weights: bool) -> Model:
         hidden_size=hidden,
         intermediate_size=inner,
         query_key_norm=architecture == "Qwen3ForCausalLM",
+        tied_embeddings=bool(config.get("tie_word_embeddings", False)),
+        context_tokens=_positions(config),
     )
 
 
@@ -88,7 +90,11 @@ def read_position_limit(folder: Path) -> int | None:
     InputError
         If the file cannot be read or is malformed.
     """
-    found = _read(folder / "config.json").get("max_position_embeddings")
+    return _positions(_read(folder / "config.json"))
+
+
+def _positions(config: Mapping[str, Any]) -> int | None:
+    found = config.get("max_position_embeddings")
     return found if isinstance(found, int) and not isinstance(found, bool) and found > 0 else None
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ppdsim.cli.common import QuietOption, check_folder, say, wrote
+from ppdsim.cli.common import QuietOption, say, wrote
+from ppdsim.cli.run_folder import refuse_results
 from ppdsim.cli.servers import gpus_of, teller
 from ppdsim.files import write_whole
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from ppdsim.calibrate.live.transfer import Link
     from ppdsim.profile import Profile
     from ppdsim.types import Transport
+
+RUN_FILES = ("points.jsonl", "manifest.json", "profile.json", "card.txt", "accuracy.txt", "report.html")
+"""Files of a run of its own in its folder, which say themselves how to go on."""
 
 
 def calibrate(
@@ -84,7 +88,7 @@ def calibrate(
     from ppdsim.errors import EnvironmentProblem, InputError
     from ppdsim.types import Transport
 
-    check_folder(out)
+    refuse_results(out, but=RUN_FILES, goes_on=resume)
     chosen = load_plan(plan)
     if budget_s is not None:
         chosen = chosen.model_copy(update={"budget_s": budget_s})

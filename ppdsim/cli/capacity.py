@@ -9,6 +9,7 @@ import orjson
 import typer
 
 from ppdsim.cli.common import (
+    ForceOption,
     JsonOption,
     OutOption,
     PolicyOption,
@@ -18,12 +19,12 @@ from ppdsim.cli.common import (
     SeedOption,
     SetOption,
     TraceOption,
-    check_folder,
     overrides,
     print_json,
     progress,
     wrote,
 )
+from ppdsim.cli.run_folder import claim, of_scenario
 
 
 def capacity(
@@ -43,6 +44,7 @@ def capacity(
     seed: SeedOption = None,
     trace: TraceOption = None,
     settings: SetOption = None,
+    force: ForceOption = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -58,13 +60,17 @@ def capacity(
     from ppdsim.report import write_capacity_report
     from ppdsim.scenario import load
 
-    check_folder(out)
     limits = None if slo is None else parse_limits(slo)
     chosen = load(scenario, overrides(settings, profile=profile, policy=policy), trace=trace)
+    run_seed = chosen.seed if seed is None else seed
+    decided_by = of_scenario(
+        chosen, seed=run_seed, **{"--slo": slo, "--attained": attained, "--seeds": seeds, "--tolerance": tolerance}
+    )
+    folder = claim(out, command="capacity", on=chosen.name, decided_by=decided_by, force=force)
     with progress("seeds", quiet=quiet) as advance:
         answer = run(
             chosen,
-            seed=chosen.seed if seed is None else seed,
+            seed=run_seed,
             seeds=seeds,
             slo=limits,
             wanted=attained,
@@ -72,11 +78,12 @@ def capacity(
             progress=advance,
         )
     found = document(answer)
-    paths = [save(found, out), write_capacity_report(found, out / "report.html")]
+    with folder.writing() as written:
+        written.extend([save(found, out), write_capacity_report(found, out / "report.html")])
     if json:
         print_json(orjson.loads(to_json(found)))
     elif not quiet:
         typer.echo(sentence(answer))
-    wrote(paths, quiet=quiet)
+    wrote(written, quiet=quiet)
     if not answer.rate_per_s:
         raise GateError("no arrival rate keeps the SLO")

@@ -35,7 +35,17 @@ ScenarioArgument = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
 SeedOption = Annotated[int | None, typer.Option(help="Seed of every random draw; by default the scenario's.", min=0)]
-OutOption = Annotated[Path, typer.Option("--out", "-o", help="Folder to write to; made if it is missing.")]
+OutOption = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        "-o",
+        help="Folder to write to; made if it is missing, refused if it holds results of another run (--force).",
+    ),
+]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Replace the files of another run at -o, or a file that is there.")
+]
 ProfileOption = Annotated[
     str | None,
     typer.Option(

@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from ppdsim.cli.common import (
+    ForceOption,
     JsonOption,
     OutOption,
     PolicyOption,
@@ -16,11 +17,11 @@ from ppdsim.cli.common import (
     SeedOption,
     SetOption,
     TraceOption,
-    check_folder,
     overrides,
     progress,
     wrote,
 )
+from ppdsim.cli.run_folder import claim, of_scenario
 from ppdsim.files import write_whole
 
 
@@ -32,6 +33,7 @@ def crossover(
     seed: SeedOption = None,
     trace: TraceOption = None,
     settings: SetOption = None,
+    force: ForceOption = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -49,19 +51,24 @@ def crossover(
     from ppdsim.report import write_report
     from ppdsim.scenario import load
 
-    check_folder(out)
     chosen = load(scenario, overrides(settings, profile=profile, policy=policy), trace=trace)
+    run_seed = chosen.seed if seed is None else seed
+    decided_by = of_scenario(chosen, seed=run_seed)
+    folder = claim(out, command="crossover", on=chosen.name, decided_by=decided_by, force=force)
     measured = profiles.load(library.find("profile", chosen.profile))
     try:
         with progress("simulating", quiet=quiet) as advance:
-            answer = run(chosen, measured, seed=chosen.seed if seed is None else seed, progress=advance)
+            answer = run(chosen, measured, seed=run_seed, progress=advance)
     except Interrupted as stop:
-        wrote([write_whole(out / "formulas-only.json", to_json(stop.answer))], quiet=quiet)
+        with folder.writing(whole=False) as written:
+            written.append(write_whole(out / "formulas-only.json", to_json(stop.answer)))
+        wrote(written, quiet=quiet)
         raise
     document = to_json(answer)
-    paths = [write_whole(out / "crossover.json", document), write_report(answer, out / "report.html")]
+    with folder.writing() as written:
+        written.extend([write_whole(out / "crossover.json", document), write_report(answer, out / "report.html")])
     if json:
         typer.echo(document, nl=False)
     elif not quiet:
         typer.echo(answer.headline)
-    wrote(paths, quiet=quiet)
+    wrote(written, quiet=quiet)

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from ppdsim.cli.common import QuietOption, say, wrote
+from ppdsim.cli.common import ForceOption, QuietOption, say, wrote
+from ppdsim.cli.run_folder import check_file
 
 
 def derive(
@@ -34,6 +35,7 @@ def derive(
         ),
     ] = None,
     link: Annotated[str | None, typer.Option(help="Link of calibration/links.yaml, such as rdma-200g.")] = None,
+    force: ForceOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Derive the profile of a machine that nobody measured; what is not given stays as measured.
@@ -54,6 +56,7 @@ def derive(
 
     if out.suffix != ".json":
         raise InputError(f"-o {out}: expected a file that ends in .json")
+    check_file(out, "-o", force=force)
     if model is not None and model.is_dir():
         model = model / "config.json"
     method = None if model is None else quantisation(model)

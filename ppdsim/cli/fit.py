@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ppdsim.cli.common import QuietOption, say, wrote
+from ppdsim.cli.common import ForceOption, QuietOption, say, wrote
+from ppdsim.cli.run_folder import check_file
 
 
 def fit(
@@ -19,6 +20,7 @@ def fit(
         Path | None,
         typer.Option(help="Probe rows of another run (cached_tokens, new_tokens, ttft_s): re-fits the launch floor."),
     ] = None,
+    force: ForceOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Fit the cost curves to measurements and write a profile.
@@ -31,6 +33,7 @@ def fit(
     from ppdsim.card import card_of, to_text
     from ppdsim.errors import InputError
 
+    check_file(out, "-o", force=force)
     if source.is_dir():
         measured = measurements.read(source)
         say(measured.describe(), quiet=quiet)

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ppdsim.cli.common import OutOption, QuietOption, check_folder, say, wrote
+from ppdsim.cli.common import ForceOption, OutOption, QuietOption, say, wrote
+from ppdsim.cli.run_folder import claim
 from ppdsim.types import Arm, Transport
 
 
@@ -27,6 +28,7 @@ def import_(
     transport: Annotated[
         Transport | None, typer.Option(help="What KV travelled over, where the manifest lists several.")
     ] = None,
+    force: ForceOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Convert recorded runs, or the engine's own records of requests, into a folder of raw measurements.
@@ -36,9 +38,13 @@ def import_(
     from ppdsim import measurements
     from ppdsim.calibrate.records import Deployment, import_records, read_manifest_template
 
-    check_folder(out)
+    decided_by = {"sources": sources, "manifest": manifest, "arm": arm, "transport": transport}
+    folder = claim(out, command="import", on=", ".join(map(str, sources)), decided_by=decided_by, force=force)
     said = Deployment(arm=arm, transport=transport)
-    form, notes, written = import_records(sources, read_manifest_template(manifest), out, said=said)
+    template = read_manifest_template(manifest)
+    with folder.writing() as written:
+        form, notes, paths = import_records(sources, template, out, said=said)
+        written.extend(paths)
     loaded = measurements.read(out)
     say(f"{form.value}: {loaded.describe()}", quiet=quiet)
     for note in notes:

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from ppdsim.cli.common import wrote
+from ppdsim.cli.common import ForceOption, wrote
+from ppdsim.cli.run_folder import check_file
 from ppdsim.files import write_whole
 
 
@@ -24,6 +25,7 @@ def predict(
     ],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="CSV to write; by default stdout.")] = None,
     within_run: Annotated[bool, typer.Option(help="Leave drift between runs out of the interval.")] = False,
+    force: ForceOption = False,
 ) -> None:
     """Predict TTFT, inter-token latency or stall gap of points; low_s to high_s is the 90 % interval for another run.
 
@@ -34,6 +36,8 @@ def predict(
     from ppdsim.points import read_points
     from ppdsim.predict import predict as predicted
 
+    if out is not None:
+        check_file(out, "-o", force=force)
     rows = read_points(points)
     found = predicted(profiles.load(library.find("profile", profile)), rows, within_run=within_run)
     given = list(dict.fromkeys(name for row in rows for name in row.source))

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ppdsim.cli.common import QuietOption, check_target, wrote
+from ppdsim.cli.common import ForceOption, QuietOption, wrote
+from ppdsim.cli.run_folder import check_file
 
 
 def report(
@@ -21,6 +22,7 @@ def report(
             "--out", "-o", help="HTML file to write; report.html in the folder by default.", show_default=False
         ),
     ] = None,
+    force: ForceOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Draw a sweep (lines, maps), a what-if (alternatives side by side) or a capacity as one offline HTML file.
@@ -33,7 +35,7 @@ def report(
     from ppdsim.sweep.save import ANSWER, read
 
     target = folder / "report.html" if out is None else out
-    check_target(target, "-o")
+    check_file(target, "-o", force=force or out is None)
     what_if, rate = folder / whatif.RESULT_FILE, folder / capacity.RESULT_FILE
     if what_if.exists():
         path = write_alternatives_report(whatif.read(what_if), target)

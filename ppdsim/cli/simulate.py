@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ppdsim.cli.common import (
+    ForceOption,
     JsonOption,
     OutOption,
     PoliciesOption,
@@ -18,13 +19,12 @@ from ppdsim.cli.common import (
     SeedOption,
     SetOption,
     TraceOption,
-    check_folder,
-    check_target,
     overrides,
     print_json,
     progress,
     wrote,
 )
+from ppdsim.cli.run_folder import RunFolder, claim, of_scenario
 from ppdsim.files import write_whole
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def simulate(
         typer.Option(help="Chrome trace to write, for ui.perfetto.dev: nodes, links, turns, queues, KV pages."),
     ] = None,
     parquet: Annotated[bool, typer.Option("--parquet", help="Write turns.parquet in place of turns.csv.")] = False,
+    force: ForceOption = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -62,17 +63,20 @@ def simulate(
     from ppdsim.errors import InputError
     from ppdsim.scenario import load
 
-    check_folder(out)
-    if decisions is not None:
-        check_target(decisions, "--decisions")
-    if timeline is not None:
-        check_target(timeline, "--timeline")
     several = policy is not None and (len(policy) > 1 or "all" in policy)
     if several and timeline is not None:
         raise InputError("--timeline: shows one run; give one --policy")
     only = policy[0] if policy and not several else None
     chosen = load(scenario, overrides(settings, profile=profile, policy=only), trace=trace)
     run_seed = chosen.seed if seed is None else seed
+    folder = claim(
+        out,
+        command="simulate",
+        on=chosen.name,
+        decided_by=of_scenario(chosen, seed=run_seed, **{"--policy": policy if several else None}),
+        force=force,
+        beside={"--decisions": decisions, "--timeline": timeline},
+    )
     if chosen.alternatives:
         refused = {
             "--decisions": decisions is not None,
@@ -83,17 +87,17 @@ def simulate(
             raise InputError(
                 f"{option}: scenario '{chosen.name}' has alternatives; run it without them: --set alternatives=[]"
             )
-        _what_if(chosen, run_seed, out, parquet=parquet, json=json, quiet=quiet)
+        _what_if(chosen, run_seed, folder, parquet=parquet, json=json, quiet=quiet)
     elif several and policy is not None:
-        _compare(chosen, policy, run_seed, out, decisions, parquet=parquet, json=json, quiet=quiet)
+        _compare(chosen, policy, run_seed, folder, decisions, parquet=parquet, json=json, quiet=quiet)
     else:
-        _run(chosen, run_seed, out, decisions, timeline, parquet=parquet, json=json, quiet=quiet)
+        _run(chosen, run_seed, folder, decisions, timeline, parquet=parquet, json=json, quiet=quiet)
 
 
 def _run(
     scenario: Scenario,
     seed: int,
-    out: Path,
+    folder: RunFolder,
     decisions: Path | None,
     timeline: Path | None,
     *,
@@ -111,47 +115,48 @@ def _run(
     try:
         results = run(scenario, seed=seed, decisions=decisions is not None, timeline=record)
     except Interrupted as stop:
-        wrote(stop.results.save(out / "interrupted"), quiet=quiet)
+        with folder.writing(whole=False) as written:
+            written.extend(stop.results.save(folder.path / "interrupted"))
+        wrote(written, quiet=quiet)
         raise
-    paths = [*results.save(out, "parquet" if parquet else "csv")]
-    if decisions is not None and results.decisions is not None:
-        write(decisions, [(scenario.routing.policy, results.decisions)])
-        paths.append(decisions)
-    if timeline is not None and record is not None:
-        chrome_trace.write(timeline, record, results.provenance)
-        paths.append(timeline)
+    with folder.writing() as written:
+        written.extend(results.save(folder.path, "parquet" if parquet else "csv"))
+        if decisions is not None and results.decisions is not None:
+            write(decisions, [(scenario.routing.policy, results.decisions)])
+            written.append(decisions)
+        if timeline is not None and record is not None:
+            chrome_trace.write(timeline, record, results.provenance)
+            written.append(timeline)
     if json:
         print_json(results.summary())
     elif not quiet:
         typer.echo(str(results))
-    wrote(paths, quiet=quiet)
+    wrote(written, quiet=quiet)
 
 
-def _what_if(scenario: Scenario, seed: int, out: Path, *, parquet: bool, json: bool, quiet: bool) -> None:
+def _what_if(scenario: Scenario, seed: int, folder: RunFolder, *, parquet: bool, json: bool, quiet: bool) -> None:
     from ppdsim.report import write_alternatives_report
     from ppdsim.whatif import run, save, table, to_json
 
     with progress("alternatives", quiet=quiet) as advance:
         outcome = run(scenario, seed=seed, progress=advance)
-    paths = [
-        path
-        for name, results in outcome.first_runs.items()
-        for path in results.save(out / name, "parquet" if parquet else "csv")
-    ]
     found = outcome.comparison
-    paths += [save(found, out), write_alternatives_report(found, out / "report.html")]
+    with folder.writing() as written:
+        for name, results in outcome.first_runs.items():
+            written.extend(results.save(folder.path / name, "parquet" if parquet else "csv"))
+        written.extend([save(found, folder.path), write_alternatives_report(found, folder.path / "report.html")])
     if json:
         print_json(json_module.loads(to_json(found)))
     elif not quiet:
         typer.echo("\n".join([*found.answer, table(found.alternatives), *(f"note: {note}" for note in found.notes)]))
-    wrote(paths, quiet=quiet)
+    wrote(written, quiet=quiet)
 
 
 def _compare(
     scenario: Scenario,
     policies: list[str],
     seed: int,
-    out: Path,
+    folder: RunFolder,
     decisions: Path | None,
     *,
     parquet: bool,
@@ -163,21 +168,23 @@ def _compare(
 
     with progress("policies", quiet=quiet) as advance:
         compared = compare(scenario, policies, seed=seed, progress=advance)
-    paths = [
-        path for each in compared for path in each.results.save(out / each.policy, "parquet" if parquet else "csv")
-    ]
     rows = {
         "schema": "ppdsim/policies/1",
         "scenario": scenario.name,
         "seed": seed,
         "policies": [e.row() for e in compared],
     }
-    paths.append(write_whole(out / "policies.json", json_module.dumps(rows, indent=1, allow_nan=False) + "\n"))
-    if decisions is not None:
-        write(decisions, [(e.policy, e.results.decisions) for e in compared if e.results.decisions is not None])
-        paths.append(decisions)
+    with folder.writing() as written:
+        for each in compared:
+            written.extend(each.results.save(folder.path / each.policy, "parquet" if parquet else "csv"))
+        written.append(
+            write_whole(folder.path / "policies.json", json_module.dumps(rows, indent=1, allow_nan=False) + "\n")
+        )
+        if decisions is not None:
+            write(decisions, [(e.policy, e.results.decisions) for e in compared if e.results.decisions is not None])
+            written.append(decisions)
     if json:
         print_json(rows)
     elif not quiet:
         typer.echo(table(compared))
-    wrote(paths, quiet=quiet)
+    wrote(written, quiet=quiet)

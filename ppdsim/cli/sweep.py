@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ppdsim.cli.common import (
+    ForceOption,
     JsonOption,
     OutOption,
     PolicyOption,
@@ -17,12 +18,12 @@ from ppdsim.cli.common import (
     SeedOption,
     SetOption,
     TraceOption,
-    check_folder,
     overrides,
     progress,
     say,
     wrote,
 )
+from ppdsim.cli.run_folder import claim, of_scenario
 from ppdsim.errors import InputError
 
 
@@ -49,6 +50,7 @@ def sweep(
     seed: SeedOption = None,
     trace: TraceOption = None,
     settings: SetOption = None,
+    force: ForceOption = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -60,6 +62,7 @@ def sweep(
     Example: ppdsim sweep one-pair --grid routing.policy=always-p,cost-aware --grid workload.arrivals.rate_per_s=1,2,3
     """
     from ppdsim import saved
+    from ppdsim.scenario import load
     from ppdsim.sweep import executors, save, words
     from ppdsim.sweep.axes import parse_axes
     from ppdsim.sweep.measures import MEASURES
@@ -67,34 +70,38 @@ def sweep(
     from ppdsim.sweep.run import Interrupted, run_rows
     from ppdsim.sweep.summary import summarise
 
-    check_folder(out)
     judged = MEASURES[by].column
     if jobs is not None and cluster is not None:
         raise InputError(
             f"--jobs {jobs} with --cluster {cluster}: expected one of them; the cluster has its own workers"
         )
     start = executors.local(jobs) if cluster is None else executors.cluster(cluster)
+    texts = overrides(settings, profile=profile, policy=policy)
     plan = make_plan(
         scenario,
         parse_axes(grid),
         seeds=seeds,
-        settings=overrides(settings, profile=profile, policy=policy),
+        settings=texts,
         first_seed=seed,
         trace=trace,
     )
-    try:
-        with progress("sweep", quiet=quiet) as advance:
-            found = run_rows(plan, out, start, advance)
-    except Interrupted as stop:
-        if stop.rows:
-            answer = summarise(plan, stop.rows, judged)
-            wrote(save.save(plan, stop.rows, answer, out), quiet=quiet)
-            say(f"{answer.missing} rows are left; the same command goes on with them", quiet=quiet)
-        raise
-    answer = summarise(plan, found, judged)
-    paths = save.save(plan, found, answer, out)
+    # Rows are known by their content, so a finer grid or more seeds of one scenario go on in its folder.
+    decided_by = of_scenario(load(scenario, texts, trace=trace), seed=None)
+    with claim(out, command="sweep", on=plan.scenario, decided_by=decided_by, force=force).writing() as written:
+        try:
+            with progress("sweep", quiet=quiet) as advance:
+                found = run_rows(plan, out, start, advance)
+        except Interrupted as stop:
+            if stop.rows:
+                answer = summarise(plan, stop.rows, judged)
+                written.extend(save.save(plan, stop.rows, answer, out))
+                wrote(written, quiet=quiet)
+                say(f"{answer.missing} rows are left; the same command goes on with them", quiet=quiet)
+            raise
+        answer = summarise(plan, found, judged)
+        written.extend(save.save(plan, found, answer, out))
     if json:
         typer.echo(saved.to_json(answer), nl=False)
     elif not quiet:
         typer.echo("\n".join([words.table(answer), *words.crossings(answer)]))
-    wrote(paths, quiet=quiet)
+    wrote(written, quiet=quiet)

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ppdsim.cli.common import JsonOption, OutOption, QuietOption, check_folder, say, wrote
+from ppdsim.cli.common import ForceOption, JsonOption, OutOption, QuietOption, say, wrote
+from ppdsim.cli.run_folder import claim
 from ppdsim.files import write_whole
 
 
@@ -21,6 +22,7 @@ def validate(
         typer.Option(help="Exit with 1 where a kind's median error passes this, such as 5%, or its coverage is off."),
     ] = None,
     out: OutOption = Path("out"),
+    force: ForceOption = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -38,22 +40,26 @@ def validate(
     from ppdsim.validate import to_text
     from ppdsim.validate import validate as run
 
-    check_folder(out)
+    decided_by = {"profile": profile, "measurements": measured}
+    output = claim(out, command="validate", on=profile, decided_by=decided_by, force=force)
     limit = None if fail_over is None else _share(fail_over)
     chosen = profiles.load(library.find("profile", profile))
     runs = [measurements.read(folder) for folder in measured]
     found = run(chosen, runs, fail_over=limit, progress=lambda text: say(text + " ...", quiet=quiet))
     text, document = to_text(found), to_json(found)
-    paths = [
-        write_whole(out / "accuracy.txt", text + "\n"),
-        write_whole(out / "validation.json", document),
-        write_accuracy_report(found, text, out / "report.html"),
-    ]
+    with output.writing() as written:
+        written.extend(
+            [
+                write_whole(out / "accuracy.txt", text + "\n"),
+                write_whole(out / "validation.json", document),
+                write_accuracy_report(found, text, out / "report.html"),
+            ]
+        )
     if json:
         typer.echo(document, nl=False)
     elif not quiet:
         typer.echo(text)
-    wrote(paths, quiet=quiet)
+    wrote(written, quiet=quiet)
     if found.failed:
         first = found.failed[0]
         more = f" and {len(found.failed) - 1} more" if len(found.failed) > 1 else ""

@@ -21,7 +21,7 @@ def test_it_says_the_rate_and_what_binds(tmp_path: Path, capsys: pytest.CaptureF
     assert "a GPU, of 2" in printed.out
     assert "Beyond, " in printed.out
     assert printed.err == f"wrote {out / 'capacity.json'}\nwrote {out / 'report.html'}\n"
-    assert sorted(path.name for path in out.iterdir()) == ["capacity.json", "report.html"]
+    assert sorted(path.name for path in out.glob("[!.]*")) == ["capacity.json", "report.html"]
     page = (out / "report.html").read_text()
     assert printed.out.splitlines()[0] in html.unescape(page)
     assert run(["report", str(out), "-o", str(tmp_path / "again.html")]) == 0

@@ -18,7 +18,7 @@ def test_it_prints_the_answer_and_writes_both_files(tmp_path, capsys):
     printed = capsys.readouterr()
     answer = json.loads((tmp_path / "out" / "crossover.json").read_text())
     assert printed.out == answer["headline"] + "\n"
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["crossover.json", "report.html"]
+    assert sorted(path.name for path in (tmp_path / "out").glob("[!.]*")) == ["crossover.json", "report.html"]
     assert answer["headline"] in (tmp_path / "out" / "report.html").read_text()
     assert [line.split()[0] for line in printed.err.splitlines()] == ["wrote", "wrote"]
 
@@ -39,7 +39,7 @@ def test_ctrl_c_keeps_what_the_formulas_found(tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(simulation, "_with_simulation", stop)
     assert run(["crossover", "cache-rate", *SETTINGS, "-o", str(tmp_path)]) == 130
-    assert [path.name for path in tmp_path.iterdir()] == ["formulas-only.json"]
+    assert [path.name for path in tmp_path.glob("[!.]*")] == ["formulas-only.json"]
     kept = json.loads((tmp_path / "formulas-only.json").read_text())
     assert kept["headline"].startswith("Append 256 tokens")
     assert not kept["curves"][0]["simulated_j_s"]

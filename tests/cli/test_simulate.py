@@ -110,7 +110,7 @@ def test_ctrl_c_keeps_the_turns_that_had_ended(trace: Path, tmp_path: Path, caps
 
     monkeypatch.setattr(Cluster, "_finished", stop_at_the_second)
     assert run(["simulate", "one-pair", "--trace", str(trace), "-o", str(tmp_path / "out")]) == 130
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["interrupted"]
+    assert [path.name for path in (tmp_path / "out").glob("[!.]*")] == ["interrupted"]
     kept = rows(tmp_path / "out" / "interrupted")
     assert [row["status"] for row in kept].count("ok") == 2
     assert "unfinished" in [row["status"] for row in kept]
@@ -152,7 +152,7 @@ def test_several_policies_are_compared(trace: Path, tmp_path: Path, capsys: pyte
     assert run(["simulate", "one-pair", *how, "--decisions", str(tmp_path / "d.csv")]) == 0
     saved = json.loads((out / "policies.json").read_text())
     assert {row["policy"] for row in saved["policies"]} == {"always-p", "always-d"}
-    assert {path.name for path in out.iterdir()} == {"always-p", "always-d", "policies.json"}
+    assert {path.name for path in out.glob("[!.]*")} == {"always-p", "always-d", "policies.json"}
     assert {row["policy"] for row in csv.DictReader((tmp_path / "d.csv").read_text().splitlines())} == {
         "always-p",
         "always-d",

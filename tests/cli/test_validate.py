@@ -32,7 +32,7 @@ def test_it_prints_the_card_and_writes_words_json_and_a_report(grid, tmp_path, c
     assert run(["validate", TWO, grid, "-o", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr()
     out = tmp_path / "out"
-    assert sorted(path.name for path in out.iterdir()) == ["accuracy.txt", "report.html", "validation.json"]
+    assert sorted(path.name for path in out.glob("[!.]*")) == ["accuracy.txt", "report.html", "validation.json"]
     assert printed.out == (out / "accuracy.txt").read_text()
     found = json.loads((out / "validation.json").read_text())
     assert found["profile"] == TWO

@@ -28,7 +28,7 @@ def test_the_answer_comes_first_and_the_files_are_named(tmp_path: Path, capsys: 
     assert [first, second] == document["answer"]
     assert [line.split()[0] for line in table[1:5]] == ["1P_3D", "2P_2D", "3P_1D", "4U"]
     written = {line.removeprefix("wrote ") for line in printed.err.splitlines()}
-    assert written == {str(path) for path in folder.rglob("*") if path.is_file()}
+    assert written == {str(path) for path in folder.rglob("[!.]*") if path.is_file()}
 
 
 def test_each_alternative_has_a_folder_with_its_first_run(out: Path) -> None:
@@ -69,7 +69,7 @@ def test_the_scenario_runs_without_its_alternatives(tmp_path: Path, capsys: pyte
     alone = ["--set", "alternatives=[]", "--decisions", str(tmp_path / "why.csv"), "--json"]
     assert run(["simulate", "pd-ratio", *SMALL, *alone, "-o", str(tmp_path / "out")]) == 0
     assert json.loads(capsys.readouterr().out)["provenance"]["fleet"] == "2P_2D"
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["summary.json", "turns.csv"]
+    assert sorted(path.name for path in (tmp_path / "out").glob("[!.]*")) == ["summary.json", "turns.csv"]
 
 
 def test_a_folder_without_a_result_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -91,5 +91,5 @@ def test_the_command_says_what_it_read_and_what_it_left_out(tmp_path, capsys):
     said = capsys.readouterr().err
     assert "request time stats log: made-up_machine: 18 load; 0 refused" in said
     assert "4 requests that the servers sent to themselves" in said
-    assert run([*asked, "--transport", "none"]) == 2
+    assert run([*asked, "--transport", "none", "--force"]) == 2
     assert "expected --transport tcp, nvlink or rdma" in capsys.readouterr().err

@@ -29,10 +29,11 @@ import numpy as np
 
 from ppdsim.des.cluster import Cluster
 from ppdsim.des.recorder import Labels, to_results
-from ppdsim.des.run import resolve, simulate
 from ppdsim.des.turns import Turns
 from ppdsim.routing import AlwaysP, CostAware, DecisionLog
 from ppdsim.scenario import Scenario, load
+from ppdsim.setup import resolve
+from ppdsim.simulation.run import simulate
 
 RATE_PER_S = 1.35
 """Conversations a second and pair at which the busiest part of the pair works 60 % of the time; printed."""
@@ -90,7 +91,7 @@ def chat(turns: int, *, pairs: int = 1, role: str = "D", settings: Sequence[str]
 
 def run(scenario: Scenario, *, per_step: bool = False, everything: bool = False) -> Line:
     """Simulate a scenario; `everything` logs each decision of the cost-aware policy."""
-    spec, _ = resolve(scenario)
+    spec = resolve(scenario).cluster(seed=0)
     spec = replace(spec, per_step=per_step)
     turns = Turns(scenario.build_workload().conversations(np.random.default_rng(0)))
     fleet = spec.fleet_model

@@ -95,3 +95,4 @@ class Carried:
     seeds: tuple[CapacitySeed, ...]
     notes: tuple[str, ...]
     provenance: dict[str, Any]
+    unread_keys: tuple[str, ...] = ()

@@ -120,6 +120,7 @@ class Comparison:
     differences: tuple[Difference, ...]
     notes: tuple[str, ...]
     provenance: tuple[tuple[str, str], ...]
+    unread_keys: tuple[str, ...] = ()
     shares: tuple[float, ...] = SHARES
     schema: Literal["ppdsim/alternatives/1"] = SCHEMA
 

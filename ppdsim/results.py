@@ -24,7 +24,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -69,6 +69,8 @@ class Results:
         What `slo_met` was judged by.
     interrupted : bool
         Somebody stopped the run: unfinished turns are no sign of overload, and the summary judges the others.
+    unread_keys : tuple of str
+        Keys of the scenario file that the run did not read.
     decisions : mapping of str to array, or None
         Each decision with what the other arm would have cost (`ppdsim.routing.decision_log`), if they were logged.
     """
@@ -79,6 +81,7 @@ class Results:
     limits: metrics.SloLimits
     interrupted: bool = False
     notes: tuple[str, ...] = ()
+    unread_keys: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     decisions: Mapping[str, np.ndarray[Any, Any]] | None = None
 
@@ -145,6 +148,7 @@ class Results:
             "regret": None if self.decisions is None else _regret(self.decisions),
             "extrapolated": float(np.mean(turns["extrapolated"].astype(bool)[known])) if known.any() else None,
             "notes": list(self.notes),
+            "unread_keys": list(self.unread_keys),
             "provenance": dict(self.provenance),
         }
 
@@ -198,7 +202,16 @@ class Results:
                 f"REGRET       {format_s(regret['mean_s'])} a choice, {regret['dearer']} of {regret['choices']} choices"
                 " took the arm that looked dearer at that moment"
             )
-        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes), *not_read(self.unread_keys)])
+
+
+def not_read(keys: Sequence[str]) -> list[str]:
+    """Return the line about keys of the scenario file that the command did not read, if there are any.
+
+    >>> not_read(["slo.ttft_ms", "seeds"])
+    ['not read from the scenario: slo.ttft_ms, seeds']
+    """
+    return [f"not read from the scenario: {', '.join(keys)}"] if keys else []
 
 
 def _masks(texts: np.ndarray[Any, Any], names: Iterable[str]) -> dict[str, np.ndarray[Any, np.dtype[np.bool_]]]:

@@ -20,10 +20,12 @@ from ppdsim.capacity.load import load_of
 from ppdsim.capacity.probe import Probe, judge
 from ppdsim.capacity.search import Found, Kind, search
 from ppdsim.carried import Binding
-from ppdsim.des.run import simulate
 from ppdsim.errors import InputError
 from ppdsim.metrics import SloLimits
 from ppdsim.scenario import Scenario, Slo
+from ppdsim.scenario.keys import Command
+from ppdsim.setup import resolve
+from ppdsim.simulation.run import simulate
 
 NEAR = 1.1
 """First factor of the bracketing from the rate that the seed before has found [1]."""
@@ -57,8 +59,10 @@ class CapacityAnswer:
         The median seed's run at that rate.
     binding : Binding or None
         What its first rate beyond runs into.
-    nodes : int
-        Nodes of the fleet, one GPU each.
+    gpus : int
+        GPUs of the fleet: a server of tensor parallelism n has n.
+    unread_keys : tuple of str
+        Keys of the scenario file that a capacity does not read.
     """
 
     limits: SloLimits
@@ -70,10 +74,11 @@ class CapacityAnswer:
     high_per_s: float
     probe: Probe | None
     binding: Binding | None
-    nodes: int
+    gpus: int
     seeds: tuple[SeedAnswer, ...]
     notes: tuple[str, ...]
     provenance: Mapping[str, Any]
+    unread_keys: tuple[str, ...] = ()
 
 
 def capacity(
@@ -112,8 +117,9 @@ def capacity(
         raise InputError(f"--seeds {seeds}: expected at least 1")
     if not 0.001 <= tolerance <= 1.0:
         raise InputError(f"--tolerance {tolerance}: expected a share from 0.001 to 1")
+    setup = resolve(chosen, Command.CAPACITY)
     load = load_of(chosen)
-    roles = [group.role for group in chosen.fleet for _ in range(group.count)]
+    roles = setup.roles
     answers: list[SeedAnswer] = []
     provenance: Mapping[str, Any] = {}
     start, step = load.own_rate_per_s, 2.0
@@ -123,7 +129,7 @@ def capacity(
 
         def keeps(rate: float, number: int = number, probes: dict[float, Probe] = probes) -> bool:
             nonlocal provenance
-            results = simulate(load.at(rate), seed=seed + number)
+            results = simulate(load.at(rate), seed=seed + number, command=Command.CAPACITY)
             provenance = results.provenance
             probes[rate] = judge(results, rate, wanted, roles)
             return probes[rate].kept
@@ -147,7 +153,8 @@ def capacity(
         high_per_s=max(answer.found.high for answer in answers),
         probe=probe,
         binding=None if beyond is None else beyond.binding,
-        nodes=len(roles),
+        gpus=setup.gpus,
+        unread_keys=setup.unread_keys,
         seeds=tuple(answers),
         notes=tuple(_notes(probe, drawn=load.drawn)),
         provenance={key: value for key, value in provenance.items() if key != "seed"},

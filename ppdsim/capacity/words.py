@@ -10,6 +10,7 @@ from ppdsim.capacity.run import CapacityAnswer
 from ppdsim.capacity.search import Kind
 from ppdsim.carried import Binding, CapacityRun, CapacitySeed, Carried, RateInterval
 from ppdsim.metrics import SloLimits
+from ppdsim.results import not_read
 from ppdsim.units import MS_PER_S, format_s
 
 NAMES = {"ttft_s": "TTFT", "tpot_s": "TPOT", "itl_max_s": "longest ITL"}
@@ -17,7 +18,8 @@ NAMES = {"ttft_s": "TTFT", "tpot_s": "TPOT", "itl_max_s": "longest ITL"}
 
 def sentence(answer: CapacityAnswer) -> str:
     """Return the answer in words, a line each, with its notes."""
-    return "\n".join([*sentences(answer), *(f"note: {note}" for note in answer.notes)])
+    notes = (f"note: {note}" for note in answer.notes)
+    return "\n".join([*sentences(answer), *notes, *not_read(answer.unread_keys)])
 
 
 def sentences(answer: CapacityAnswer) -> list[str]:
@@ -34,10 +36,10 @@ def sentences(answer: CapacityAnswer) -> list[str]:
         rate, probe = answer.rate_per_s, answer.probe
         most = "At least" if answer.kind is Kind.AT_LEAST else "Up to"
         lines = [f"{most} {rate:.4g} conversations/s keep {promise} ({_interval(answer)})."]
-        lines.append(f"{rate / answer.nodes:.4g} conversations/s a GPU, of {answer.nodes}.")
+        lines.append(f"{rate / answer.gpus:.4g} conversations/s a GPU, of {answer.gpus}.")
         if probe is not None:
             lines[-1] = (
-                f"{rate / answer.nodes:.4g} conversations/s a GPU, of {answer.nodes};"
+                f"{rate / answer.gpus:.4g} conversations/s a GPU, of {answer.gpus};"
                 f" {probe.turns_per_s:.4g} turns/s, {probe.goodput_per_s:.4g} of them good ({probe.attained:.1%})."
             )
         if answer.kind is Kind.AT_LEAST:
@@ -56,12 +58,12 @@ def document(answer: CapacityAnswer) -> Carried:
         limits=asdict(answer.limits),
         attained_wanted=answer.wanted,
         rate_per_s=answer.rate_per_s,
-        rate_per_gpu_per_s=answer.rate_per_s / answer.nodes,
+        rate_per_gpu_per_s=answer.rate_per_s / answer.gpus,
         interval_per_s=RateInterval(low=answer.low_per_s, high=_finite(answer.high_per_s), coverage=_coverage(answer)),
         turns_per_s=None if probe is None else probe.turns_per_s,
         goodput_per_s=None if probe is None else probe.goodput_per_s,
-        goodput_per_gpu_per_s=None if probe is None else probe.goodput_per_s / answer.nodes,
-        gpus=answer.nodes,
+        goodput_per_gpu_per_s=None if probe is None else probe.goodput_per_s / answer.gpus,
+        gpus=answer.gpus,
         binds=answer.binding,
         tolerance=answer.tolerance,
         seeds=tuple(
@@ -76,6 +78,7 @@ def document(answer: CapacityAnswer) -> Carried:
         ),
         notes=answer.notes,
         provenance=dict(answer.provenance),
+        unread_keys=answer.unread_keys,
     )
 
 

@@ -107,9 +107,9 @@ def _run(
 ) -> None:
     from ppdsim.des import chrome_trace
     from ppdsim.des.cluster import Interrupted
-    from ppdsim.des.run import simulate as run
     from ppdsim.des.timeline import Timeline
     from ppdsim.routing.decision_log import write
+    from ppdsim.simulation.run import simulate as run
 
     record = None if timeline is None else Timeline()
     try:
@@ -136,6 +136,7 @@ def _run(
 
 def _what_if(scenario: Scenario, seed: int, folder: RunFolder, *, parquet: bool, json: bool, quiet: bool) -> None:
     from ppdsim.report import write_alternatives_report
+    from ppdsim.results import not_read
     from ppdsim.whatif import run, save, table, to_json
 
     with progress("alternatives", quiet=quiet) as advance:
@@ -148,7 +149,16 @@ def _what_if(scenario: Scenario, seed: int, folder: RunFolder, *, parquet: bool,
     if json:
         print_json(json_module.loads(to_json(found)))
     elif not quiet:
-        typer.echo("\n".join([*found.answer, table(found.alternatives), *(f"note: {note}" for note in found.notes)]))
+        typer.echo(
+            "\n".join(
+                [
+                    *found.answer,
+                    table(found.alternatives),
+                    *(f"note: {note}" for note in found.notes),
+                    *not_read(found.unread_keys),
+                ]
+            )
+        )
     wrote(written, quiet=quiet)
 
 
@@ -163,8 +173,8 @@ def _compare(
     json: bool,
     quiet: bool,
 ) -> None:
-    from ppdsim.des.compare import compare, table
     from ppdsim.routing.decision_log import write
+    from ppdsim.simulation.compare import compare, table
 
     with progress("policies", quiet=quiet) as advance:
         compared = compare(scenario, policies, seed=seed, progress=advance)

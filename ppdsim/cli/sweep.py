@@ -63,6 +63,7 @@ def sweep(
     """
     from ppdsim import saved
     from ppdsim.scenario import load
+    from ppdsim.results import not_read
     from ppdsim.sweep import executors, save, words
     from ppdsim.sweep.axes import parse_axes
     from ppdsim.sweep.measures import MEASURES
@@ -103,5 +104,5 @@ def sweep(
     if json:
         typer.echo(saved.to_json(answer), nl=False)
     elif not quiet:
-        typer.echo("\n".join([words.table(answer), *words.crossings(answer)]))
+        typer.echo("\n".join([words.table(answer), *words.crossings(answer), *not_read(answer.unread_keys)]))
     wrote(written, quiet=quiet)

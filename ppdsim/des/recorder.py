@@ -34,6 +34,7 @@ class Labels:
     limits: metrics.SloLimits = field(default_factory=metrics.SloLimits)
     outside: Callable[[Mapping[str, NDArray[Any]]], NDArray[np.bool_]] | None = None
     notes: tuple[str, ...] = ()
+    unread_keys: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     decisions: Callable[[], Mapping[str, NDArray[Any]]] | None = None
 
@@ -62,6 +63,7 @@ def to_results(
         limits=labels.limits,
         interrupted=interrupted,
         notes=(*labels.notes, *([INTERRUPTED_NOTE] if interrupted else []), *_notes(spec, turns, decode)),
+        unread_keys=labels.unread_keys,
         provenance=labels.provenance,
         decisions=None if labels.decisions is None else labels.decisions(),
     )

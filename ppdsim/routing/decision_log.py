@@ -5,9 +5,9 @@
     regret = J(arm taken) - min(J(append-d), J(hand-off arm of the fleet))        0 where there was no choice
 
 J is that of `costs`. It is an estimate made before anything happened, so its sum is not what a run would have saved
-with other decisions: queues move too. `ppdsim.des.compare` measures that. The fleet's hand-off arm is p-delta where D
-keeps its radix cache, else p-full. The other one is logged too, as what that switch would do to this turn: p-full
-wherever the profile has it, p-delta where the decode node keeps prefixes.
+with other decisions: queues move too. `ppdsim.simulation.compare` measures that. The fleet's hand-off arm is p-delta
+where D keeps its radix cache, else p-full. The other one is logged too, as what that switch would do to this turn:
+p-full wherever the profile has it, p-delta where the decode node keeps prefixes.
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@
 
     append iff (conversation, turn) is in the plan
 
-`ppdsim.des.compare` finds the plan: it has run the other policies on the same conversations, and knows what every turn
-cost on either arm. So the plan rests on true answer lengths; the policy itself, like every other, never sees one.
+`ppdsim.simulation.compare` finds the plan: it has run the other policies on the same conversations, and knows what
+every turn cost on either arm. So the plan rests on true answer lengths; the policy itself, like every other, never sees
+one.
 """
 
 from __future__ import annotations

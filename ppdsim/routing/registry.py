@@ -159,3 +159,10 @@ def build_policy(name: str, parameters: Mapping[str, Value], context: PolicyCont
     policy = POLICIES[name](read, context)
     read.end()
     return policy
+
+
+POLICY_READS: Mapping[str, frozenset[str]] = {
+    "cost-aware": frozenset({"gamma"}),
+    "slo-aware": frozenset({"itl_budget_s"}),
+}
+"""What a policy reads of its context beside the fleet and the oracle's plan, by name; the others read nothing of it."""

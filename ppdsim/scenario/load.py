@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ def load(name: str | Path, overrides: Iterable[str] = (), *, trace: Path | None 
         Name of an installed scenario, or the path of a file.
     overrides : iterable of str
         ``key=value``, the key a dotted path (``routing.policy=always-d``, ``fleet.0.count=2``), the value as it would
-        stand in the file. Later ones win.
+        stand in the file; one that a later one replaces is refused.
     trace : Path or None
         A file of conversations in any of the formats. The workload is then that file with the format's defaults;
         overrides of its other keys (``workload.rate_scale=3``) apply to it.
@@ -60,6 +60,7 @@ def load(name: str | Path, overrides: Iterable[str] = (), *, trace: Path | None 
         data["workload"] = {"kind": recognise(trace), "file": str(trace.absolute())}
         lines = {key: line for key, line in lines.items() if key[0] != "workload"}
     changed = [(_override(data, text, root, trace), text) for text in overrides]
+    _refuse_replaced(changed)
 
     def where(key: KeyPath) -> str:
         for changed_path, text in reversed(changed):
@@ -72,9 +73,18 @@ def load(name: str | Path, overrides: Iterable[str] = (), *, trace: Path | None 
         line = next((lines[key[:length]] for length in range(len(key), 0, -1) if key[:length] in lines), None)
         return f"{path}{note}" if line is None else f"{path}:{line}{note}"
 
-    scenario = _validated(data, root, where).located(path)
+    asked = [(key, f"--set {text}") for key, text in changed]
+    scenario = _validated(data, root, where).located(path).asking(asked)
     variants = alternatives.variants(data, [(a.name, a.set) for a in scenario.alternatives], where)
     return scenario.compared(tuple(_validated(v.data, root, v.where).located(path) for v in variants))
+
+
+def _refuse_replaced(changed: Sequence[tuple[KeyPath, str]]) -> None:
+    """Refuse an override that a later one replaces, because it would be accepted and not used."""
+    for number, (later, text) in enumerate(changed):
+        for earlier, given in changed[:number]:
+            if earlier[: len(later)] == later:
+                raise ScenarioError(f"--set {given}: a later --set {text} replaces it; give one of them")
 
 
 def _validated(data: dict[str, Any], root: dict[str, Any], where: Callable[[KeyPath], str]) -> Scenario:

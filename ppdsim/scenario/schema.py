@@ -7,7 +7,7 @@ Engine knobs have the engine's own names: those of its flags, and of environment
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,6 +19,7 @@ from ppdsim.scenario.engines import ENGINES
 from ppdsim.scenario.lengths import NonNegative, NonNegativeInt, Positive, PositiveInt
 from ppdsim.scenario.strict import Strict
 from ppdsim.scenario.workloads import WorkloadSpec
+from ppdsim.scenario.yaml_file import KeyPath
 from ppdsim.types import Arm, NodeRole, Transport
 from ppdsim.units import MS_PER_S
 from ppdsim.workload import AbstractWorkload
@@ -176,6 +177,12 @@ class Scenario(Strict):
     _directory: Path = PrivateAttr(default_factory=Path)
     _name: str = PrivateAttr(default="")
     _variants: tuple[Scenario, ...] = PrivateAttr(default=())
+    _asked: tuple[tuple[KeyPath, str], ...] = PrivateAttr(default=())
+
+    @property
+    def asked(self) -> tuple[tuple[KeyPath, str], ...]:
+        """What was set for this call: each path, and the text that set it."""
+        return self._asked
 
     @property
     def name(self) -> str:
@@ -253,6 +260,12 @@ class Scenario(Strict):
         """Return a copy that knows the file it came from, so that relative trace files are found."""
         copy = self.model_copy()
         copy._directory, copy._name = path.parent, path.stem
+        return copy
+
+    def asking(self, asked: Iterable[tuple[KeyPath, str]]) -> Scenario:
+        """Return a copy that knows what was set for this call."""
+        copy = self.model_copy()
+        copy._asked = tuple(asked)
         return copy
 
     def compared(self, variants: tuple[Scenario, ...]) -> Scenario:

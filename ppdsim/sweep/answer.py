@@ -122,3 +122,4 @@ class SweepAnswer:
     crossings: tuple[SweepCrossing, ...]
     notes: tuple[str, ...]
     provenance: tuple[tuple[str, str], ...]
+    unread_keys: tuple[str, ...] = ()

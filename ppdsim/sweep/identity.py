@@ -21,7 +21,8 @@ from ppdsim.workload.tracefile import AbstractTrace
 SCHEMA = "ppdsim/sweep-row/1"
 SIMULATOR = (
     "columns.py", "compose.py", "cost", "curves.py", "des", "metrics.py", "profile.py", "results.py", "routing",
-    "scenario", "transport", "turn.py", "types.py", "units.py", "workload", "sweep/measures.py",
+    "scenario", "setup.py", "simulation", "transport", "turn.py", "types.py", "units.py", "workload",
+    "sweep/measures.py",
 )  # fmt: skip
 """Files and folders of the package whose text decides what a row says."""
 UNREAD = {"question", "run_time", "seed", "crossover"}

@@ -15,9 +15,9 @@ import numpy as np
 
 from ppdsim import metrics
 from ppdsim.cost.base import Array
-from ppdsim.des.compare import mean_j_s
 from ppdsim.registry import Registry
 from ppdsim.results import STATUSES, Results
+from ppdsim.simulation.compare import mean_j_s
 from ppdsim.types import Arm
 from ppdsim.units import MS_PER_S
 

@@ -15,10 +15,12 @@ from pathlib import Path
 from ppdsim import library
 from ppdsim.des.cluster import Cluster
 from ppdsim.des.oversized import refuse
-from ppdsim.des.run import conversations_of, policy_of, resolve
 from ppdsim.des.turns import Turns
 from ppdsim.errors import InputError, PpdsimError
 from ppdsim.scenario import Scenario, load
+from ppdsim.scenario.keys import Command
+from ppdsim.setup import check_asked, resolve
+from ppdsim.simulation.run import conversations_of, policy_of
 from ppdsim.sweep.axes import Axis
 from ppdsim.sweep.identity import UNREAD
 from ppdsim.workload import Conversation
@@ -42,6 +44,7 @@ class SweepPlan:
     points: tuple[GridPoint, ...]
     seeds: tuple[int, ...]
     notes: tuple[str, ...] = ()
+    unread_keys: tuple[str, ...] = ()
 
     def name_of(self, point: GridPoint) -> str:
         """Return a point in words."""
@@ -94,6 +97,12 @@ def make_plan(
         except PpdsimError as problem:
             raise type(problem)(_as_grid(str(problem), texts)) from None
         points.append(GridPoint(values=values, scenario=found))
+    try:
+        check_asked([point.scenario for point in points], Command.SWEEP)
+    except PpdsimError as problem:
+        texts = [f"{axis.key}={value}" for axis in axes for value in axis.values]
+        raise type(problem)(_as_grid(str(problem), texts)) from None
+    points = [replace(point, scenario=point.scenario.asking(())) for point in points]
     first = points[0].scenario
     start = first.seed if first_seed is None else first_seed
     plan = SweepPlan(
@@ -103,7 +112,7 @@ def make_plan(
         points=tuple(points),
         seeds=tuple(range(start, start + seeds)),
     )
-    return replace(plan, notes=_check(plan))
+    return _checked(plan)
 
 
 def _as_grid(text: str, grid: Sequence[str]) -> str:
@@ -113,25 +122,28 @@ def _as_grid(text: str, grid: Sequence[str]) -> str:
     return text
 
 
-def _check(plan: SweepPlan) -> tuple[str, ...]:
-    """Build the fleet and the policy of every point, see that each conversation fits, and return the notes.
+def _checked(plan: SweepPlan) -> SweepPlan:
+    """Build the fleet and the policy of every point, see that each conversation fits, and add what must be said.
 
     A workload that several points have is drawn once.
     """
     notes: set[str] = set()
+    unread: dict[str, None] = {}
     drawn: dict[str, list[Conversation]] = {}
     for point in plan.points:
         block = point.scenario.workload
         workload = "" if block is None else block.model_dump_json()
         with _naming(plan, point):
-            spec, profiles = resolve(point.scenario, seed=plan.seeds[0])
-            notes.update(f"profile {p.id} is {p.derivation}" for p in profiles if p.derivation is not None)
+            setup = resolve(point.scenario, Command.SWEEP)
+            spec = setup.cluster(seed=plan.seeds[0])
+            notes.update(setup.notes)
+            unread.update(dict.fromkeys(setup.unread_keys))
             policy = policy_of(point.scenario, spec.fleet_model)
             if workload not in drawn:
                 drawn[workload] = list(conversations_of(point.scenario, plan.seeds[0]))
             if point.scenario.oversized_turns == "refuse":
                 refuse(Cluster(spec, Turns(drawn[workload]), policy))
-    return tuple(sorted(notes))
+    return replace(plan, notes=tuple(sorted(notes)), unread_keys=tuple(unread))
 
 
 @contextmanager

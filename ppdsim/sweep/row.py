@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ppdsim.des.run import simulate
 from ppdsim.errors import EnvironmentProblem, PpdsimError
 from ppdsim.scenario import Scenario
+from ppdsim.scenario.keys import Command
+from ppdsim.simulation.run import simulate
 from ppdsim.sweep.identity import row_key, row_parts
 from ppdsim.sweep.measures import measure
 
@@ -47,7 +48,7 @@ def run_row(task: RowTask) -> dict[str, Any]:
             "give them the same profiles and traces"
         )
     try:
-        results = simulate(task.scenario, seed=task.seed)
+        results = simulate(task.scenario, seed=task.seed, command=Command.SWEEP)
     except PpdsimError as problem:
         raise type(problem)(f"at {task.point}, seed {task.seed}: {problem}") from None
     return measure(results, task.scenario.routing.gamma)

@@ -42,6 +42,7 @@ def summarise(plan: SweepPlan, rows: Rows, judged_by: str) -> SweepAnswer:
         points=tuple(point for point in points if point.runs),
         crossings=crossings_of(plan, rows),
         notes=plan.notes,
+        unread_keys=plan.unread_keys,
         provenance=(
             ("ppdsim", __version__),
             ("simulator", revision()[:16]),

@@ -16,10 +16,12 @@ import numpy as np
 from ppdsim import __version__
 from ppdsim.analytical.replications import mean_interval
 from ppdsim.comparison import SHARES, Alternative, Comparison, Difference, Distribution, Estimate, Verdict
-from ppdsim.des.run import conversations_of, simulate
 from ppdsim.errors import InputError
 from ppdsim.results import Results
 from ppdsim.scenario import Scenario
+from ppdsim.scenario.keys import Command
+from ppdsim.setup import resolve
+from ppdsim.simulation.run import conversations_of, simulate
 from ppdsim.types import Arm, NodeRole
 from ppdsim.whatif import words
 
@@ -64,6 +66,7 @@ def run(
     InputError
         If a profile, a policy or the workload cannot be used.
     """
+    unread_keys = resolve(scenario, Command.ALTERNATIVES).unread_keys
     names = [alternative.name for alternative in scenario.alternatives]
     conversations = list(conversations_of(scenario, seed))
     fixed = conversations == list(conversations_of(scenario, seed + 1))
@@ -103,6 +106,7 @@ def run(
             alternatives=found,
             differences=differences,
             notes=common,
+            unread_keys=unread_keys,
             provenance=(
                 ("ppdsim", __version__),
                 ("profiles", ", ".join(_profiles(first_runs.values()))),

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ppdsim import compose, library, profile
-from ppdsim.des.run import simulate
 from ppdsim.scenario import Scenario, load
+from ppdsim.simulation.run import simulate
 
 PROFILE = "h200x2_llama-3.1-8b_sglang-0.5.17"
 PROMPT_TOKENS = 3000

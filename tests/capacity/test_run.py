@@ -14,9 +14,9 @@ from scipy.optimize import brentq
 from ppdsim.capacity import capacity, document, sentence
 from ppdsim.capacity.load import load_of
 from ppdsim.capacity.search import Kind
-from ppdsim.des.run import simulate
 from ppdsim.errors import InputError, WorkloadError
 from ppdsim.scenario import Slo, load
+from ppdsim.simulation.run import simulate
 from ppdsim.units import MS_PER_S
 
 SHARE = 0.9

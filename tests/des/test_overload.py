@@ -9,10 +9,10 @@ from des.costs import cost_model, fleet, talk
 from ppdsim.cli.app import run
 from ppdsim.des.cluster import Cluster, run_cluster
 from ppdsim.des.overload import LEAST_SENT
-from ppdsim.des.run import simulate
 from ppdsim.des.turns import Turns
 from ppdsim.routing import AlwaysD
 from ppdsim.scenario import load
+from ppdsim.simulation.run import simulate
 
 PROMPT_TOKENS = 4_000
 MODEL = cost_model(chunk=4_096, prefill={"kv_read_s_per_token": 0.0, "attention_s_per_token2": 0.0})

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from ppdsim.des.cluster import Cluster, run_cluster
 from ppdsim.des.oversized import too_large
-from ppdsim.des.run import simulate
 from ppdsim.des.turns import Turns
 from ppdsim.errors import WorkloadError
 from ppdsim.routing import AlwaysP
 from ppdsim.scenario import load
+from ppdsim.simulation.run import simulate
 
 COMMON = settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 HUGE = ["workload.conversations=4", "workload.first_turn_new_tokens={kind: constant, value_tokens: 159700}"]

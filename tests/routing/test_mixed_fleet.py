@@ -9,9 +9,10 @@ from des.costs import cost_model, handoff
 from routing.views import View, request
 
 from ppdsim.des.cluster import run_cluster
-from ppdsim.des.run import conversations_of, resolve
 from ppdsim.routing import AbstractPolicy, CostAware, FleetModel, PolicyContext, build_policy
 from ppdsim.scenario import load
+from ppdsim.setup import resolve
+from ppdsim.simulation.run import conversations_of
 from ppdsim.types import Arm, Transport
 
 FAST = cost_model()
@@ -79,7 +80,7 @@ def test_an_h200_that_decodes_beside_an_h100_is_no_h100():
             "workload.conversations=60",
         ],
     )
-    spec, _ = resolve(scenario)
+    spec = resolve(scenario).cluster(seed=0)
     own = spec.fleet_model
     conversations = list(conversations_of(scenario, 0))
     arms = []
@@ -90,6 +91,6 @@ def test_an_h200_that_decodes_beside_an_h100_is_no_h100():
 
 
 def test_the_fleets_chunk_size_is_priced_and_not_the_profiles():
-    fleet = resolve(load("one-pair", ["chunked_prefill_size=1024"]))[0].fleet_model
+    fleet = resolve(load("one-pair", ["chunked_prefill_size=1024"])).cluster(seed=0).fleet_model
     assert {model.chunked_prefill_size for model in fleet.nodes} == {1024}
     assert fleet.pair(0, 1) is fleet.nodes[1]  # equal nodes stay one model, which costs nothing to pair

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from ppdsim.des.run import resolve, simulate
 from ppdsim.errors import ScenarioError
 from ppdsim.scenario import load
+from ppdsim.setup import resolve
+from ppdsim.simulation.run import simulate
 from ppdsim.types import Arm, Transport
 
 PLAIN_D = "fleet.1.role=D"  # no release has a pD
 
 
 def early_shares(*settings: str) -> set[float]:
-    spec, _ = resolve(load("one-pair", (PLAIN_D, *settings)))
+    spec = resolve(load("one-pair", (PLAIN_D, *settings))).cluster(seed=0)
     return {float(curve.early_share) for node in spec.nodes for curve in node.model.handoffs.values()}
 
 
@@ -28,7 +29,7 @@ def test_from_0_5_15_the_measured_share_is_sent_early_unless_it_is_switched_off(
 
 
 def test_an_idle_hand_off_without_early_send_is_later_by_the_wire_that_the_forward_hid() -> None:
-    spec, _ = resolve(load("one-pair"))
+    spec = resolve(load("one-pair")).cluster(seed=0)
     model, asked = spec.nodes[0].model, (Arm.P_FULL, Transport.RDMA, 8192, 1024)
     curve, forward_s = model.handoff(*asked[:2]), float(model.prefill.seconds(1024, 8192, model.chunked_prefill_size))
     early_s = float(curve.wire_s(curve.early_share * 8192, 0))

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from ppdsim import scenario
-from ppdsim.des.run import KNOBS, resolve, simulate
 from ppdsim.des.spec import ClusterSpec
-from ppdsim.errors import WorkloadError
+from ppdsim.errors import ScenarioError, WorkloadError
+from ppdsim.setup import KNOBS, resolve
+from ppdsim.simulation.run import simulate
 from ppdsim.types import Transport
 
 NOT_SIMULATED = {"schema", "question", "run_time", "workload", "crossover", "seeds", "alternatives"}
@@ -92,7 +93,7 @@ SAME_TIMES = {"per_step"}  # it is the oracle: an event each step, and no other 
 
 @functools.cache
 def spec_of(name: str, *settings: str) -> ClusterSpec:
-    return resolve(scenario.load(name, settings))[0]
+    return resolve(scenario.load(name, settings)).cluster(seed=0)
 
 
 @functools.cache
@@ -147,4 +148,19 @@ def test_the_gap_limit_is_also_the_budget_of_the_policy_that_has_one() -> None:
 def test_an_override_may_call_a_key_by_its_short_name():
     long = "disaggregation_decode_enable_radix_cache"
     assert getattr(scenario.load("one-pair", ["transport=tcp", "decode_radix=true"]), long)
-    assert not getattr(scenario.load("one-pair", [f"{long}=true", "decode_radix=false"]), long), "the last one counts"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [("transport=tcp", "transport=nvlink"), ("decode_radix=true", "disaggregation_decode_enable_radix_cache=false")],
+)
+def test_an_override_that_a_later_one_replaces_is_refused(settings: tuple[str, ...]):
+    with pytest.raises(ScenarioError, match=f"--set {settings[0]}: a later --set {settings[1]} replaces it"):
+        scenario.load("one-pair", settings)
+
+
+def test_a_block_that_replaces_one_of_its_keys_is_refused_and_one_that_is_refined_is_not():
+    block = "slo={ttft_ms: 100, tpot_ms: 20}"
+    with pytest.raises(ScenarioError, match="replaces it"):
+        scenario.load("one-pair", ["slo.ttft_ms=5", block])
+    assert scenario.load("one-pair", [block, "slo.ttft_ms=5"]).slo.ttft_ms == 5

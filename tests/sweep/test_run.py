@@ -8,10 +8,10 @@ import json
 import pytest
 from sweep.cases import SHORT, plan, threads
 
-from ppdsim.des.run import conversations_of, simulate
 from ppdsim.errors import EnvironmentProblem, WorkloadError
 from ppdsim.metrics import describe
 from ppdsim.scenario import load
+from ppdsim.simulation.run import conversations_of, simulate
 from ppdsim.sweep import run as run_module
 from ppdsim.sweep.measures import COLUMNS
 from ppdsim.sweep.row import RowTask, run_row

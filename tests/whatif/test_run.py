@@ -12,8 +12,8 @@ import pytest
 from ppdsim import scenario, whatif
 from ppdsim.analytical.replications import mean_interval
 from ppdsim.comparison import Verdict
-from ppdsim.des.run import simulate
 from ppdsim.errors import InputError, WorkloadError
+from ppdsim.simulation.run import simulate
 from ppdsim.whatif import words
 from ppdsim.whatif.run import _attainments
 

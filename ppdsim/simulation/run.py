@@ -3,94 +3,32 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ppdsim import __version__, compose, library, profile
+from ppdsim import __version__, profile
 from ppdsim.des.cluster import run_cluster
 from ppdsim.des.recorder import Labels
-from ppdsim.des.spec import ClusterSpec, NodeSpec
 from ppdsim.des.timeline import Timeline
 from ppdsim.errors import WorkloadError
 from ppdsim.metrics import SloLimits
 from ppdsim.results import Results
 from ppdsim.routing import ALWAYS_P, AbstractPolicy, DecisionLog, FleetModel, PolicyContext, build_policy
 from ppdsim.scenario import Scenario
-from ppdsim.turn import TurnModel
+from ppdsim.scenario.keys import Command
+from ppdsim.setup import resolve
 from ppdsim.types import Arm, NodeRole, Transport
-from ppdsim.units import BYTES_PER_GB
 from ppdsim.workload import Conversation
-
-KNOBS = (
-    "disaggregation_decode_enable_radix_cache",
-    "page_size",
-    "chunked_prefill_size",
-    "max_prefill_tokens",
-    "max_running_requests",
-    "num_reserved_decode_tokens",
-    "schedule_conservativeness",
-    "enable_mixed_chunk",
-    "disaggregation_decode_extra_slots",
-    "disaggregation_bootstrap_timeout_s",
-    "disaggregation_waiting_timeout_s",
-)
-"""Engine knobs that a scenario may set; `ClusterSpec` knows what they are otherwise."""
-
-
-def resolve(scenario: Scenario, *, seed: int = 0) -> tuple[ClusterSpec, tuple[profile.Profile, ...]]:
-    """Return the fleet of a scenario, and the profile of each of its nodes.
-
-    Raises
-    ------
-    InputError
-        If a profile is missing or malformed, or lacks a hand-off that the fleet needs.
-    """
-    nodes: list[NodeSpec] = []
-    profiles: list[profile.Profile] = []
-    loaded: dict[str, tuple[profile.Profile, TurnModel]] = {}
-    for group in scenario.fleet:
-        name = group.profile or scenario.profile
-        if name not in loaded:
-            record = profile.load(library.find("profile", name))
-            curves = compose.central(record)
-            if scenario.link_bytes_per_s is not None:
-                curves = curves.with_link(scenario.link_bytes_per_s)
-            loaded[name] = record, curves if scenario.sends_prefix_early else curves.without_early_send()
-        found, model = loaded[name]
-        node = NodeSpec(
-            role=group.role,
-            model=model,
-            kv_pool_tokens=group.kv_pool_tokens or found.kv_pool_tokens,
-            nic=group.nic,
-        )
-        nodes += [node] * group.count
-        profiles += [found] * group.count
-    knobs = {knob: value for knob in KNOBS if (value := getattr(scenario, knob)) is not None}
-    spec = ClusterSpec(
-        nodes=tuple(nodes),
-        transport=scenario.transport,
-        per_step=scenario.per_step,
-        overlap_schedule=not scenario.disable_overlap_schedule,
-        stop_when_overloaded=scenario.stop_when_overloaded,
-        prefill_policy=scenario.routing.prefill_policy,
-        decode_policy=scenario.routing.decode_policy,
-        sticky_sessions=scenario.routing.sticky_sessions,
-        router_awaits_prefill=scenario.routing.awaits_prefill,
-        client_max_conversations=scenario.routing.client_max_conversations,
-        frontend_max_conversations=scenario.routing.frontend_max_conversations,
-        router_seed=seed,
-        **knobs,
-    )
-    return spec, tuple(profiles)
 
 
 def simulate(
     scenario: Scenario,
     *,
     seed: int,
+    command: Command = Command.SIMULATE,
     decisions: bool = False,
     plan: frozenset[tuple[str, int]] | None = None,
     conversations: Iterable[Conversation] | None = None,
@@ -100,6 +38,8 @@ def simulate(
 
     Parameters
     ----------
+    command : Command
+        What plays the scenario; it decides which keys are read.
     conversations : iterable or None
         What `conversations_of` yields for this seed, if the caller has it.
     decisions : bool
@@ -112,9 +52,11 @@ def simulate(
     Raises
     ------
     InputError
-        If a profile, the policy, or the workload cannot be used; nothing has been simulated by then.
+        If a profile, the policy, or the workload cannot be used, or something that was set for this call is not read;
+        nothing has been simulated by then.
     """
-    spec, profiles = resolve(scenario, seed=seed)
+    setup = resolve(scenario, command, logs_decisions=decisions)
+    spec, profiles = setup.cluster(seed=seed), setup.profiles
     routing = scenario.routing
     fleet = spec.fleet_model
     policy = policy_of(scenario, fleet, plan)
@@ -127,7 +69,8 @@ def simulate(
         seed=seed,
         limits=SloLimits(ttft_s=scenario.slo.ttft_s, tpot_s=scenario.slo.tpot_s, itl_max_s=scenario.slo.itl_max_s),
         outside=lambda turns: outside_domain(turns, profiles, assumed_link=scenario.link_bytes_per_s is not None),
-        notes=_notes(scenario, profiles),
+        notes=(*setup.notes, *_notes(scenario)),
+        unread_keys=setup.unread_keys,
         decisions=None if log is None else log.columns,
         provenance={
             "ppdsim": __version__,
@@ -192,19 +135,15 @@ def conversations_of(scenario: Scenario, seed: int) -> Iterator[Conversation]:
         raise WorkloadError(f"scenario '{scenario.name}': the workload has no conversation")
 
 
-def _notes(scenario: Scenario, profiles: Sequence[profile.Profile]) -> tuple[str, ...]:
-    """Return what a reader must know of what the run rests on."""
-    notes = sorted({f"profile {p.id} is {p.derivation}" for p in profiles if p.derivation is not None})
-    if scenario.link_bytes_per_s is not None:
-        speed = f"{scenario.link_bytes_per_s / BYTES_PER_GB:g} GB/s"
-        notes.append(f"assumed: KV moves at {speed}; the rest of a hand-off is that over {scenario.transport.value}")
+def _notes(scenario: Scenario) -> tuple[str, ...]:
+    """Return what a reader must know of the routing."""
     roles = {group.role for group in scenario.fleet}
     if NodeRole.P in roles and NodeRole.PD not in roles and scenario.routing.policy != ALWAYS_P:
-        notes.append(
+        return (
             f"policy '{scenario.routing.policy}' had nothing to decide: no node of the fleet may both take a hand-off"
-            " and prefill (role pD)"
+            " and prefill (role pD)",
         )
-    return tuple(notes)
+    return ()
 
 
 def outside_domain(

@@ -21,11 +21,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ppdsim.des.run import conversations_of, simulate
 from ppdsim.metrics import STABLE
 from ppdsim.results import Results
 from ppdsim.routing import ORACLE, POLICIES
 from ppdsim.scenario import Scenario
+from ppdsim.scenario.keys import Command
+from ppdsim.setup import resolve
+from ppdsim.simulation.run import conversations_of, simulate
 from ppdsim.types import Arm
 from ppdsim.units import MS_PER_S
 
@@ -83,6 +85,7 @@ def compare(
     always found, and listed where it is asked for.
     """
     asked = expand(policies)
+    resolve(scenario, Command.POLICIES)
     names = [name for name in asked if name != ORACLE]
     gamma = scenario.routing.gamma
     queries = [(name, gamma) for name in names] + [(CHEAPEST, price * gamma) for price in PRICES]
@@ -134,7 +137,8 @@ def _with(scenario: Scenario, policy: str, gamma: float) -> Scenario:
     own = scenario.routing
     parameters = own.parameters if policy == own.policy else {}
     routing = own.model_copy(update={"policy": policy, "parameters": parameters, "gamma": gamma})
-    return scenario.model_copy(update={"routing": routing})
+    # What was set for this call has been checked for all policies together.
+    return scenario.model_copy(update={"routing": routing}).asking(())
 
 
 def mean_j_s(turns: Mapping[str, NDArray[Any]], ended: NDArray[np.bool_], gamma: float) -> float:

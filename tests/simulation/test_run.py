@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from ppdsim import library, profile
-from ppdsim.des.run import outside_domain, simulate
 from ppdsim.errors import WorkloadError
 from ppdsim.results import TURN_COLUMNS
 from ppdsim.scenario import load
+from ppdsim.simulation.run import outside_domain, simulate
 
 FEW = ("workload.conversations=20",)
 TURN = '{"conversation_id": %d, "turn": 0, "arrival_s": %g, "new_tokens": %d, "output_tokens": 8}\n'

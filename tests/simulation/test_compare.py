@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ppdsim import scenario
-from ppdsim.des.compare import compare, expand, table
 from ppdsim.errors import UnknownNameError
 from ppdsim.routing import ORACLE, POLICIES
+from ppdsim.simulation.compare import compare, expand, table
 
 SMALL = ["workload.conversations=25", "workload.arrivals.rate_per_s=2.0"]
 

@@ -1,0 +1,237 @@
+"""The one resolver: a scenario and a command become machines with curves, pools, knobs and links.
+
+Every command that plays a scenario (simulate, its alternatives and policies, sweep, capacity, crossover) and the replay
+of recorded loads builds what it plays from a :class:`Setup`, so a key that describes the machine cannot reach one of
+them and miss another. What a command does not read is decided by `ppdsim.scenario.keys` alone.
+
+Not modelled: nodes of one fleet that serve different models; such a fleet is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ppdsim import compose, library, profile
+from ppdsim.des.spec import ClusterSpec, NodeSpec
+from ppdsim.errors import ScenarioError
+from ppdsim.profile import Profile
+from ppdsim.scenario import Scenario
+from ppdsim.scenario.keys import Call, Command, refuse_unread, unread_keys
+from ppdsim.turn import TurnModel
+from ppdsim.types import NodeRole, Transport
+from ppdsim.units import BYTES_PER_GB
+
+KNOBS = (
+    "disaggregation_decode_enable_radix_cache",
+    "page_size",
+    "chunked_prefill_size",
+    "max_prefill_tokens",
+    "max_running_requests",
+    "num_reserved_decode_tokens",
+    "schedule_conservativeness",
+    "enable_mixed_chunk",
+    "disaggregation_decode_extra_slots",
+    "disaggregation_bootstrap_timeout_s",
+    "disaggregation_waiting_timeout_s",
+)
+"""Engine knobs that a scenario may set; `ClusterSpec` knows what they are otherwise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """`count` equal nodes: their role, what was measured of them, and the KV that each holds [tokens]."""
+
+    role: NodeRole
+    count: int
+    profile: Profile
+    kv_pool_tokens: int
+    nic: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """A scenario as one command plays it.
+
+    Attributes
+    ----------
+    machines : tuple of Machine
+        The fleet's node groups, in the order of the file.
+    unread_keys : tuple of str
+        Keys of the file that this command does not read.
+    """
+
+    scenario: Scenario
+    machines: tuple[Machine, ...]
+    unread_keys: tuple[str, ...] = ()
+
+    @property
+    def profiles(self) -> tuple[Profile, ...]:
+        """Return the profile of each node, in the fleet's order."""
+        return tuple(machine.profile for machine in self.machines for _ in range(machine.count))
+
+    @property
+    def gpus(self) -> int:
+        """Return how many GPUs the fleet has: a server of tensor parallelism n has n."""
+        return sum(machine.count * machine.profile.tensor_parallel_size for machine in self.machines)
+
+    @property
+    def roles(self) -> tuple[NodeRole, ...]:
+        """Return the role of each node, in the fleet's order."""
+        return tuple(machine.role for machine in self.machines for _ in range(machine.count))
+
+    def as_run(self, model: TurnModel) -> TurnModel:
+        """Return a profile's curves (central values or draws) with the scenario's link, early send, chunk and page."""
+        scenario = self.scenario
+        if scenario.link_bytes_per_s is not None:
+            model = model.with_link(scenario.link_bytes_per_s)
+        if not scenario.sends_prefix_early:
+            model = model.without_early_send()
+        return replace(
+            model,
+            chunked_prefill_size=scenario.chunked_prefill_size or model.chunked_prefill_size,
+            page_size_tokens=scenario.page_size or model.page_size_tokens,
+        )
+
+    def cluster(self, *, seed: int) -> ClusterSpec:
+        """Return the fleet as the simulator plays it; the seed is that of the load balancers."""
+        models: dict[str, TurnModel] = {}
+        nodes: list[NodeSpec] = []
+        for machine in self.machines:
+            key = machine.profile.origin
+            if key not in models:
+                models[key] = self.as_run(compose.central(machine.profile))
+            node = NodeSpec(
+                role=machine.role, model=models[key], kv_pool_tokens=machine.kv_pool_tokens, nic=machine.nic
+            )
+            nodes += [node] * machine.count
+        routing = self.scenario.routing
+        return ClusterSpec(
+            nodes=tuple(nodes),
+            transport=self.scenario.transport,
+            stop_when_overloaded=self.scenario.stop_when_overloaded,
+            prefill_policy=routing.prefill_policy,
+            decode_policy=routing.decode_policy,
+            sticky_sessions=routing.sticky_sessions,
+            client_max_conversations=routing.client_max_conversations,
+            frontend_max_conversations=routing.frontend_max_conversations,
+            router_seed=seed,
+            **self.knobs,
+        )
+
+    @property
+    def knobs(self) -> dict[str, Any]:
+        """Return what the scenario sets of the engine and of the router that waits for P, as `ClusterSpec` takes it."""
+        scenario = self.scenario
+        return {
+            "per_step": scenario.per_step,
+            "overlap_schedule": not scenario.disable_overlap_schedule,
+            "router_awaits_prefill": scenario.routing.awaits_prefill,
+            **{knob: value for knob in KNOBS if (value := getattr(scenario, knob)) is not None},
+        }
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return what a reader must know of the machines: derived profiles, an assumed link."""
+        notes = sorted({f"profile {p.id} is {p.derivation}" for p in self.profiles if p.derivation is not None})
+        if self.scenario.link_bytes_per_s is not None:
+            speed = f"{self.scenario.link_bytes_per_s / BYTES_PER_GB:g} GB/s"
+            over = self.scenario.transport
+            rest = "" if over is Transport.NONE else f"; the rest of a hand-off is that over {over.value}"
+            notes.append(f"assumed: KV moves at {speed}{rest}")
+        return tuple(notes)
+
+
+def resolve(
+    scenario: Scenario,
+    command: Command = Command.SIMULATE,
+    *,
+    logs_decisions: bool = False,
+    load: Callable[[str], Profile] | None = None,
+) -> Setup:
+    """Return a scenario as a command plays it.
+
+    Parameters
+    ----------
+    load : callable or None
+        From a profile's name to the profile, in place of the library.
+
+    Raises
+    ------
+    ScenarioError
+        If something that was set for this call is not read, or the nodes of the fleet serve different models.
+    InputError
+        If a profile is missing or malformed, or lacks a hand-off that the fleet needs.
+    """
+    call = Call(command=command, scenario=scenario, logs_decisions=logs_decisions)
+    refuse_unread([call], scenario.asked)
+    return Setup(scenario=scenario, machines=_machines(scenario, load or _load), unread_keys=unread_keys(call))
+
+
+def check_asked(scenarios: Iterable[Scenario], command: Command) -> None:
+    """Refuse what is set for this call if none of the scenarios, such as the points of a grid, reads it.
+
+    Raises
+    ------
+    ScenarioError
+        Naming what set it and the commands that read it.
+    """
+    points = list(scenarios)
+    asked = {text: path for point in points for path, text in point.asked}
+    refuse_unread(
+        [Call(command=command, scenario=point) for point in points], [(path, text) for text, path in asked.items()]
+    )
+
+
+def _load(name: str) -> Profile:
+    return profile.load(library.find("profile", name))
+
+
+def _machines(scenario: Scenario, load: Callable[[str], Profile]) -> tuple[Machine, ...]:
+    loaded: dict[str, Profile] = {}
+    machines: list[Machine] = []
+    for group in scenario.fleet:
+        name = group.profile or scenario.profile
+        if name not in loaded:
+            loaded[name] = load(name)
+        found = loaded[name]
+        machines.append(
+            Machine(
+                role=group.role,
+                count=group.count,
+                profile=found,
+                kv_pool_tokens=group.kv_pool_tokens or found.kv_pool_tokens,
+                nic=group.nic,
+            )
+        )
+    _same_model(scenario, machines)
+    return tuple(machines)
+
+
+def _same_model(scenario: Scenario, machines: Sequence[Machine]) -> None:
+    """Refuse a fleet whose nodes serve different models, or keep KV in different types: no KV can travel there."""
+    first = machines[0]
+    for number, machine in enumerate(machines):
+        if _kv_of(machine.profile) != _kv_of(first.profile):
+            raise ScenarioError(
+                f"scenario '{scenario.name}': fleet.0 ({first.role.value}, profile {first.profile.id}) serves "
+                f"{_served(first.profile)}, fleet.{number} ({machine.role.value}, profile {machine.profile.id}) serves "
+                f"{_served(machine.profile)}; expected one model and one KV type in a fleet, because a conversation's "
+                "KV moves between its nodes"
+            )
+
+
+def _kv_of(found: Profile) -> Mapping[str, object]:
+    model = found.model
+    return {
+        "name": model.name,
+        "layers": model.layers,
+        "kv_heads": model.kv_heads,
+        "head_dim": model.head_dim,
+        "kv_bytes_per_token": model.kv_bytes_per_token,
+    }
+
+
+def _served(found: Profile) -> str:
+    return f"{found.model.name} with {found.model.kv_bytes_per_token:,} KV bytes a token"

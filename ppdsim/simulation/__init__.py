@@ -1,0 +1,1 @@
+"""A scenario through the simulator: one run, or all policies on the same conversations."""

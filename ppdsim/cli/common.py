@@ -78,9 +78,19 @@ SetOption = Annotated[
 
 
 def overrides(settings: list[str] | None, *, profile: str | None = None, policy: str | None = None) -> list[str]:
-    """Return the ``--set`` texts of a command; ``--profile`` and ``--policy`` are short for two of them."""
+    """Return the ``--set`` texts of a command; ``--profile`` and ``--policy`` are short for two of them.
+
+    Raises
+    ------
+    InputError
+        If one of them replaces another.
+    """
+    from ppdsim.scenario import refuse_replaced
+
     named = {"profile": profile, "routing.policy": policy}
-    return [*(settings or []), *(f"{key}={value}" for key, value in named.items() if value is not None)]
+    texts = [*(settings or []), *(f"{key}={value}" for key, value in named.items() if value is not None)]
+    refuse_replaced(texts)
+    return texts
 
 
 def check_folder(path: Path) -> None:

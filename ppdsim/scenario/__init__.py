@@ -1,6 +1,6 @@
 """Scenarios: one YAML file that says everything a run needs (see :mod:`ppdsim.scenario.schema`)."""
 
-from ppdsim.scenario.load import json_schema, load
+from ppdsim.scenario.load import json_schema, load, refuse_replaced
 from ppdsim.scenario.schema import ArmChoice, CrossoverGrid, NodeGroup, Routing, Scenario, Slo
 from ppdsim.scenario.workloads import AgentSessionsSpec, GeneratedSpec, TraceSpec
 
@@ -16,4 +16,5 @@ __all__ = [
     "TraceSpec",
     "json_schema",
     "load",
+    "refuse_replaced",
 ]

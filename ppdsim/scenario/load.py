@@ -38,7 +38,7 @@ def load(name: str | Path, overrides: Iterable[str] = (), *, trace: Path | None 
         Name of an installed scenario, or the path of a file.
     overrides : iterable of str
         ``key=value``, the key a dotted path (``routing.policy=always-d``, ``fleet.0.count=2``), the value as it would
-        stand in the file; one that a later one replaces is refused.
+        stand in the file. Later ones win; `refuse_replaced` tells whether one is lost by that.
     trace : Path or None
         A file of conversations in any of the formats. The workload is then that file with the format's defaults;
         overrides of its other keys (``workload.rate_scale=3``) apply to it.
@@ -60,7 +60,6 @@ def load(name: str | Path, overrides: Iterable[str] = (), *, trace: Path | None 
         data["workload"] = {"kind": recognise(trace), "file": str(trace.absolute())}
         lines = {key: line for key, line in lines.items() if key[0] != "workload"}
     changed = [(_override(data, text, root, trace), text) for text in overrides]
-    _refuse_replaced(changed)
 
     def where(key: KeyPath) -> str:
         for changed_path, text in reversed(changed):
@@ -79,12 +78,23 @@ def load(name: str | Path, overrides: Iterable[str] = (), *, trace: Path | None 
     return scenario.compared(tuple(_validated(v.data, root, v.where).located(path) for v in variants))
 
 
-def _refuse_replaced(changed: Sequence[tuple[KeyPath, str]]) -> None:
-    """Refuse an override that a later one replaces, because it would be accepted and not used."""
-    for number, (later, text) in enumerate(changed):
-        for earlier, given in changed[:number]:
+def refuse_replaced(overrides: Sequence[str]) -> None:
+    """Refuse an override of a command line that a later one replaces: it would be accepted and not used.
+
+    Raises
+    ------
+    ScenarioError
+        Naming both.
+    """
+    paths = [_path_of(text.partition("=")[0]) for text in overrides]
+    for number, later in enumerate(paths):
+        for earlier, given in zip(paths[:number], overrides, strict=False):
             if earlier[: len(later)] == later:
-                raise ScenarioError(f"--set {given}: a later --set {text} replaces it; give one of them")
+                raise ScenarioError(f"--set {given}: replaced by --set {overrides[number]}; give one of them")
+
+
+def _path_of(dotted: str) -> KeyPath:
+    return key_path(SHORT_NAMES.get(dotted, dotted))
 
 
 def _validated(data: dict[str, Any], root: dict[str, Any], where: Callable[[KeyPath], str]) -> Scenario:
@@ -101,7 +111,7 @@ def _override(data: dict[str, Any], text: str, root: dict[str, Any], trace: Path
     if not equals or not dotted:
         raise ScenarioError(f"--set {text}: expected key=value, such as transport=nvlink")
     said = f"--set {text}"
-    path = key_path(SHORT_NAMES.get(dotted, dotted))
+    path = _path_of(dotted)
     if trace is not None and (path == ("workload",) or path in GIVEN_BY_TRACE):
         raise ScenarioError(
             f"{said}: --trace {trace} gives the workload; drop one of them, or set single keys of the trace,"

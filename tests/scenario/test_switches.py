@@ -148,6 +148,7 @@ def test_the_gap_limit_is_also_the_budget_of_the_policy_that_has_one() -> None:
 def test_an_override_may_call_a_key_by_its_short_name():
     long = "disaggregation_decode_enable_radix_cache"
     assert getattr(scenario.load("one-pair", ["transport=tcp", "decode_radix=true"]), long)
+    assert not getattr(scenario.load("one-pair", [f"{long}=true", "decode_radix=false"]), long), "the last one counts"
 
 
 @pytest.mark.parametrize(
@@ -155,12 +156,13 @@ def test_an_override_may_call_a_key_by_its_short_name():
     [("transport=tcp", "transport=nvlink"), ("decode_radix=true", "disaggregation_decode_enable_radix_cache=false")],
 )
 def test_an_override_that_a_later_one_replaces_is_refused(settings: tuple[str, ...]):
-    with pytest.raises(ScenarioError, match=f"--set {settings[0]}: a later --set {settings[1]} replaces it"):
-        scenario.load("one-pair", settings)
+    with pytest.raises(ScenarioError, match=f"--set {settings[0]}: replaced by --set {settings[1]}; give one of them"):
+        scenario.refuse_replaced(settings)
 
 
 def test_a_block_that_replaces_one_of_its_keys_is_refused_and_one_that_is_refined_is_not():
     block = "slo={ttft_ms: 100, tpot_ms: 20}"
-    with pytest.raises(ScenarioError, match="replaces it"):
-        scenario.load("one-pair", ["slo.ttft_ms=5", block])
+    with pytest.raises(ScenarioError, match=r"slo\.ttft_ms=5: replaced by"):
+        scenario.refuse_replaced(["slo.ttft_ms=5", block])
+    scenario.refuse_replaced([block, "slo.ttft_ms=5"])
     assert scenario.load("one-pair", [block, "slo.ttft_ms=5"]).slo.ttft_ms == 5

@@ -56,21 +56,23 @@ def capacity(
     """
     from ppdsim.capacity import capacity as run
     from ppdsim.capacity import document, parse_limits, save, sentence, to_json
-    from ppdsim.errors import GateError
+    from ppdsim.errors import GateError, InputError
     from ppdsim.report import write_capacity_report
     from ppdsim.scenario import load
 
     limits = None if slo is None else parse_limits(slo)
-    chosen = load(scenario, overrides(settings, profile=profile, policy=policy), trace=trace)
-    run_seed = chosen.seed if seed is None else seed
+    chosen = load(scenario, overrides(settings, profile=profile, policy=policy, seed=seed), trace=trace)
+    replaced = [text for path, text in chosen.asked if limits is not None and path[0] == "slo"]
+    if replaced:
+        raise InputError(f"{replaced[0]}: replaced by --slo {slo}; give one of them")
     decided_by = of_scenario(
-        chosen, seed=run_seed, **{"--slo": slo, "--attained": attained, "--seeds": seeds, "--tolerance": tolerance}
+        chosen, **{"--slo": slo, "--attained": attained, "--seeds": seeds, "--tolerance": tolerance}
     )
     folder = claim(out, command="capacity", on=chosen.name, decided_by=decided_by, force=force)
     with progress("seeds", quiet=quiet) as advance:
         answer = run(
             chosen,
-            seed=run_seed,
+            seed=chosen.seed,
             seeds=seeds,
             slo=limits,
             wanted=attained,

@@ -77,8 +77,10 @@ SetOption = Annotated[
 ]
 
 
-def overrides(settings: list[str] | None, *, profile: str | None = None, policy: str | None = None) -> list[str]:
-    """Return the ``--set`` texts of a command; ``--profile`` and ``--policy`` are short for two of them.
+def overrides(
+    settings: list[str] | None, *, profile: str | None = None, policy: str | None = None, seed: int | None = None
+) -> list[str]:
+    """Return the ``--set`` texts of a command; ``--profile``, ``--policy`` and ``--seed`` are short for three of them.
 
     Raises
     ------
@@ -87,7 +89,7 @@ def overrides(settings: list[str] | None, *, profile: str | None = None, policy:
     """
     from ppdsim.scenario import refuse_replaced
 
-    named = {"profile": profile, "routing.policy": policy}
+    named = {"profile": profile, "routing.policy": policy, "seed": seed}
     texts = [*(settings or []), *(f"{key}={value}" for key, value in named.items() if value is not None)]
     refuse_replaced(texts)
     return texts

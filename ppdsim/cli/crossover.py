@@ -51,14 +51,13 @@ def crossover(
     from ppdsim.report import write_report
     from ppdsim.scenario import load
 
-    chosen = load(scenario, overrides(settings, profile=profile, policy=policy), trace=trace)
-    run_seed = chosen.seed if seed is None else seed
-    decided_by = of_scenario(chosen, seed=run_seed)
+    chosen = load(scenario, overrides(settings, profile=profile, policy=policy, seed=seed), trace=trace)
+    decided_by = of_scenario(chosen)
     folder = claim(out, command="crossover", on=chosen.name, decided_by=decided_by, force=force)
     measured = profiles.load(library.find("profile", chosen.profile))
     try:
         with progress("simulating", quiet=quiet) as advance:
-            answer = run(chosen, measured, seed=run_seed, progress=advance)
+            answer = run(chosen, measured, seed=chosen.seed, progress=advance)
     except Interrupted as stop:
         with folder.writing(whole=False) as written:
             written.append(write_whole(out / "formulas-only.json", to_json(stop.answer)))

@@ -67,13 +67,12 @@ def simulate(
     if several and timeline is not None:
         raise InputError("--timeline: shows one run; give one --policy")
     only = policy[0] if policy and not several else None
-    chosen = load(scenario, overrides(settings, profile=profile, policy=only), trace=trace)
-    run_seed = chosen.seed if seed is None else seed
+    chosen = load(scenario, overrides(settings, profile=profile, policy=only, seed=seed), trace=trace)
     folder = claim(
         out,
         command="simulate",
         on=chosen.name,
-        decided_by=of_scenario(chosen, seed=run_seed, **{"--policy": policy if several else None}),
+        decided_by=of_scenario(chosen, **{"--policy": policy if several else None}),
         force=force,
         beside={"--decisions": decisions, "--timeline": timeline},
     )
@@ -87,11 +86,11 @@ def simulate(
             raise InputError(
                 f"{option}: scenario '{chosen.name}' has alternatives; run it without them: --set alternatives=[]"
             )
-        _what_if(chosen, run_seed, folder, parquet=parquet, json=json, quiet=quiet)
+        _what_if(chosen, chosen.seed, folder, parquet=parquet, json=json, quiet=quiet)
     elif several and policy is not None:
-        _compare(chosen, policy, run_seed, folder, decisions, parquet=parquet, json=json, quiet=quiet)
+        _compare(chosen, policy, chosen.seed, folder, decisions, parquet=parquet, json=json, quiet=quiet)
     else:
-        _run(chosen, run_seed, folder, decisions, timeline, parquet=parquet, json=json, quiet=quiet)
+        _run(chosen, chosen.seed, folder, decisions, timeline, parquet=parquet, json=json, quiet=quiet)
 
 
 def _run(

@@ -77,13 +77,12 @@ def sweep(
             f"--jobs {jobs} with --cluster {cluster}: expected one of them; the cluster has its own workers"
         )
     start = executors.local(jobs) if cluster is None else executors.cluster(cluster)
-    texts = overrides(settings, profile=profile, policy=policy)
+    texts = overrides(settings, profile=profile, policy=policy, seed=seed)
     plan = make_plan(
         scenario,
         parse_axes(grid),
         seeds=seeds,
         settings=texts,
-        first_seed=seed,
         trace=trace,
     )
     # Rows are known by their content, so a finer grid or more seeds of one scenario go on in its folder.

@@ -8,21 +8,37 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ppdsim.cli import common
+from ppdsim.errors import InputError
 
 
-def test_profile_and_policy_are_short_for_overrides_and_come_last() -> None:
-    assert common.overrides(["profile=a", "seed=3"], profile="b", policy="always-d") == [
-        "profile=a",
-        "seed=3",
+def test_profile_policy_and_seed_are_short_for_overrides_and_come_last() -> None:
+    assert common.overrides(["transport=tcp"], profile="b", policy="always-d", seed=3) == [
+        "transport=tcp",
         "profile=b",
         "routing.policy=always-d",
+        "seed=3",
     ]
     assert common.overrides(None) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "options"),
+    [
+        (["profile=a"], {"profile": "b"}),
+        (["routing.policy=ppd"], {"policy": "always-d"}),
+        (["seed=1"], {"seed": 2}),
+        (["transport=tcp", "transport=tcp"], {}),
+    ],
+)
+def test_an_option_that_replaces_another_is_refused(settings: list[str], options: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=f"--set {settings[0]}: replaced by"):
+        common.overrides(settings, **options)
 
 
 def test_json_takes_numpy_and_writes_null_for_nan(capfdbinary: pytest.CaptureFixture[bytes]) -> None:

@@ -57,7 +57,6 @@ def make_plan(
     *,
     seeds: int,
     settings: Sequence[str] = (),
-    first_seed: int | None = None,
     trace: Path | None = None,
 ) -> SweepPlan:
     """Return the plan of a sweep, every point of it checked as far as it can be without running it.
@@ -67,7 +66,7 @@ def make_plan(
     scenario
         Name of an installed scenario, or the path of a file.
     seeds
-        How many seeds each point has; they count from `first_seed`, by default the scenario's.
+        How many seeds each point has; they count from the scenario's.
     settings
         ``key=value`` texts that hold at every point.
     trace
@@ -104,13 +103,12 @@ def make_plan(
         raise type(problem)(_as_grid(str(problem), texts)) from None
     points = [replace(point, scenario=point.scenario.asking(())) for point in points]
     first = points[0].scenario
-    start = first.seed if first_seed is None else first_seed
     plan = SweepPlan(
         scenario=first.name,
         question=first.question,
         axes=tuple(axes),
         points=tuple(points),
-        seeds=tuple(range(start, start + seeds)),
+        seeds=tuple(range(first.seed, first.seed + seeds)),
     )
     return _checked(plan)
 

@@ -86,7 +86,7 @@ def test_a_report_of_no_sweep_is_2(tmp_path, capsys) -> None:
     assert not list(tmp_path.iterdir())
 
 
-LONG = [*SHORT, "--set", "workload.conversations=40", "-q", "-o"]
+LONG = [*SHORT[:-4], "--set", "workload.conversations=40", "--jobs", "2", "-q", "-o"]
 
 
 @pytest.fixture(scope="module")

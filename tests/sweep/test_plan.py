@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from report.test_page import read
-from sweep.cases import plan, threads
+from sweep.cases import SHORT, plan, threads
 
 from ppdsim.errors import InputError
 from ppdsim.report.sweep_page import render_sweep
@@ -14,7 +14,7 @@ from ppdsim.sweep.summary import summarise
 
 
 def test_every_point_has_its_values_in_place() -> None:
-    made = plan("transport=tcp,nvlink", "fleet.1.count=1,2", seeds=3, first_seed=7)
+    made = plan("transport=tcp,nvlink", "fleet.1.count=1,2", seeds=3, settings=(*SHORT, "seed=7"))
     assert [point.values for point in made.points] == [("tcp", "1"), ("tcp", "2"), ("nvlink", "1"), ("nvlink", "2")]
     assert [(p.scenario.transport.value, p.scenario.fleet[1].count) for p in made.points] == [
         ("tcp", 1),

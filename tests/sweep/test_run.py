@@ -119,8 +119,8 @@ def test_a_seed_whose_workload_does_not_fit_stops_the_sweep_and_keeps_the_rest(t
     ]
     margin = 2_000
     first = next(seed for seed in range(11) if needs[seed + 1] > needs[seed] + 2 * margin)
-    settings = (*SHORT, f"fleet.1.kv_pool_tokens={needs[first] + margin}")
-    made = plan("transport=nvlink", seeds=2, settings=settings, first_seed=first)
+    settings = (*SHORT, f"fleet.1.kv_pool_tokens={needs[first] + margin}", f"seed={first}")
+    made = plan("transport=nvlink", seeds=2, settings=settings)
     with pytest.raises(WorkloadError, match=f"at transport=nvlink, seed {first + 1}: .* tokens of KV"):
         run_rows(made, tmp_path, threads)
     assert len(list((tmp_path / "rows").iterdir())) == 1

@@ -62,8 +62,8 @@ def sweep(
     Example: ppdsim sweep one-pair --grid routing.policy=always-p,cost-aware --grid workload.arrivals.rate_per_s=1,2,3
     """
     from ppdsim import saved
-    from ppdsim.scenario import load
     from ppdsim.results import not_read
+    from ppdsim.scenario import load
     from ppdsim.sweep import executors, save, words
     from ppdsim.sweep.axes import parse_axes
     from ppdsim.sweep.measures import MEASURES

@@ -22,6 +22,7 @@ from ppdsim.cost.prefill import PrefillCurve
 from ppdsim.cost.stall import StallCurve
 from ppdsim.curves import CURVES
 from ppdsim.errors import InputError, ProfileError
+from ppdsim.metrics import interval_90
 from ppdsim.profile import CurveRecord, Drift, Profile
 from ppdsim.transport.handoff import HandoffCurve
 from ppdsim.turn import TurnModel
@@ -228,7 +229,8 @@ def band(samples: Array, misfit: float) -> Band:
     nodes *= 1.0 / np.sqrt(np.mean(nodes**2))
     factors = np.exp(misfit * nodes)[:, None]
     crossed = (samples[None, :, :] * factors[:, :, None]).reshape(-1, samples.shape[-1])
-    return Band(low=np.quantile(crossed, 0.05, axis=0), high=np.quantile(crossed, 0.95, axis=0))
+    low, high = interval_90(crossed, axis=0)
+    return Band(low=low, high=high)
 
 
 def misfit_of(profile: Profile, kind: str, arm: Arm, transport: Transport) -> float:

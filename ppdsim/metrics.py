@@ -7,6 +7,7 @@ ITL ``itl_s``       each gap between consecutive tokens; percentiles are over ga
 E2E ``e2e_s``       from the send to the last token at the client
 SLO attainment      share of the *offered* requests that meet every limit; rejected and unfinished ones miss
 goodput             requests per second that meet every limit
+percentile          linear between the two ordered values around it: :func:`quantile`, the only definition in ppdsim
 ==================  ==================================================================================================
 
 Names that mean something else elsewhere: docs/glossary.md. NaN stands for "undefined" in every column.
@@ -64,31 +65,79 @@ def is_known(share: float, rows: int) -> bool:
     return rows * (1.0 - share) >= 1.0 - 1e-9
 
 
+def quantile(values: ArrayLike, share: ArrayLike, *, axis: int | None = None) -> Column:
+    """Return the values that the given shares of `values` do not exceed, interpolated linearly.
+
+    With n values in order, the share q stands at h = (n - 1) q, between the values floor(h) and floor(h) + 1: numpy's
+    default. Where one of those two is infinite nothing lies between them, and the nearer one is taken (at the half, the
+    lower one); a number of streams or a price at which an append never loses is infinite.
+
+    Parameters
+    ----------
+    values
+        At least one along `axis`; NaN gives NaN.
+    share
+        From 0 to 1 [1].
+    axis
+        By default over all values.
+
+    Returns
+    -------
+    array
+        Shape of `share`, followed by that of `values` without `axis`.
+
+    >>> float(quantile([1.0, 2.0, 4.0], 0.75)), float(quantile([1.0, np.inf], 0.4)), float(quantile([1.0, np.inf], 0.9))
+    (3.0, 1.0, inf)
+    """
+    data, shares = np.asarray(values, dtype=np.float64), np.asarray(share, dtype=np.float64)
+    if np.isfinite(data).all():
+        return np.asarray(np.quantile(data, shares, axis=axis), dtype=np.float64)
+    below, above = (np.quantile(data, shares, axis=axis, method=method) for method in ("lower", "higher"))
+    count = data.size if axis is None else data.shape[axis]
+    at = (count - 1) * shares
+    part = (at - np.floor(at)).reshape(shares.shape + (1,) * (below.ndim - shares.ndim))
+    between = np.isfinite(below) & np.isfinite(above)
+    # No difference of infinities is taken: it would be NaN.
+    step = np.subtract(above, below, out=np.zeros_like(below), where=between)
+    return np.where(between, below + part * step, np.where(part > 0.5, above, below))
+
+
+def interval_90(values: ArrayLike, *, axis: int | None = None) -> tuple[Column, Column]:
+    """Return the ends of the central 90 % of draws: 5 % of them lie below the first and 5 % above the second."""
+    low, high = quantile(values, (0.05, 0.95), axis=axis)
+    return low, high
+
+
+def weighted_quantile(values: Column, counts: Column, share: ArrayLike) -> Column:
+    """Return :func:`quantile` of values of which each occurs as often as `counts` says (whole numbers, above 0)."""
+    order = np.argsort(values, kind="stable")
+    data, until = values[order], np.cumsum(counts[order])
+    last = until[-1] - 1.0
+    at = last * np.asarray(share, dtype=np.float64)
+    whole = np.floor(at)
+    below, above = (data[np.searchsorted(until, np.minimum(n, last), "right")] for n in (whole, whole + 1.0))
+    return np.asarray(below + (at - whole) * (above - below), dtype=np.float64)
+
+
 def describe(values: ArrayLike, weights: ArrayLike | None = None) -> dict[str, float | None]:
     """Return mean, p50, p90, p99 and max of the defined values; None where there are none.
 
-    Without weights percentiles are interpolated linearly. With weights (how often each value occurs) a percentile is
-    the smallest value that the given share of the occurrences does not exceed.
+    `weights` say how often each value occurs (by default once).
     """
     data = np.asarray(values, dtype=np.float64)
+    shares = list(QUANTILES.values())
     if weights is None:
         data = data[~np.isnan(data)]
         if not len(data):
             return dict.fromkeys(("mean", *QUANTILES, "max"))
-        points = np.quantile(data, list(QUANTILES.values()))
-        mean = data.mean()
+        points, mean = quantile(data, shares), data.mean()
     else:
         count = np.asarray(weights, dtype=np.float64)
         here = (count > 0) & ~np.isnan(data)
         data, count = data[here], count[here]
         if not len(data):
             return dict.fromkeys(("mean", *QUANTILES, "max"))
-        order = np.argsort(data, kind="stable")
-        below = np.cumsum(count[order])
-        # A rounding error in q * total must not push a percentile past its step.
-        at = np.searchsorted(below, np.array(list(QUANTILES.values())) * below[-1] * (1.0 - 1e-12))
-        points = data[order][np.minimum(at, len(data) - 1)]
-        mean = np.average(data, weights=count)
+        points, mean = weighted_quantile(data, count, shares), np.average(data, weights=count)
     named = {name: float(value) for name, value in zip(QUANTILES, points, strict=True)}
     return {"mean": float(mean), **named, "max": float(data.max())}
 

@@ -16,6 +16,7 @@ from scipy.optimize import brentq
 from ppdsim.analytical.question import Question, j_gain_s, stall_excess_s, ttft_gain_s
 from ppdsim.answers import CrossingKind, Interval
 from ppdsim.cost.base import Array
+from ppdsim.metrics import interval_90
 from ppdsim.turn import TurnModel
 
 SCAN_POINTS = 400
@@ -133,7 +134,7 @@ def _search(gain: Callable[[Array], Array], samples: Array, scan: Array) -> Foun
     interval = None
     crossed = last[np.isfinite(last)]
     if len(crossed):
-        low, high = (float(np.quantile(crossed, q)) for q in (0.05, 0.95))
+        low, high = map(float, interval_90(crossed))
         interval = Interval(value=values[-1], low=min(low, values[-1]), high=max(high, values[-1]))
     kind = CrossingKind.VALUE if len(values) == 1 else CrossingKind.SEVERAL
     return Found(kind=kind, values=values, interval=interval, share_without=without)

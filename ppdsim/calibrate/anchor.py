@@ -15,6 +15,7 @@ from scipy.optimize import brentq
 from ppdsim import compose
 from ppdsim.cost.base import Array
 from ppdsim.errors import InputError
+from ppdsim.metrics import interval_90
 from ppdsim.points import number, read_records
 from ppdsim.profile import Drift, Profile
 from ppdsim.types import Arm, Tag, Transport
@@ -99,7 +100,7 @@ def anchor_to(profile: Profile, cached: Array, new: Array, ttft: Array, *, sourc
     floors = np.geomspace(*FLOOR_RANGE_S, 200)
     table = np.array([predicted(trial) for trial in floors])
     seen = [np.interp(ttft[i], table[:, i], floors) for i in np.flatnonzero(use)]
-    low, high = (float(end) for end in np.quantile(seen, [0.05, 0.95]))
+    low, high = map(float, interval_90(seen))
     return _replace_floor(
         profile,
         floor,

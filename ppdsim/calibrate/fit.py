@@ -29,6 +29,7 @@ from ppdsim.cost.base import AbstractCurve, Array, Parameter
 from ppdsim.cost.prefill import wave_tokens
 from ppdsim.errors import MeasurementError
 from ppdsim.measurements import Manifest, Measurements, Model
+from ppdsim.metrics import interval_90, quantile
 from ppdsim.profile import CurveRecord, Drift, ErrorRecord, MatricesRecord, ModelRecord, ParameterRecord, Profile
 from ppdsim.transport.handoff import HandoffCurve
 from ppdsim.turn import TurnModel
@@ -106,13 +107,13 @@ def fitter(measured: Measurements) -> Callable[[Grid], TurnModel]:
 
 
 def _errors(relative: Array) -> ErrorRecord | None:
-    found = np.sort(np.abs(relative[np.isfinite(relative)]))
+    found = np.abs(relative[np.isfinite(relative)])
     if not len(found):
         return None
     return ErrorRecord(
         median=_round(float(np.median(found))),
-        p90=_round(float(found[min(len(found) - 1, int(0.9 * len(found)))])),
-        maximum=_round(float(found[-1])),
+        p90=_round(float(quantile(found, 0.9))),
+        maximum=_round(float(found.max())),
         bias=_round(float(np.nanmedian(relative))),
     )
 
@@ -127,7 +128,7 @@ def _misfit(log_error: Array, log_spread: Array) -> float:
         return 0.0
 
     def beyond(sigma: float) -> float:
-        return float(np.quantile(np.abs(log_error) / np.hypot(log_spread, sigma), 0.9)) - HALF_NORMAL_90
+        return float(quantile(np.abs(log_error) / np.hypot(log_spread, sigma), 0.9)) - HALF_NORMAL_90
 
     if beyond(1e-6) <= 0.0:
         return 0.0
@@ -173,12 +174,13 @@ def _record(
         value = float(curve.parameter_values()[p.name])
         column = table[:, free.index(p.name)] if p.name in free and len(table) else np.array([value])
         origin = _origin(p, free)
+        low, high = interval_90(column)
         parameters.append(
             ParameterRecord(
                 name=p.name,
                 value=_round(value),
-                low=_round(float(np.quantile(column, 0.05))),
-                high=_round(float(np.quantile(column, 0.95))),
+                low=_round(float(low)),
+                high=_round(float(high)),
                 unit=p.unit,
                 meaning=p.meaning,
                 tag=tag if tag is not Tag.MEASURED and p.tag is not Tag.ASSUMED else origin,

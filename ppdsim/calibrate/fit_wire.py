@@ -13,6 +13,7 @@ from ppdsim.calibrate.fit_curves import solve
 from ppdsim.cost.base import Array, Quantity
 from ppdsim.errors import MeasurementError
 from ppdsim.measurements import TransferRow
+from ppdsim.metrics import interval_90, quantile
 from ppdsim.transport.wire import WireCurve
 
 DRAWS = 200
@@ -38,7 +39,8 @@ class FittedWire:
     def interval(self, name: str) -> tuple[float, float]:
         """Return the 90 % interval of a parameter over the draws."""
         values = [float(np.asarray(draw.parameter_values()[name])) for draw in self.draws]
-        return float(np.quantile(values, 0.05)), float(np.quantile(values, 0.95))
+        low, high = interval_90(values)
+        return float(low), float(high)
 
 
 def fit_wire(rows: Sequence[TransferRow]) -> FittedWire:
@@ -70,7 +72,7 @@ def fit_wire(rows: Sequence[TransferRow]) -> FittedWire:
         draws=tuple(_fit(size[pick], blocks[pick], seconds[pick]) for pick in picks),
         cells=len(every),
         left_out_median=float(np.median(errors)),
-        left_out_p90=float(np.quantile(errors, 0.9)),
+        left_out_p90=float(quantile(errors, 0.9)),
     )
 
 

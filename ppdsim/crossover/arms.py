@@ -11,6 +11,7 @@ from ppdsim.analytical.question import Question, cached_on_p
 from ppdsim.answers import ArmChoice, ArmCurve
 from ppdsim.cost.base import Array
 from ppdsim.crossover.plan import Plan, tokens_at
+from ppdsim.metrics import interval_90
 from ppdsim.points import Point
 from ppdsim.predict import extrapolated
 from ppdsim.turn import TurnModel
@@ -102,5 +103,5 @@ def _stall(plan: Plan, arm: Arm, cached: Array, new: Array, streams: int) -> tup
         return np.asarray(np.atleast_2d(found) + 0.0 * cached)
 
     middle, samples = of(plan.middle)[0], of(plan.cloud)
-    low, high = (np.quantile(samples, q, axis=0) for q in (0.05, 0.95))
+    low, high = interval_90(samples, axis=0)
     return middle, np.minimum(low, middle), np.maximum(high, middle)

@@ -10,6 +10,7 @@ from ppdsim.answers import BreakevenMap, BreakEvenPoint, Interval
 from ppdsim.cost.base import Array
 from ppdsim.crossover.arms import choice_of, is_extrapolated
 from ppdsim.crossover.plan import Plan
+from ppdsim.metrics import interval_90
 
 MAP_CACHED_TOKENS = (0, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536)
 MAP_NEW_TOKENS = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 16_384)
@@ -48,7 +49,7 @@ def breakeven_map(plan: Plan, question: Question) -> BreakevenMap:
     flat = cached.ravel().astype(np.float64), new.ravel().astype(np.float64)
     middle = break_even_streams(plan.middle, question, *flat).reshape(cached.shape)
     samples = break_even_streams(plan.cloud, question, *flat)
-    low, high = (np.quantile(samples, q, axis=0, method="nearest").reshape(cached.shape) for q in (0.05, 0.95))
+    low, high = (end.reshape(cached.shape) for end in interval_90(samples, axis=0))
 
     def rows(matrix: Array) -> tuple[tuple[float, ...], ...]:
         return tuple(tuple(float(x) for x in row) for row in matrix)
@@ -74,5 +75,5 @@ def _interval(value: float, samples: Array) -> Interval:
     if not len(finite):
         return Interval(value=value, low=value, high=value)
     # An infinite draw (D wins at any batch) is above every finite one, so it may be the upper end.
-    low, high = (float(np.quantile(samples, q, method="nearest")) for q in (0.05, 0.95))
+    low, high = map(float, interval_90(samples))
     return Interval(value=value, low=min(low, value), high=max(high, value))

@@ -25,6 +25,7 @@ from ppdsim.crossover.bench import Bench, Simulated
 from ppdsim.crossover.differences import crossing_differences, point_differences
 from ppdsim.crossover.levels import crossing_of
 from ppdsim.crossover.plan import Plan
+from ppdsim.metrics import interval_90
 
 SPREAD_NEW_TOKENS = (0.25, 0.5, 0.75, 1.0, 1.35, 2.0, 4.0)
 """Appends that are simulated around an expected m* [share of it]."""
@@ -80,6 +81,7 @@ def simulated(
 def _with_simulation(curve: ArmCurve, samples: list[Simulated], gamma: float) -> ArmCurve:
     draws = np.array([sample.j_s(gamma) for sample in samples])
     middle = np.array([sample.middle.j_s(gamma) for sample in samples])
+    low, high = interval_90(draws, axis=1)
     return replace(
         curve,
         simulated_ttft_s=tuple(s.middle.ttft_s for s in samples),
@@ -88,8 +90,8 @@ def _with_simulation(curve: ArmCurve, samples: list[Simulated], gamma: float) ->
         simulated_kv_transfer_s=tuple(s.middle.kv_transfer_s for s in samples),
         simulated_lost_s=tuple(s.middle.lost_s for s in samples),
         simulated_j_s=tuple(middle.tolist()),
-        simulated_j_low_s=tuple(np.minimum(np.quantile(draws, 0.05, axis=1), middle).tolist()),
-        simulated_j_high_s=tuple(np.maximum(np.quantile(draws, 0.95, axis=1), middle).tolist()),
+        simulated_j_low_s=tuple(np.minimum(low, middle).tolist()),
+        simulated_j_high_s=tuple(np.maximum(high, middle).tolist()),
     )
 
 
@@ -135,7 +137,7 @@ def _point(plan: Plan, bench: Bench, question: Question, point: BreakEvenPoint) 
     price = _ratio(handoff.middle.ttft_s - append.middle.ttft_s, append.middle.lost_s - handoff.middle.lost_s)
     gains, losses = handoff.ttft_s - append.ttft_s, append.lost_s - handoff.lost_s
     prices = [_ratio(gain, loss) for gain, loss in zip(gains, losses, strict=True)]
-    low, high = (float(np.quantile(prices, q, method="nearest")) for q in (0.05, 0.95))
+    low, high = map(float, interval_90(prices))
     gamma = Interval(value=price, low=min(low, price), high=max(high, price))
     n = plan.grid.residents
     return replace(

@@ -23,6 +23,7 @@ from ppdsim.calibrate.fit import fitter, inside_left_out
 from ppdsim.calibrate.split import is_own_run
 from ppdsim.cost.base import Array
 from ppdsim.measurements import Measurements
+from ppdsim.metrics import quantile
 from ppdsim.profile import Profile
 from ppdsim.types import Arm
 from ppdsim.validate.candidates import candidates
@@ -116,7 +117,7 @@ def _errors(
         kind=kind,
         cells=distinct,
         median=float(np.median(size)),
-        p90=float(np.sort(size)[min(len(size) - 1, int(0.9 * len(size)))]),
+        p90=float(quantile(size, 0.9)),
         maximum=float(size.max()),
         bias=float(np.median(error)),
         noise=float(np.median(noise)) if len(noise) else None,

@@ -23,6 +23,7 @@ from ppdsim.calibrate.cells import Cells
 from ppdsim.calibrate.crossval import name_of
 from ppdsim.cost.base import Array
 from ppdsim.measurements import Measurements
+from ppdsim.metrics import interval_90
 from ppdsim.profile import Profile
 from ppdsim.turn import TurnModel
 from ppdsim.types import Arm
@@ -96,7 +97,8 @@ def _pair(
             for gamma in GAMMAS if append else GAMMAS[:1]:
                 truth = faster + gamma * streams * lost
                 guess = float(gap(model, gamma).ravel()[0])
-                drift = 0.5 * float(np.diff(np.quantile(gap(cloud, gamma), [0.05, 0.95]))[0])
+                low, high = interval_90(gap(cloud, gamma))
+                drift = 0.5 * float(high - low)
                 right = bool((truth < 0) == (guess < 0))
                 tally.compared += 1
                 tally.right += right

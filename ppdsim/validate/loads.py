@@ -23,6 +23,7 @@ from ppdsim.des.cluster import run_cluster
 from ppdsim.des.recorder import Labels
 from ppdsim.des.spec import ClusterSpec, NodeSpec
 from ppdsim.measurements import Measurements, PlayedTurn
+from ppdsim.metrics import quantile
 from ppdsim.profile import Profile
 from ppdsim.routing.always import AlwaysD, AlwaysP
 from ppdsim.types import Arm, NodeRole, arm_name
@@ -129,7 +130,7 @@ def _compare(
             # The limit for large samples is none for one turn of each.
             few = min(len(seen), len(made)) < FEW_TURNS
             test = ks_2samp(seen, made, method="exact" if few else "asymp")
-            measured_s, predicted_s = (np.quantile(values, QUANTILE_GRID) for values in (seen, made))
+            measured_s, predicted_s = (quantile(values, QUANTILE_GRID) for values in (seen, made))
             yield LoadErrors(
                 measurements=measured.manifest.id,
                 load=rows[0].run,

@@ -23,6 +23,7 @@ from ppdsim.calibrate.cells import Cells
 from ppdsim.calibrate.crossval import name_of
 from ppdsim.cost.base import Array
 from ppdsim.measurements import Measurements
+from ppdsim.metrics import interval_90
 from ppdsim.profile import Profile
 from ppdsim.turn import TurnModel
 from ppdsim.validate.noise import resampled
@@ -96,8 +97,8 @@ def _of_pair(
 
 
 def _ends(draws: Array, value: float) -> tuple[float, float]:
-    # Draws may be infinite (an append that costs the residents nothing): no interpolation between them.
-    low, high = (float(np.quantile(draws, q, method="nearest")) for q in (0.05, 0.95))
+    # Draws may be infinite: an append that costs the residents nothing.
+    low, high = map(float, interval_90(draws))
     return min(low, value), max(high, value)
 
 

@@ -28,6 +28,7 @@ from ppdsim.calibrate.cells import cell_value, relative_spread
 from ppdsim.calibrate.split import is_own_run
 from ppdsim.cost.base import Array
 from ppdsim.measurements import InterferenceRow, Measurements, PrefillRow
+from ppdsim.metrics import interval_90
 from ppdsim.profile import Profile
 from ppdsim.turn import TurnModel
 from ppdsim.types import Arm, Transport, arm_name
@@ -66,7 +67,7 @@ def rate_cells(profile: Profile, measured: Measurements) -> tuple[RateCell, ...]
     for cell in _experiment(measured):
         if not _known(middle, cell):
             continue
-        low, high = np.quantile(_predicted_s(cloud, cell), [0.05, 0.95])
+        low, high = interval_90(_predicted_s(cloud, cell))
         out.append(
             RateCell(
                 scope=HELD_OUT if own else ANOTHER_RUN,

@@ -17,6 +17,7 @@ from ppdsim import __version__
 from ppdsim.analytical.replications import mean_interval
 from ppdsim.comparison import SHARES, Alternative, Comparison, Difference, Distribution, Estimate, Verdict
 from ppdsim.errors import InputError
+from ppdsim.metrics import quantile
 from ppdsim.results import Results
 from ppdsim.scenario import Scenario
 from ppdsim.scenario.keys import Command
@@ -180,7 +181,7 @@ def _estimate(values: Sequence[float], *, family: int = 1) -> Estimate:
 def _distribution(title: str, times_s: Sequence[np.ndarray[Any, Any]]) -> Distribution:
     values = np.concatenate(times_s)
     values = values[~np.isnan(values)]
-    drawn = np.quantile(values, SHARES).tolist() if len(values) else []
+    drawn = quantile(values, SHARES).tolist() if len(values) else []
     return Distribution(name=title, values_s=tuple(drawn))
 
 

@@ -19,6 +19,7 @@ from ppdsim.calibrate.derive.machine import Machine
 from ppdsim.calibrate.derive.terms import MOVES_KV, PEER_WIRE, TERMS, Term
 from ppdsim.compose import HALF_NORMAL_90
 from ppdsim.cost.base import Array, Quantity
+from ppdsim.metrics import interval_90
 from ppdsim.profile import CurveRecord, Drift, ParameterRecord, Profile
 from ppdsim.types import Tag, Transport
 
@@ -78,7 +79,7 @@ class Mover:
                 column = np.broadcast_to(new * np.exp(sigma * self.z[term.quantity]), len(table))
                 if drawn or (sigma and value):
                     samples[parameter.name] = column
-            low, high = (float(np.quantile(column, q)) for q in (0.05, 0.95))
+            low, high = map(float, interval_90(column))
             if parameter.low < parameter.high and parameter.name not in samples:
                 low, high = self._moved_prior(record, parameter, term)
             update = {"value": _round(value), "low": _round(low), "high": _round(high), "tag": tag, "at_bound": False}

@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from ppdsim.des.accounts import activity_of
 from ppdsim.des.cluster import Cluster
 from ppdsim.des.recorder import Labels, to_results
 from ppdsim.des.turns import Turns
@@ -102,7 +103,7 @@ def run(scenario: Scenario, *, per_step: bool = False, everything: bool = False)
     cluster.run()
     ran = time.process_time()
     labels = Labels(decisions=None if log is None else log.columns)
-    results = to_results(spec, turns, cluster.decode, cluster.gaps, labels)
+    results = to_results(spec, turns, cluster.decode, cluster.gaps, activity_of(cluster), labels)
     results.summary()
     done = time.process_time()
     columns = results.turns

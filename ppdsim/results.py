@@ -8,6 +8,8 @@ unless said otherwise):
                            not computed, or not sent), on P for p-full
 ``prefill_cached_tokens``  prompt tokens cached on the node that prefills
 ``new_tokens``             ``input_tokens - cached_tokens``
+``decode_held_tokens``     prompt tokens that the decode machine has cached as the turn arrives, whoever prefills
+``decode_streams``         streams that decode on it just then
 ``queue_s``                waits: at a capped front end, for pages on D, and for the first forward
 ``kv_wait_s``              of it, the wait of a hand-off for pages on D
 ``t_prefill_start_s``      start of the first forward, at the engine
@@ -32,6 +34,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ppdsim import metrics
+from ppdsim.activity import Activity
 from ppdsim.columns import Columns
 from ppdsim.errors import EnvironmentProblem
 from ppdsim.files import whole
@@ -43,10 +46,10 @@ if TYPE_CHECKING:
 
 TURN_COLUMNS = (
     "run_id", "seed", "conversation_id", "turn", "request_id", "slo_class", "arm", "transport", "prefill_node",
-    "decode_node", "input_tokens", "cached_tokens", "prefill_cached_tokens", "new_tokens", "output_tokens",
-    "t_arrival_s", "t_prefill_start_s", "t_first_token_s", "t_last_token_s", "queue_s", "kv_wait_s", "prefill_s",
-    "kv_transfer_s", "kv_transfer_exposed_s", "ttft_s", "tpot_s", "itl_p99_s", "itl_max_s", "e2e_s", "slo_met",
-    "status", "extrapolated", "resident_stall_s",
+    "decode_node", "input_tokens", "cached_tokens", "prefill_cached_tokens", "new_tokens", "decode_held_tokens",
+    "decode_streams", "output_tokens", "t_arrival_s", "t_prefill_start_s", "t_first_token_s", "t_last_token_s",
+    "queue_s", "kv_wait_s", "prefill_s", "kv_transfer_s", "kv_transfer_exposed_s", "ttft_s", "tpot_s", "itl_p99_s",
+    "itl_max_s", "e2e_s", "slo_met", "status", "extrapolated", "resident_stall_s",
 )  # fmt: skip
 ROWS_AT_A_TIME = 10_000
 """Rows of a file that are Python objects at the same time."""
@@ -67,6 +70,8 @@ class Results:
         The gaps between tokens of the run in bins (`ppdsim.des.gap_histogram`), and how many were felt in each.
     limits : SloLimits
         What `slo_met` was judged by.
+    activity : Activity
+        What nodes and links did.
     interrupted : bool
         Somebody stopped the run: unfinished turns are no sign of overload, and the summary judges the others.
     unread_keys : tuple of str
@@ -79,6 +84,7 @@ class Results:
     itl_gaps_s: metrics.Column
     itl_counts: metrics.Column
     limits: metrics.SloLimits
+    activity: Activity
     interrupted: bool = False
     notes: tuple[str, ...] = ()
     unread_keys: tuple[str, ...] = ()
@@ -145,6 +151,7 @@ class Results:
                 "attainment": metrics.attainment(met, offered),
             },
             "arms": arms,
+            **self.activity.summary(turns),
             "regret": None if self.decisions is None else _regret(self.decisions),
             "extrapolated": float(np.mean(turns["extrapolated"].astype(bool)[known])) if known.any() else None,
             "notes": list(self.notes),
@@ -196,6 +203,7 @@ class Results:
         attained, rate = summary["goodput"]["attainment"], summary["throughput"]["turns_per_s"]
         if rate is not None and attained is not None:
             lines.append(f"{rate:.2f} turns/s; {attained:.1%} of the offered turns meet the SLO")
+        lines += _machines(summary)
         regret = summary["regret"]
         if regret is not None:
             lines.append(
@@ -212,6 +220,41 @@ def not_read(keys: Sequence[str]) -> list[str]:
     ['not read from the scenario: slo.ttft_ms, seeds']
     """
     return [f"not read from the scenario: {', '.join(keys)}"] if keys else []
+
+
+MACHINES = {"prefill": "P", "decode": "D"}
+"""Names of the machines by the keys of the summary; D stands for all that decode."""
+
+
+def _machines(summary: Mapping[str, Any]) -> list[str]:
+    """Return what the machines did and what turns found there, a line each (`ppdsim.activity` has the definitions)."""
+    told: dict[str, list[str]] = {}
+    for key, name in MACHINES.items():
+        busy, pool, cache = (summary[block][key] for block in ("busy", "kv_pool", "prefix_cache"))
+        if pool["mean_share"] is None or busy["mean_share"] is None:
+            continue
+        told[name] = [
+            f"busy {busy['mean_share']:.0%} of the time",
+            f"KV pool {pool['mean_share']:.0%} in use as turns are admitted, {pool['max_share']:.0%} at most",
+        ]
+        if cache["hit_rate"] is not None:
+            told[name].append(f"{cache['hit_rate']:.1%} of prompt tokens found cached")
+        if cache["evictions"]:
+            told[name].append(f"{cache['evictions']:,} evictions of {cache['evicted_tokens']:,} tokens")
+        if cache["held_share"] is not None:
+            lacked = cache["uncached_tokens"]["p50"]
+            told[name].append(
+                f"{cache['held_share']:.0%} of follow-up turns found their previous prompt"
+                f" (tokens not cached: median {lacked:,.0f})"
+            )
+    link, streams, outside = summary["busy"]["link"], summary["decode_streams"], summary["extrapolated"]
+    if link["mean_share"] is not None:
+        told["LINK"] = [f"busy {link['mean_share']:.1%} of the time"]
+    if streams["p50"] is not None:
+        told["STREAMS"] = [f"decoding as a turn arrives: p50 {streams['p50']:.0f}, p90 {streams['p90']:.0f}"]
+    if outside is not None:
+        told["OUTSIDE"] = [f"{outside:.1%} of the turns lie outside what the profile was measured on"]
+    return [f"{name:12} {'; '.join(parts)}" for name, parts in told.items()]
 
 
 def _masks(texts: np.ndarray[Any, Any], names: Iterable[str]) -> dict[str, np.ndarray[Any, np.dtype[np.bool_]]]:

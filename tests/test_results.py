@@ -30,6 +30,28 @@ def test_in_words_it_says_the_label_the_latencies_and_the_throughput(results):
     assert "note: something" in str(replace(results, notes=("something",)))
 
 
+def test_it_says_what_the_machines_did_and_how_many_turns_lie_outside_what_was_measured(results):
+    lines = {line.split()[0]: line for line in str(results).splitlines()}
+    summary = results.summary()
+    assert f"busy {summary['busy']['prefill']['mean_share']:.0%} of the time; KV pool" in lines["P"]
+    assert "0.0% of prompt tokens found cached" in lines["P"]
+    # No turn asks D for a prefix, and none is a follow-up turn.
+    assert "cached" not in lines["D"]
+    assert "follow-up" not in lines["P"] + lines["D"]
+    assert lines["LINK"].endswith(f"busy {summary['busy']['link']['mean_share']:.1%} of the time")
+    assert lines["STREAMS"].endswith("decoding as a turn arrives: p50 0, p90 0")
+    assert lines["OUTSIDE"].endswith("0.0% of the turns lie outside what the profile was measured on")
+
+
+def test_it_says_what_follow_up_turns_found():
+    talks = [talk(i, 0.05 * i, (100, 29), (10, 2, 1.0)) for i in range(3)]
+    lines = str(run_cluster(fleet("P pD", cost_model()), talks, AlwaysP())).splitlines()
+    (on_p,) = (line for line in lines if line.startswith("P "))
+    (on_d,) = (line for line in lines if line.startswith("D "))
+    assert on_p.endswith("100% of follow-up turns found their previous prompt (tokens not cached: median 43)")
+    assert on_d.endswith("100% of follow-up turns found their previous prompt (tokens not cached: median 11)")
+
+
 def test_the_summary_is_what_the_columns_say(results):
     summary, turns = results.summary(), results.turns
     span = turns["t_last_token_s"].max() - turns["t_arrival_s"].min()

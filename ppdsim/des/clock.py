@@ -76,6 +76,11 @@ class Clock:
         self._schedule(tick, priority, delay)
         return tick
 
+    @property
+    def now(self) -> float:
+        """Time of the event that is being handled, or was last [s]."""
+        return float(self._environment.now)
+
     def stop(self) -> None:
         """End the run after the event that is being handled."""
         self.at(self._environment.now, _stop, None, FIRST)

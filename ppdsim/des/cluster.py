@@ -16,6 +16,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from ppdsim.des.accounts import activity_of
 from ppdsim.des.clock import Clock, Tick
 from ppdsim.des.closed_form_node import ClosedFormNode
 from ppdsim.des.decode_node import AbstractDecodeNode
@@ -340,9 +341,16 @@ def run_cluster(
     try:
         cluster.run()
     except KeyboardInterrupt:
-        raise Interrupted(to_results(spec, turns, cluster.decode, cluster.gaps, known, interrupted=True)) from None
+        raise Interrupted(_results(cluster, known, interrupted=True)) from None
     if cluster.overload is not None:
         known = replace(known, notes=(*known.notes, str(cluster.overload)))
-        return to_results(spec, turns, cluster.decode, cluster.gaps, known)
+        return _results(cluster, known)
     cluster.check_integrity()
-    return to_results(spec, turns, cluster.decode, cluster.gaps, known)
+    return _results(cluster, known)
+
+
+def _results(cluster: Cluster, labels: Labels, *, interrupted: bool = False) -> Results:
+    activity = activity_of(cluster)
+    return to_results(
+        cluster.spec, cluster.turns, cluster.decode, cluster.gaps, activity, labels, interrupted=interrupted
+    )

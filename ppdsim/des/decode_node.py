@@ -53,7 +53,7 @@ class AbstractDecodeNode(AbstractNodeMemory):
 
     __slots__ = (
         "_admitted", "_after_step", "_arrived", "_clock", "_delta", "_extra_slots", "_finished", "_forward_s",
-        "_handoff_s", "_mixed", "_model", "_priority", "_requests", "_start_s", "_state", "_step_extra_s",
+        "_handoff_s", "_idle_s", "_mixed", "_model", "_priority", "_requests", "_start_s", "_state", "_step_extra_s",
         "keeps_prefixes", "last_step_s", "log", "spec", "start", "time",
     )  # fmt: skip
 
@@ -86,6 +86,7 @@ class AbstractDecodeNode(AbstractNodeMemory):
         self._after_step = False
         self._forward_s = 0.0  # of the last forward
         self.time = self.start = self.last_step_s = 0.0
+        self._idle_s = 0.0  # up to the last time that it woke
         self.log = StepLog()
 
     # What subclasses provide
@@ -121,6 +122,11 @@ class AbstractDecodeNode(AbstractNodeMemory):
     @abc.abstractmethod
     def sync(self, now: float) -> None:
         """Bring the KV pool to what it is at `now`."""
+
+    def busy_s(self, now: float) -> float:
+        """Return for how long a stream has decoded or a forward has run, until `now` [s]."""
+        idle_now_s = max(now - self.start, 0.0) if self._state == IDLE else 0.0
+        return now - self._idle_s - idle_now_s
 
     # What reaches the node
 
@@ -169,7 +175,8 @@ class AbstractDecodeNode(AbstractNodeMemory):
     # One boundary
 
     def _wake(self, time: float) -> None:
-        """Handle a boundary of an idle node."""
+        """Handle a boundary of an idle node, which has been idle since `start`."""
+        self._idle_s += time - self.start
         self.time = self.start = time
         self._after_step = False
         self._boundary(self._done_streams())

@@ -17,13 +17,13 @@ from ppdsim.workload.base import BLOCK_TOKENS
 class BlockKvPool(AbstractKvPool):
     """Prefixes by block of `BLOCK_TOKENS` tokens; only whole blocks of prompts are kept, never answers."""
 
-    __slots__ = ("_block_pages", "_held", "_locked", "_unlocked")
+    __slots__ = ("_block_pages", "_held", "_locked", "_unlocked", "prefix_pages")
 
     def __init__(self, turns: Turns, capacity_tokens: int, page_tokens: int) -> None:
         super().__init__(turns, capacity_tokens, page_tokens)
         if BLOCK_TOKENS % page_tokens:
             raise ScenarioError(f"page_size {page_tokens} does not divide the trace's blocks of {BLOCK_TOKENS}")
-        self._block_pages = BLOCK_TOKENS // page_tokens
+        self._block_pages = self.prefix_pages = BLOCK_TOKENS // page_tokens
         self._unlocked: OrderedDict[int, None] = OrderedDict()
         self._locked: dict[int, int] = {}  # block: turns that use it
         self._held: dict[int, int] = {}  # turn: blocks it has locked
@@ -69,6 +69,7 @@ class BlockKvPool(AbstractKvPool):
             self._locked[block] = self._locked.get(block, 0) + 1
         self._held[turn] = matched
         self.take(self.pages(self._turns.fill[turn]) - matched * self._block_pages)
+        self._admitted()
         return matched * BLOCK_TOKENS
 
     def release(self, turn: int, kv_tokens: int, keep_tokens: int) -> None:
@@ -107,8 +108,7 @@ class BlockKvPool(AbstractKvPool):
 
     def _evict_one(self) -> None:
         self._unlocked.popitem(last=False)
-        self.kept -= self._block_pages
-        self.free += self._block_pages
+        self._evicted(self._block_pages)
 
     def _kept_pages(self) -> tuple[int, int]:
         return len(self._unlocked) * self._block_pages, len(self._locked) * self._block_pages

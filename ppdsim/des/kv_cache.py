@@ -19,9 +19,19 @@ from ppdsim.des.turns import Turns
 
 
 class AbstractKvPool(abc.ABC):
-    """Page accounting; a final subclass knows the prefixes."""
+    """Page accounting; a final subclass knows the prefixes.
 
-    __slots__ = ("_turns", "capacity", "free", "kept", "page", "used")
+    Beside the books it counts what a run did: `admissions`, and what running turns held just after each (summed in
+    `admitted_pages`), the most they ever held (`largest_pages`), and what was evicted (`evictions`, `evicted_pages`).
+    """
+
+    __slots__ = (
+        "_turns", "admissions", "admitted_pages", "capacity", "evicted_pages", "evictions", "free", "kept",
+        "largest_pages", "page", "used",
+    )  # fmt: skip
+
+    prefix_pages = 1
+    """Pages of the units in which prefixes are kept."""
 
     def __init__(self, turns: Turns, capacity_tokens: int, page_tokens: int) -> None:
         self._turns = turns
@@ -29,6 +39,7 @@ class AbstractKvPool(abc.ABC):
         self.capacity = self.free = capacity_tokens // page_tokens
         self.used = 0
         self.kept = 0
+        self.admissions = self.admitted_pages = self.largest_pages = self.evictions = self.evicted_pages = 0
 
     def pages(self, tokens: int) -> int:
         """Return the pages that `tokens` take."""
@@ -45,6 +56,9 @@ class AbstractKvPool(abc.ABC):
             self._evict_one()
         self.free -= pages
         self.used += pages
+        held = self.capacity - self.free - self.kept
+        if held > self.largest_pages:
+            self.largest_pages = held
 
     def make_free(self, pages: int) -> None:
         """Evict until `pages` are free, or nothing is kept."""
@@ -55,6 +69,21 @@ class AbstractKvPool(abc.ABC):
         """Return the pages of a running turn's KV that it holds together with others."""
         del turn
         return 0
+
+    def _admitted(self) -> None:
+        """Count a turn that has just been admitted, and what running turns hold now."""
+        held = self.capacity - self.free - self.kept
+        self.admissions += 1
+        self.admitted_pages += held
+        if held > self.largest_pages:
+            self.largest_pages = held
+
+    def _evicted(self, pages: int) -> None:
+        """Book an eviction."""
+        self.kept -= pages
+        self.free += pages
+        self.evictions += 1
+        self.evicted_pages += pages
 
     @abc.abstractmethod
     def cached_tokens(self, turn: int) -> int:
@@ -155,6 +184,7 @@ class ConversationKvPool(AbstractKvPool):
         else:
             self.free -= pages
             self.used += pages
+        self._admitted()
         return hit
 
     def release(self, turn: int, kv_tokens: int, keep_tokens: int) -> None:
@@ -185,15 +215,14 @@ class ConversationKvPool(AbstractKvPool):
         pages = self.pages(tokens)
         if not tokens or pages > self.available:
             return
-        self.take(pages)
-        self.used -= pages
+        self.make_free(pages)
+        self.free -= pages
         self.kept += pages
         self._entries[self._turns.conversation[turn]] = (tokens, pages)
 
     def _evict_one(self) -> None:
         _, (_, pages) = self._entries.popitem(last=False)
-        self.kept -= pages
-        self.free += pages
+        self._evicted(pages)
 
     def _kept_pages(self) -> tuple[int, int]:
         return sum(pages for _, pages in self._entries.values()), 0

@@ -95,6 +95,10 @@ class Links:
             return self._nic.wait_s((self._number, node), now, wire_s)
         return max(self._free_s[node] - now, 0.0)
 
+    def left_s(self, node: int, now: float) -> float:
+        """Return how long the link to `node`, or the NIC, still sends what it has been given [s]."""
+        return max(self._free_s[node] - now, 0.0) if self._nic is None else self._nic.left_s(now)
+
     def _held(self, turn: int) -> int:
         return self._turns.cached[turn] if self._delta else 0
 

@@ -61,15 +61,22 @@ class SharedNic:
 
     def wait_s(self, pair: Pair, now: float, wire_s: float) -> float:
         """Return by how much what is on its way delays `wire_s` seconds of KV that `pair` would send now [s]."""
-        if not self._ends:
-            return 0.0
-        passed_s = (now - self._time) / len(self._queues)
-        left_s = {
-            other: max(end_s - self._virtual_s - passed_s, 0.0) + self._behind_s[other]
-            for end_s, _, other in self._ends
-        }
+        left_s = self._left_s(now)
         ahead_s = left_s.pop(pair, 0.0)
         return ahead_s + sum(min(other_s, ahead_s + wire_s) for other_s in left_s.values())
+
+    def left_s(self, now: float) -> float:
+        """Return how long it still sends what it has been given [s]."""
+        return sum(self._left_s(now).values())
+
+    def _left_s(self, now: float) -> dict[Pair, float]:
+        """Return the seconds alone that each pair still has to send."""
+        if not self._ends:
+            return {}
+        passed_s = (now - self._time) / len(self._queues)
+        return {
+            pair: max(end_s - self._virtual_s - passed_s, 0.0) + self._behind_s[pair] for end_s, _, pair in self._ends
+        }
 
     def _advance(self, time: float) -> None:
         if self._queues:

@@ -50,6 +50,7 @@ class PrefillNode:
     __slots__ = (
         "_answered",
         "_arrived",
+        "_busy_s",
         "_clock",
         "_curve",
         "_due",
@@ -94,6 +95,7 @@ class PrefillNode:
         self._unresolved: deque[tuple[list[Piece], float]] = deque()
         self._launched_s = -math.inf  # until when the host launches a batch beside which there is no other
         self._free_s = 0.0  # end of the last forward
+        self._busy_s = 0.0  # of all forwards
         self._due: Tick | None = None  # what the host does next; a tick that was planned before is stale
         self._landed: list[int] = []  # turns whose KV is on D, which the host has not seen
         self.start = 0.0  # of the last forward
@@ -125,6 +127,10 @@ class PrefillNode:
             # It may have been the head that did not fit.
             self._look(time)
         return True
+
+    def busy_s(self, now: float) -> float:
+        """Return for how long forwards have run, until `now` [s]."""
+        return self._busy_s - max(self._free_s - now, 0.0)
 
     def check_integrity(self) -> None:
         """Check the books of the KV pool."""
@@ -208,6 +214,7 @@ class PrefillNode:
                     self._clock.at(begin_s, self._send_early, piece, self._priority)
         # The launch hides behind what the GPU still runs.
         self._free_s = end_s = begin_s + forward_s(self._curve, pieces, begin_s - time)
+        self._busy_s += end_s - begin_s
         self._unresolved.append((pieces, end_s))
         self.backlog.forward(pieces, self._turns.prompt, end_s)
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppdsim import metrics
+from ppdsim.activity import Activity
 from ppdsim.columns import Columns
 from ppdsim.des.decode_node import AbstractDecodeNode
 from ppdsim.des.itl import TokenGaps
@@ -44,6 +45,7 @@ def to_results(
     turns: Turns,
     decode: Mapping[int, AbstractDecodeNode],
     gaps: TokenGaps,
+    activity: Activity,
     labels: Labels,
     *,
     interrupted: bool = False,
@@ -61,6 +63,7 @@ def to_results(
         itl_gaps_s=itl_gaps_s,
         itl_counts=itl_counts,
         limits=labels.limits,
+        activity=activity,
         interrupted=interrupted,
         notes=(*labels.notes, *([INTERRUPTED_NOTE] if interrupted else []), *_notes(spec, turns, decode)),
         unread_keys=labels.unread_keys,

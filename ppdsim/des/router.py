@@ -166,12 +166,15 @@ class Router:
         while recent[0] < now - RATE_WINDOW_S:
             recent.popleft()
         self.last_decode[conversation] = node
-        if self.decode[node].keeps_prefixes:
+        target = self.decode[node]
+        turns.streams[turn] = target.streams_at(now)
+        if target.keeps_prefixes:
             self.home[conversation] = node
+            turns.held[turn] = self._view.cached_tokens(node)
         cached = self._view.cached_tokens(prefill)
         new = prompt - cached
         if arm is Arm.APPEND_D:
-            self.decode[node].backlog.promise(turn, new, cached)
+            target.backlog.promise(turn, new, cached)
             return
         turns.handed[turn] = 1
         self.prefill_loads[self._slot[prefill]] += 1

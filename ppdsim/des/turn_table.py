@@ -67,6 +67,8 @@ class TurnTable:
             "cached_tokens": self.cached_tokens,
             "prefill_cached_tokens": _view(turns.prefill_cached),
             "new_tokens": self.new_tokens,
+            "decode_held_tokens": _view(turns.held),
+            "decode_streams": _wide(turns.streams),
             "output_tokens": _view(turns.output),
             "t_arrival_s": _view(turns.t_arrival),
             "t_prefill_start_s": _view(turns.t_prefill_start),

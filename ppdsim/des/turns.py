@@ -36,6 +36,7 @@ class Turns:
         "finish_step",
         "first",
         "handed",
+        "held",
         "held_s",
         "ids",
         "kv_done",
@@ -52,6 +53,7 @@ class Turns:
         "start_step",
         "starts_s",
         "status",
+        "streams",
         "t_admitted",
         "t_arrival",
         "t_first",
@@ -85,6 +87,8 @@ class Turns:
         self.handed = bytearray(n)  # 1: prefilled on P
         self.prefill_node, self.decode_node = array("i", [-1]) * n, array("i", [-1]) * n
         self.cached, self.prefill_cached = array("l", [0]) * n, array("l", [0]) * n
+        # On the decode node as the turn arrives: tokens of its prompt that are kept there, and streams that decode.
+        self.held, self.streams = array("l", [0]) * n, array("i", [0]) * n
         self.t_arrival, self.t_ready, self.t_admitted = nan * n, nan * n, nan * n
         self.t_prefill_start, self.t_prefill_end, self.kv_done = nan * n, nan * n, nan * n
         self.t_first, self.t_last = nan * n, nan * n

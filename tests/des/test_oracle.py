@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from des.scenes import block_scenes, preloads, scenes, tied_scenes
 from hypothesis import HealthCheck, given, settings
 
@@ -29,7 +30,16 @@ def assert_both_agree(scene, *, relative=RELATIVE, preload=None):
         else:
             np.testing.assert_array_equal(column, stepped.turns[name], err_msg=name)
     assert jumped.notes == stepped.notes
+    assert_same_activity(jumped.activity, stepped.activity, relative)
     return jumped, stepped
+
+
+def assert_same_activity(jumped, stepped, relative):
+    """Counts exactly; seconds like all times."""
+    for one, other in zip((*jumped.nodes, *jumped.links), (*stepped.nodes, *stepped.links), strict=True):
+        assert replace(one, busy_s=0.0) == replace(other, busy_s=0.0)
+        assert one.busy_s == pytest.approx(other.busy_s, rel=relative, abs=1e-9)
+    assert jumped.span_s == pytest.approx(stepped.span_s, rel=relative)
 
 
 @common(150)

@@ -1,0 +1,193 @@
+"""What the machines of a run did: how busy they were, how full their KV pools, and what turns found cached there.
+
+==================  ==================================================================================================
+busy share          P: time in prefill forwards; D, pD and U: time with a stream that decodes or a forward that runs;
+                    link: seconds on the wire; each over the time from the first arrival to the end of the run
+pool share          KV tokens that running and admitted turns hold, over the pool: the mean as turns are admitted (just
+                    after each), and the largest at any moment; prefixes kept for later are not counted
+hit rate            prompt tokens found cached over all prompt tokens, of the turns that asked that machine: P when
+                    their first forward began, D when they were admitted (appends, and hand-offs of what D lacks)
+held                share of the follow-up turns that met a machine which still held their previous prompt, but for the
+                    part of a page or block at its end: P when their first forward began, D when they arrived
+uncached            prompt tokens of follow-up turns that the machine did not hold, at the same moments
+evictions           prefixes (of workloads with block ids: blocks) that made room for others, and their tokens
+streams             streams that decode on the decode machine of a turn when it arrives, residents included
+==================  ==================================================================================================
+
+"prefill" are the P nodes, "decode" all others. A value that no turn defines is None: D's hit rate where every turn is a
+hand-off of its whole prompt, `held` where a machine keeps no prefixes.
+
+Not modelled: the mean of a pool over time; turns see it as often as they come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppdsim import metrics
+from ppdsim.types import Arm, NodeRole
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeActivity:
+    """What one machine did.
+
+    Attributes
+    ----------
+    number : int
+        Position in the fleet, counted from 0.
+    busy_s : float
+        Time at work [s].
+    keeps_prefixes : bool
+        Whether it keeps the KV of turns that have ended.
+    prefix_tokens : int
+        Pages or blocks in which it keeps them [tokens].
+    pool_tokens : int
+        KV pool beside the residents' KV [tokens].
+    admissions, admitted_pool_tokens : int
+        Turns admitted, and the sum over them of what running turns held just then [tokens].
+    largest_pool_tokens : int
+        Most that running turns held at any moment [tokens].
+    evictions, evicted_tokens : int
+        Prefixes that made room, and their tokens.
+    """
+
+    number: int
+    role: NodeRole
+    busy_s: float
+    keeps_prefixes: bool
+    prefix_tokens: int
+    pool_tokens: int
+    admissions: int
+    admitted_pool_tokens: int
+    largest_pool_tokens: int
+    evictions: int
+    evicted_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkActivity:
+    """Seconds that a link was sending: that of a pair of nodes, or a NIC, which several pairs may share."""
+
+    name: str
+    busy_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activity:
+    """All of it, over the `span_s` seconds from the first arrival to the end of the run."""
+
+    span_s: float
+    nodes: tuple[NodeActivity, ...]
+    links: tuple[LinkActivity, ...]
+
+    def summary(self, turns: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+        """Return the numbers of a run with these turns, ready for JSON (undefined values are None)."""
+        prefill = [node for node in self.nodes if node.role is NodeRole.P]
+        decode = [node for node in self.nodes if node.role is not NodeRole.P]
+        sent = turns["decode_node"] >= 0
+        met = np.where(sent, turns["decode_streams"], np.nan)
+        return {
+            "busy": {
+                "prefill": self._busy([node.busy_s for node in prefill]),
+                "decode": self._busy([node.busy_s for node in decode]),
+                "link": self._busy([link.busy_s for link in self.links]),
+            },
+            "kv_pool": {"prefill": _pool(prefill), "decode": _pool(decode)},
+            "prefix_cache": {
+                "prefill": {**_on_prefill(turns, prefill), **_evicted(prefill)},
+                "decode": {**_on_decode(turns, decode), **_evicted(decode)},
+            },
+            "decode_streams": metrics.describe(met),
+            "nodes": [
+                {
+                    "node": node.number,
+                    "role": node.role.value,
+                    "busy_share": self._share(node.busy_s),
+                    **_pool([node]),
+                    **_evicted([node]),
+                }
+                for node in self.nodes
+            ],
+            "links": [{"link": link.name, "busy_share": self._share(link.busy_s)} for link in self.links],
+        }
+
+    def _share(self, busy_s: float) -> float | None:
+        return min(busy_s / self.span_s, 1.0) if self.span_s > 0.0 else None
+
+    def _busy(self, busy_s: Sequence[float]) -> dict[str, float | None]:
+        """Return the mean over machines and the busiest one."""
+        if not busy_s:
+            return {"mean_share": None, "max_share": None}
+        return {"mean_share": self._share(float(np.mean(busy_s))), "max_share": self._share(max(busy_s))}
+
+
+def found_on_decode(turns: Mapping[str, NDArray[Any]], nodes: Sequence[NodeActivity]) -> Mask:
+    """Return which turns are follow-up turns that met a decode machine which keeps prefixes."""
+    keeping = [node.number for node in nodes if node.keeps_prefixes]
+    return (turns["turn"] > 0) & np.isin(turns["decode_node"], keeping)
+
+
+def _on_decode(turns: Mapping[str, NDArray[Any]], nodes: Sequence[NodeActivity]) -> dict[str, Any]:
+    arms, begun = turns["arm"], ~np.isnan(turns["t_prefill_start_s"])
+    asked = begun & ((arms == Arm.APPEND_D.value) | (arms == Arm.P_DELTA.value))
+    return {
+        "hit_rate": _hit_rate(turns["cached_tokens"], turns["input_tokens"], asked),
+        **_held(turns, turns["decode_held_tokens"], found_on_decode(turns, nodes), nodes),
+    }
+
+
+def _on_prefill(turns: Mapping[str, NDArray[Any]], nodes: Sequence[NodeActivity]) -> dict[str, Any]:
+    begun = ~np.isnan(turns["t_prefill_start_s"])
+    asked = begun & np.isin(turns["prefill_node"], [node.number for node in nodes])
+    cached = turns["prefill_cached_tokens"]
+    return {
+        "hit_rate": _hit_rate(cached, turns["input_tokens"], asked),
+        **_held(turns, cached, asked & (turns["turn"] > 0), nodes),
+    }
+
+
+def _hit_rate(cached_tokens: NDArray[Any], input_tokens: NDArray[Any], asked: Mask) -> float | None:
+    prompts = int(input_tokens[asked].sum())
+    return int(cached_tokens[asked].sum()) / prompts if prompts else None
+
+
+def _held(
+    turns: Mapping[str, NDArray[Any]], held_tokens: NDArray[Any], asked: Mask, nodes: Sequence[NodeActivity]
+) -> dict[str, Any]:
+    """Return how many of the follow-up turns `asked` found their previous prompt, and what they lacked."""
+    if not asked.any():
+        return {"follow_ups": 0, "held_share": None, "uncached_tokens": metrics.describe([])}
+    prompt = turns["input_tokens"]
+    whole = max(node.prefix_tokens for node in nodes)
+    # Rows are conversation by conversation, in order of their turns.
+    before = np.roll(prompt, 1) // whole * whole
+    return {
+        "follow_ups": int(asked.sum()),
+        "held_share": float(np.mean(held_tokens[asked] >= before[asked])),
+        "uncached_tokens": metrics.describe((prompt - held_tokens)[asked]),
+    }
+
+
+def _pool(nodes: Sequence[NodeActivity]) -> dict[str, float | None]:
+    """Return the mean share of a pool that is in use as turns are admitted, and the largest of any pool."""
+    seen = [node.admitted_pool_tokens / node.pool_tokens for node in nodes]
+    admissions = sum(node.admissions for node in nodes)
+    return {
+        "mean_share": sum(seen) / admissions if admissions else None,
+        "max_share": max((node.largest_pool_tokens / node.pool_tokens for node in nodes), default=None),
+    }
+
+
+def _evicted(nodes: Sequence[NodeActivity]) -> dict[str, int]:
+    return {
+        "evictions": sum(node.evictions for node in nodes),
+        "evicted_tokens": sum(node.evicted_tokens for node in nodes),
+    }

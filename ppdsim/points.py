@@ -7,17 +7,14 @@ tcp | rdma, ``cached_tokens``, ``new_tokens``, ``batch``, ``context_tokens`` and
 
 from __future__ import annotations
 
-import csv
-import gzip
-import json
 import math
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ppdsim.errors import InputError, misspelt, nearest, unknown
+from ppdsim.reading import csv_rows, json_lines, lines
 from ppdsim.types import Arm, Transport
 
 POINT_KINDS = ("prefill", "decode", "stall")
@@ -75,27 +72,10 @@ def read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     InputError
         If it cannot be read, or a line is malformed.
     """
-    try:
-        raw = path.read_bytes()
-        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from None
-    if ".jsonl" in path.suffixes or text.lstrip().startswith("{"):
-        for number, line in enumerate(text.splitlines(), start=1):
-            if line.strip():
-                try:
-                    record = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    raise InputError(f"{path}:{number}: malformed JSON ({error})") from None
-                if not isinstance(record, dict):
-                    raise InputError(f"{path}:{number}: expected an object, got {type(record).__name__}")
-                yield f"{path}:{number}", record
-        return
-    reader = csv.DictReader(text.splitlines())
-    for number, row in enumerate(reader, start=2):
-        if None in row or None in row.values():
-            raise InputError(f"{path}:{number}: expected {len(reader.fieldnames or ())} fields, as in the header")
-        yield f"{path}:{number}", dict(row)
+    _, first = next(lines(path), (0, ""))
+    rows = json_lines(path) if ".jsonl" in path.suffixes or first.lstrip().startswith("{") else csv_rows(path)
+    for number, record in rows:
+        yield f"{path}:{number}", record
 
 
 def parse_point(record: dict[str, Any], where: str) -> Point:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from ppdsim.errors import ProfileError, nearest
 from ppdsim.files import write_whole
+from ppdsim.reading import read_json
 from ppdsim.schema_keys import dotted_keys
 from ppdsim.types import Arm, Tag, Transport, arm_name
 
@@ -225,12 +226,7 @@ def load(path: Path) -> Profile:
     ProfileError
         Naming the file, the key, what was given and what was expected.
     """
-    try:
-        content = json.loads(path.read_text())
-    except OSError as error:
-        raise ProfileError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError) as error:
-        raise ProfileError(f"{path}: malformed JSON ({error})") from None
+    content = read_json(path, error=ProfileError)
     try:
         found = Profile.model_validate(content)
     except ValidationError as error:

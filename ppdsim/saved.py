@@ -14,6 +14,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from ppdsim.errors import InputError
+from ppdsim.reading import parse_json, read_text
 from ppdsim.units import LARGEST, too_large
 
 if TYPE_CHECKING:
@@ -42,10 +43,8 @@ def read(path: Path, kind: type[R], contradictions: Callable[[R], Iterator[str]]
     InputError
         If it cannot be read, or is something else.
     """
-    try:
-        text = path.read_bytes()
-    except OSError as problem:
-        raise InputError(f"{path}: cannot be read ({problem.strerror}); {origin}") from None
+    text = read_text(path, hint=f"; {origin}")
+    parse_json(text, str(path), hint=f"; {again}")
     try:
         found = TypeAdapter(kind).validate_json(text, strict=True)
     except ValidationError as problem:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from ppdsim.cli.common import check_folder, check_target
 from ppdsim.errors import InputError
 from ppdsim.files import write_whole
+from ppdsim.reading import read_json
 
 if TYPE_CHECKING:
     from ppdsim.scenario import Scenario
@@ -194,8 +195,8 @@ def _differences(first: Any, second: Any, prefix: str = "") -> Iterator[str]:
 def _read(path: Path) -> dict[str, Any]:
     """Return the record of a folder; empty where there is none that can be read."""
     try:
-        found = json.loads((path / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        found = read_json(path / RECORD)
+    except InputError:
         return {}
     keys = {"schema": str, "command": str, "on": str, "decided_by": dict, "files": list}
     if not isinstance(found, dict) or any(not isinstance(found.get(key), kind) for key, kind in keys.items()):

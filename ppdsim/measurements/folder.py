@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import json
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +22,7 @@ from ppdsim.measurements.rows import (
     parse_row,
     played,
 )
+from ppdsim.reading import csv_rows, lines, parse_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,24 +86,11 @@ def read(folder: Path) -> Measurements:
     )
 
 
-def _open_text(path: Path) -> str:
-    raw = path.read_bytes()
-    try:
-        return (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise MeasurementError(f"{path}: cannot be read as text ({error})") from None
-
-
 def _records(path: Path) -> Iterator[tuple[int, Any]]:
     """Yield (line number from 1, record) of a JSONL or CSV file; in a CSV an empty field is absent and ``;`` splits."""
-    text = _open_text(path)
     if ".csv" in path.suffixes:
-        for number, record in enumerate(csv.DictReader(text.splitlines()), start=2):
-            yield number, {k: v.split(";") if v and ";" in v else v for k, v in record.items() if v not in (None, "")}
+        for number, record in csv_rows(path, error=MeasurementError):
+            yield number, {k: v.split(";") if ";" in v else v for k, v in record.items() if v}
         return
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip():
-            try:
-                yield number, json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise MeasurementError(f"{path}:{number}: malformed JSON ({error})") from None
+    for number, line in lines(path, error=MeasurementError):
+        yield number, parse_json(line, f"{path}:{number}", error=MeasurementError)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +11,7 @@ from ppdsim.errors import MeasurementError
 from ppdsim.measurements.floor import HardwareFloor
 from ppdsim.measurements.machine import Gpu, Model
 from ppdsim.measurements.strict import Strict, explain
+from ppdsim.reading import read_json, sha256
 from ppdsim.schema_keys import dotted_keys
 from ppdsim.types import Arm, Transport
 
@@ -78,11 +77,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise MeasurementError(
             f"{folder}: no manifest.json; expected a folder of raw measurements (calibration/measurements/<id>)"
         )
-    try:
-        content = json.loads(path.read_text())
-    except (ValueError, RecursionError) as error:
-        raise MeasurementError(f"{path}: malformed JSON ({error})") from None
-    return check_manifest(content, where=str(path))
+    return check_manifest(read_json(path, error=MeasurementError), where=str(path))
 
 
 def check_manifest(content: Any, *, where: str) -> Manifest:
@@ -110,7 +105,7 @@ def find_points(folder: Path, manifest: Manifest) -> Path:
     path = folder / manifest.points_file
     if not path.is_file():
         raise MeasurementError(f"{folder}: manifest.json names '{manifest.points_file}', which is not there")
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = sha256(path, error=MeasurementError)
     if found != manifest.points_sha256:
         raise MeasurementError(
             f"{path}: sha256 is {found[:12]}, manifest.json says {manifest.points_sha256[:12]}: the points were changed"

@@ -13,7 +13,7 @@ from typing import Any
 
 from ppdsim.errors import ScenarioError
 from ppdsim.scenario.overrides import key_path, put
-from ppdsim.scenario.yaml_file import KeyPath
+from ppdsim.yaml_file import KeyPath
 
 COMMON = ("schema", "question", "run_time", "workload", "slo", "seed", "seeds", "crossover", "alternatives")
 """Keys that all alternatives share."""

@@ -22,8 +22,8 @@ from pydantic import BaseModel
 
 from ppdsim.errors import ScenarioError
 from ppdsim.routing import POLICY_READS
-from ppdsim.scenario.yaml_file import KeyPath
 from ppdsim.types import NodeRole
+from ppdsim.yaml_file import KeyPath
 
 if TYPE_CHECKING:
     from ppdsim.scenario.schema import Scenario

@@ -15,8 +15,8 @@ from ppdsim.scenario import alternatives
 from ppdsim.scenario.overrides import key_path, put
 from ppdsim.scenario.problems import scenario_error, schema_of
 from ppdsim.scenario.schema import Scenario
-from ppdsim.scenario.yaml_file import KeyPath, read, scalar
 from ppdsim.workload import recognise
+from ppdsim.yaml_file import KeyPath, read, scalar
 
 SHORT_NAMES = {"decode_radix": "disaggregation_decode_enable_radix_cache"}
 """Keys that an override may also call as `ppdsim serve` calls its option: scripts are written with them."""
@@ -54,7 +54,7 @@ def load(name: str | Path, overrides: Iterable[str] = (), *, trace: Path | None 
         If the trace cannot be read or looks like none of the formats.
     """
     path = library.find("scenario", str(name))
-    data, lines = read(path)
+    data, lines = read(path, error=ScenarioError)
     root = json_schema()
     if trace is not None:
         data["workload"] = {"kind": recognise(trace), "file": str(trace.absolute())}
@@ -118,5 +118,5 @@ def _override(data: dict[str, Any], text: str, root: dict[str, Any], trace: Path
             " such as --set workload.rate_scale=2"
         )
     wants_text = schema_of(root, path).get("type") == "string"
-    put(data, path, value if wants_text else scalar(value, said), said)
+    put(data, path, value if wants_text else scalar(value, said, error=ScenarioError), said)
     return path

@@ -6,7 +6,7 @@ from typing import Any
 
 from ppdsim.errors import ScenarioError, nearest
 from ppdsim.scenario.problems import key_path_text
-from ppdsim.scenario.yaml_file import KeyPath
+from ppdsim.yaml_file import KeyPath
 
 
 def key_path(dotted: str) -> KeyPath:

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from ppdsim.errors import ScenarioError, nearest
-from ppdsim.scenario.yaml_file import KeyPath
 from ppdsim.schema_keys import Schema, dotted_keys
+from ppdsim.yaml_file import KeyPath
 
 
 def key_path_text(path: Sequence[str | int]) -> str:

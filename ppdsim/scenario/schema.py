@@ -19,10 +19,10 @@ from ppdsim.scenario.engines import ENGINES
 from ppdsim.scenario.lengths import NonNegative, NonNegativeInt, Positive, PositiveInt
 from ppdsim.scenario.strict import Strict
 from ppdsim.scenario.workloads import WorkloadSpec
-from ppdsim.scenario.yaml_file import KeyPath
 from ppdsim.types import Arm, NodeRole, Transport
 from ppdsim.units import MS_PER_S
 from ppdsim.workload import AbstractWorkload
+from ppdsim.yaml_file import KeyPath
 
 CacheRate = Annotated[float, Field(ge=0.0, lt=1.0, allow_inf_nan=False)]
 

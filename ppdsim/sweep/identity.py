@@ -15,14 +15,15 @@ from importlib import resources
 from pathlib import Path
 
 from ppdsim import __version__, library
+from ppdsim.reading import sha256
 from ppdsim.scenario import Scenario
 from ppdsim.workload.tracefile import AbstractTrace
 
 SCHEMA = "ppdsim/sweep-row/1"
 SIMULATOR = (
-    "columns.py", "compose.py", "cost", "curves.py", "des", "metrics.py", "profile.py", "results.py", "routing",
-    "scenario", "setup.py", "simulation", "transport", "turn.py", "types.py", "units.py", "workload",
-    "sweep/measures.py",
+    "columns.py", "compose.py", "cost", "curves.py", "des", "metrics.py", "profile.py", "reading.py", "results.py",
+    "routing", "scenario", "setup.py", "simulation", "transport", "turn.py", "types.py", "units.py", "workload",
+    "sweep/measures.py", "yaml_file.py",
 )  # fmt: skip
 """Files and folders of the package whose text decides what a row says."""
 UNREAD = {"question", "run_time", "seed", "crossover"}
@@ -79,4 +80,4 @@ def _modules(path: Path) -> list[Path]:
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return sha256(path)

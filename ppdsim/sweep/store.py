@@ -13,7 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ppdsim.errors import InputError
 from ppdsim.files import whole, write_whole
+from ppdsim.reading import read_json
 from ppdsim.sweep.measures import COLUMNS
 
 FOLDER = "rows"
@@ -30,8 +32,8 @@ class RowStore:
     def get(self, key: str) -> dict[str, Any] | None:
         """Return the row of a content hash, or None if it is not there or is no row (then it is run again)."""
         try:
-            row = json.loads((self._folder / f"{key}.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            row = read_json(self._folder / f"{key}.json")
+        except InputError:
             return None
         return row if isinstance(row, dict) and tuple(row) == COLUMNS else None
 

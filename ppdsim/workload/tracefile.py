@@ -6,8 +6,6 @@ simulated. Every problem is a :class:`~ppdsim.errors.WorkloadError` that starts 
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,9 +14,9 @@ from pathlib import Path
 import orjson
 
 from ppdsim.errors import WorkloadError, misspelt, nearest
+from ppdsim.reading import lines, parse_json
 from ppdsim.workload.base import AbstractWorkload
 
-GZIP_MAGIC = b"\x1f\x8b"
 MAX_TOKENS = 2**31 - 1
 """Largest token count that is believed [tokens]; no context is a thousandth as long."""
 MAX_S = 1e9
@@ -57,23 +55,12 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     WorkloadError
         If the file is missing, unreadable, not UTF-8, a broken gzip, or holds nothing.
     """
-    try:
-        data = path.read_bytes()
-        if data.startswith(GZIP_MAGIC):
-            data = gzip.decompress(data)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as problem:
-        raise WorkloadError(f"{path}: broken gzip file ({problem})") from None
-    except (OSError, ValueError) as problem:
-        reason = getattr(problem, "strerror", None) or problem
-        raise WorkloadError(f"{path}: cannot be read ({reason})") from None
-    if not data.strip():
+    empty = True
+    for number, text in lines(path, error=WorkloadError):
+        empty = False
+        yield number, text.strip()
+    if empty:
         raise WorkloadError(f"{path}: empty; expected at least one conversation")
-    for number, raw in enumerate(data.split(b"\n"), start=1):
-        if raw.strip():
-            try:
-                yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-            except UnicodeDecodeError:
-                raise WorkloadError(f"{path}:{number}: not UTF-8 text") from None
 
 
 def json_object(text: str, where: str) -> dict[str, object]:
@@ -84,10 +71,7 @@ def json_object(text: str, where: str) -> dict[str, object]:
     WorkloadError
         If it is not JSON, or not an object.
     """
-    try:
-        row = orjson.loads(text)
-    except orjson.JSONDecodeError as problem:
-        raise WorkloadError(f"{where}: not JSON ({problem.msg}); expected one JSON object a line") from None
+    row = parse_json(text, where, error=WorkloadError, hint="; expected one JSON object a line")
     if not isinstance(row, dict):
         raise WorkloadError(f"{where}: given {shown(row)}, expected a JSON object")
     return row

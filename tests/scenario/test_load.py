@@ -145,7 +145,7 @@ WRONG_FILES = [
     ("question: What does this test ask?\n", "", r"it.yaml: key 'question' is missing"),
     ("  policy: always-p", "  gamma: 1", r"it.yaml:9: key 'routing.policy' is missing"),
     ("scenario/1", "scenario/9", r"it.yaml:1: schema: given 'ppdsim/scenario/9', expected 'ppdsim/scenario/1'"),
-    ("slo:", "transport: rdma\nslo:", r"it.yaml:14: not YAML \(found duplicate key"),
+    ("slo:", "transport: rdma\nslo:", r"it.yaml:14: key 'transport' is there twice"),
     ("slo:", "  slo: {", r"it.yaml:\d+: not YAML"),
     (TEXT, "", r"it.yaml: expected keys and values"),
     (TEXT, "- 1", r"it.yaml: expected keys and values"),
@@ -164,7 +164,7 @@ def test_a_wrong_file_is_refused_with_its_line(path: Path, old: str, new: str, m
 
 def test_a_file_that_is_no_text_is_refused(path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ScenarioError, match="not YAML"):
+    with pytest.raises(ScenarioError, match="UTF-16 text"):
         scenario.load(path)
 
 

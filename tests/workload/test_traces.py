@@ -98,7 +98,7 @@ def test_rate_scale_and_limit(kind: str, tmp_path: Path) -> None:
 M, A, C = TEXTS
 WRONG = [
     (M, '{"timestamp": 0, "input_length": 5, "output_length": 5}', "trace:1: key 'hash_ids' is missing"),
-    (M, MOONCAKE + "{", "trace:5: not JSON"),
+    (M, MOONCAKE + "{", "trace:5: malformed JSON"),
     (
         M,
         MOONCAKE.replace('"output_length": 1,', '"output_lenght": 1,'),
@@ -148,7 +148,8 @@ def test_an_error_names_file_line_and_key(kind: str, text: str, message: str, tm
     [
         (gzip.compress(b"x" * 100, mtime=0)[:-9], "broken gzip"),
         (b"\x1f\x8bnonsense", "broken gzip"),
-        (b"\xff\xfe", "not UTF-8"),
+        (b"\xff\xfe", "UTF-16"),
+        (b"\xff{}", "not UTF-8"),
         (b'{"a": 1}', "expected a trace in one of the formats mooncake, azure, conversations"),
         (b"hello\n", "expected a trace"),
     ],

@@ -24,6 +24,7 @@ from ppdsim.calibrate.derive.terms import Reached
 from ppdsim.calibrate.mechanisms import UNMEASURED_SIGMA
 from ppdsim.compose import HALF_NORMAL_90
 from ppdsim.errors import InputError
+from ppdsim.reading import read_text
 
 FILE = "transfer.json"
 SCHEMA = "ppdsim/transfer/1"
@@ -145,8 +146,9 @@ def load() -> TransferErrors:
 
 def read(path: Path) -> TransferErrors:
     """Read constants from a file; the errors are those of `load`."""
+    text = read_text(path)
     try:
-        content = _Content.model_validate_json(path.read_bytes())
+        content = _Content.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -154,8 +156,6 @@ def read(path: Path) -> TransferErrors:
             f"{path}: damaged ({key!r}: {first['msg'].lower()}); "
             "'python benchmarks/transfer_errors.py --write' makes it anew in a checkout"
         ) from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     share = Reached(memory_share=content.memory_share, link_share=content.link_share, row_share=content.row_share)
     return TransferErrors(reached=share, sigma=content.sigma)
 

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from ppdsim import library
 from ppdsim.errors import InputError, nearest, unknown
 from ppdsim.types import Transport
+from ppdsim.yaml_file import read
 
 E = TypeVar("E", bound=BaseModel)
 
@@ -188,13 +187,8 @@ def find_link(name: str) -> Link:
 
 def _read(path: Path, entry: type[E]) -> dict[str, E]:
     try:
-        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-        return TypeAdapter(dict[str, entry]).validate_python(content)  # type: ignore[valid-type]
+        return TypeAdapter(dict[str, entry]).validate_python(read(path)[0])  # type: ignore[valid-type]
     except ValidationError as error:
         first = error.errors()[0]
         key, given = ".".join(str(part) for part in first["loc"]), str(first.get("input"))[:80]
         raise InputError(f"{path}: {key!r} = {given!r}: {first['msg'].lower()}") from None
-    except (YAMLError, ValueError, RecursionError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: malformed YAML ({' '.join(str(error).split())})") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from ppdsim.calibrate.live.machine_notes import MACHINE_NOTE
 from ppdsim.calibrate.live.record import server_name
 from ppdsim.files import write_whole
 from ppdsim.measurements import Gpu, Manifest, Model, read_manifest
+from ppdsim.reading import sha256
 from ppdsim.types import Arm, Transport
 
 LIBRARIES = (
@@ -99,7 +99,7 @@ def write_manifest(
         notes=tuple(dict.fromkeys((*notes, *skipped(folder)))),
         source="ppdsim calibrate",
         points_file=POINTS,
-        points_sha256=hashlib.sha256(points.read_bytes()).hexdigest(),
+        points_sha256=sha256(points),
     )
     write_whole(path, manifest.model_dump_json(by_alias=True, indent=1) + "\n")
     return manifest

@@ -5,13 +5,13 @@ Matrix parameters of the layers decide compute per token, KV heads and head size
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ppdsim.errors import InputError
 from ppdsim.measurements import Model
+from ppdsim.reading import read_json
 
 COVERED = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 EXPERT_KEYS = ("num_experts", "num_local_experts", "n_routed_experts")
@@ -105,14 +105,7 @@ def quantisation(path: Path) -> str | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text())
-    except OSError as error:
-        raise InputError(f"--model {path}: cannot be read ({error.strerror}); expected a config.json") from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}:{error.lineno}: malformed JSON ({error.msg})") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: malformed JSON ({error})") from None
+    config = read_json(path, hint="; expected a model's config.json")
     if not isinstance(config, dict):
         raise InputError(f"{path}: expected one JSON object, a Hugging Face config.json")
     return config

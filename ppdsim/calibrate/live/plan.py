@@ -21,8 +21,6 @@ from pydantic import (
     PositiveInt,
     ValidationError,
 )
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from ppdsim import library
 from ppdsim.calibrate.live.cells import Cell, DecodeCell, LoadCell, PrefillCell, StallCell, TransferCell
@@ -32,6 +30,7 @@ from ppdsim.scenario.workloads import GeneratedSpec, PoissonArrivals
 from ppdsim.schema_keys import dotted_keys
 from ppdsim.types import Arm, Transport, arm_name
 from ppdsim.workload import Conversation
+from ppdsim.yaml_file import read
 
 ARM_NAMES = (
     arm_name(Arm.APPEND_D, Transport.NONE),
@@ -195,14 +194,12 @@ def load_plan(name: str) -> Plan:
         If there is no such plan, or it is malformed (the message names the key).
     """
     path = library.find("plan", name)
+    content, _ = read(path)
     try:
-        content = YAML(typ="safe").load(path.read_text())
         # Through JSON, strict means what one expects: a list becomes a tuple, but "4" is no number.
         return Plan.model_validate_json(json.dumps(content, default=str), strict=True)
     except ValidationError as error:
         raise InputError(f"{path}: {explain(error, dotted_keys(Plan.model_json_schema()))}") from None
-    except (YAMLError, TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: malformed YAML ({' '.join(str(error).split())[:200]})") from None
 
 
 def cells_of(plan: Plan, arm: Arm, transport: Transport) -> list[Cell]:

@@ -19,6 +19,7 @@ from ppdsim.calibrate.records.recognise import Format, recognise
 from ppdsim.calibrate.records.source import Source, read_source
 from ppdsim.errors import MeasurementError
 from ppdsim.files import whole
+from ppdsim.reading import read_json
 
 CONVERTERS: Mapping[Format, Callable[[Sequence[Source], Deployment], Converted]] = {
     Format.GRID: grid.convert,
@@ -36,12 +37,7 @@ def read_manifest_template(path: Path) -> dict[str, Any]:
     MeasurementError
         If it cannot be read or is not a JSON object.
     """
-    try:
-        content = json.loads(path.read_text())
-    except OSError as error:
-        raise MeasurementError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError) as error:
-        raise MeasurementError(f"{path}: malformed JSON ({error})") from None
+    content = read_json(path, error=MeasurementError)
     if not isinstance(content, dict):
         raise MeasurementError(f"{path}: expected a JSON object, got {type(content).__name__}")
     return content

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ppdsim.errors import MeasurementError
-
-GZIP_MAGIC = b"\x1f\x8b"
-"""First two bytes of a gzip file (RFC 1952, section 2.3.1)."""
+from ppdsim.limits import ROWS_BYTES
+from ppdsim.reading import parse_json, read_bytes, read_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,14 +44,7 @@ class Source:
             If a line is not a JSON object.
         """
         for number, line in self.filled():
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise MeasurementError(
-                    f"{self.where(number)}: malformed JSON ({error.msg} at column {error.colno})"
-                ) from None
-            except (RecursionError, ValueError):
-                raise MeasurementError(f"{self.where(number)}: malformed JSON (nested too deep or too long)") from None
+            record = parse_json(line, self.where(number), error=MeasurementError, python_numbers=True)
             if not isinstance(record, dict):
                 raise MeasurementError(f"{self.where(number)}: expected a JSON object, got {type(record).__name__}")
             yield self.where(number), record
@@ -69,12 +58,8 @@ def read_source(path: Path) -> Source:
     MeasurementError
         If it cannot be read as text.
     """
-    try:
-        content = path.read_bytes()
-        text = (gzip.decompress(content) if content.startswith(GZIP_MAGIC) else content).decode()
-    except OSError as error:
-        raise MeasurementError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise MeasurementError(f"{path}: cannot be read as text ({error})") from None
+    text = read_text(path, limit=ROWS_BYTES, error=MeasurementError)
     # A JSON text may hold U+2028 and other characters at which str.splitlines would cut it.
-    return Source(path=path, content=content, lines=tuple(text.split("\n")))
+    return Source(
+        path=path, content=read_bytes(path, limit=ROWS_BYTES, error=MeasurementError), lines=tuple(text.split("\n"))
+    )

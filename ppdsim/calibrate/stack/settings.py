@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from ppdsim.errors import InputError
 from ppdsim.measurements.strict import explain
 from ppdsim.schema_keys import dotted_keys
+from ppdsim.yaml_file import read, scalar
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
@@ -106,7 +105,7 @@ def load(path: Path | None, options: Mapping[str, Any], assignments: Sequence[st
     InputError
         If the file cannot be read or is malformed, or a key or a value is wrong.
     """
-    content = {} if path is None else _read(path)
+    content = {} if path is None else read(path, may_be_empty=True)[0]
     content.update({key: value for key, value in options.items() if value is not None})
     for text in assignments:
         _assign(content, text)
@@ -121,20 +120,6 @@ def load(path: Path | None, options: Mapping[str, Any], assignments: Sequence[st
         raise InputError(f"{path or 'settings'}: no such setting ({' '.join(str(error).split())[:200]})") from None
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = YAML(typ="safe").load(path.read_text())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: malformed YAML ({' '.join(str(error).split())[:200]})") from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: expected keys and values, such as 'tp: 2'")
-    return content
-
-
 def _assign(content: dict[str, Any], text: str) -> None:
     key, equals, value = text.partition("=")
     if not equals or not key:
@@ -146,7 +131,4 @@ def _assign(content: dict[str, Any], text: str) -> None:
         if not isinstance(inner, dict):
             raise InputError(f"--set {text}: '{parent}' has no keys of its own")
         place = inner
-    try:
-        place[last] = YAML(typ="safe").load(value)
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"--set {text}: malformed value ({' '.join(str(error).split())[:100]})") from None
+    place[last] = scalar(value, f"--set {text}")

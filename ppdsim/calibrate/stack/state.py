@@ -19,6 +19,7 @@ from ppdsim.calibrate.stack.takedown import still_held, take_down
 from ppdsim.errors import EnvironmentProblem, InputError
 from ppdsim.files import write_whole
 from ppdsim.measurements.strict import explain
+from ppdsim.reading import read_text
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -127,8 +128,9 @@ def complain(left: list[int], held: list[int]) -> None:
 
 def _read(folder: Path) -> tuple[Started, ...]:
     path = folder / SERVERS_FILE
+    text = read_text(path)
     try:
-        state = State.model_validate_json(path.read_text())
+        state = State.model_validate_json(text)
     except ValidationError as error:
         raise InputError(f"{path}: {explain(error, tuple(Started.model_fields))}") from None
     return state.servers if state.boot_id == _boot_id() else ()

@@ -125,7 +125,7 @@ def test_the_loads_of_the_full_plan_are_drawn_from_its_chat():
         ("schema: ppdsim/plan/1\nname: x\nrepeets: {}\n", "unknown key 'repeets'; did you mean 'repeats'"),
         ("schema: ppdsim/plan/1\n", "missing key 'name'"),
         ("schema: ppdsim/plan/1\nname: x\nappend: {new_tokens: ['64']}\n", "append.new_tokens.0"),
-        ("schema: [\n", "malformed YAML"),
+        ("schema: [\n", "not YAML"),
     ],
 )
 def test_a_malformed_plan_is_one_line(tmp_path, text, message):

@@ -34,7 +34,7 @@ def test_options_go_over_the_file_and_assignments_over_both(tmp_path: Path) -> N
         ("model: m\ntp: '4'\n", "tp"),
         ("model: m\nports: {router: 0}\n", "ports.router"),
         ("model: m\ntransport: pigeon\n", "transport"),
-        ("model: [\n", "malformed YAML"),
+        ("model: [\n", "not YAML"),
         ("- model\n", "expected keys and values"),
         ("tp: 1\n", "missing key 'model' (give --model)"),
     ],

@@ -1,0 +1,148 @@
+"""Every limit on what ppdsim reads and runs: its name, its value, its unit, what it bounds and why it stands there.
+
+One table, so that an error can name the limit that it ran into and a reader can find it (docs/reference/limits.md).
+A limit is far above what real work needs and low enough that a broken or hostile input ends in a second, not in swap.
+
+Not modelled: limits of the machine (open files, memory); the operating system says those itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ppdsim.errors import InputError
+
+KIB, MIB, GIB = 2**10, 2**20, 2**30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """The largest value of something that is accepted.
+
+    Attributes
+    ----------
+    name : str
+        What errors call it.
+    value : int
+        The largest value that is accepted, in `unit`.
+    unit : str
+        What is counted.
+    bounds : str
+        What it is a limit of.
+    reason : str
+        Why it is not larger, and why it is large enough.
+    """
+
+    name: str
+    value: int
+    unit: str
+    bounds: str
+    reason: str
+
+    def refusal(self, where: str, given: str) -> str:
+        """Return the text of the error for something above the limit.
+
+        >>> YAML_DEPTH.refusal("a.yaml:3", "nested deeper")
+        'a.yaml:3: nested deeper than the limit yaml_depth = 32 levels (docs/reference/limits.md)'
+        """
+        return f"{where}: {given} than the limit {self.name} = {self.value:,} {self.unit} (docs/reference/limits.md)"
+
+    def check(self, given: float, where: str, *, error: type[InputError] = InputError) -> None:
+        """Refuse a number above the limit.
+
+        Parameters
+        ----------
+        given : float
+            The number, in the limit's unit.
+        where : str
+            What was given: the start of the error.
+
+        Raises
+        ------
+        InputError
+            Or the class that is asked for, with the limit's name and value.
+        """
+        if given > self.value:
+            shown = f"{given:,}" if isinstance(given, int) else f"{given:g}"
+            raise error(self.refusal(where, f"given {shown}, more"))
+
+
+DOCUMENT_BYTES = Limit(
+    name="document_bytes",
+    value=16 * MIB,
+    unit="bytes",
+    bounds="one JSON document, unpacked: a profile, a manifest, a model's config.json, a result that is read back",
+    reason="the largest shipped one has 0.1 MB; a document is held in memory whole, with every number an object",
+)
+ROWS_BYTES = Limit(
+    name="rows_bytes",
+    value=GIB,
+    unit="bytes",
+    bounds="one file of rows, unpacked: points, a trace, measurements, recorded logs",
+    reason="ten times the largest public trace that is read whole; longer ones are cut before they are simulated",
+)
+LINE_BYTES = Limit(
+    name="line_bytes",
+    value=4 * MIB,
+    unit="bytes",
+    bounds="one line of a file of rows",
+    reason="a request of 10 million tokens lists its blocks in 0.3 MB",
+)
+CSV_FIELD_CHARACTERS = Limit(
+    name="csv_field_characters",
+    value=131_072,
+    unit="characters",
+    bounds="one field of a CSV file",
+    reason="the limit of Python's csv module; no column that is read has longer values",
+)
+CSV_COLUMNS = Limit(
+    name="csv_columns",
+    value=1_000,
+    unit="columns",
+    bounds="the header of a CSV file",
+    reason="at most 40 are read; each further one is kept beside its row",
+)
+UNPACKED_RATIO = Limit(
+    name="unpacked_ratio",
+    value=200,
+    unit="times the packed size",
+    bounds="a gzip file's text, once there are more than 64 MiB of it",
+    reason="traces pack 4 to 30 times; only a file that was made to fill a machine packs 1,000 times",
+)
+JSON_DEPTH = Limit(
+    name="json_depth",
+    value=64,
+    unit="levels",
+    bounds="lists and objects inside one another in JSON",
+    reason="the deepest file that is read has 8; deeper ones end Python's own recursion",
+)
+YAML_BYTES = Limit(
+    name="yaml_bytes",
+    value=64 * KIB,
+    unit="bytes",
+    bounds="one YAML file: a scenario, a plan, settings, hardware",
+    reason="the largest shipped one has 4 KB; YAML with line numbers is read at 0.1 MB/s",
+)
+YAML_NODES = Limit(
+    name="yaml_nodes",
+    value=10_000,
+    unit="values",
+    bounds="keys, values and lists of one YAML file, each alias counted as what it stands for",
+    reason="nine aliases of nine items each stand for 9^9 values",
+)
+YAML_DEPTH = Limit(
+    name="yaml_depth",
+    value=32,
+    unit="levels",
+    bounds="blocks inside one another in YAML",
+    reason="the deepest key of a scenario has 6",
+)
+
+LIMITS: tuple[Limit, ...] = tuple(found for found in list(globals().values()) if isinstance(found, Limit))
+"""Every limit, in the order of the table."""
+
+
+def table() -> str:
+    """Return the limits as the Markdown table of docs/reference/limits.md."""
+    rows = [f"| `{e.name}` | {e.value:,} {e.unit} | {e.bounds} | {e.reason} |" for e in LIMITS]
+    return "\n".join(["| limit | value | of what | why there |", "| --- | --- | --- | --- |", *rows])

@@ -162,6 +162,9 @@ def _with_last_part(name: str, names: list[str]) -> list[str]:
 
 def _alike(name: str, names: list[str]) -> list[str]:
     lower = name.lower()
+    same = [n for n in names if n.lower() == lower]
+    if same:
+        return same
     begun = [n for n in names if len(name) > 1 and (n.lower().startswith(lower) or _last_part(n).lower() == lower)]
     if 0 < len(begun) <= MOST_SUGGESTED:
         return begun

@@ -8,12 +8,15 @@ A name is looked up in this order; the first hit wins:
    beside the package).
 
 Folders 1 and 2 hold ``profiles/``, ``plans/`` and ``scenarios/``. Anything with a folder in it, or with the ending of
-its kind, is a path and is not looked up.
+its kind, is a path and is not looked up. A profile may also be named in short (``h200``): ``recommended.json`` says
+which profile that is, and what each shipped profile is for. An installed profile of just that name goes first.
 """
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -67,8 +70,28 @@ def shipped(file: str) -> Path:
     return packaged / file if packaged.is_dir() else package.parent / "calibration" / file
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recommended:
+    """Which profile to take: full names by short name, and what each shipped profile is for, by full name."""
+
+    short_names: Mapping[str, str]
+    advice: Mapping[str, str]
+
+
+def recommended() -> Recommended:
+    """Return what ``recommended.json`` says."""
+    content = json.loads(shipped("recommended.json").read_text(encoding="utf-8"))
+    return Recommended(short_names=content["short_names"], advice=content["advice"])
+
+
+def names(kind: str) -> list[str]:
+    """Return every name that `find` takes: the short ones first."""
+    short = sorted(recommended().short_names) if kind == "profile" else []
+    return list(dict.fromkeys([*short, *installed(kind)]))
+
+
 def find(kind: str, name: str) -> Path:
-    """Return the file of a kind that `name` names.
+    """Return the file of a kind that `name` names, in short or in full.
 
     Raises
     ------
@@ -81,7 +104,8 @@ def find(kind: str, name: str) -> Path:
         if path.is_file():
             return path
         raise UnknownNameError(f"{kind} file '{name}' does not exist; run '{entry.listing}' to list the installed ones")
-    names = installed(kind)
-    if name not in names:
-        raise unknown(kind, name, names, hint=f"(list them with '{entry.listing}')")
-    return names[name]
+    files = installed(kind)
+    full = recommended().short_names.get(name, name) if kind == "profile" and name not in files else name
+    if full not in files:
+        raise unknown(kind, name, names(kind), hint=f"(list them with '{entry.listing}')")
+    return files[full]

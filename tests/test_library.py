@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ppdsim import library
+from ppdsim import library, profile
 from ppdsim.errors import UnknownNameError
 
 
@@ -40,6 +40,29 @@ def test_a_profile_may_have_dots_in_its_name(own: Path) -> None:
     path.write_text("{}")
     assert library.find("profile", "h200_sglang-0.5.17") == path
     assert "h200_sglang-0.5.17" in library.installed("profile")
+
+
+def test_a_short_name_stands_for_the_recommended_profile_and_an_own_file_goes_first(own: Path) -> None:
+    full = library.recommended().short_names["h200"]
+    assert library.find("profile", "h200") == library.installed("profile")[full]
+    mine = own / "profiles" / "h200.json"
+    mine.write_text("{}")
+    assert library.find("profile", "h200") == mine
+
+
+def test_each_short_name_is_of_a_measured_profile_and_each_shipped_profile_has_advice(own: Path) -> None:
+    recommended = library.recommended()
+    shipped = library.installed("profile")
+    assert set(recommended.advice) == set(shipped)
+    assert set(recommended.short_names.values()) <= set(shipped)
+    for name, full in recommended.short_names.items():
+        assert full.startswith(name)
+        assert profile.load(shipped[full]).derivation is None
+
+
+def test_names_lists_the_short_ones_too(own: Path) -> None:
+    assert library.names("profile") == [*library.recommended().short_names, *library.installed("profile")]
+    assert library.names("scenario") == list(library.installed("scenario"))
 
 
 def test_names_are_sorted(own: Path) -> None:

@@ -14,22 +14,39 @@ import typer
 from ppdsim.errors import InputError
 
 
-def _completes(kind: str) -> Callable[[str], list[str]]:
-    """Return what completes the names of installed files of a kind in a shell."""
+def completes(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    """Return what completes names in a shell; they are asked for when a key is pressed, so imports belong inside."""
 
-    def names(incomplete: str) -> list[str]:
-        from ppdsim.library import installed
+    def beginning(incomplete: str) -> list[str]:
+        return [name for name in names() if name.startswith(incomplete)]
 
-        return [name for name in installed(kind) if name.startswith(incomplete)]
+    return beginning
 
-    return names
+
+def _scenarios() -> Iterable[str]:
+    from ppdsim.library import names
+
+    return names("scenario")
+
+
+def profile_names() -> Iterable[str]:
+    """Return every name of a profile, short or full."""
+    from ppdsim.library import names
+
+    return names("profile")
+
+
+def _policies() -> Iterable[str]:
+    from ppdsim.routing import POLICIES
+
+    return POLICIES
 
 
 ScenarioArgument = Annotated[
     str,
     typer.Argument(
         help="Name of an installed scenario ('ppdsim scenarios' lists them) or path of a YAML file.",
-        autocompletion=_completes("scenario"),
+        autocompletion=completes(_scenarios),
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -49,17 +66,28 @@ ForceOption = Annotated[
 ProfileOption = Annotated[
     str | None,
     typer.Option(
-        help="Calibration profile, by name ('ppdsim profiles' lists them) or path.",
-        autocompletion=_completes("profile"),
+        help="Calibration profile, by name such as h200 ('ppdsim profiles' lists them) or path.",
+        autocompletion=completes(profile_names),
     ),
 ]
-PolicyOption = Annotated[str | None, typer.Option(help="Routing policy in place of the scenario's.")]
+ProfileArgument = Annotated[
+    str,
+    typer.Argument(
+        help="Profile, by name such as h200 ('ppdsim profiles' lists them) or path.",
+        autocompletion=completes(profile_names),
+    ),
+]
+PolicyOption = Annotated[
+    str | None,
+    typer.Option(help="Routing policy in place of the scenario's.", autocompletion=completes(_policies)),
+]
 PoliciesOption = Annotated[
     list[str] | None,
     typer.Option(
         "--policy",
         help="Routing policy in place of the scenario's. Repeatable, or 'all': they run on the same conversations and"
         " are listed with their regret.",
+        autocompletion=completes(lambda: [*_policies(), "all"]),
     ),
 ]
 TraceOption = Annotated[

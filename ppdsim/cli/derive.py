@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from ppdsim.cli.common import ForceOption, QuietOption, say, wrote
+from ppdsim.cli.common import ForceOption, ProfileArgument, QuietOption, completes, say, wrote
 from ppdsim.cli.run_folder import check_file
 
 
+def _gpus() -> Iterable[str]:
+    from ppdsim.calibrate.derive import hardware
+
+    return hardware.gpus()
+
+
+def _links() -> Iterable[str]:
+    from ppdsim.calibrate.derive import hardware
+
+    return hardware.links()
+
+
 def derive(
-    profile: Annotated[str, typer.Argument(help="Measured profile, by name ('ppdsim profiles' lists them) or path.")],
+    profile: ProfileArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="Profile to write (JSON); its name is the file's.")],
-    gpu: Annotated[str | None, typer.Option(help="GPU of calibration/hardware.yaml, such as H100-SXM.")] = None,
+    gpu: Annotated[
+        str | None,
+        typer.Option(help="GPU of calibration/hardware.yaml, such as H100-SXM.", autocompletion=completes(_gpus)),
+    ] = None,
     model: Annotated[
         Path | None,
         typer.Option(help="config.json of a Hugging Face model (dense Llama, Mistral, Qwen2, Qwen3), or its folder."),
@@ -34,7 +50,10 @@ def derive(
             max=0.999,
         ),
     ] = None,
-    link: Annotated[str | None, typer.Option(help="Link of calibration/links.yaml, such as rdma-200g.")] = None,
+    link: Annotated[
+        str | None,
+        typer.Option(help="Link of calibration/links.yaml, such as rdma-200g.", autocompletion=completes(_links)),
+    ] = None,
     force: ForceOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -43,7 +62,7 @@ def derive(
     Every number is tagged measured, derived or data-sheet, and its interval is widened by the error that published
     tables show for that kind of transfer.
 
-    Example: ppdsim derive h200x2_llama-3.1-8b_sglang-0.5.17 --gpu H100-SXM -o my-h100.json
+    Example: ppdsim derive h200 --gpu H100-SXM -o my-h100.json
     """
     from ppdsim import library
     from ppdsim import profile as profiles

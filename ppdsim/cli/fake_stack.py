@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from ppdsim.cli.common import ProfileOption
+
 
 def fake_stack(
-    profile: Annotated[str | None, typer.Option(help="Profile that the times come from, by name or path.")] = None,
+    profile: ProfileOption = None,
     mode: Annotated[str, typer.Option(help="unified: one server; pd: prefill, decode and a router.")] = "pd",
     router: Annotated[str, typer.Option(help="real (sglang-router), mini-lb (its load balancer) or none.")] = "real",
     port_base: Annotated[

@@ -9,13 +9,13 @@ from typing import Annotated
 
 import typer
 
-from ppdsim.cli.common import ForceOption, wrote
+from ppdsim.cli.common import ForceOption, ProfileArgument, wrote
 from ppdsim.cli.run_folder import check_file
 from ppdsim.files import write_whole
 
 
 def predict(
-    profile: Annotated[str, typer.Argument(help="Profile, by name ('ppdsim profiles' lists them) or path.")],
+    profile: ProfileArgument,
     points: Annotated[
         Path,
         typer.Option(
@@ -29,7 +29,7 @@ def predict(
 ) -> None:
     """Predict TTFT, inter-token latency or stall gap of points; low_s to high_s is the 90 % interval for another run.
 
-    Example: ppdsim predict h200x2_llama-3.1-8b_sglang-0.5.17 --points points.csv -o predicted.csv
+    Example: ppdsim predict h200 --points points.csv -o predicted.csv
     """
     from ppdsim import library
     from ppdsim import profile as profiles

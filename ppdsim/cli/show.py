@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
 
 import typer
 
-from ppdsim.cli.common import JsonOption, print_json
+from ppdsim.cli.common import JsonOption, ProfileArgument, print_json
 
 
 def show(
-    profile: Annotated[str, typer.Argument(help="Profile, by name ('ppdsim profiles' lists them) or path.")],
+    profile: ProfileArgument,
     json: JsonOption = False,
 ) -> None:
     """Print how a profile was measured, how good it is, and every number in it.
 
-    Example: ppdsim show h200x2_llama-3.1-8b_sglang-0.5.17
+    Example: ppdsim show h200
     """
     from ppdsim import library
     from ppdsim import profile as profiles

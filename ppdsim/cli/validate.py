@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from ppdsim.cli.common import ForceOption, JsonOption, OutOption, QuietOption, say, wrote
+from ppdsim.cli.common import ForceOption, JsonOption, OutOption, ProfileArgument, QuietOption, say, wrote
 from ppdsim.cli.run_folder import claim
 from ppdsim.files import write_whole
 
 
 def validate(
-    profile: Annotated[str, typer.Argument(help="Profile, by name ('ppdsim profiles' lists them) or path.")],
+    profile: ProfileArgument,
     measured: Annotated[
         list[Path], typer.Argument(metavar="MEASUREMENTS...", help="Folders of raw measurements to compare with.")
     ],
@@ -30,7 +30,7 @@ def validate(
 
     A held-out cell that the profile was fitted to always ends in exit code 1.
 
-    Example: ppdsim validate h200x2_llama-3.1-8b_sglang-0.5.17 calibration/measurements/* -o out
+    Example: ppdsim validate h200 calibration/measurements/* -o out
     """
     from ppdsim import library, measurements
     from ppdsim import profile as profiles

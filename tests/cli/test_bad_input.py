@@ -52,7 +52,7 @@ CASES = {
         ["fleet: role pD", "sglang-0.5.17", "expected D or U"],
     ),
     "unknown policy": (["simulate", "one-pair", "--policy", "always-q"], ["always-q", "did you mean 'always-"]),
-    "unknown profile to show": (["show", "h200"], ["h200", "ppdsim profiles"]),
+    "unknown profile to show": (["show", "h300"], ["h300", "h200", "ppdsim profiles"]),
     "points without a column": (["predict", PROFILE, "--points", "{points}"], ["points.csv", "new_tokens"]),
     "measurements that are no folder": (["fit", "{prose}", "-o", "{out}/p.json"], ["prose.txt", "folder"]),
     "unknown format": (["schema", "scenarios"], ["scenarios", "did you mean 'scenario'"]),

@@ -12,9 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typer
 
 from ppdsim.cli import common
+from ppdsim.cli.app import app
 from ppdsim.errors import InputError
+
+RUN = "_llama-3.1-8b_sglang-0.5.17"
+H200 = [f"h200x1{RUN}", f"h200x1{RUN}_pinned", f"h200x2{RUN}"]
 
 
 def test_profile_policy_and_seed_are_short_for_overrides_and_come_last() -> None:
@@ -67,13 +72,38 @@ def test_progress_shows_on_a_terminal_only(terminal, quiet, shown, monkeypatch: 
     assert ("working" in stream.getvalue()) is shown
 
 
-def test_the_shell_completes_scenario_names() -> None:
+COMPLETED = {
+    "scenario": ("one-", ["one-pair", "one-unified"]),
+    "policy": ("always-", ["always-p", "always-d"]),
+    "profile": ("h200", ["h200", *H200]),
+    "gpu": ("H1", ["H100-SXM", "H100-PCIe"]),
+    "link": ("rdma-", ["rdma-100g", "rdma-200g", "rdma-400g"]),
+}
+"""What names something that is installed, by parameter, with a beginning and what it is completed to."""
+COMMANDS = typer.main.get_command(app).commands
+NAMING = [(command, p.name) for command, found in COMMANDS.items() for p in found.params if p.name in COMPLETED]
+
+
+def test_something_of_each_kind_is_named_by_a_command() -> None:
+    assert {name for _, name in NAMING} == set(COMPLETED)
+
+
+@pytest.mark.parametrize(("command", "name"), NAMING)
+def test_names_complete_wherever_they_are_taken(command: str, name: str) -> None:
+    found = COMMANDS[command]
+    (parameter,) = [p for p in found.params if p.name == name]
+    beginning, expected = COMPLETED[name]
+    context = found.make_context(command, [], resilient_parsing=True)
+    assert [item.value for item in parameter.shell_complete(context, beginning)] == expected
+
+
+def test_the_shell_completes() -> None:
     environment = {
         **os.environ,
         "_PPDSIM_COMPLETE": "complete_bash",
-        "COMP_WORDS": "ppdsim simulate one-",
+        "COMP_WORDS": "ppdsim derive h200x1",
         "COMP_CWORD": "2",
     }
     code = "import sys; sys.argv[0] = 'ppdsim'; from ppdsim.cli.app import main; main()"
     result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert result.stdout.split() == ["one-pair", "one-unified"]
+    assert result.stdout.split() == H200[:2]

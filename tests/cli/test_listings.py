@@ -43,7 +43,13 @@ def test_profiles_as_json(own: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 def test_profiles_for_people(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["profiles"]) == 0
-    assert "h200x2_llama-3.1-8b_sglang-0.5.17" in capsys.readouterr().out
+    entries = capsys.readouterr().out.split("\nh")
+    assert "short: h100" in entries[0]
+    assert "short: h200" in entries[1]
+    for text in entries:
+        assert "take it for   " in text
+        assert "KV pool       " in text
+        assert ("origin        measured 20" in text) is ("_derived" not in text.splitlines()[0])
 
 
 @pytest.mark.parametrize(("kind", "file"), [("scenarios", "broken.yaml"), ("profiles", "broken.json")])

@@ -18,6 +18,7 @@ from ppdsim.calibrate.bootstrap import bootstrap
 from ppdsim.calibrate.cells import Cells, Grid, grid
 from ppdsim.calibrate.crossval import LeftOut, leave_one_out, name_of, predict_cells
 from ppdsim.calibrate.derive.hardware import multiprocessors_of
+from ppdsim.calibrate.derive.machine import WEIGHT_BYTES
 from ppdsim.calibrate.derive.pool import with_gpu_pool
 from ppdsim.calibrate.drift import measured_drift
 from ppdsim.calibrate.fit_curves import FREE_HANDOFF, FREE_HANDOFF_ELSEWHERE, FREE_PREFILL, fit_model
@@ -335,7 +336,7 @@ def _with_prior(parameter: ParameterRecord, source: ParameterRecord) -> Paramete
 
 
 def _matrices(model: Model) -> MatricesRecord | None:
-    if model.hidden_size is None or model.intermediate_size is None:
+    if model.hidden_size is None or model.intermediate_size is None or model.weights_dtype not in WEIGHT_BYTES:
         return None
     return MatricesRecord(
         hidden_size=model.hidden_size,
@@ -344,6 +345,7 @@ def _matrices(model: Model) -> MatricesRecord | None:
         vocabulary_parameters=model.vocabulary_parameters,
         query_key_norm=model.query_key_norm,
         tied_embeddings=model.tied_embeddings,
+        weights_dtype=model.weights_dtype,
     )
 
 

@@ -69,7 +69,7 @@ def derive(
     from ppdsim.calibrate.derive import errors, hardware
     from ppdsim.calibrate.derive.derive import Change
     from ppdsim.calibrate.derive.derive import derive as derived
-    from ppdsim.calibrate.live.model_config import quantisation, read_config
+    from ppdsim.calibrate.derive.hf_config import check_dtypes, read_config
     from ppdsim.card import card_of, to_text
     from ppdsim.errors import InputError
 
@@ -78,14 +78,13 @@ def derive(
     check_file(out, "-o", force=force)
     if model is not None and model.is_dir():
         model = model / "config.json"
-    method = None if model is None else quantisation(model)
-    if method is not None and not (method == "fp8" and dtype == "fp8"):
-        raise InputError(
-            f"{model}: weights quantised by {method}; covered are bf16 and fp8, the latter with --dtype fp8"
-        )
+    described = None if model is None else read_config(model, dummy_weights=True)
+    if described is not None:
+        check_dtypes(described, weights_dtype=dtype, kv_dtype=kv_dtype, where=str(model))
     change = Change(
         gpu=None if gpu is None else hardware.find_gpu(gpu),
-        model=None if model is None else read_config(model, dummy_weights=True),
+        model=None if described is None else described.model,
+        notes=() if described is None else described.notes,
         tp=tp,
         weights_dtype=dtype,
         kv_dtype=kv_dtype,

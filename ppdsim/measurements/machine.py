@@ -25,7 +25,8 @@ class Model(Strict):
     """Shape of the dense transformer under test.
 
     `context_tokens` is the model's longest context, None where nobody wrote it down. With `tied_embeddings` the input
-    embedding is the vocabulary's matrix again, and a server holds it once.
+    embedding is the vocabulary's matrix again, and a server holds it once. `weights_dtype` is that of the layers'
+    weights: ``bf16`` (or float16), ``fp8``, or the name of another quantisation.
     """
 
     name: str
@@ -42,4 +43,5 @@ class Model(Strict):
     intermediate_size: int | None = None
     query_key_norm: bool = False
     tied_embeddings: bool = False
+    weights_dtype: str = "bf16"
     context_tokens: int | None = Field(default=None, gt=0)

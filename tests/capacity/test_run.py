@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from capacity.cases import idle_ttft_s, one_server, service_s
+from capacity.cases import PROFILE, idle_ttft_s, one_server, service_s
 from scipy.optimize import brentq
 
+from ppdsim import library, profile
 from ppdsim.capacity import capacity, document, sentence
 from ppdsim.capacity.load import load_of
 from ppdsim.capacity.search import Kind
@@ -177,3 +178,19 @@ def test_a_trace_without_a_rate_is_refused(tmp_path: Path) -> None:
     path.write_text("".join(TURN % (i, 1.0, 100, 8) for i in range(3)))
     with pytest.raises(WorkloadError, match="all 3 conversations start at once"):
         capacity(load("one-pair", trace=path), seed=0)
+
+
+def test_a_server_over_several_gpus_counts_each_of_them(tmp_path: Path) -> None:
+    scenario = one_server(tmp_path, arrivals="fixed", rate=0.5 / service_s(), conversations=10)
+    measured = profile.load(library.find("profile", PROFILE))
+    wide = tmp_path / "wide.json"
+    profile.save(measured.model_copy(update={"tensor_parallel_size": 4}), wide)
+    group = scenario.fleet[0].model_copy(update={"profile": str(wide)})
+    mixed = scenario.model_copy(update={"fleet": (group, *scenario.fleet[1:])})
+    limit = Slo(ttft_ms=60_000)
+    one, four = (document(capacity(each, seed=0, seeds=1, slo=limit, tolerance=1.0)) for each in (scenario, mixed))
+    assert (one.gpus, four.gpus) == (2, 5)
+    assert four.rate_per_s == one.rate_per_s
+    assert four.rate_per_gpu_per_s * 5 == pytest.approx(four.rate_per_s)
+    assert four.goodput_per_gpu_per_s * 5 == pytest.approx(four.goodput_per_s)
+    assert "a GPU, of 5" in " ".join(four.answer)

@@ -18,8 +18,8 @@ from ppdsim import capacity, compose, library, measurements, points, profile, sc
 from ppdsim.calibrate import anchor
 from ppdsim.calibrate.derive import errors
 from ppdsim.calibrate.derive.hardware import links, read_gpus, read_links
+from ppdsim.calibrate.derive.hf_config import read_config
 from ppdsim.calibrate.live.journal import read_rows
-from ppdsim.calibrate.live.model_config import quantisation, read_config
 from ppdsim.calibrate.live.plan import load_plan
 from ppdsim.calibrate.records import Deployment, import_records
 from ppdsim.calibrate.records.run import read_manifest_template
@@ -204,6 +204,6 @@ FORMATS = {
         valid=b'{"architectures": ["LlamaForCausalLM"], "hidden_size": 4096, "num_hidden_layers": 32,'
         b' "num_attention_heads": 32, "num_key_value_heads": 8, "intermediate_size": 14336, "vocab_size": 128256,'
         b' "dtype": "bfloat16", "quantization_config": {"quant_method": "fp8"}}',
-        read=lambda path: (read_config(path, dummy_weights=True), quantisation(path)),
+        read=lambda path: read_config(path, dummy_weights=True),
     ),
 }

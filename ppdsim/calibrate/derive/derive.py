@@ -25,7 +25,7 @@ from ppdsim.types import ModelShape, Transport
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What differs from the measured machine; None keeps what was measured."""
+    """What differs from the measured machine; None keeps what was measured. `notes` say what that leaves out."""
 
     gpu: Gpu | None = None
     model: Model | None = None
@@ -34,6 +34,7 @@ class Change:
     kv_dtype: str | None = None
     mem_fraction_static: float | None = None
     link: Link | None = None
+    notes: tuple[str, ...] = ()
 
 
 def derive(profile: Profile, change: Change, errors: TransferErrors, *, name: str) -> Profile:
@@ -79,15 +80,15 @@ def derive(profile: Profile, change: Change, errors: TransferErrors, *, name: st
             "curves": curves,
             "drift": tuple(mover.drift(found) for found in profile.drift),
             "left_out_rows": (),
-            "notes": _notes(profile, target, kinds, errors, change.link),
+            "notes": _notes(profile, target, kinds, errors, change),
         }
     )
 
 
 def _target(source: Machine, change: Change) -> Machine:
-    model = change.model
     shape, matrices = source.shape, source.matrices
-    if model is not None:
+    if change.model is not None:
+        model = change.model
         shape = ModelShape(
             name=model.name,
             layers=model.layers,
@@ -197,7 +198,7 @@ def _provenance(profile: Profile, kinds: tuple[str, ...], change: Change) -> dic
 
 
 def _notes(
-    profile: Profile, target: Machine, kinds: tuple[str, ...], errors: TransferErrors, link: Link | None
+    profile: Profile, target: Machine, kinds: tuple[str, ...], errors: TransferErrors, change: Change
 ) -> tuple[str, ...]:
     quantities = sorted({term.quantity for laws in TERMS.values() for term in laws.values()})
     widths = [
@@ -205,6 +206,7 @@ def _notes(
         for quantity in quantities
         if kinds and errors.together(kinds, quantity) > 0.0
     ]
+    link = change.link
     out = [f"DERIVED from {profile.id}: nobody measured this machine"]
     if widths:
         out.append(f"90 % intervals of parameters are widened by ({', '.join(kinds)}): {', '.join(widths)}")
@@ -216,4 +218,4 @@ def _notes(
         out.append(f"a value of KV takes {target.shape.dtype_bytes} B: reading, moving and holding it go by that")
     if target.gpu.peer.transport is not Transport.NVLINK:
         out.append(f"{target.gpu.name} has no NVLink: hand-offs over it are left out")
-    return (*out, f"chunked_prefill_size {profile.chunked_prefill_size} is that of the measured engine")
+    return (*out, *change.notes, f"chunked_prefill_size {profile.chunked_prefill_size} is that of the measured engine")

@@ -159,8 +159,8 @@ def machine_of(profile: Profile, gpu: Gpu) -> Machine:
     model = profile.model
     if model.matrices is None:
         raise InputError(
-            f"profile '{profile.id}' does not hold the sizes of its model's matrices (model.matrices); "
-            "fit it again from measurements whose manifest has hidden_size and intermediate_size ('ppdsim fit')"
+            f"profile '{profile.id}' does not hold the sizes of its model's matrices (model.matrices); fit it again "
+            "('ppdsim fit') from measurements of bf16 or fp8 weights with hidden_size and intermediate_size"
         )
     per_value = 2 * model.layers * model.kv_heads * model.head_dim
     return Machine(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from ppdsim.calibrate.derive.hf_config import read_model
 from ppdsim.calibrate.doctor.finding import Finding, failure, ok, warning
 from ppdsim.calibrate.doctor.imports import import_failure
 from ppdsim.calibrate.doctor.machine import AbstractMachine
-from ppdsim.calibrate.live.model_config import read_model
 from ppdsim.calibrate.logs import cause, tail
 from ppdsim.errors import InputError
 

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ppdsim.calibrate.derive.hf_config import read_model
 from ppdsim.calibrate.drivers.base import EngineInfo, RequestFailed
 from ppdsim.calibrate.live.limits import Limits, limits_of
-from ppdsim.calibrate.live.model_config import read_model, read_position_limit
 from ppdsim.calibrate.live.plan import Plan
 from ppdsim.calibrate.live.service import Service
 from ppdsim.calibrate.stack.settings import Settings
@@ -56,7 +56,7 @@ def from_settings(service: Service, plan: Plan, settings: Settings, host: Host) 
     flags = [(*settings.engine_flags, *role) for role in roles]
     contexts = [_number(role, "--context-length") for role in flags]
     if None in contexts:
-        contexts.append(read_position_limit(Path(settings.model)))
+        contexts.append(read_model(Path(settings.model), dummy_weights=settings.dummy_weights).context_tokens)
     longest = min([plan.longest_context_tokens, *(context for context in contexts if context is not None)])
     pool, source = _pool(service, settings, host)
     limits = Limits(

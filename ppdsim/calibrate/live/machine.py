@@ -6,9 +6,9 @@ import os
 import platform
 from pathlib import Path
 
+from ppdsim.calibrate.derive.hf_config import read_model
 from ppdsim.calibrate.live.calibrate import Machine
 from ppdsim.calibrate.live.hardware import gpu_of
-from ppdsim.calibrate.live.model_config import read_model
 from ppdsim.calibrate.live.sampler import open_gpus
 
 

@@ -10,10 +10,10 @@ import pytest
 from ppdsim import measurements, profile
 from ppdsim.calibrate.derive import errors, hardware
 from ppdsim.calibrate.derive.derive import Change, derive
+from ppdsim.calibrate.derive.hf_config import read_config
 from ppdsim.calibrate.derive.machine import machine_of
 from ppdsim.calibrate.derive.pool import mem_fraction_static, pool_of, with_gpu_pool
 from ppdsim.calibrate.fit import fit_profile
-from ppdsim.calibrate.live.model_config import read_config
 from ppdsim.cli.app import run
 from ppdsim.errors import InputError
 from ppdsim.types import Tag
@@ -101,7 +101,7 @@ def test_a_model_that_says_so_ties_its_embeddings(tmp_path):
     path = tmp_path / "config.json"
     for said, expected in (({}, False), ({"tie_word_embeddings": True}, True)):
         path.write_text(json.dumps(LLAMA_70B | said))
-        assert read_config(path, dummy_weights=True).tied_embeddings is expected
+        assert read_config(path, dummy_weights=True).model.tied_embeddings is expected
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_a_share_of_the_memory_can_be_given(shipped, tmp_path):
 def test_a_model_brings_its_own_context_and_pool(shipped, constants, tmp_path):
     path = tmp_path / "config.json"
     path.write_text(json.dumps(LLAMA_70B | {"max_position_embeddings": 8192}))
-    large = read_config(path, dummy_weights=True)
+    large = read_config(path, dummy_weights=True).model
     found = derive(shipped[H200], Change(model=large, tp=4), constants, name="x")
     assert found.model.context_tokens == 8192
     assert found.kv_pool.words.endswith("on 4 GPUs")

@@ -1,5 +1,46 @@
-"""``python -m ppdsim``: the same command line as the ``ppdsim`` script."""
+"""The ``ppdsim`` script, and ``python -m ppdsim``.
 
-from ppdsim.cli.app import main
+Signals are taken before anything heavy is imported, so that an interrupt is one line and exit code 130 at any time.
+SIGTERM does what Ctrl-C does.
+"""
 
-main()
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+from ppdsim.errors import EXIT_INTERRUPTED
+
+
+def main() -> NoReturn:
+    """Run the command line and end the process with its exit code."""
+    # A signal that is ignored (nohup) stays ignored.
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, as_ctrl_c)
+    try:
+        from ppdsim.cli.app import run
+
+        code = run()
+    except KeyboardInterrupt:
+        sys.stderr.write("error: interrupted\n")
+        code = EXIT_INTERRUPTED
+    # All is said and written: what comes now ends the process at once.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    sys.exit(code)
+
+
+def as_ctrl_c(_: int, frame: FrameType | None) -> None:
+    """Do what Ctrl-C does at this moment: an event loop has a handler of its own for it."""
+    handler = signal.getsignal(signal.SIGINT)
+    if callable(handler):
+        handler(signal.SIGINT, frame)
+    else:
+        raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

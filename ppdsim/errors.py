@@ -21,6 +21,8 @@ import difflib
 import re
 from collections.abc import Iterable
 
+from ppdsim.printable import printable
+
 EXIT_OK = 0
 EXIT_GATE = 1
 EXIT_INPUT = 2
@@ -38,7 +40,7 @@ class PpdsimError(Exception):
     exit_code = EXIT_GATE
 
     def __init__(self, message: str) -> None:
-        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in message))
+        super().__init__(printable(message))
 
 
 class GateError(PpdsimError):

@@ -8,14 +8,19 @@ A command is a module of this package with a function of its own name. Importing
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from ppdsim import __version__
-from ppdsim.errors import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_OK, PpdsimError
+from ppdsim.__main__ import main as main  # scripts that were installed before 0.2 begin here
+from ppdsim.cli.common import echo, say
+from ppdsim.errors import EXIT_ENVIRONMENT, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_OK, PpdsimError
+from ppdsim.files import NO_ROOM
+from ppdsim.printable import printable
 
 COMMANDS = (
     "crossover",
@@ -53,7 +58,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"ppdsim {__version__}")
+        echo(f"ppdsim {__version__}")
         raise typer.Exit
 
 
@@ -80,17 +85,17 @@ def run(arguments: list[str] | None = None) -> int:
         return _fail(_usage(problem), EXIT_INPUT)
     except (KeyboardInterrupt, typer.Abort):
         code = EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read what is printed has gone; what is still buffered must not be flushed into it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_INTERRUPTED
     except OSError as problem:
-        return _fail(f"{problem.filename or 'input or output'}: {problem.strerror or problem}", EXIT_INPUT)
+        code = EXIT_ENVIRONMENT if problem.errno in NO_ROOM else EXIT_INPUT
+        return _fail(f"{problem.filename or 'input or output'}: {problem.strerror or problem}", code)
     # Newer versions of typer turn Ctrl-C into this exit code themselves.
     if code == EXIT_INTERRUPTED:
         return _fail("interrupted", EXIT_INTERRUPTED)
     return code if isinstance(code, int) else EXIT_OK
-
-
-def main() -> NoReturn:
-    """Entry point of the ``ppdsim`` script."""
-    sys.exit(run())
 
 
 def _usage(problem: Exception) -> str:
@@ -101,5 +106,5 @@ def _usage(problem: Exception) -> str:
 
 
 def _fail(text: str, code: int) -> int:
-    typer.echo("error: " + " ".join(text.split()), err=True)
+    say("error: " + printable(" ".join(text.split())))
     return code

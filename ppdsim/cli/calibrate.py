@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ppdsim.cli.common import QuietOption, say, wrote
+from ppdsim.cli.common import QuietOption, echo, say, wrote
 from ppdsim.cli.run_folder import refuse_results
 from ppdsim.cli.servers import gpus_of, teller
 from ppdsim.files import write_whole
@@ -248,7 +248,7 @@ def _only(
     link = Link(transport=transport, gpus=gpus)
     paths, text = calibrate_transfer(plan, out, link, resume=resume, say=lambda line: say(line, quiet=quiet))
     if not quiet:
-        typer.echo(text)
+        echo(text)
     wrote(paths, quiet=quiet)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import orjson
 import typer
 
 from ppdsim.cli.common import (
@@ -19,8 +18,9 @@ from ppdsim.cli.common import (
     SeedOption,
     SetOption,
     TraceOption,
+    echo,
+    echo_json,
     overrides,
-    print_json,
     progress,
     wrote,
 )
@@ -83,9 +83,9 @@ def capacity(
     with folder.writing() as written:
         written.extend([save(found, out), write_capacity_report(found, out / "report.html")])
     if json:
-        print_json(orjson.loads(to_json(found)))
+        echo_json(to_json(found))
     elif not quiet:
-        typer.echo(sentence(answer))
+        echo(sentence(answer))
     wrote(written, quiet=quiet)
     if not answer.rate_per_s:
         raise GateError("no arrival rate keeps the SLO")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,13 @@ import orjson
 import typer
 
 from ppdsim.errors import InputError
+from ppdsim.files import check_writable
+from ppdsim.printable import json_printable, printable
+
+CLEAR = "\r\x1b[K"
+"""Back to the begin of a terminal's line, and away with what stands there."""
+MOST_COLUMNS = 118
+"""Characters of a line that is written over; a folded one would stay."""
 
 
 def completes(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
@@ -129,11 +137,11 @@ def check_folder(path: Path) -> None:
     Raises
     ------
     InputError
-        If the path, or one above it, is a file.
+        If the path, or one above it, is a file, or there is no permission to write there.
+    EnvironmentProblem
+        If its disk is full or read-only.
     """
-    for place in (path, *path.parents):
-        if place.exists() and not place.is_dir():
-            raise InputError(f"-o {path}: {place} is a file, expected a folder")
+    _check_folder(path, f"-o {path}")
 
 
 def check_target(path: Path, option: str) -> None:
@@ -142,26 +150,47 @@ def check_target(path: Path, option: str) -> None:
     Raises
     ------
     InputError
-        If the path is a folder, or a folder above it is a file.
+        If the path is a folder, or a folder above it is a file, or there is no permission to write there.
+    EnvironmentProblem
+        If its disk is full or read-only.
     """
     if path.is_dir():
         raise InputError(f"{option} {path}: a folder, expected a file")
-    for place in path.parents:
-        if place.exists() and not place.is_dir():
-            raise InputError(f"{option} {path}: {place} is a file, expected a folder")
+    _check_folder(path.parent, f"{option} {path}")
+
+
+def _check_folder(path: Path, said: str) -> None:
+    for place in (path, *path.parents):
+        if os.path.lexists(place) and not place.is_dir():
+            raise InputError(f"{said}: {place} is a file, expected a folder")
+    check_writable(path, said)
 
 
 def print_json(document: Any) -> None:
     """Print one JSON document on stdout; numpy values are allowed, NaN becomes null."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
-    sys.stdout.buffer.write(orjson.dumps(document, option=options, default=str))
-    sys.stdout.flush()
+    echo_json(orjson.dumps(document, option=options, default=str))
+
+
+def echo_json(document: bytes) -> None:
+    """Print a JSON document as it stands on stdout, but for characters that a terminal would obey."""
+    typer.echo(json_printable(document), nl=False)
+
+
+def echo(text: str, *, nl: bool = True) -> None:
+    """Print an answer on stdout; what a terminal would obey is shown as escapes (`ppdsim.printable`)."""
+    typer.echo(printable(text, keep="\n\t"), nl=nl)
 
 
 def say(text: str, *, quiet: bool = False) -> None:
-    """Print a line for people on stderr."""
+    """Print a line for people on stderr, with escapes as `echo` has them."""
     if not quiet:
-        typer.echo(text, err=True)
+        typer.echo(printable(text, keep="\n\t"), err=True)
+
+
+def say_over(text: str) -> None:
+    """Print a line on stderr that the next one is written over, on a terminal; an empty one clears it."""
+    typer.echo(CLEAR + printable(text[:MOST_COLUMNS]), err=True, nl=False)
 
 
 def wrote(paths: Iterable[Path], *, quiet: bool = False) -> None:
@@ -172,7 +201,7 @@ def wrote(paths: Iterable[Path], *, quiet: bool = False) -> None:
 
 def entry(name: str, facts: Iterable[str]) -> None:
     """Print one item of a listing on stdout: its name, and facts about it below."""
-    typer.echo("\n  ".join([name, *facts]))
+    echo("\n  ".join([name, *facts]))
 
 
 @contextmanager

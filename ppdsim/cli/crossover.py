@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import typer
-
 from ppdsim.cli.common import (
     ForceOption,
     JsonOption,
@@ -17,6 +15,8 @@ from ppdsim.cli.common import (
     SeedOption,
     SetOption,
     TraceOption,
+    echo,
+    echo_json,
     overrides,
     progress,
     wrote,
@@ -67,7 +67,7 @@ def crossover(
     with folder.writing() as written:
         written.extend([write_whole(out / "crossover.json", document), write_report(answer, out / "report.html")])
     if json:
-        typer.echo(document, nl=False)
+        echo_json(document)
     elif not quiet:
-        typer.echo(answer.headline)
+        echo(answer.headline)
     wrote(written, quiet=quiet)

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from ppdsim.cli import servers
-from ppdsim.cli.common import JsonOption, print_json
+from ppdsim.cli.common import JsonOption, echo, print_json, say, say_over
 
 CLEAR = "\r\x1b[K"
 SCHEMA = "ppdsim/doctor/1"
@@ -44,11 +44,11 @@ def doctor(
     else:
         width = max(len(finding.check) for finding in found.findings)
         for finding in found.findings:
-            typer.echo(f"{finding.check:<{width}}  {finding.status.value:<7}  {finding.found}")
+            echo(f"{finding.check:<{width}}  {finding.status.value:<7}  {finding.found}")
             if finding.mend:
                 # A line of its own, never folded: it is there to be pasted.
-                typer.echo(f"{'':<{width}}  mend     {finding.mend}")
-        typer.echo(f"transport to take here: {found.transport}")
+                echo(f"{'':<{width}}  mend     {finding.mend}")
+        echo(f"transport to take here: {found.transport}")
     if found.failed:
         failures = [finding.check for finding in found.findings if finding.status is Status.FAILURE]
         raise EnvironmentProblem(f"servers will not run here: {', '.join(failures)} (how to mend it stands there)")
@@ -66,8 +66,8 @@ def _waiting() -> Iterator[Callable[[tuple[str, ...]], None]]:
         if live or now_s - told_s >= servers.EVERY_S:
             told_s = now_s
             text = f"looking for {now_s - begin_s:.0f} s, still at: {', '.join(names)}"
-            typer.echo(f"{CLEAR}{text[:118]}" if live else text, err=True, nl=not live)
+            say_over(text) if live else say(text)
 
     yield tell
     if live:
-        typer.echo(CLEAR, err=True, nl=False)
+        say_over("")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ppdsim.cli.common import ProfileOption
+from ppdsim.cli.common import ProfileOption, echo
 
 
 def fake_stack(
@@ -63,7 +63,7 @@ def fake_stack(
     check(options)
 
     def show(line: dict[str, object]) -> None:
-        typer.echo(orjson.dumps(line).decode())
+        echo(orjson.dumps(line).decode())
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt

@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
-from ppdsim.cli.common import ForceOption, ProfileArgument, wrote
+from ppdsim.cli.common import ForceOption, ProfileArgument, echo, wrote
 from ppdsim.cli.run_folder import check_file
 from ppdsim.files import write_whole
+from ppdsim.printable import cell
 
 
 def predict(
@@ -48,7 +49,7 @@ def predict(
     for row, value in zip(rows, found, strict=True):
         writer.writerow(
             {
-                **row.source,
+                **{name: cell(given) for name, given in row.source.items()},
                 "predicted_s": f"{value.predicted_s:.9g}",
                 "low_s": f"{value.low_s:.9g}",
                 "high_s": f"{value.high_s:.9g}",
@@ -57,6 +58,6 @@ def predict(
             }
         )
     if out is None:
-        typer.echo(text.getvalue(), nl=False)
+        echo(text.getvalue(), nl=False)
         return
     wrote([write_whole(out, text.getvalue())])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ppdsim.cli.common import JsonOption, QuietOption, check_folder, print_json, say
+from ppdsim.cli.common import JsonOption, QuietOption, check_folder, echo, print_json, say
 from ppdsim.cli.servers import gpus_of, teller
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _run(settings: Settings, log_dir: Path, *, keep_running: bool, dry_run: bool
         "servers": [_described(spec, changes(spec, os.environ)[1]) for spec in specs],
     }
     if dry_run:
-        print_json(described) if json else typer.echo(script(specs, log_dir, os.environ))
+        print_json(described) if json else echo(script(specs, log_dir, os.environ))
         return
     check_client()
     _check_model(settings.model)
@@ -165,7 +165,7 @@ def _requests(stack: Stack, *, json: bool) -> list[dict[str, Any]]:
         via = "router" if name == "pd" else name
         found.append({"via": via, **asdict(request)})
         if not json:
-            typer.echo(_in_words(via, request))
+            echo(_in_words(via, request))
     return found
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ppdsim.cli.common import say
+from ppdsim.cli.common import say, say_over
 
 if TYPE_CHECKING:
     from ppdsim.calibrate.stack.stack import Progress
@@ -46,8 +46,7 @@ def teller(*, quiet: bool) -> Callable[[Progress], None]:
         if event.phase == "waiting":
             text = f"{event.name}: waiting, {event.after_s:.0f} s: {event.line}"
             if live:
-                sys.stderr.write(f"\r\x1b[K{text[:118]}")
-                sys.stderr.flush()
+                say_over(text)
                 return
             now_s = time.monotonic()
             if now_s - told_s.setdefault(event.name, now_s) < EVERY_S:
@@ -55,6 +54,8 @@ def teller(*, quiet: bool) -> Callable[[Progress], None]:
             told_s[event.name] = now_s
         elif event.phase == "ready":
             text += f" after {event.after_s:.1f} s"
-        say(("\r\x1b[K" if live else "") + text)
+        if live:
+            say_over("")
+        say(text)
 
     return tell

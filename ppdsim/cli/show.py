@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-import typer
-
-from ppdsim.cli.common import JsonOption, ProfileArgument, print_json
+from ppdsim.cli.common import JsonOption, ProfileArgument, echo, print_json
 
 
 def show(
@@ -25,4 +23,4 @@ def show(
     if json:
         print_json(asdict(card))
     else:
-        typer.echo(to_text(card))
+        echo(to_text(card))

@@ -19,6 +19,7 @@ from ppdsim.cli.common import (
     SeedOption,
     SetOption,
     TraceOption,
+    echo,
     overrides,
     print_json,
     progress,
@@ -129,7 +130,7 @@ def _run(
     if json:
         print_json(results.summary())
     elif not quiet:
-        typer.echo(str(results))
+        echo(str(results))
     wrote(written, quiet=quiet)
 
 
@@ -148,7 +149,7 @@ def _what_if(scenario: Scenario, seed: int, folder: RunFolder, *, parquet: bool,
     if json:
         print_json(json_module.loads(to_json(found)))
     elif not quiet:
-        typer.echo(
+        echo(
             "\n".join(
                 [
                     *found.answer,
@@ -195,5 +196,5 @@ def _compare(
     if json:
         print_json(rows)
     elif not quiet:
-        typer.echo(table(compared))
+        echo(table(compared))
     wrote(written, quiet=quiet)

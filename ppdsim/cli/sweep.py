@@ -18,6 +18,8 @@ from ppdsim.cli.common import (
     SeedOption,
     SetOption,
     TraceOption,
+    echo,
+    echo_json,
     overrides,
     progress,
     say,
@@ -101,7 +103,7 @@ def sweep(
         answer = summarise(plan, found, judged)
         written.extend(save.save(plan, found, answer, out))
     if json:
-        typer.echo(saved.to_json(answer), nl=False)
+        echo_json(saved.to_json(answer))
     elif not quiet:
-        typer.echo("\n".join([words.table(answer), *words.crossings(answer), *not_read(answer.unread_keys)]))
+        echo("\n".join([words.table(answer), *words.crossings(answer), *not_read(answer.unread_keys)]))
     wrote(written, quiet=quiet)

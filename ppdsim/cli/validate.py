@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from ppdsim.cli.common import ForceOption, JsonOption, OutOption, ProfileArgument, QuietOption, say, wrote
+from ppdsim.cli.common import (
+    ForceOption,
+    JsonOption,
+    OutOption,
+    ProfileArgument,
+    QuietOption,
+    echo,
+    echo_json,
+    say,
+    wrote,
+)
 from ppdsim.cli.run_folder import claim
 from ppdsim.files import write_whole
 
@@ -56,9 +66,9 @@ def validate(
             ]
         )
     if json:
-        typer.echo(document, nl=False)
+        echo_json(document)
     elif not quiet:
-        typer.echo(text)
+        echo(text)
     wrote(written, quiet=quiet)
     if found.failed:
         first = found.failed[0]

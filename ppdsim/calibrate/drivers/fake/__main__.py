@@ -10,10 +10,11 @@ import sys
 from ppdsim.calibrate.drivers.fake.flags import ServerOptions, parse
 from ppdsim.calibrate.drivers.fake.server import serving
 from ppdsim.errors import PpdsimError
+from ppdsim.printable import printable
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(printable(text) + "\n")
     sys.stderr.flush()
 
 

@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ppdsim import compose, library, profile
-from ppdsim.des.spec import ClusterSpec, NodeSpec
+from ppdsim.des.spec import HANDOFF_ROLES, ClusterSpec, NodeSpec
 from ppdsim.errors import ScenarioError
 from ppdsim.profile import Profile
 from ppdsim.scenario import Scenario
 from ppdsim.scenario.keys import Call, Command, refuse_unread, unread_keys
 from ppdsim.turn import TurnModel
-from ppdsim.types import NodeRole, Transport
+from ppdsim.types import NodeRole, Tag, Transport
 from ppdsim.units import BYTES_PER_GB
 
 KNOBS = (
@@ -133,13 +133,15 @@ class Setup:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Return what a reader must know of the machines: derived profiles, an assumed link."""
+        """Return what a reader must know of the machines: derived profiles, an assumed link, pairs of two profiles."""
         notes = sorted({f"profile {p.id} is {p.derivation}" for p in self.profiles if p.derivation is not None})
         if self.scenario.link_bytes_per_s is not None:
             speed = f"{self.scenario.link_bytes_per_s / BYTES_PER_GB:g} GB/s"
             over = self.scenario.transport
             rest = "" if over is Transport.NONE else f"; the rest of a hand-off is that over {over.value}"
             notes.append(f"assumed: KV moves at {speed}{rest}")
+        else:
+            notes.extend(_mixed_pairs(self.machines))
         return tuple(notes)
 
 
@@ -207,6 +209,22 @@ def _machines(scenario: Scenario, load: Callable[[str], Profile]) -> tuple[Machi
         )
     _same_model(scenario, machines)
     return tuple(machines)
+
+
+def _mixed_pairs(machines: Sequence[Machine]) -> list[str]:
+    """Return a line for each kind of P and decode node with different profiles: no such hand-off was measured."""
+    senders = [machine.profile for machine in machines if machine.role is NodeRole.P]
+    receivers = [machine.profile for machine in machines if machine.role in HANDOFF_ROLES]
+    pairs = {(p.id, d.id): (p, d) for p in senders for d in receivers if p.id != d.id}
+    return [
+        f"{Tag.MECHANISM.value}: KV from {p.id} ({_gpus(p)}) to {d.id} ({_gpus(d)}) moves at the slower of their wires"
+        for p, d in pairs.values()
+    ]
+
+
+def _gpus(found: Profile) -> str:
+    count = found.tensor_parallel_size
+    return f"{count} GPU{'s' * (count > 1)} a server"
 
 
 def _same_model(scenario: Scenario, machines: Sequence[Machine]) -> None:

@@ -65,6 +65,19 @@ class TurnModel:
                 f"the profile has no hand-off curve for {arm.value} over {transport.value} (it has: {have})"
             ) from None
 
+    def handoff_to(self, receiver: TurnModel, arm: Arm, transport: Transport) -> HandoffCurve:
+        """Return the hand-off of this P to a D with the curves `receiver`, on the narrower side's wire.
+
+        A receiver without that hand-off is taken to be as wide as this side.
+
+        Raises
+        ------
+        ProfileError
+            If this side has no such hand-off.
+        """
+        curve, other = self.handoff(arm, transport), receiver.handoffs.get((arm, transport))
+        return curve if other is None or receiver is self else curve.narrowed_by(other)
+
     def with_handoff(self, arm: Arm, transport: Transport, curve: HandoffCurve) -> TurnModel:
         """Return a copy in which one arm's hand-off is `curve`."""
         return replace(self, handoffs={**self.handoffs, (arm, transport): curve})

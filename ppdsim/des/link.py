@@ -11,7 +11,7 @@ order. Pairs on one NIC share it: :mod:`ppdsim.des.nic`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ppdsim.cost.base import Quantity
 from ppdsim.des.batching import Piece
@@ -26,6 +26,8 @@ class Links:
 
     Parameters
     ----------
+    curves : sequence of HandoffCurve
+        The hand-off to each node of the fleet; to the prefill node itself: its own.
     number : int
         The prefill node.
     delivered : callable
@@ -39,29 +41,29 @@ class Links:
         Time from the last KV byte to D's first token [s].
     """
 
-    __slots__ = ("_curve", "_delivered", "_delta", "_early", "_free_s", "_nic", "_number", "_turns", "join_s")
+    __slots__ = ("_curves", "_delivered", "_delta", "_early", "_free_s", "_nic", "_number", "_own", "_turns", "join_s")
 
     def __init__(
         self,
         turns: Turns,
-        curve: HandoffCurve,
+        curves: Sequence[HandoffCurve],
         arm: Arm,
-        nodes: int,
         number: int,
         delivered: Callable[[int, float], None],
         nic: SharedNic | None = None,
     ) -> None:
         self._turns = turns
-        self._curve = curve
-        self._early = float(curve.early_share)
-        self.join_s = float(curve.after_s())
+        own = curves[number]
+        self._curves, self._own = tuple(curves), own
+        self._early = float(own.early_share)
+        self.join_s = float(own.after_s())
         self._delta = arm is Arm.P_DELTA
-        self._free_s = [0.0] * nodes
+        self._free_s = [0.0] * len(curves)
         self._number, self._delivered, self._nic = number, delivered, nic
 
     def handshake_s(self, prefill_cached_tokens: int) -> float:
         """Return the time from D's pre-allocation to P's readiness [s]."""
-        return float(self._curve.before_s(prefill_cached_tokens))
+        return float(self._own.before_s(prefill_cached_tokens))
 
     def sends_early(self, piece: Piece) -> bool:
         """Return whether a part of what P has cached leaves when the turn's first forward starts."""
@@ -105,7 +107,7 @@ class Links:
     def _send(self, turn: int, time: float, tokens: Quantity, held: int, *, last: bool) -> None:
         turns = self._turns
         node = turns.decode_node[turn]
-        wire = float(self._curve.wire_s(tokens, held))
+        wire = float(self._curves[node].wire_s(tokens, held))
         turns.wire[turn] += wire
         if self._nic is not None:
             transfer = Transfer(turn=turn, wire_s=wire, delivered=self._delivered if last else None)

@@ -87,8 +87,8 @@ class PrefillNode:
         self._curve = node.model.prefill
         self.pool = make_pool(turns, node.kv_pool_tokens, spec.page_of(node))
         self._queue = PrefillQueue(turns, spec.chunk_of(node), spec.page_of(node), spec.max_prefill_tokens)
-        curve = node.model.handoff(spec.handoff_arm, spec.transport)
-        self.links = Links(turns, curve, spec.handoff_arm, len(spec.nodes), number, self._delivered, nic)
+        curves = [node.model.handoff_to(other.model, spec.handoff_arm, spec.transport) for other in spec.nodes]
+        self.links = Links(turns, curves, spec.handoff_arm, number, self._delivered, nic)
         self._overlap, self._launch_s = spec.overlap_schedule, float(self._curve.floor_s)
         # Batches whose result the host has not handled, and when their forward ends [s]: at most two, the second one
         # launched behind the first.

@@ -146,7 +146,7 @@ class _RecordingLinks(Links):
             super()._send(turn, time, tokens, held, last=last)
             self._note(turn, node, start_s, self._free_s[node], float(tokens))
             return
-        wire_s = float(self._curve.wire_s(tokens, held))
+        wire_s = float(self._curves[node].wire_s(tokens, held))
         self._turns.wire[turn] += wire_s
         arrived = partial(self._arrived, time, float(tokens), last)
         self._nic.send((self._number, node), Transfer(turn=turn, wire_s=wire_s, delivered=arrived), time)

@@ -82,7 +82,7 @@ def handoff_delay_s(
     `held` are the prompt's tokens that the decode node has.
     """
     # Forward and link work side by side, so a turn waits for the busier of the two.
-    wire_s = float(fleet.nodes[prefill].wire_s(arm, fleet.transport, held, request.prompt_tokens - held))
+    wire_s = float(fleet.pair(prefill, node).wire_s(arm, fleet.transport, held, request.prompt_tokens - held))
     wait_s = max(view.wait_s(prefill), view.link_wait_s(prefill, node, wire_s))
     return wait_s + float(fleet.nodes[node].step_wait_s(arm, _step_s(fleet, view, node)))
 

@@ -1,12 +1,12 @@
 """What a fleet's nodes cost: the curves of each node, and those of a pair that hands over.
 
-A pair is two machines: the forward, its chunks and the link are the P's; front end, decode and stall those of the node
-that decodes. So the simulator plays it too.
+A pair is two machines: the forward and its chunks are the P's; front end, decode and stall those of the node that
+decodes; KV moves at the slower wire of the two. So the simulator plays it too.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ppdsim.turn import TurnModel
 from ppdsim.types import Arm, Transport
@@ -22,15 +22,22 @@ class FleetModel:
     nodes: tuple[TurnModel, ...]
     transport: Transport
     enable_mixed_chunk: bool = False
+    _pairs: dict[tuple[int, int], TurnModel] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def pair(self, prefill: int, node: int) -> TurnModel:
         """Return what a turn costs that `prefill` computes and hands over to `node`."""
         on_p, on_d = self.nodes[prefill], self.nodes[node]
         if on_p is on_d:
             return on_d
-        return replace(
-            on_d, prefill=on_p.prefill, handoffs=on_p.handoffs, chunked_prefill_size=on_p.chunked_prefill_size
-        )
+        key = id(on_p), id(on_d)
+        if key not in self._pairs:
+            self._pairs[key] = replace(
+                on_d,
+                prefill=on_p.prefill,
+                handoffs={which: on_p.handoff_to(on_d, *which) for which in on_p.handoffs},
+                chunked_prefill_size=on_p.chunked_prefill_size,
+            )
+        return self._pairs[key]
 
     def can_hand_over(self, prefill: int, arm: Arm) -> bool:
         """Return whether the P's profile has a hand-off of this arm."""

@@ -152,7 +152,8 @@ def outside_domain(
     """Return which turns lie outside what the profile of the node that prefills was measured on.
 
     The prefill curve is asked about what its node has cached and computes, a hand-off about what the decode machine
-    keeps and lacks; a curve that nobody measured is outside throughout, as is a hand-off over an assumed link.
+    keeps and lacks; an unmeasured curve is outside throughout, as is a hand-off over an assumed link or between two
+    profiles.
     """
     outside = np.zeros(len(turns["turn"]), dtype=np.bool_)
     on_prefill, arms = turns["prefill_cached_tokens"], turns["arm"]
@@ -167,6 +168,9 @@ def outside_domain(
             if arm is not Arm.APPEND_D:
                 transport = Transport(str(turns["transport"][np.argmax(rows)]))
                 asked.append((found.curve("handoff", arm, transport), turns))
+                if any(other.id != found.id for other in profiles):
+                    receivers = np.array([other.id for other in profiles])[turns["decode_node"]]
+                    outside |= rows & (receivers != found.id)
             for record, columns in asked:
                 if record.tag.unmeasured or (assumed_link and record.arm is not None):
                     outside |= rows

@@ -16,10 +16,10 @@ fragmentation of D's pages; RDMA. Forms that were tried: docs/design/curve-forms
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from ppdsim.cost.base import FittedCurve, Parameter, Quantity
+from ppdsim.cost.base import FittedCurve, Parameter, Quantity, maximum
 
 PREFIX_HALF_TOKENS = 256.0
 """Cached prefix at which half of `prefix_s` is paid [tokens]; chosen by cross-validation."""
@@ -56,6 +56,18 @@ class HandoffCurve(FittedCurve):
         """Return the seconds that the KV of `tokens` occupies the link when D already holds `held_tokens`."""
         fresh = FRESH_HALF_TOKENS / (FRESH_HALF_TOKENS + held_tokens)
         return tokens * (self.wire_s_per_token + self.fresh_wire_s_per_token * fresh)
+
+    def narrowed_by(self, receiver: HandoffCurve) -> HandoffCurve:
+        """Return the hand-off to a machine whose own is `receiver`: this side's host work, the slower wire of the two.
+
+        KV leaves and arrives at once, so it moves as fast as the side with fewer or slower links takes it. No mixed
+        pair has been measured.
+        """
+        return replace(
+            self,
+            wire_s_per_token=maximum(self.wire_s_per_token, receiver.wire_s_per_token),
+            fresh_wire_s_per_token=maximum(self.fresh_wire_s_per_token, receiver.fresh_wire_s_per_token),
+        )
 
     def after_s(self) -> Quantity:
         """Return the seconds from the last KV byte on D to D's first token."""

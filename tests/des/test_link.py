@@ -23,7 +23,7 @@ def links(arm: Arm = Arm.P_FULL, *, cached: int = 0, turns: int = 2) -> tuple[Li
     def delivered(turn: int, time: float) -> None:
         rows.kv_done[turn] = time
 
-    return Links(rows, CURVE, arm, 3, 0, delivered), rows
+    return Links(rows, [CURVE] * 3, arm, 0, delivered), rows
 
 
 def test_chunks_leave_as_they_end_and_wait_for_the_wire():

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
-from des.costs import cost_model, handoff
+from des.costs import cost_model, handoff, talk
 from routing.views import View, request
 
 from ppdsim.des.cluster import run_cluster
-from ppdsim.routing import AbstractPolicy, CostAware, FleetModel, PolicyContext, build_policy
+from ppdsim.des.spec import ClusterSpec, NodeSpec
+from ppdsim.routing import AbstractPolicy, AlwaysP, CostAware, FleetModel, PolicyContext, build_policy
 from ppdsim.scenario import load
 from ppdsim.setup import resolve
 from ppdsim.simulation.run import conversations_of
-from ppdsim.types import Arm, Transport
+from ppdsim.types import Arm, NodeRole, Transport
 
 FAST = cost_model()
 SLOW = cost_model(
@@ -94,3 +96,45 @@ def test_the_fleets_chunk_size_is_priced_and_not_the_profiles():
     fleet = resolve(load("one-pair", ["chunked_prefill_size=1024"])).cluster(seed=0).fleet_model
     assert {model.chunked_prefill_size for model in fleet.nodes} == {1024}
     assert fleet.pair(0, 1) is fleet.nodes[1]  # equal nodes stay one model, which costs nothing to pair
+
+
+def test_kv_moves_at_the_wire_of_the_narrower_side():
+    """Each of four GPUs sends a quarter, and the one GPU that takes it all is the bottleneck; and the reverse."""
+    narrow = cost_model(link={"wire_s_per_token": 2.0**-10, "fresh_wire_s_per_token": 2.0**-12, "handshake_s": 0.5})
+    wide = cost_model(link={"wire_s_per_token": 2.0**-12, "fresh_wire_s_per_token": 2.0**-14, "join_s": 0.25})
+    full = (Arm.P_FULL, Transport.TCP)
+    for sender, receiver in ((wide, narrow), (narrow, wide)):
+        curve = sender.handoff_to(receiver, *full)
+        assert (curve.wire_s_per_token, curve.fresh_wire_s_per_token) == (2.0**-10, 2.0**-12)
+        own = sender.handoff(*full)
+        assert (curve.handshake_s, curve.join_s) == (own.handshake_s, own.join_s)
+        fleet = FleetModel(nodes=(sender, receiver), transport=Transport.TCP)
+        assert fleet.pair(0, 1).handoff(*full) == curve
+        nodes = tuple(
+            NodeSpec(role=role, model=model, kv_pool_tokens=100_000)
+            for role, model in ((NodeRole.P, sender), (NodeRole.D, receiver), (NodeRole.D, sender))
+        )
+        spec = ClusterSpec(nodes=nodes, transport=Transport.TCP, decode_policy="round_robin")
+        found = run_cluster(spec, [talk(0, 0.0, (1000, 2)), talk(1, 100.0, (1000, 2))], AlwaysP()).turns
+        by_node = dict(zip(found["decode_node"].tolist(), found["kv_transfer_s"].tolist(), strict=True))
+        wire = 1000 * (2.0**-10 + 2.0**-12)
+        assert by_node[1] == pytest.approx(wire)
+        assert by_node[2] == pytest.approx(wire if sender is narrow else wire / 4)
+    assert wide.handoff_to(replace(narrow, handoffs={}), *full) is wide.handoff(*full)
+
+
+def test_a_narrower_side_counts_in_every_draw():
+    draws = np.array([[1e-4], [3e-4]])
+    found = handoff(wire_s_per_token=draws).narrowed_by(handoff(wire_s_per_token=2e-4))
+    assert found.wire_s_per_token.tolist() == [[2e-4], [3e-4]]
+
+
+def test_a_pair_of_two_profiles_says_that_it_is_unmeasured():
+    mixed = load("one-pair", [f"fleet.0.profile={H100}", "workload.conversations=2"])
+    expected = f"KV from {H100} (1 GPU a server) to {H200} (1 GPU a server) moves at the slower of their wires"
+    assert [note for note in resolve(mixed).notes if "slower of their wires" in note] == [
+        f"mechanism, unmeasured: {expected}"
+    ]
+    assert not any("slower" in note for note in resolve(load("one-pair")).notes)
+    linked = load("one-pair", [f"fleet.0.profile={H100}", "link_bytes_per_s=1e9"])
+    assert not any("slower" in note for note in resolve(linked).notes)

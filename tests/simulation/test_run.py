@@ -81,6 +81,23 @@ def test_what_p_computes_decides_and_not_only_what_travels():
     assert outside_domain(columns, (pair,)).tolist() == [False, True]
 
 
+def test_a_hand_off_between_two_profiles_was_never_measured():
+    one = profile.load(library.find("profile", "h200x2_llama-3.1-8b_sglang-0.5.17"))
+    other = one.model_copy(update={"id": "other"})
+    columns = {
+        "turn": np.zeros(3),
+        "prefill_node": np.array([0, 0, 1]),
+        "decode_node": np.array([1, 2, 1]),
+        "arm": np.array(["p-full", "p-full", "append-d"]),
+        "transport": np.full(3, "tcp"),
+        "input_tokens": np.full(3, 4096),
+        "cached_tokens": np.zeros(3),
+        "new_tokens": np.full(3, 4096),
+        "prefill_cached_tokens": np.zeros(3),
+    }
+    assert outside_domain(columns, (one, other, one)).tolist() == [True, False, False]
+
+
 def test_radix_turns_the_hand_off_into_a_delta(tmp_path):
     full = simulate(load("one-pair", [*FEW, "transport=tcp", "workload.arrivals.rate_per_s=0.2"]), seed=0)
     delta = simulate(

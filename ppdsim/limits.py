@@ -138,6 +138,28 @@ YAML_DEPTH = Limit(
     reason="the deepest key of a scenario has 6",
 )
 
+TOKENS = Limit(
+    name="tokens",
+    value=2**24,
+    unit="tokens",
+    bounds="a token count of a point to predict",
+    reason="the longest context of any model is 10 million tokens",
+)
+BATCH = Limit(
+    name="batch",
+    value=1_000_000,
+    unit="streams",
+    bounds="the decode batch of a point to predict",
+    reason="a server decodes at most some thousand streams at once",
+)
+PROMPT_CHUNKS = Limit(
+    name="prompt_chunks",
+    value=20_000,
+    unit="chunks",
+    bounds="the forwards of one prompt to predict: its tokens by the profile's chunked_prefill_size",
+    reason="each costs its time; 10 million tokens in chunks of 512 are as many",
+)
+
 LIMITS: tuple[Limit, ...] = tuple(found for found in list(globals().values()) if isinstance(found, Limit))
 """Every limit, in the order of the table."""
 

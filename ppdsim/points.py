@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ppdsim.errors import InputError, misspelt, nearest, unknown
+from ppdsim.limits import BATCH, TOKENS, Limit
 from ppdsim.reading import csv_rows, json_lines, lines
 from ppdsim.types import Arm, Transport
 
@@ -50,18 +51,20 @@ class Point:
     source: dict[str, Any]
 
 
-def read_points(path: Path) -> list[Point]:
-    """Read a points file; ``.jsonl`` is one object a line, anything else CSV with a header; gz allowed.
+def read_points(path: Path) -> Iterator[Point]:
+    """Yield the points of a file as it is read; ``.jsonl`` is one object a line, anything else CSV; gz allowed.
 
     Raises
     ------
     InputError
         Naming file and row, the column, what was given and what was expected.
     """
-    points = [parse_point(record, where) for where, record in read_records(path)]
-    if not points:
+    empty = True
+    for where, record in read_records(path):
+        empty = False
+        yield parse_point(record, where)
+    if empty:
         raise InputError(f"{path}: no points; expected a header with {', '.join(COLUMNS)} and at least one row")
-    return points
 
 
 def read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -96,12 +99,17 @@ def parse_point(record: dict[str, Any], where: str) -> Point:
         raise InputError(f"{where}: transport={transport!r} with arm={arm!r}; expected {expected}")
     if kind != "prefill" and arm != Arm.APPEND_D.value:
         raise InputError(f"{where}: a {kind} point has arm 'append-d', got {arm!r}")
-    numbers = {name: number(record, name, where, required=name in REQUIRED[kind]) for name in COLUMNS[3:7]}
+    numbers = {
+        name: number(record, name, where, required=name in REQUIRED[kind], limit=BATCH if name == "batch" else TOKENS)
+        for name in COLUMNS[3:7]
+    }
     for name, least in (("new_tokens", kind != "decode"), ("batch", kind != "prefill")):
         if least and numbers[name] < 1:
             raise InputError(f"{where}: {name}={numbers[name]:g}, expected at least 1")
     on_p = record.get("prefill_cached_tokens")
-    prefill_cached = None if on_p in (None, "") else number(record, "prefill_cached_tokens", where, required=True)
+    prefill_cached = (
+        None if on_p in (None, "") else number(record, "prefill_cached_tokens", where, required=True, limit=TOKENS)
+    )
     if prefill_cached is not None and prefill_cached >= numbers["cached_tokens"] + numbers["new_tokens"]:
         raise InputError(
             f"{where}: prefill_cached_tokens={prefill_cached:g} covers the whole prompt of "
@@ -117,13 +125,13 @@ def parse_point(record: dict[str, Any], where: str) -> Point:
     )
 
 
-def number(record: dict[str, Any], name: str, where: str, *, required: bool) -> float:
+def number(record: dict[str, Any], name: str, where: str, *, required: bool, limit: Limit | None = None) -> float:
     """Return a non-negative finite number of a record, 0 if it is absent and not required.
 
     Raises
     ------
     InputError
-        If it is missing, not a number, negative or not finite.
+        If it is missing, not a number, negative, not finite or above `limit`.
     """
     given = record.get(name)
     if given in (None, ""):
@@ -136,6 +144,8 @@ def number(record: dict[str, Any], name: str, where: str, *, required: bool) -> 
         raise InputError(f"{where}: {name}={str(given)[:40]!r} is not a number") from None
     if not math.isfinite(value) or value < 0:
         raise InputError(f"{where}: {name}={str(given).strip()}, expected a finite number that is not negative")
+    if limit is not None:
+        limit.check(value, f"{where}: {name}")
     return value
 
 

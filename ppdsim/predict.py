@@ -9,8 +9,9 @@ it is asked for within the run. A point outside the measured domain, or on a han
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from ppdsim import compose
 from ppdsim.cost.base import Array, Quantity
 from ppdsim.cost.decode import DECODE_GRAPH_SIZES
 from ppdsim.cost.prefill import PREFILL_GRAPH_SIZES_TOKENS
+from ppdsim.limits import PROMPT_CHUNKS
 from ppdsim.points import Point
 from ppdsim.profile import CurveRecord, Profile
 from ppdsim.turn import TurnModel
@@ -29,6 +31,9 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "stall": ("prefill", "decode", "stall"),
 }
 """Curves that a kind is made of: a stall gap is the append's forward and a step, less the launch that is hidden."""
+
+BLOCK_POINTS = 256
+"""Points that are predicted at a time: with 200 draws and nine quantiles of the misfit, 4 MB an array."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +47,25 @@ class Prediction:
     mechanisms: tuple[str, ...]
 
 
-def predict(profile: Profile, points: Sequence[Point], *, within_run: bool = False) -> list[Prediction]:
-    """Predict every point.
+def check(profile: Profile, point: Point) -> None:
+    """Refuse a point that the profile cannot predict.
+
+    Raises
+    ------
+    ProfileError
+        If the profile has no curve for its arm and transport.
+    InputError
+        If its prompt is computed in more chunks than the limit.
+    """
+    if point.arm is not Arm.APPEND_D:
+        profile.curve("handoff", point.arm, point.transport)
+    tokens = point.cached_tokens + point.new_tokens
+    size = profile.chunked_prefill_size
+    PROMPT_CHUNKS.check(_chunks(profile, point), f"{tokens:g} tokens in chunks of {size} (chunked_prefill_size)")
+
+
+def predict(profile: Profile, points: Iterable[Point], *, within_run: bool = False) -> Iterator[Prediction]:
+    """Yield the prediction of every point, in blocks: memory does not grow with their number.
 
     Raises
     ------
@@ -52,11 +74,24 @@ def predict(profile: Profile, points: Sequence[Point], *, within_run: bool = Fal
     """
     middle = compose.central(profile)
     samples = compose.cloud(profile, another_run=not within_run)
+    rest = iter(points)
+    while block := list(islice(rest, BLOCK_POINTS)):
+        yield from _block(profile, middle, samples, block)
+
+
+def _chunks(profile: Profile, point: Point) -> int:
+    """Return in how many chunks a point's prompt is computed at most."""
+    return 1 + int((point.cached_tokens + point.new_tokens) // profile.chunked_prefill_size)
+
+
+def _block(profile: Profile, middle: TurnModel, samples: TurnModel, points: Sequence[Point]) -> list[Prediction]:
     out: list[Prediction | None] = [None] * len(points)
-    groups: dict[tuple[str, Arm, Transport], list[int]] = {}
+    groups: dict[tuple[str, Arm, Transport, int], list[int]] = {}
     for index, point in enumerate(points):
-        groups.setdefault((point.kind, point.arm, point.transport), []).append(index)
-    for (kind, arm, transport), indices in groups.items():
+        # A group takes as many chunks as its longest prompt: long ones stand by themselves.
+        length = _chunks(profile, point).bit_length()
+        groups.setdefault((point.kind, point.arm, point.transport, length), []).append(index)
+    for (kind, arm, transport, _), indices in groups.items():
         group = [points[i] for i in indices]
         value = np.broadcast_to(np.asarray(_seconds(middle, kind, arm, transport, group)), len(group))
         cloud = np.asarray(_seconds(samples, kind, arm, transport, group))

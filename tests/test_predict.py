@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from ppdsim import compose, profile
 from ppdsim.errors import InputError, ProfileError
 from ppdsim.points import parse_point, read_points
-from ppdsim.predict import predict
+from ppdsim.predict import BLOCK_POINTS, check, predict
 from ppdsim.types import Arm, Transport
 
 SHIPPED = "h200x2_llama-3.1-8b_sglang-0.5.17"
@@ -30,14 +31,16 @@ def point(**columns):
 
 def test_values_are_the_turn_models(shipped):
     model = compose.central(shipped)
-    found = predict(
-        shipped,
-        [
-            point(),
-            point(arm="p-full", transport="tcp", prefill_cached_tokens=0),
-            point(kind="decode", batch=8, context_tokens=2048),
-            point(kind="stall", batch=8, context_tokens=2048),
-        ],
+    found = list(
+        predict(
+            shipped,
+            [
+                point(),
+                point(arm="p-full", transport="tcp", prefill_cached_tokens=0),
+                point(kind="decode", batch=8, context_tokens=2048),
+                point(kind="stall", batch=8, context_tokens=2048),
+            ],
+        )
     )
     expected = [
         model.append_ttft_s(4096.0, 256.0),
@@ -89,6 +92,10 @@ def test_what_a_value_rests_on_is_said(shipped, columns, mechanisms, outside):
         ({"cached_tokens": -1}, "cached_tokens=-1, expected a finite number"),
         ({"cached_tokens": "many"}, "cached_tokens='many' is not a number"),
         ({"cached_tokens": "nan"}, "finite"),
+        ({"new_tokens": 1e308}, r"points.csv:2: new_tokens: given 1e\+308, more than the limit tokens"),
+        ({"cached_tokens": 2**24 + 1}, "limit tokens = 16,777,216"),
+        ({"prefill_cached_tokens": "1e9", "arm": "p-full", "transport": "tcp"}, "limit tokens"),
+        ({"kind": "decode", "batch": 1e9, "context_tokens": 1}, "limit batch = 1,000,000"),
         ({"new_tokens": 0}, "new_tokens=0, expected at least 1"),
         ({"kind": "decode", "batch": 4}, "column 'context_tokens' is missing"),
         ({"kind": "stall", "batch": 0, "context_tokens": 1}, "batch=0, expected at least 1"),
@@ -111,16 +118,36 @@ def test_csv_and_jsonl_give_the_same_points(tmp_path):
     writer.writerows(records)
     (tmp_path / "p.csv").write_text(text.getvalue())
     (tmp_path / "p.jsonl").write_text("\n".join(json.dumps(r) for r in records))
-    assert read_points(tmp_path / "p.csv") == read_points(tmp_path / "p.jsonl")
+    assert list(read_points(tmp_path / "p.csv")) == list(read_points(tmp_path / "p.jsonl"))
 
 
 def test_an_empty_file_is_an_error(tmp_path):
     (tmp_path / "p.csv").write_text("kind,arm\n")
     with pytest.raises(InputError, match="no points"):
-        read_points(tmp_path / "p.csv")
+        list(read_points(tmp_path / "p.csv"))
 
 
 def test_a_hand_off_that_the_profile_lacks_is_named(shipped):
     thin = shipped.model_copy(update={"curves": tuple(c for c in shipped.curves if c.transport is not Transport.RDMA)})
     with pytest.raises(ProfileError, match="rdma"):
-        predict(thin, [point(arm="p-full", transport="rdma")])
+        check(thin, point(arm="p-full", transport="rdma"))
+    with pytest.raises(ProfileError, match="rdma"):
+        list(predict(thin, [point(arm="p-full", transport="rdma")]))
+
+
+def test_points_are_predicted_as_they_come(shipped):
+    found = predict(shipped, itertools.repeat(point()))
+    first = next(found)
+    assert all(value == first for value in itertools.islice(found, 2 * BLOCK_POINTS))
+
+
+def test_a_long_prompt_beside_short_ones_changes_none_of_them(shipped):
+    short, long = point(), point(new_tokens=2_000_000)
+    check(shipped, long)
+    assert list(predict(shipped, [short, long, short]))[::2] == list(predict(shipped, [short, short]))
+
+
+def test_a_prompt_of_too_many_chunks_is_refused(shipped):
+    small = shipped.model_copy(update={"chunked_prefill_size": 1})
+    with pytest.raises(InputError, match="limit prompt_chunks = 20,000"):
+        check(small, point(new_tokens=20_000))

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable, Iterator
+from itertools import tee
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ppdsim.cli.common import ForceOption, ProfileArgument, echo, wrote
 from ppdsim.cli.run_folder import check_file
-from ppdsim.files import write_whole
+from ppdsim.files import whole
 from ppdsim.printable import cell
+
+if TYPE_CHECKING:
+    from ppdsim.points import Point
+    from ppdsim.predict import Prediction
+
+ADDED = ("predicted_s", "low_s", "high_s", "extrapolated", "mechanisms")
+"""Columns of the answer, after those of the points."""
 
 
 def predict(
@@ -34,22 +43,42 @@ def predict(
     """
     from ppdsim import library
     from ppdsim import profile as profiles
+    from ppdsim.limits import CSV_COLUMNS
     from ppdsim.points import read_points
+    from ppdsim.predict import check
     from ppdsim.predict import predict as predicted
 
     if out is not None:
         check_file(out, "-o", force=force)
-    rows = read_points(points)
-    found = predicted(profiles.load(library.find("profile", profile)), rows, within_run=within_run)
-    given = list(dict.fromkeys(name for row in rows for name in row.source))
-    added = ["predicted_s", "low_s", "high_s", "extrapolated", "mechanisms"]
+    measured = profiles.load(library.find("profile", profile))
+    # A first reading finds every mistake before a row is written, and the columns of all rows.
+    columns: dict[str, None] = {}
+    for point in read_points(points):
+        check(measured, point)
+        columns.update(dict.fromkeys(point.source))
+        CSV_COLUMNS.check(len(columns), f"{points}: columns")
+    columns.update(dict.fromkeys(ADDED))
+    seen, rows = tee(read_points(points))
+    lines = _csv(columns, zip(seen, predicted(measured, rows, within_run=within_run), strict=True))
+    if out is None:
+        for line in lines:
+            echo(line, nl=False)
+        return
+    with whole(out) as scratch, scratch.open("w", encoding="utf-8", newline="") as file:
+        file.writelines(lines)
+    wrote([out])
+
+
+def _csv(columns: Iterable[str], rows: Iterable[tuple[Point, Prediction]]) -> Iterator[str]:
+    """Yield the lines of the CSV; a cell that a spreadsheet would compute becomes text."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [*given, *(name for name in added if name not in given)], lineterminator="\n")
-    writer.writeheader()
-    for row, value in zip(rows, found, strict=True):
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
+    writer.writerow({name: cell(name) for name in writer.fieldnames})
+    for point, value in rows:
+        yield _taken(text)
         writer.writerow(
             {
-                **{name: cell(given) for name, given in row.source.items()},
+                **{name: cell(given) for name, given in point.source.items()},
                 "predicted_s": f"{value.predicted_s:.9g}",
                 "low_s": f"{value.low_s:.9g}",
                 "high_s": f"{value.high_s:.9g}",
@@ -57,7 +86,11 @@ def predict(
                 "mechanisms": "; ".join(value.mechanisms),
             }
         )
-    if out is None:
-        echo(text.getvalue(), nl=False)
-        return
-    wrote([write_whole(out, text.getvalue())])
+    yield _taken(text)
+
+
+def _taken(text: io.StringIO) -> str:
+    found = text.getvalue()
+    text.seek(0)
+    text.truncate()
+    return found

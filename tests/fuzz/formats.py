@@ -114,6 +114,10 @@ def _read_profile(path: Path) -> Any:
     return compose.central(found), profile.to_json(found)
 
 
+def _read_points(path: Path) -> object:
+    return list(points.read_points(path))
+
+
 def _read_journal(path: Path) -> Any:
     path.rename(path.with_name("points.jsonl"))
     return read_rows(path.parent)
@@ -148,13 +152,13 @@ FORMATS = {
         suffix=".jsonl",
         valid=b'{"kind": "stall", "cached_tokens": 4096, "new_tokens": 256, "batch": 4, "context_tokens": 9000}\n'
         b'{"kind": "prefill", "arm": "p-full", "transport": "tcp", "cached_tokens": 0, "new_tokens": 64}\n',
-        read=points.read_points,
+        read=_read_points,
         lines=True,
     ),
     "points gz": Format(
         suffix=".csv.gz",
         valid=gzip.compress(b"kind,cached_tokens,new_tokens\nprefill,4096,256\n", mtime=0),
-        read=points.read_points,
+        read=_read_points,
     ),
     "measurements gz": Format(suffix=".jsonl.gz", valid=gzip.compress(_rows(), mtime=0), read=_read_folder),
     "measurements csv": Format(
@@ -165,7 +169,7 @@ FORMATS = {
     "points csv": Format(
         suffix=".csv",
         valid=b"kind,arm,transport,cached_tokens,new_tokens,batch,context_tokens\nprefill,append-d,none,4096,256,0,0\n",
-        read=points.read_points,
+        read=_read_points,
     ),
     "probes": Format(
         suffix=".jsonl",

@@ -137,6 +137,41 @@ YAML_DEPTH = Limit(
     bounds="blocks inside one another in YAML",
     reason="the deepest key of a scenario has 6",
 )
+SERVER_INFO_BYTES = Limit(
+    name="server_info_bytes",
+    value=4 * MIB,
+    unit="bytes",
+    bounds="what a server says of itself (/server_info)",
+    reason="SGLang's has 20 KB",
+)
+SERVER_ANSWER_BYTES = Limit(
+    name="server_answer_bytes",
+    value=64 * KIB,
+    unit="bytes",
+    bounds="any other answer of a server that is no stream, an error's text for one",
+    reason="they are a line or empty",
+)
+STREAM_LINE_BYTES = Limit(
+    name="stream_line_bytes",
+    value=MIB,
+    unit="bytes",
+    bounds="one event of a server's stream",
+    reason="an event that repeats an answer of 10,000 tokens has 70 KB",
+)
+STREAM_BYTES = Limit(
+    name="stream_bytes",
+    value=GIB,
+    unit="bytes",
+    bounds="a server's stream",
+    reason="an answer of 8,192 tokens that is repeated with every token has 0.3 GB; nothing of it is kept",
+)
+SERVER_TOKENS = Limit(
+    name="server_tokens",
+    value=100_000_000,
+    unit="tokens",
+    bounds="a count that a server states: of its pool, its context, a chunk, a prompt",
+    reason="a hundred times the pool of the largest GPU",
+)
 
 TOKENS = Limit(
     name="tokens",

@@ -9,10 +9,11 @@ import typer
 
 from ppdsim.cli.common import QuietOption, echo, say, wrote
 from ppdsim.cli.run_folder import refuse_results
-from ppdsim.cli.servers import gpus_of, teller
+from ppdsim.cli.servers import gpus_of, key_of, teller
 from ppdsim.files import write_whole
 
 if TYPE_CHECKING:
+    from ppdsim.calibrate.drivers.sglang_http import Tell
     from ppdsim.calibrate.live.foreseen import Foreseen
     from ppdsim.calibrate.live.plan import Plan
     from ppdsim.calibrate.live.service import Service
@@ -34,6 +35,12 @@ def calibrate(
     router_url: Annotated[str | None, typer.Option(help="A router that runs already, in front of P and D.")] = None,
     prefill_url: Annotated[str | None, typer.Option(help="The prefill server behind --router-url.")] = None,
     decode_url: Annotated[str | None, typer.Option(help="The decode server behind --router-url.")] = None,
+    api_key_env: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Environment variable with the key that the servers want; sent, and written nowhere."
+        ),
+    ] = None,
     prefill_gpu: Annotated[str | None, typer.Option(help="Start servers: GPU of the prefill server.")] = None,
     decode_gpu: Annotated[str | None, typer.Option(help="Start servers: GPU of the decode server.")] = None,
     unified_gpu: Annotated[str | None, typer.Option(help="Start servers: GPU of the unified server.")] = None,
@@ -88,6 +95,9 @@ def calibrate(
     from ppdsim.errors import EnvironmentProblem, InputError
     from ppdsim.types import Transport
 
+    def tell(text: str) -> None:
+        say(text, quiet=quiet)
+
     refuse_results(out, but=RUN_FILES, goes_on=resume)
     chosen = load_plan(plan)
     if budget_s is not None:
@@ -103,7 +113,10 @@ def calibrate(
     urls = (unified_url, router_url, prefill_url, decode_url)
     if any(urls):
         (link,) = _transports(transport or "tcp", most=1)
-        services = _joined(unified_url, router_url, prefill_url, decode_url, link, decode_radix=decode_radix)
+        key = key_of(api_key_env)
+        services = _joined(
+            unified_url, router_url, prefill_url, decode_url, link, decode_radix=decode_radix, key=key, tell=tell
+        )
         if router_url is not None and transport is None:
             say("the running pair is taken to hand over by tcp; --transport says otherwise", quiet=quiet)
         foreseen = {service.name: asked(service, chosen) for service in services}
@@ -117,7 +130,10 @@ def calibrate(
             "cpu_pin": cpu_pin,
         }
         links = _transports(transport, most=len(Transport)) if transport else []
-        services, foreseen, on_gpus = _started(chosen, settings, options, assign or [], links, out, quiet=quiet)
+        key = key_of(api_key_env)
+        services, foreseen, on_gpus = _started(
+            chosen, settings, options, assign or [], links, out, key=key, tell=tell, quiet=quiet
+        )
         pair = pair or on_gpus
     alone = links_of(chosen, services, pair)
     if resume:
@@ -130,10 +146,6 @@ def calibrate(
     _print_plan(chosen, services, foreseen, alone, times, quiet=quiet)
     if dry_run:
         return
-
-    def tell(text: str) -> None:
-        say(text, quiet=quiet)
-
     try:
         measured = measure(chosen, services, machine, out, resume=resume, say=tell, links=alone)
     except (KeyboardInterrupt, EnvironmentProblem):
@@ -174,6 +186,8 @@ def _started(
     links: list[Transport],
     out: Path,
     *,
+    key: str | None,
+    tell: Tell,
     quiet: bool,
 ) -> tuple[list[Service], dict[str, Foreseen], tuple[int, int] | None]:
     """Return services of servers to start, what they will allow by name, and the GPUs between which KV will travel.
@@ -207,7 +221,7 @@ def _started(
     for link in links:
         refuse_missing_link(link, machine)
     host = host_of(machine)
-    services = started(plan, chosen, links, host, out / "servers", progress=teller(quiet=quiet))
+    services = started(plan, chosen, links, host, out / "servers", progress=teller(quiet=quiet), key=key, tell=tell)
     if chosen.prefill_gpus and not links:
         over = ", ".join(dict.fromkeys(t.value for s in services if not s.unified for _, t in s.arms))
         what = "the settings choose" if chosen.transport != "auto" else "all that this machine has between P and D"
@@ -260,6 +274,8 @@ def _joined(
     transport: Transport,
     *,
     decode_radix: bool,
+    key: str | None,
+    tell: Tell,
 ) -> list[Service]:
     from ppdsim.calibrate.drivers.sglang_http import Endpoints
     from ppdsim.calibrate.live.joined import joined
@@ -268,15 +284,17 @@ def _joined(
 
     services: list[Service] = []
     if unified_url is not None:
-        endpoints = Endpoints(entry=unified_url.rstrip("/"), servers=(("unified", unified_url.rstrip("/")),))
-        services.append(joined(endpoints, transport=Transport.NONE, decode_radix=False))
+        url = unified_url.rstrip("/")
+        endpoints = Endpoints(entry=url, servers=(("unified", url),), key=key)
+        services.append(joined(endpoints, transport=Transport.NONE, decode_radix=False, tell=tell))
     pair = (router_url, prefill_url, decode_url)
     if router_url is not None and prefill_url is not None and decode_url is not None:
         endpoints = Endpoints(
             entry=router_url.rstrip("/"),
             servers=(("prefill", prefill_url.rstrip("/")), ("decode", decode_url.rstrip("/"))),
+            key=key,
         )
-        services.append(joined(endpoints, transport=transport, decode_radix=decode_radix))
+        services.append(joined(endpoints, transport=transport, decode_radix=decode_radix, tell=tell))
     elif any(pair):
         raise InputError("--router-url, --prefill-url and --decode-url belong together: give all three or none")
     return services

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -32,6 +33,26 @@ def gpus_of(option: str, text: str | None) -> list[int] | None:
     if not all(part.strip().isdecimal() for part in parts):
         raise InputError(f"{option} {text}: expected numbers of GPUs, such as 0 or 0,1")
     return [int(part) for part in parts]
+
+
+def key_of(variable: str | None) -> str | None:
+    """Return the key that servers want, from the environment variable that `--api-key-env` names; it is shown nowhere.
+
+    Raises
+    ------
+    InputError
+        If there is no such variable, or its value is no header's.
+    """
+    from ppdsim.errors import InputError
+
+    if variable is None:
+        return None
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise InputError(f"--api-key-env {variable}: the environment has no such variable, or it is empty")
+    if not (key.isascii() and key.isprintable()):
+        raise InputError(f"--api-key-env {variable}: its value has characters that no HTTP header can carry")
+    return key
 
 
 def teller(*, quiet: bool) -> Callable[[Progress], None]:

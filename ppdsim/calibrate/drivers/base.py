@@ -25,14 +25,16 @@ class Failure(str, Enum):
     TIMEOUT = "timeout"
     ABORTED = "aborted"
     UNREACHABLE = "unreachable"
+    MALFORMED = "malformed"
 
 
 class RequestFailed(PpdsimError):
-    """A request that was refused, cut off, aborted, or never answered within its bound."""
+    """A request that was refused, cut off, aborted, answered otherwise than it can be, or not within its bound."""
 
     def __init__(self, failure: Failure, detail: str) -> None:
         super().__init__(f"{failure.value}: {detail}")
         self.failure = failure
+        self.detail = detail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +134,9 @@ class Stream:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineInfo:
-    """What a server says of itself; `model` is the name of the model's folder, `flags` its resolved arguments.
+    """What a server says of itself; `model` is the name of the model's folder.
+
+    `flags` are those of its resolved arguments that a measurement depends on, `left_out` the names of the others.
 
     `context_tokens` is the longest request that it takes, prompt and answer: the model's context, or a smaller pool;
     None where it does not say [tokens].
@@ -147,6 +151,7 @@ class EngineInfo:
     max_running_requests: int | None
     context_tokens: int | None = None
     flags: Mapping[str, object] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
 
 def decoding(servers: Mapping[str, EngineInfo]) -> EngineInfo:
@@ -204,6 +209,10 @@ class AbstractEngine(ABC):
         RequestFailed
             If one of them, or what is in front of them, cannot be reached.
         """
+
+    def places(self) -> Mapping[str, str]:
+        """Return the URL of each server, by the roles of `servers`; none where they are no processes."""
+        return {}
 
     @abstractmethod
     async def close(self) -> None:

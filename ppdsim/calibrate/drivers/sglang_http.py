@@ -2,60 +2,85 @@
 
 Prompts are token ids, greedy, of a fixed number of output tokens (``ignore_eos``). Token counts come from the
 ``completion_tokens`` of each server-sent event, times are when the event's bytes reached this process
-(``time.perf_counter``). Every request is bounded; when its bound passes it is aborted on the servers, because a request
-that D cannot hold keeps P waiting for 300 s otherwise. Source: SGLang 0.5.17 entrypoints/http_server.py,
-managers/tokenizer_manager.py.
+(``time.perf_counter``). Answers are checked in `sglang_answers`. Every request is bounded in time, as a whole and while
+nothing comes; when a bound passes it is aborted on the servers, because a request that D cannot hold keeps P waiting
+for 300 s otherwise. Whoever waits says so every `EVERY_S`. Source: SGLang 0.5.17 entrypoints/http_server.py.
 
-What it does not know: how long the client's own event loop was busy; the calibrator pins and watches it.
+Not modelled: how long the client's own event loop was busy; the calibrator pins and watches it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ppdsim.calibrate.drivers.base import AbstractEngine, EngineInfo, Failure, Generation, RequestFailed, Stream
+from ppdsim.calibrate.drivers.sglang_answers import (
+    Progress,
+    read_event,
+    read_info,
+    shown,
+)
+from ppdsim.limits import SERVER_ANSWER_BYTES, SERVER_INFO_BYTES, STREAM_BYTES, STREAM_LINE_BYTES, Limit
 
 if TYPE_CHECKING:
     import aiohttp
 
-CONTROL_TIMEOUT_S = 30.0
-"""Bound on flush, info and abort [s]; a flush waits for the server to be idle."""
-SERVER_TIMES = (
-    "request_received_ts",
-    "api_server_dispatch_finish_ts",
-    "forward_entry_time",
-    "prefill_finished_time",
-    "response_sent_to_client_ts",
-    "request_finished_ts",
-    "queue_time",
-    "e2e_latency",
-    "decode_throughput",
-)
-"""Names of the engine's own times in meta_info that are kept; SGLang 0.5.17 with --enable-metrics."""
-RESERVED_TOKENS = 6
-"""What ``max_req_input_len`` lacks of the longest request [tokens]; SGLang 0.5.17 managers/tp_worker.py."""
+SILENCE_S = 30.0
+"""How long a server may send no token at all while it has requests [s], beside what its longest prompt may take."""
+SLOWEST_PREFILL_TOKENS_PER_S = 2_000.0
+"""Slowest prefill or hand-off that is waited for [tokens/s]; an 8B model on an H100 has ten times as much."""
+INFO_S = 15.0
+"""Bound on /server_info and /health [s]."""
+IDLE_S = 10.0
+"""How long a server is given to become idle when its caches are to be emptied [s]."""
+FLUSH_S = IDLE_S + 5.0
+"""Bound on /flush_cache [s]."""
+ABORT_S = 5.0
+"""Bound on /abort_request [s]."""
+EVERY_S = 10.0
+"""How often it is said what is waited for [s]."""
+
+T = TypeVar("T")
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoints:
-    """URLs: where requests go, and the servers behind it by role (``prefill``, ``decode`` or ``unified``)."""
+    """URLs: where requests go, and the servers behind it by role (``prefill``, ``decode`` or ``unified``).
+
+    `key` is what the servers want as a bearer token, if they want one; it is sent, and shown nowhere.
+    """
 
     entry: str
     servers: tuple[tuple[str, str], ...]
+    key: str | None = field(default=None, repr=False)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What every request carries: the key, and that answers come as they are, whose sizes can be bounded."""
+        plain = {"Accept-Encoding": "identity"}
+        return plain if self.key is None else {**plain, "Authorization": f"Bearer {self.key}"}
+
+    def without_key(self, content: bytes) -> bytes:
+        """Return what a server said with the key blotted out: some repeat what they refuse."""
+        return content if self.key is None else content.replace(self.key.encode(), b"[key]")
 
 
 class SglangHttp(AbstractEngine):
-    """SGLang's native API through aiohttp."""
+    """SGLang's native API through aiohttp; `tell` is given a line now and then while something is waited for."""
 
-    def __init__(self, endpoints: Endpoints) -> None:
+    def __init__(self, endpoints: Endpoints, *, tell: Tell | None = None) -> None:
         self._endpoints = endpoints
+        self._tell = tell
+        self._told_s = float("-inf")
         self._session: aiohttp.ClientSession | None = None
+        self._prompts: dict[Stream, int] = {}
+        self._token_s = float("-inf")
 
     def _http(self) -> aiohttp.ClientSession:
         import aiohttp
@@ -63,7 +88,13 @@ class SglangHttp(AbstractEngine):
         if self._session is None:
             # A keep-alive connection that the server has just closed would fail a measurement: none is reused.
             connector = aiohttp.TCPConnector(limit=0, force_close=True)
-            self._session = aiohttp.ClientSession(connector=connector, trust_env=False)
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                trust_env=False,
+                auto_decompress=False,
+                headers=self._endpoints.headers,
+                timeout=aiohttp.ClientTimeout(total=None),
+            )
         return self._session
 
     def now_s(self) -> float:
@@ -78,83 +109,131 @@ class SglangHttp(AbstractEngine):
             "sampling_params": {"temperature": 0, "max_new_tokens": output_tokens, "ignore_eos": True},
             "stream": True,
         }
+        self._prompts[stream] = len(prompt)
         stream.task = asyncio.ensure_future(self._bounded(stream, body, output_tokens, timeout_s))
         # A stream that nobody awaits after a failure elsewhere must not complain when it is collected.
         stream.task.add_done_callback(lambda task: None if task.cancelled() else task.exception())
+        stream.task.add_done_callback(lambda _: self._prompts.pop(stream, None))
         return stream
 
     async def _bounded(self, stream: Stream, body: dict[str, Any], wanted: int, timeout_s: float) -> Generation:
-        import aiohttp
+        begin_s = self.now_s()
+
+        def left_s() -> float:
+            silent_s = max(begin_s, self._token_s) + self._silence_s() - self.now_s()
+            return min(begin_s + timeout_s - self.now_s(), silent_s)
+
+        def what() -> str:
+            return f"{len(stream.token_s)} of {wanted} tokens of {self._endpoints.entry}/generate"
 
         try:
-            return await asyncio.wait_for(self._run(stream, body, wanted), timeout_s)
+            return await self._within(self._run(stream, body, wanted), left_s, what)
         except asyncio.TimeoutError:
             await self.abort_all()
-            got = len(stream.token_s)
-            raise RequestFailed(Failure.TIMEOUT, f"{got} of {wanted} tokens within {timeout_s:g} s") from None
-        except aiohttp.ClientConnectorError as error:
-            raise RequestFailed(Failure.UNREACHABLE, f"{self._endpoints.entry}: {error}") from None
-        except (aiohttp.ClientError, ConnectionError) as error:
-            got = len(stream.token_s)
-            raise RequestFailed(Failure.DISCONNECTED, f"after {got} of {wanted} tokens: {error!r}") from None
+            got = f"{len(stream.token_s)} of {wanted} tokens"
+            if self.now_s() < begin_s + timeout_s:
+                raise RequestFailed(Failure.TIMEOUT, f"{got}, then none for {self._silence_s():.3g} s") from None
+            raise RequestFailed(Failure.TIMEOUT, f"{got} within {timeout_s:g} s") from None
+
+    def _silence_s(self) -> float:
+        """Return how long no token may come [s]: what every prompt under way may take as well."""
+        return SILENCE_S + max(self._prompts.values(), default=0) / SLOWEST_PREFILL_TOKENS_PER_S
+
+    async def _within(self, work: Coroutine[Any, Any, T], left_s: Callable[[], float], what: Callable[[], str]) -> T:
+        """Return what `work` returns, and say now and then that it is waited for.
+
+        Raises
+        ------
+        asyncio.TimeoutError
+            When nothing is `left_s`.
+        """
+        begin_s = self.now_s()
+        task = asyncio.ensure_future(work)
+        try:
+            while not task.done():
+                await asyncio.wait({task}, timeout=max(0.0, min(left_s(), EVERY_S)))
+                if not task.done():
+                    if left_s() <= 0.0:
+                        raise asyncio.TimeoutError
+                    self._say(f"waiting for {what()}: {self.now_s() - begin_s:.0f} s, at most {left_s():.0f} s more")
+            return task.result()
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _say(self, text: str) -> None:
+        """Tell a line, once for all that is waited for at a time."""
+        if self._tell is not None and self.now_s() - self._told_s >= 0.5 * EVERY_S:
+            self._told_s = self.now_s()
+            self._tell(text)
 
     async def _run(self, stream: Stream, body: dict[str, Any], wanted: int) -> Generation:
-        meta: Mapping[str, Any] = {}
-        ids: list[int] = []
+        import aiohttp
+
+        entry = self._endpoints.entry
+        progress = Progress(stream, len(body["input_ids"]), wanted)
         stream.sent_s = self.now_s()
-        async with self._http().post(self._endpoints.entry + "/generate", json=body) as answer:
-            if answer.status != 200:
-                raise RequestFailed(Failure.HTTP, f"status {answer.status}: {(await answer.text())[:200]}")
-            async for line in answer.content:
-                arrived_s = self.now_s()
-                if not line.startswith(b"data:") or line[5:].strip() == b"[DONE]":
-                    continue
-                event = json.loads(line[5:])
-                if "error" in event:
-                    raise RequestFailed(Failure.REFUSED, str(event["error"])[:200])
-                meta = event["meta_info"]
-                total = int(meta["completion_tokens"])
-                stream.arrived(arrived_s, total)
-                # Whole answer so far, or only what is new, according to the server's --stream-output.
-                part = event.get("output_ids") or []
-                ids = part if len(part) == total else [*ids, *part]
-        return _finished(stream, meta, wanted, tuple(ids))
+        try:
+            async with self._http().post(f"{entry}/generate", json=body, allow_redirects=False) as answer:
+                if answer.status != 200:
+                    raise RequestFailed(Failure.HTTP, await self._refused(answer))
+                async for line in _lines(answer.content):
+                    arrived_s = self.now_s()
+                    if not line.startswith(b"data:") or line[5:].strip() == b"[DONE]":
+                        continue
+                    before = len(stream.token_s)
+                    progress.add(read_event(self._endpoints.without_key(line[5:])), arrived_s)
+                    if len(stream.token_s) > before:
+                        self._token_s = arrived_s
+        except aiohttp.ClientConnectorError as error:
+            raise RequestFailed(Failure.UNREACHABLE, f"{entry}: {error}") from None
+        except (aiohttp.ClientError, ConnectionError, ValueError) as error:
+            got = f"after {len(stream.token_s)} of {wanted} tokens"
+            raise RequestFailed(Failure.DISCONNECTED, f"{got}: {_named(error)}") from None
+        return progress.generation()
+
+    async def _refused(self, answer: aiohttp.ClientResponse) -> str:
+        """Return what an answer says that is none: a status, and where it redirects to or its text."""
+        if 300 <= answer.status < 400:
+            place = shown(answer.headers.get("Location", "nowhere").partition("?")[0])
+            return f"status {answer.status}: redirects to {place}; give the address of the server itself"
+        content = await _content(answer, SERVER_ANSWER_BYTES)
+        text = shown(self._endpoints.without_key(content).decode(errors="replace"))
+        wants = "; it wants a key: --api-key-env" if answer.status == 401 and self._endpoints.key is None else ""
+        return f"status {answer.status}: {text}{wants}"
 
     async def flush(self, role: str = "all") -> None:
         """Empty the prefix caches over /flush_cache."""
-        for name, url in self._endpoints.servers:
-            if role in ("all", name) or name == "unified":
-                await self._control("POST", f"{url}/flush_cache?timeout={CONTROL_TIMEOUT_S:g}")
+        to = [url for name, url in self._endpoints.servers if role in ("all", name) or name == "unified"]
+        asked = (self._control("POST", f"{url}/flush_cache?timeout={IDLE_S:g}", FLUSH_S) for url in to)
+        await _all(asked)
 
     async def abort_all(self) -> None:
         """Abort everything over /abort_request."""
-        for _, url in self._endpoints.servers:
+
+        async def abort(url: str) -> None:
             with suppress(RequestFailed):
-                await self._control("POST", f"{url}/abort_request", {"abort_all": True})
+                await self._control("POST", f"{url}/abort_request", ABORT_S, {"abort_all": True})
+
+        await _all(abort(url) for _, url in self._endpoints.servers)
 
     async def servers(self) -> Mapping[str, EngineInfo]:
         """Read /server_info of each, after /health of the entry point."""
         if all(url != self._endpoints.entry for _, url in self._endpoints.servers):
-            await self._control("GET", f"{self._endpoints.entry}/health")
+            await self._control("GET", f"{self._endpoints.entry}/health", INFO_S)
         found: dict[str, EngineInfo] = {}
-        for role, url in self._endpoints.servers:
-            number = sum(name.split("-")[0] == role for name in found)
-            found[f"{role}-{number}" if number else role] = await self._info(url)
+        for role, url in self.places().items():
+            told = await self._control("GET", f"{url}/server_info", INFO_S, most=SERVER_INFO_BYTES)
+            found[role] = read_info(told, f"{url}/server_info")
         return found
 
-    async def _info(self, url: str) -> EngineInfo:
-        found = json.loads(await self._control("GET", f"{url}/server_info"))
-        return EngineInfo(
-            name="sglang",
-            version=str(found.get("version", "unknown")),
-            model=str(found.get("model_path") or "unknown").rstrip("/").rsplit("/", 1)[-1],
-            kv_pool_tokens=int(found["max_total_num_tokens"]),
-            page_size_tokens=int(found["page_size"]),
-            chunked_prefill_size=int(found["chunked_prefill_size"]),
-            max_running_requests=found.get("max_running_requests"),
-            context_tokens=_longest_request_tokens(found),
-            flags={name: value for name, value in found.items() if _is_shown(name, value)},
-        )
+    def places(self) -> Mapping[str, str]:
+        """Return the URL of each server, by role."""
+        found: dict[str, str] = {}
+        for role, url in self._endpoints.servers:
+            number = sum(name.split("-")[0] == role for name in found)
+            found[f"{role}-{number}" if number else role] = url
+        return found
 
     async def close(self) -> None:
         """Close the HTTP session."""
@@ -162,54 +241,78 @@ class SglangHttp(AbstractEngine):
             await self._session.close()
             self._session = None
 
-    async def _control(self, method: str, url: str, body: dict[str, Any] | None = None) -> str:
+    async def _control(
+        self,
+        method: str,
+        url: str,
+        limit_s: float,
+        body: dict[str, Any] | None = None,
+        *,
+        most: Limit = SERVER_ANSWER_BYTES,
+    ) -> bytes:
+        """Ask one server something and return its answer, without the key if it has it."""
         import aiohttp
 
-        bound = aiohttp.ClientTimeout(total=CONTROL_TIMEOUT_S + 5.0)
+        async def ask() -> bytes:
+            async with self._http().request(method, url, json=body, allow_redirects=False) as answer:
+                if answer.status != 200:
+                    raise RequestFailed(Failure.HTTP, f"{url}: {await self._refused(answer)}")
+                return await _content(answer, most)
+
+        until_s = self.now_s() + limit_s
         try:
-            async with self._http().request(method, url, json=body, timeout=bound) as answer:
-                text = await answer.text()
-        except (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError) as error:
-            raise RequestFailed(Failure.UNREACHABLE, f"{url}: {error!r}") from None
-        if answer.status != 200:
-            raise RequestFailed(Failure.HTTP, f"{url}: status {answer.status}: {text[:200]}")
-        return str(text)
+            content = await self._within(ask(), lambda: until_s - self.now_s(), lambda: url)
+        except asyncio.TimeoutError:
+            raise RequestFailed(Failure.UNREACHABLE, f"{url}: no answer within {limit_s:g} s") from None
+        except (aiohttp.ClientError, ConnectionError, ValueError) as error:
+            raise RequestFailed(Failure.UNREACHABLE, f"{url}: {_named(error)}") from None
+        return self._endpoints.without_key(content)
 
 
-def _longest_request_tokens(info: Mapping[str, Any]) -> int | None:
-    """Return the longest request of a server [tokens]; ``context_length`` is null where no flag sets it."""
-    if isinstance(info.get("max_req_input_len"), int):
-        return int(info["max_req_input_len"]) + RESERVED_TOKENS
-    return int(info["context_length"]) if isinstance(info.get("context_length"), int) else None
+def _named(error: Exception) -> str:
+    """Return an error in words; its repr would list the request's headers."""
+    return f"{type(error).__name__}: {shown(str(error))}"
 
 
-def _is_shown(name: str, value: object) -> bool:
-    """Return whether a server argument may be kept: where files lie and who may ask is nobody's business.
+async def _all(work: Any) -> None:
+    """Wait for several things at once; the first failure is raised when all have ended."""
+    for result in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
 
-    Without another name given, a model is served under its path.
+
+async def _content(answer: aiohttp.ClientResponse, most: Limit) -> bytes:
+    """Return an answer's content.
+
+    Raises
+    ------
+    RequestFailed
+        If it is larger than `most`.
     """
-    secret = name.endswith(("_path", "_dir", "_key", "_keyfile", "_password", "_token")) or name == "served_model_name"
-    return isinstance(value, (bool, int, float, str)) and not secret
+    out = bytearray()
+    async for chunk in answer.content.iter_any():
+        out += chunk
+        if len(out) > most.value:
+            raise RequestFailed(Failure.MALFORMED, most.refusal(str(answer.url), "an answer larger"))
+    return bytes(out)
 
 
-def _finished(stream: Stream, meta: Mapping[str, Any], wanted: int, token_ids: tuple[int, ...]) -> Generation:
-    """Return the finished request, or say how it ended; a fast first byte proves nothing."""
-    reason = meta.get("finish_reason")
-    kind = reason.get("type", "unknown") if isinstance(reason, dict) else str(reason)
-    if kind == "abort":
-        text = reason.get("message", "") if isinstance(reason, dict) else ""
-        raise RequestFailed(Failure.ABORTED, f"the engine aborted it after {len(stream.token_s)} tokens: {text[:200]}")
-    if len(stream.token_s) != wanted or kind != "length":
-        raise RequestFailed(
-            Failure.DISCONNECTED, f"{len(stream.token_s)} of {wanted} tokens, finish reason '{kind}', expected 'length'"
-        )
-    return Generation(
-        sent_s=stream.sent_s,
-        token_s=tuple(stream.token_s),
-        finish_reason=kind,
-        prompt_tokens=int(meta["prompt_tokens"]),
-        cached_tokens=int(meta["cached_tokens"]),
-        token_ids=token_ids,
-        retractions=int(meta.get("num_retractions") or 0),
-        server={name: float(meta[name]) for name in SERVER_TIMES if isinstance(meta.get(name), (int, float))},
-    )
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Yield the lines of a stream as soon as they are complete, and at its end what has no end of line.
+
+    Raises
+    ------
+    RequestFailed
+        If a line, or all of it, is too long.
+    """
+    rest, total = b"", 0
+    async for chunk in content.iter_any():
+        total += len(chunk)
+        *whole, rest = (rest + chunk).split(b"\n")
+        for size, limit in ((max(map(len, (rest, *whole))), STREAM_LINE_BYTES), (total, STREAM_BYTES)):
+            if size > limit.value:
+                raise RequestFailed(Failure.MALFORMED, limit.refusal("the stream", "longer"))
+        for line in whole:
+            yield line
+    if rest:
+        yield rest

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ppdsim import __version__
 from ppdsim.calibrate.drivers.base import EngineInfo, decoding
+from ppdsim.calibrate.drivers.server_flags import kept_environment
 from ppdsim.calibrate.live.journal import POINTS, SKIPPED
 from ppdsim.calibrate.live.machine_notes import MACHINE_NOTE
 from ppdsim.calibrate.live.record import server_name
@@ -84,11 +85,7 @@ def write_manifest(
             for service, by_role in servers.items()
             for role, one in by_role.items()
         },
-        environment={
-            name: value
-            for name, value in sorted(os.environ.items())
-            if name.startswith(("MC_", "SGLANG_", "CUDA_VISIBLE"))
-        },
+        environment=kept_environment(os.environ),
         page_size_tokens=info.page_size_tokens,
         chunked_prefill_size=info.chunked_prefill_size,
         kv_pool_tokens=min(kv_pools_tokens.values(), default=info.kv_pool_tokens),

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ppdsim.calibrate.derive.hf_config import read_model
-from ppdsim.calibrate.drivers.base import EngineInfo, RequestFailed
+from ppdsim.calibrate.drivers.base import EngineInfo, Failure, RequestFailed
 from ppdsim.calibrate.live.limits import Limits, limits_of
 from ppdsim.calibrate.live.plan import Plan
 from ppdsim.calibrate.live.service import Service
 from ppdsim.calibrate.stack.settings import Settings
 from ppdsim.calibrate.stack.specs import Host
-from ppdsim.errors import InputError
+from ppdsim.errors import EnvironmentProblem, InputError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,13 @@ class Foreseen:
 
 
 def asked(service: Service, plan: Plan) -> Foreseen:
-    """Return what the servers of a service say that run already."""
+    """Return what the servers of a service say that run already; nothing if they cannot be reached.
+
+    Raises
+    ------
+    EnvironmentProblem
+        If what answers there is no such server.
+    """
 
     async def ask() -> Mapping[str, EngineInfo]:
         async with service.open() as engine:
@@ -40,7 +46,9 @@ def asked(service: Service, plan: Plan) -> Foreseen:
 
     try:
         return Foreseen(limits=limits_of(plan, asyncio.run(ask())), source="as the servers say")
-    except RequestFailed:
+    except RequestFailed as problem:
+        if problem.failure is not Failure.UNREACHABLE:
+            raise EnvironmentProblem(f"{service.name}: {problem}") from None
         return Foreseen(limits=_unknown(plan), source="not known, the servers do not answer: assumed to be enough")
 
 

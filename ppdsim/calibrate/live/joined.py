@@ -6,19 +6,22 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from ppdsim.calibrate.drivers.base import AbstractEngine
-from ppdsim.calibrate.drivers.sglang_http import Endpoints, SglangHttp
+from ppdsim.calibrate.drivers.sglang_http import Endpoints, SglangHttp, Tell
 from ppdsim.calibrate.live.service import Service, handoff_arms
 from ppdsim.calibrate.stack.check import check_client
 from ppdsim.types import Arm, Transport
 
 
-def joined(endpoints: Endpoints, *, transport: Transport, decode_radix: bool) -> Service:
-    """Return the service behind `endpoints`: a unified server, or a router with P and D behind it."""
+def joined(endpoints: Endpoints, *, transport: Transport, decode_radix: bool, tell: Tell | None = None) -> Service:
+    """Return the service behind `endpoints`: a unified server, or a router with P and D behind it.
+
+    `tell` is given a line now and then while they are waited for.
+    """
 
     @asynccontextmanager
     async def connect() -> AsyncIterator[AbstractEngine]:
         check_client()
-        engine = SglangHttp(endpoints)
+        engine = SglangHttp(endpoints, tell=tell)
         try:
             yield engine
         finally:

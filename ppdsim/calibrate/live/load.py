@@ -28,7 +28,7 @@ async def play(
     prompts: Prompts,
     *,
     longest_context_tokens: int,
-) -> tuple[list[LoadRow], list[str]]:
+) -> tuple[list[LoadRow], list[RequestFailed]]:
     """Play every conversation and return the rows of the turns that ended, in order of sending, and what failed.
 
     A conversation stops where its context would pass `longest_context_tokens`, and where a turn fails.
@@ -41,7 +41,7 @@ async def play(
     await engine.flush()
     start_s = engine.now_s()
     rows: list[LoadRow] = []
-    failures: list[str] = []
+    failures: list[RequestFailed] = []
 
     async def converse(conversation: Conversation) -> None:
         await asyncio.sleep(max(0.0, start_s + conversation.arrival_s - engine.now_s()))
@@ -55,7 +55,8 @@ async def play(
             try:
                 found = await engine.generate(prompt, turn.output_tokens, timeout_s=TIMEOUT_S)
             except RequestFailed as problem:
-                failures.append(f"{cell.key}: conversation {conversation.conversation_id}, turn {number}: {problem}")
+                where = f"conversation {conversation.conversation_id}, turn {number}"
+                failures.append(RequestFailed(problem.failure, f"{where}: {problem.detail}"))
                 return
             gaps = np.diff(found.token_s)
             rows.append(

@@ -13,11 +13,12 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from ppdsim.calibrate.drivers.base import AbstractEngine, Failure, RequestFailed
-from ppdsim.calibrate.drivers.sglang_http import SglangHttp
+from ppdsim.calibrate.drivers.sglang_http import SglangHttp, Tell
 from ppdsim.calibrate.live.cells import LoadCell
 from ppdsim.calibrate.live.plan import Plan, cells_of
 from ppdsim.calibrate.live.service import Service, handoff_arms
@@ -29,13 +30,31 @@ from ppdsim.calibrate.stack.stack import Progress, Stack
 from ppdsim.errors import InputError
 from ppdsim.types import Arm, Transport
 
-Tell = Callable[[Progress], None]
 ENDING_S = 1.0
 """How long a server that cannot be reached is given to have ended [s]."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opening:
+    """What every service is opened with."""
+
+    host: Host
+    log_dir: Path
+    progress: Callable[[Progress], None]
+    key: str | None = field(repr=False)
+    tell: Tell | None
+
+
 def started(
-    plan: Plan, settings: Settings, transports: Sequence[Transport], host: Host, log_dir: Path, *, progress: Tell
+    plan: Plan,
+    settings: Settings,
+    transports: Sequence[Transport],
+    host: Host,
+    log_dir: Path,
+    *,
+    progress: Callable[[Progress], None],
+    key: str | None = None,
+    tell: Tell | None = None,
 ) -> list[Service]:
     """Return the services that a plan needs of `settings`, in the order of the first pass.
 
@@ -53,6 +72,10 @@ def started(
         Folder for the servers' logs, one folder a start.
     progress : callable
         Told what happens to each server.
+    key : str or None
+        What the servers want as a bearer token.
+    tell : callable or None
+        Given a line now and then while an answer is waited for.
 
     Raises
     ------
@@ -60,11 +83,12 @@ def started(
         If the settings cannot work.
     """
     services = []
+    opening = _Opening(host=host, log_dir=log_dir, progress=progress, key=key, tell=tell)
     if settings.unified_gpus:
         alone = settings.model_copy(
             update={"prefill_gpus": (), "decode_gpus": (), "unified_gpus": settings.unified_gpus[: settings.tp]}
         )
-        services.append(_service("unified", [(Arm.APPEND_D, Transport.NONE)], alone, host, log_dir, progress))
+        services.append(_service("unified", [(Arm.APPEND_D, Transport.NONE)], alone, opening))
     if settings.prefill_gpus or settings.decode_gpus:
         _refuse_several(settings)
         links = transports or chosen_transports(settings, host)
@@ -75,14 +99,12 @@ def started(
             pair = settings.model_copy(update={"unified_gpus": (), "transport": transport.value, "decode_radix": radix})
             arms = handoff_arms(transport, decode_radix=radix)
             name = f"hand-offs over {transport.value}"
-            services.append(_service(name, arms, pair, host, log_dir, progress, optional=optional))
+            services.append(_service(name, arms, pair, opening, optional=optional))
             if radix and any(isinstance(cell, LoadCell) for cell in cells_of(plan, Arm.P_FULL, transport)):
                 plain = pair.model_copy(update={"decode_radix": False})
                 name = f"p-full loads over {transport.value}"
                 full = handoff_arms(transport, decode_radix=False)
-                services.append(
-                    _service(name, full, plain, host, log_dir, progress, loads_only=True, optional=optional)
-                )
+                services.append(_service(name, full, plain, opening, loads_only=True, optional=optional))
     return services
 
 
@@ -109,23 +131,21 @@ def _service(
     name: str,
     arms: Sequence[tuple[Arm, Transport]],
     settings: Settings,
-    host: Host,
-    log_dir: Path,
-    progress: Tell,
+    opening: _Opening,
     *,
     loads_only: bool = False,
     optional: bool = False,
 ) -> Service:
-    specs = layout(settings, host)
-    left = cores_left(settings, host, specs)
+    specs = layout(settings, opening.host)
+    left = cores_left(settings, opening.host, specs)
 
     @asynccontextmanager
     async def open_engine() -> AsyncIterator[AbstractEngine]:
         check_client()
         stack = Stack(
             specs,
-            log_dir=_next_folder(log_dir, name),
-            progress=progress,
+            log_dir=_next_folder(opening.log_dir, name),
+            progress=opening.progress,
             start_timeout_s=settings.start_timeout_s,
             stop_timeout_s=settings.stop_timeout_s,
         )
@@ -134,7 +154,7 @@ def _service(
             if left:
                 os.sched_setaffinity(0, left)
             (endpoints,) = stack.endpoints.values()
-            engine = SglangHttp(endpoints)
+            engine = SglangHttp(replace(endpoints, key=opening.key), tell=opening.tell)
             try:
                 yield engine
             except RequestFailed as problem:

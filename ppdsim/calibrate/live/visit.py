@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -30,6 +29,10 @@ from ppdsim.types import Arm
 
 FAILURES_IN_A_ROW = 5
 """Failed cells in a row after which a service is given up: it is not one cell's fault."""
+CHECK_TOKENS = 16
+"""Prompt of the turn that tells a server that hangs from a request that did [tokens]."""
+CHECK_S = 10.0
+"""Bound on that turn [s]: with the bounds on a silent server, an abort and a flush it is a minute."""
 
 
 class Visit:
@@ -96,9 +99,18 @@ class Visit:
         self._run.budget.spent_s += self._engine.now_s() - begin_s
 
     async def _thrown_away(self, new_tokens: int) -> None:
-        """Send a turn that is no measurement; if it fails, whatever is measured will show why."""
-        with suppress(RequestFailed):
+        """Send a turn that is no measurement; if it fails, whatever is measured will show why.
+
+        Raises
+        ------
+        RequestFailed
+            If the servers cannot be reached, or hang.
+        """
+        try:
             await self._engine.generate(self._prompts.fresh(new_tokens), 2, timeout_s=TIMEOUT_S)
+        except RequestFailed as problem:
+            if problem.failure is Failure.TIMEOUT:
+                await self._to_idle(problem)
 
     async def _block(self, block: Block) -> None:
         prefix: list[int] | None = None
@@ -160,8 +172,10 @@ class Visit:
                 self._prompts,
                 longest_context_tokens=conversation_tokens(self._limits),
             )
-            for text in [*failures, *filter(None, map(self._refused, rows))]:
+            for text in [*map(str, failures), *filter(None, map(self._refused, rows))]:
                 run.journal.skip(cell.key, text)
+            if failures and not rows:
+                raise failures[-1]
 
     def _refused(self, row: LoadRow) -> str | None:
         """Write a turn of a load, or return why it is not written: the other turns of the load count all the same."""
@@ -223,7 +237,7 @@ class Visit:
         Raises
         ------
         RequestFailed
-            If the servers cannot be reached.
+            If the servers cannot be reached, or hang.
         EnvironmentProblem
             If cell after cell fails.
         """
@@ -234,11 +248,27 @@ class Visit:
         self._failed += 1
         if self._failed >= FAILURES_IN_A_ROW:
             raise EnvironmentProblem(f"{self._service.name}: {self._failed} cells failed in a row, the last: {problem}")
+        await self._to_idle(problem)
+
+    async def _to_idle(self, problem: RequestFailed) -> None:
+        """Bring the servers back to idle after a failure; if nothing came in time, see whether they answer at all.
+
+        Raises
+        ------
+        RequestFailed
+            If they cannot be reached, or do not answer a small turn either.
+        """
         await self._engine.abort_all()
         try:
             await self._engine.flush()
         except RequestFailed as still:
             if still.failure is Failure.UNREACHABLE:
                 raise
-            # Every cell begins with a flush: if this one's trouble lasts, the next cell fails by it and is counted.
+            # Every cell begins with a flush: if this one's failure lasts, the next cell fails by it and is counted.
             self._run.say(f"{self._service.name}: {still}")
+        if problem.failure is Failure.TIMEOUT:
+            try:
+                await self._engine.generate(self._prompts.fresh(CHECK_TOKENS), 2, timeout_s=CHECK_S)
+            except RequestFailed as again:
+                small = f"then a turn of {CHECK_TOKENS} tokens: {again}"
+                raise RequestFailed(Failure.UNREACHABLE, f"hangs: {problem}, {small}") from None

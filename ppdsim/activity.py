@@ -101,10 +101,7 @@ class Activity:
                 "link": self._busy([link.busy_s for link in self.links]),
             },
             "kv_pool": {"prefill": _pool(prefill), "decode": _pool(decode)},
-            "prefix_cache": {
-                "prefill": {**_on_prefill(turns, prefill), **_evicted(prefill)},
-                "decode": {**_on_decode(turns, decode), **_evicted(decode)},
-            },
+            "prefix_cache": self.caches(turns),
             "decode_streams": metrics.describe(met),
             "nodes": [
                 {
@@ -119,6 +116,37 @@ class Activity:
             "links": [{"link": link.name, "busy_share": self._share(link.busy_s)} for link in self.links],
         }
 
+    def caches(self, turns: Mapping[str, NDArray[Any]]) -> dict[str, dict[str, Any]]:
+        """Return what these turns found cached, and what was evicted in the whole run."""
+        prefill = [node for node in self.nodes if node.role is NodeRole.P]
+        decode = [node for node in self.nodes if node.role is not NodeRole.P]
+        found = self.hit_rates(turns)
+        begun = ~np.isnan(turns["t_prefill_start_s"]) & (turns["turn"] > 0)
+        on_p = begun & np.isin(turns["prefill_node"], [node.number for node in prefill])
+        held_p = _held(turns, turns["prefill_cached_tokens"], on_p, prefill)
+        held_d = _held(turns, turns["decode_held_tokens"], self.met_prefixes(turns), decode)
+        return {
+            "prefill": {"hit_rate": found["prefill"], **held_p, **_evicted(prefill)},
+            "decode": {"hit_rate": found["decode"], **held_d, **_evicted(decode)},
+        }
+
+    def met_prefixes(self, turns: Mapping[str, NDArray[Any]]) -> Mask:
+        """Return which turns are follow-up turns that met a decode machine which keeps prefixes."""
+        keeping = [node.number for node in self.nodes if node.role is not NodeRole.P and node.keeps_prefixes]
+        return (turns["turn"] > 0) & np.isin(turns["decode_node"], keeping)
+
+    def hit_rates(self, turns: Mapping[str, NDArray[Any]]) -> dict[str, float | None]:
+        """Return the hit rate of these turns, which may be some of the run's, on P and on all that decode."""
+        prefill = [node.number for node in self.nodes if node.role is NodeRole.P]
+        arms, begun = turns["arm"], ~np.isnan(turns["t_prefill_start_s"])
+        asked_p = begun & np.isin(turns["prefill_node"], prefill)
+        asked_d = begun & ((arms == Arm.APPEND_D.value) | (arms == Arm.P_DELTA.value))
+        prompt = turns["input_tokens"]
+        return {
+            "prefill": _hit_rate(turns["prefill_cached_tokens"], prompt, asked_p),
+            "decode": _hit_rate(turns["cached_tokens"], prompt, asked_d),
+        }
+
     def _share(self, busy_s: float) -> float | None:
         return min(busy_s / self.span_s, 1.0) if self.span_s > 0.0 else None
 
@@ -127,31 +155,6 @@ class Activity:
         if not busy_s:
             return {"mean_share": None, "max_share": None}
         return {"mean_share": self._share(float(np.mean(busy_s))), "max_share": self._share(max(busy_s))}
-
-
-def found_on_decode(turns: Mapping[str, NDArray[Any]], nodes: Sequence[NodeActivity]) -> Mask:
-    """Return which turns are follow-up turns that met a decode machine which keeps prefixes."""
-    keeping = [node.number for node in nodes if node.keeps_prefixes]
-    return (turns["turn"] > 0) & np.isin(turns["decode_node"], keeping)
-
-
-def _on_decode(turns: Mapping[str, NDArray[Any]], nodes: Sequence[NodeActivity]) -> dict[str, Any]:
-    arms, begun = turns["arm"], ~np.isnan(turns["t_prefill_start_s"])
-    asked = begun & ((arms == Arm.APPEND_D.value) | (arms == Arm.P_DELTA.value))
-    return {
-        "hit_rate": _hit_rate(turns["cached_tokens"], turns["input_tokens"], asked),
-        **_held(turns, turns["decode_held_tokens"], found_on_decode(turns, nodes), nodes),
-    }
-
-
-def _on_prefill(turns: Mapping[str, NDArray[Any]], nodes: Sequence[NodeActivity]) -> dict[str, Any]:
-    begun = ~np.isnan(turns["t_prefill_start_s"])
-    asked = begun & np.isin(turns["prefill_node"], [node.number for node in nodes])
-    cached = turns["prefill_cached_tokens"]
-    return {
-        "hit_rate": _hit_rate(cached, turns["input_tokens"], asked),
-        **_held(turns, cached, asked & (turns["turn"] > 0), nodes),
-    }
 
 
 def _hit_rate(cached_tokens: NDArray[Any], input_tokens: NDArray[Any], asked: Mask) -> float | None:

@@ -67,10 +67,15 @@ class CapacitySeed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateInterval:
-    """The interval over seeds, and how probably it holds the median capacity (None of one seed)."""
+    """The interval over seeds, and how probably it holds the median capacity.
+
+    Of one seed it is the bracket of its search: the rate that keeps the SLO and the next one, which does not. That says
+    nothing of other seeds, and has no coverage.
+    """
 
     low: float
     high: float | None
+    over: Literal["seeds", "bracket"]
     coverage: float | None
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,6 +33,15 @@ class SloLimits:
     ttft_s: float | None = None
     tpot_s: float | None = None
     itl_max_s: float | None = None
+
+
+class Scale(Enum):
+    """What values a quantity can have, which its interval keeps to."""
+
+    REAL = "any"
+    POSITIVE = "above 0"
+    SHARE = "0 to 1"
+    SHARE_DIFFERENCE = "-1 to 1"
 
 
 def ttft_s(t_arrival_s: ArrayLike, t_first_token_s: ArrayLike) -> Column:

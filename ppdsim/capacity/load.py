@@ -15,6 +15,7 @@ import numpy as np
 
 from ppdsim.errors import ScenarioError, WorkloadError
 from ppdsim.scenario import AgentSessionsSpec, GeneratedSpec, Scenario, TraceSpec
+from ppdsim.simulation.replicates import is_drawn
 
 FEWEST_CONVERSATIONS = 30
 """Least number of generated conversations in a run; at low rates the window grows [conversations]."""
@@ -44,7 +45,7 @@ class GeneratedLoad(AbstractLoad):
     __slots__ = ("_spec", "window_s")
 
     def __init__(self, scenario: Scenario, spec: GeneratedSpec) -> None:
-        super().__init__(scenario, spec.arrivals.rate_per_s, drawn=True)
+        super().__init__(scenario, spec.arrivals.rate_per_s, drawn=is_drawn(scenario, 0))
         self._spec = spec
         self.window_s = spec.conversations / spec.arrivals.rate_per_s
 
@@ -90,12 +91,10 @@ def load_of(scenario: Scenario) -> AbstractLoad:
         return GeneratedLoad(scenario, spec)
     plain = scenario.model_copy(update={"workload": spec.model_copy(update={"rate_scale": 1.0})})
     source = plain.build_workload()
-    starts_s, again_s = ([c.arrival_s for c in source.conversations(np.random.default_rng(seed))] for seed in (0, 1))
+    starts_s = [conversation.arrival_s for conversation in source.conversations(np.random.default_rng(0))]
     span_s = starts_s[-1] - starts_s[0] if starts_s else 0.0
     if not span_s > 0.0 or math.isinf(span_s):
         raise WorkloadError(
             f"{spec.file}: all {len(starts_s)} conversations start at once, so there is no rate to scale"
         )
-    # Load balancers may pick at random.
-    drawn = starts_s != again_s or bool(scenario.routing.prefill_policy or scenario.routing.decode_policy)
-    return TraceLoad(scenario, spec, (len(starts_s) - 1) / span_s, drawn=drawn)
+    return TraceLoad(scenario, spec, (len(starts_s) - 1) / span_s, drawn=is_drawn(scenario, 0))

@@ -164,7 +164,7 @@ def capacity(
 def _notes(probe: Probe | None, *, drawn: bool) -> list[str]:
     notes = []
     if not drawn:
-        notes.append("nothing in this workload is drawn, so one seed is all there is")
+        notes.append("no seed changes this run, so one is all there is; its interval is the bracket of the search")
     if probe is not None and not math.isnan(probe.life_s) and probe.life_s > probe.window_s / 3.0:
         notes.append(
             f"conversations last {probe.life_s:.0f} s (median) and all start within {probe.window_s:.0f} s, so the load"

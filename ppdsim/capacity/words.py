@@ -11,6 +11,7 @@ from ppdsim.capacity.search import Kind
 from ppdsim.carried import Binding, CapacityRun, CapacitySeed, Carried, RateInterval
 from ppdsim.metrics import SloLimits
 from ppdsim.results import not_read
+from ppdsim.simulation.replicates import basis
 from ppdsim.units import MS_PER_S, format_s
 
 NAMES = {"ttft_s": "TTFT", "tpot_s": "TPOT", "itl_max_s": "longest ITL"}
@@ -59,7 +60,12 @@ def document(answer: CapacityAnswer) -> Carried:
         attained_wanted=answer.wanted,
         rate_per_s=answer.rate_per_s,
         rate_per_gpu_per_s=answer.rate_per_s / answer.gpus,
-        interval_per_s=RateInterval(low=answer.low_per_s, high=_finite(answer.high_per_s), coverage=_coverage(answer)),
+        interval_per_s=RateInterval(
+            low=answer.low_per_s,
+            high=_finite(answer.high_per_s),
+            over="bracket" if len(answer.seeds) == 1 else "seeds",
+            coverage=_coverage(answer),
+        ),
         turns_per_s=None if probe is None else probe.turns_per_s,
         goodput_per_s=None if probe is None else probe.goodput_per_s,
         goodput_per_gpu_per_s=None if probe is None else probe.goodput_per_s / answer.gpus,
@@ -107,8 +113,9 @@ def _coverage(answer: CapacityAnswer) -> float | None:
 def _interval(answer: CapacityAnswer) -> str:
     high = "no upper end" if math.isinf(answer.high_per_s) else f"{answer.high_per_s:.4g}"
     coverage = _coverage(answer)
-    over = f"{len(answer.seeds)} seeds" if len(answer.seeds) > 1 else "one seed"
-    return f"{answer.low_per_s:.4g} to {high}, {over}" + ("" if coverage is None else f", {coverage:.0%}")
+    if coverage is None:
+        return f"the search's bracket, of one seed: {answer.low_per_s:.4g} to {high}"
+    return f"{answer.low_per_s:.4g} to {high}, {basis(parts=0, seeds=len(answer.seeds))}, {coverage:.0%}"
 
 
 def _limits(limits: SloLimits) -> str:

@@ -32,7 +32,7 @@ def render_alternatives(found: Comparison) -> str:
 def alternatives_table(found: Comparison) -> Table:
     """Return a row an alternative."""
     return Table(
-        caption="Means over the seeds, with 90 % intervals",
+        caption="Means over the seeds, with 90 % intervals where the runs differ",
         columns=(
             "alternative",
             "fleet",
@@ -96,5 +96,5 @@ def _time(estimate: Estimate | None) -> Cell:
     text = wording.milliseconds(estimate.mean)
     if estimate.low is None or estimate.high is None:
         return Cell(text=text)
-    low, high = (wording.milliseconds(max(end, 0.0)) for end in (estimate.low, estimate.high))
+    low, high = (wording.milliseconds(end) for end in (estimate.low, estimate.high))
     return Cell(text=text, notes=(f"{low} to {high}",))

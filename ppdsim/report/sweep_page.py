@@ -8,9 +8,9 @@ from ppdsim.files import write_whole
 from ppdsim.report.figures import SWEEP_FIGURES
 from ppdsim.report.page import drawings, fill
 from ppdsim.report.tables import Cell, Table
-from ppdsim.sweep.answer import SweepAnswer
+from ppdsim.sweep.answer import SweepAnswer, SweepAxis
 from ppdsim.sweep.measures import MEASURES
-from ppdsim.sweep.words import number, sentence, short_names, span, state
+from ppdsim.sweep.words import basis_of, difference, number, sentence, short_names, span, state
 
 
 def write_sweep_report(answer: SweepAnswer, path: Path) -> Path:
@@ -41,8 +41,20 @@ def headline(answer: SweepAnswer) -> str:
     if not values:
         return f"{answer.scenario}: no run of the sweep has ended"
     value, best = sorted(values, key=lambda each: each[0], reverse=by.higher_is_better)[0]
-    where = ", ".join(f"{axis.key}={text}" for axis, text in zip(answer.axes, best.values, strict=True))
-    return f"{answer.scenario}: the best {by.title} is {number(value, by)} {by.unit}, at {where}"
+    places = list(zip(answer.axes, best.values, strict=True))
+    where = ", ".join(f"{axis.key}={text}" for axis, text in places)
+    ends = [axis.key for axis, text in places if _is_end(axis, text)]
+    beyond = f"; that is the end of the values asked of {' and '.join(ends)}" if ends else ""
+    which = "largest" if by.higher_is_better else "smallest"
+    best_value = f"{number(value, by)} {by.unit}"
+    return f"{answer.scenario}: within the values asked, {by.title} is {which} at {where}: {best_value}{beyond}"
+
+
+def _is_end(axis: SweepAxis, text: str) -> bool:
+    """Return whether a value is the first or last of the numbers that were asked of a key."""
+    if axis.numbers is None or len(axis.numbers) < 2:
+        return False
+    return axis.numbers[axis.values.index(text)] in (min(axis.numbers), max(axis.numbers))
 
 
 def _points(answer: SweepAnswer) -> Table:
@@ -50,7 +62,7 @@ def _points(answer: SweepAnswer) -> Table:
     names = short_names(answer)
     first = f"{names[0]}={answer.axes[0].values[0]}"
     return Table(
-        caption=f"Means over seeds, below them their 90 % intervals, then what they are beyond {first}, paired",
+        caption=f"Below each number its 90 % interval, then what it is beyond {first}; {basis_of(answer)}",
         columns=(*names, *(f"{each.title} [{each.unit}]" for each in measures), "runs", "beware"),
         rows=tuple(
             (
@@ -61,8 +73,8 @@ def _points(answer: SweepAnswer) -> Table:
                         notes=tuple(
                             note
                             for note in (
-                                "" if found.low is None else f"{number(found.low, each)} to {number(found.high, each)}",
-                                "" if found.difference is None else span(found.difference, each, sign=True),
+                                "" if found.low is None else span(found, each),
+                                "" if found.difference is None else difference(found.difference, each),
                             )
                             if note
                         ),

@@ -98,6 +98,9 @@ def manual(nodes: Candidates) -> int:
     return least_loaded(nodes) if nodes.last is None else nodes.last
 
 
+DRAWING = ("random", "power_of_two")
+"""Balancers that ask their generator for random picks."""
+
 BALANCERS: Registry[Balancer] = Registry(
     "load-balancing policy",
     {

@@ -23,6 +23,15 @@ class SweepAxis:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SweepDifference:
+    """What a point has more than another, with its 90 % interval; no ends where it was the same in every pair."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """One measure at one point.
 
@@ -31,19 +40,20 @@ class Estimate:
     measure : str
         Its column in the table; values are in the column's unit.
     value : float or None
-        Mean over the seeds; None where no run defines it.
+        Mean over the seeds, or that of the only run; None where no run defines it.
     low, high : float or None
-        90 % interval of that mean over seeds (Student's t); None below two seeds.
-    difference : Interval or None
+        90 % interval of that number over seeds, or over parts of the only run where no seed changes it
+        (:mod:`ppdsim.analytical.replications`); None below two of them, or where all are equal.
+    difference : SweepDifference or None
         What it has more than the point that has the first value of the first axis and is equal in the others, paired
-        by seed; None at such points and below two seeds.
+        by seed or by part; None at such points and below two pairs.
     """
 
     measure: str
     value: float | None
     low: float | None
     high: float | None
-    difference: Interval | None
+    difference: SweepDifference | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,9 +89,9 @@ class SweepCrossing:
     values : tuple of float
         Every place where the better one changes, rising, by linear interpolation between the points of the grid.
     interval : Interval or None
-        That of the last one; None where nothing changes or there are fewer than two seeds.
+        That of the last one; None where nothing changes, and where the runs or parts do not differ.
     share_without : float or None
-        Share of the draws over seeds that show no change; None below two seeds.
+        Share of the draws over seeds or parts that show no change; None where these do not differ.
     better_below, better_above : str
         The better value at the lowest and at the highest point of the key.
     overloaded : tuple of float
@@ -108,7 +118,8 @@ class SweepCrossing:
 class SweepAnswer:
     """Everything a sweep found.
 
-    `missing` counts rows that have not been run, because somebody stopped it; `notes` say what to beware of.
+    `missing` counts rows that have not been run, because somebody stopped it; `notes` say what to beware of. `parts`
+    is 0 where seeds change every run, else into how many parts the only run of a point that they do not change is cut.
     """
 
     schema: Literal["ppdsim/sweep/1"]
@@ -117,6 +128,7 @@ class SweepAnswer:
     judged_by: str
     axes: tuple[SweepAxis, ...]
     seeds: tuple[int, ...]
+    parts: int
     missing: int
     points: tuple[SweepPoint, ...]
     crossings: tuple[SweepCrossing, ...]

@@ -4,26 +4,27 @@
 
     gain(x, seed) = measure(second, x, seed) - measure(first, x, seed)      > 0: the first is better (smaller is)
 
-Both alternatives have the same seeds, so what the arrivals did cancels in the gain. The central line is the mean over
-seeds, joined linearly between the points of the grid; intervals come from joint draws of that line
-(:mod:`ppdsim.analytical.replications`), searched like every other simulated crossing. What lies between two points of
-the grid, and beyond its ends, is not known.
+Both alternatives have the same seeds (or the same parts of the one run where no seed changes it), so what the arrivals
+did cancels in the gain. The central line is the mean over seeds (or the whole run), joined linearly between the points
+of the grid; intervals come from joint draws of that line (:mod:`ppdsim.analytical.replications`), searched like every
+other simulated crossing. What lies between two points of the grid, and beyond its ends, is not known.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from ppdsim.analytical.crossing import sampled_crossing
-from ppdsim.analytical.replications import draws_of_mean
+from ppdsim.analytical.replications import differ, draws_of_mean
 from ppdsim.metrics import OVERLOADED
 from ppdsim.sweep.answer import SweepCrossing
 from ppdsim.sweep.axes import Axis
 from ppdsim.sweep.measures import MEASURES, Measure, Rows, column
 from ppdsim.sweep.plan import SweepPlan
+from ppdsim.sweep.replicates import replicates
 
 DRAWS = 2_000
 """Draws of a line; the ends of a 90 % interval move by about a fiftieth of its width between two sets of them."""
@@ -82,16 +83,18 @@ def _crossing(
     lines: list[list[int]],
 ) -> SweepCrossing | None:
     """Return the crossing by one measure over the points that both lines have every seed of; None below two."""
-    sides = [np.array([column(rows, number, plan.seeds, measure.column) for number in line]).T for line in lines]
-    gain = (sides[1] - sides[0]) * (-1.0 if measure.higher_is_better else 1.0)
-    known = ~np.isnan(gain).any(axis=0)
+    known = np.array([_is_known(plan, rows, pair_of, measure.column) for pair_of in zip(*lines, strict=True)])
     axis = np.array(sorted(plan.axes[along].numbers or ()))[known]
     if len(axis) < 2:
         return None
-    gain = gain[:, known]
-    middle = gain.mean(axis=0)
-    several = len(plan.seeds) > 1
-    draws = draws_of_mean(gain, np.random.default_rng(SEED), DRAWS) if several else middle[None, :]
+    numbers = np.array(lines)[:, known]
+    found_here = replicates(plan, rows, numbers.ravel().tolist(), measure.column)
+    sign = -1.0 if measure.higher_is_better else 1.0
+    count = len(axis)
+    gain = sign * (found_here.values[:, count:] - found_here.values[:, :count])
+    middle = sign * (found_here.whole[count:] - found_here.whole[:count])
+    several = differ(gain)
+    draws = draws_of_mean(gain, np.random.default_rng(SEED), DRAWS, whole=middle) if several else middle[None, :]
     found = sampled_crossing(axis, middle, draws)
     at = zip(axis.tolist(), *(np.array(line)[known].tolist() for line in lines), strict=True)
     return SweepCrossing(
@@ -110,6 +113,11 @@ def _crossing(
         better_above=_better(middle[-1], pair),
         overloaded=tuple(x for x, *pair_of in at if _is_overloaded(plan, rows, pair_of)),
     )
+
+
+def _is_known(plan: SweepPlan, rows: Rows, numbers: Sequence[int], measure: str) -> bool:
+    """Return whether points have a measure in every seed."""
+    return not any(np.isnan(column(rows, number, plan.seeds, measure)).any() for number in numbers)
 
 
 def _better(gain: float, pair: tuple[str, str]) -> str:

@@ -21,9 +21,9 @@ from ppdsim.workload.tracefile import AbstractTrace
 
 SCHEMA = "ppdsim/sweep-row/1"
 SIMULATOR = (
-    "columns.py", "compose.py", "cost", "curves.py", "des", "metrics.py", "profile.py", "reading.py", "results.py",
-    "routing", "scenario", "setup.py", "simulation", "transport", "turn.py", "types.py", "units.py", "workload",
-    "sweep/measures.py", "yaml_file.py",
+    "activity.py", "columns.py", "compose.py", "cost", "curves.py", "des", "metrics.py", "profile.py", "reading.py",
+    "results.py", "routing", "scenario", "setup.py", "simulation", "transport", "turn.py", "types.py", "units.py",
+    "workload", "sweep/measures.py", "yaml_file.py",
 )  # fmt: skip
 """Files and folders of the package whose text decides what a row says."""
 UNREAD = {"question", "run_time", "seed", "crossover"}

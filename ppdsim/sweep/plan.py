@@ -20,6 +20,7 @@ from ppdsim.errors import InputError, PpdsimError
 from ppdsim.scenario import Scenario, load
 from ppdsim.scenario.keys import Command
 from ppdsim.setup import check_asked, resolve
+from ppdsim.simulation.replicates import draws_workload, picks_at_random
 from ppdsim.simulation.run import conversations_of, policy_of
 from ppdsim.sweep.axes import Axis
 from ppdsim.sweep.identity import UNREAD
@@ -28,10 +29,11 @@ from ppdsim.workload import Conversation
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GridPoint:
-    """One point: a text for each axis, and the scenario with these in place."""
+    """One point: a text for each axis, the scenario with these in place, and whether a seed changes its runs."""
 
     values: tuple[str, ...]
     scenario: Scenario
+    drawn: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,10 @@ class SweepPlan:
     seeds: tuple[int, ...]
     notes: tuple[str, ...] = ()
     unread_keys: tuple[str, ...] = ()
+
+    def seeds_of(self, number: int) -> tuple[int, ...]:
+        """Return the seeds of a point whose runs differ: the first one where no seed changes anything."""
+        return self.seeds if self.points[number].drawn else self.seeds[:1]
 
     def name_of(self, point: GridPoint) -> str:
         """Return a point in words."""
@@ -126,6 +132,8 @@ def _checked(plan: SweepPlan) -> SweepPlan:
     A workload that several points have is drawn once.
     """
     notes: set[str] = set()
+    points: list[GridPoint] = []
+    varies: dict[str, bool] = {}
     unread: dict[str, None] = {}
     drawn: dict[str, list[Conversation]] = {}
     for point in plan.points:
@@ -139,9 +147,12 @@ def _checked(plan: SweepPlan) -> SweepPlan:
             policy = policy_of(point.scenario, spec.fleet_model)
             if workload not in drawn:
                 drawn[workload] = list(conversations_of(point.scenario, plan.seeds[0]))
+            if workload not in varies:
+                varies[workload] = draws_workload(point.scenario, plan.seeds[0])
+            points.append(replace(point, drawn=varies[workload] or picks_at_random(point.scenario)))
             if point.scenario.oversized_turns == "refuse":
                 refuse(Cluster(spec, Turns(drawn[workload]), policy))
-    return replace(plan, notes=tuple(sorted(notes)), unread_keys=tuple(unread))
+    return replace(plan, points=tuple(points), notes=tuple(sorted(notes)), unread_keys=tuple(unread))
 
 
 @contextmanager

@@ -14,17 +14,21 @@ from ppdsim.scenario import Scenario
 from ppdsim.scenario.keys import Command
 from ppdsim.simulation.run import simulate
 from ppdsim.sweep.identity import row_key, row_parts
-from ppdsim.sweep.measures import measure
+from ppdsim.sweep.measures import PARTS, measure, measure_parts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowTask:
-    """What a worker needs for a row, its content hash where it was asked for, and the point's name for errors."""
+    """What a worker needs for a row, its content hash where it was asked for, and the point's name for errors.
+
+    `drawn`: another seed gives another run; if not, the row has its measures by part.
+    """
 
     scenario: Scenario
     seed: int
     key: str
     point: str
+    drawn: bool = True
 
 
 def run_row(task: RowTask) -> dict[str, Any]:
@@ -51,4 +55,6 @@ def run_row(task: RowTask) -> dict[str, Any]:
         results = simulate(task.scenario, seed=task.seed, command=Command.SWEEP)
     except PpdsimError as problem:
         raise type(problem)(f"at {task.point}, seed {task.seed}: {problem}") from None
-    return measure(results, task.scenario.routing.gamma)
+    gamma = task.scenario.routing.gamma
+    row = measure(results, gamma)
+    return row if task.drawn else {**row, PARTS: measure_parts(results, gamma)}

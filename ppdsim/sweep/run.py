@@ -96,10 +96,13 @@ def run_rows(plan: SweepPlan, folder: Path, start: StartExecutor, progress: Prog
     tasks: dict[str, RowTask] = {}
     for number, point in enumerate(plan.points):
         for seed in plan.seeds:
-            key = row_key(point.scenario, seed)
-            # Two texts may say the same value; its row is run once.
+            of = seed if point.drawn else plan.seeds[0]
+            key = row_key(point.scenario, of)
+            # Two texts may say the same value, and seeds may change nothing; such a row is run once.
             places.setdefault(key, []).append((number, seed))
-            tasks[key] = RowTask(scenario=point.scenario, seed=seed, key=key, point=plan.name_of(point))
+            tasks[key] = RowTask(
+                scenario=point.scenario, seed=of, key=key, point=plan.name_of(point), drawn=point.drawn
+            )
     rows: Rows = {}
 
     def keep(key: str, row: dict[str, Any]) -> None:

@@ -23,9 +23,9 @@ def save(plan: SweepPlan, rows: Rows, answer: SweepAnswer, folder: Path) -> tupl
     """Write the table and the answer, each of which appears whole or not at all, and return their paths."""
     header = [*(axis.key for axis in plan.axes), "seed", *COLUMNS]
     table = (
-        [*point.values, seed, *rows[number, seed].values()]
+        [*point.values, seed, *(rows[number, seed][name] for name in COLUMNS)]
         for number, point in enumerate(plan.points)
-        for seed in plan.seeds
+        for seed in plan.seeds_of(number)
         if (number, seed) in rows
     )
     return write_table(folder / TABLE, header, table), write_whole(folder / ANSWER, saved.to_json(answer))

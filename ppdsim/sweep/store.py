@@ -35,7 +35,7 @@ class RowStore:
             row = read_json(self._folder / f"{key}.json")
         except InputError:
             return None
-        return row if isinstance(row, dict) and tuple(row) == COLUMNS else None
+        return row if isinstance(row, dict) and tuple(row)[: len(COLUMNS)] == COLUMNS else None
 
     def put(self, key: str, row: Mapping[str, Any]) -> None:
         """Keep a row."""

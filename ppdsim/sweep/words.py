@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ppdsim.answers import Interval
-from ppdsim.sweep.answer import Estimate, SweepAnswer, SweepCrossing, SweepPoint
+from ppdsim.simulation.replicates import basis
+from ppdsim.sweep.answer import Estimate, SweepAnswer, SweepCrossing, SweepDifference, SweepPoint
 from ppdsim.sweep.measures import MEASURES, Measure
 
 SHOWN = ("ttft_p99_s", "tpot_mean_s", "itl_max_p99_s", "e2e_mean_s", "goodput_per_s", "attainment")
@@ -40,11 +40,26 @@ def table(answer: SweepAnswer) -> str:
     return "\n".join(
         [
             *_aligned([heads, *lines], left=len(answer.axes)),
-            f"means over {_count(len(answer.seeds), 'seed')} that all points share; intervals (90 %) are over seeds, "
-            "differences are paired",
+            basis_of(answer),
             *([f"{answer.missing} rows have not been run"] if answer.missing else []),
             *(f"note: {note}" for note in answer.notes),
         ]
+    )
+
+
+def basis_of(answer: SweepAnswer) -> str:
+    """Return what values and intervals rest on."""
+    if not answer.parts:
+        return (
+            f"means over {_count(len(answer.seeds), 'seed')} that all points share; intervals (90 %) are over seeds, "
+            "differences are paired"
+        )
+    if all(point.runs == 1 for point in answer.points):
+        over = basis(parts=answer.parts, seeds=1)
+        return f"one run a point; intervals (90 %) are over {over}; differences are paired"
+    return (
+        f"means over {_count(len(answer.seeds), 'seed')}; a point whose runs no seed changes ran once, and its "
+        f"interval (90 %) is over {answer.parts} parts of that run; differences are paired"
     )
 
 
@@ -78,11 +93,11 @@ def _answer(found: SweepCrossing) -> str:
 
 
 def _doubt(found: SweepCrossing) -> str:
-    """Return how many draws over seeds disagree about whether there is a change at all."""
+    """Return how many draws (over seeds, or parts of a run) disagree about whether there is a change at all."""
     if found.share_without is None:
         return ""
     against, what = (found.share_without, "no change") if found.values else (1.0 - found.share_without, "a change")
-    return f"; {against:.0%} of the draws over seeds show {what}" if against >= LEAST_SHARE else ""
+    return f"; {against:.0%} of the draws show {what}" if against >= LEAST_SHARE else ""
 
 
 def short_names(answer: SweepAnswer) -> list[str]:
@@ -107,14 +122,19 @@ def number(value: float | None, measure: Measure) -> str:
     return f"{shown:,.0f}" if abs(shown) >= 1000 else f"{shown:.3g}"
 
 
-def span(interval: Interval | None, measure: Measure, *, sign: bool = False) -> str:
-    """Print an interval's ends, or with `sign` its value and ends, as a difference."""
-    if interval is None:
+def span(found: Estimate | SweepDifference, measure: Measure) -> str:
+    """Print the ends of an interval; a dash where there is none."""
+    if found.low is None or found.high is None:
         return "-"
-    low, high = (number(end, measure) for end in (interval.low, interval.high))
-    if not sign:
-        return f"{low} to {high}"
-    return f"{'+' if interval.value > 0 else ''}{number(interval.value, measure)} ({low} to {high})"
+    return f"{number(found.low, measure)} to {number(found.high, measure)}"
+
+
+def difference(found: SweepDifference | None, measure: Measure) -> str:
+    """Print a difference with its sign and its interval."""
+    if found is None:
+        return "-"
+    told = f"{'+' if found.value > 0 else ''}{number(found.value, measure)}"
+    return told if found.low is None else f"{told} ({span(found, measure)})"
 
 
 def state(point: SweepPoint) -> str:
@@ -130,10 +150,7 @@ def state(point: SweepPoint) -> str:
 
 
 def _judged(found: Estimate, by: Measure) -> list[str]:
-    if found.value is None or found.low is None or found.high is None:
-        return [number(found.value, by), "-", "-"]
-    ends = Interval(value=found.value, low=found.low, high=found.high)
-    return [number(found.value, by), span(ends, by), span(found.difference, by, sign=True)]
+    return [number(found.value, by), span(found, by), difference(found.difference, by)]
 
 
 def _count(count: int, noun: str) -> str:

@@ -17,19 +17,18 @@ from ppdsim import __version__
 from ppdsim.analytical.replications import mean_interval
 from ppdsim.comparison import SHARES, Alternative, Comparison, Difference, Distribution, Estimate, Verdict
 from ppdsim.errors import InputError
-from ppdsim.metrics import quantile
+from ppdsim.metrics import Scale, quantile
 from ppdsim.results import Results
 from ppdsim.scenario import Scenario
 from ppdsim.scenario.keys import Command
 from ppdsim.setup import resolve
+from ppdsim.simulation.replicates import basis, draws_workload, parts_of, picks_at_random
 from ppdsim.simulation.run import conversations_of, simulate
 from ppdsim.types import Arm, NodeRole
 from ppdsim.whatif import words
 
 MATTERS = 0.01
 """Two attainments that differ by less than this count as equal [1]."""
-PARTS = 10
-"""Parts in a row of a trace that leaves nothing to chance; they take the place of seeds."""
 SPREAD = {"TTFT": "ttft_s", "TPOT": "tpot_s"}
 """Columns whose distributions are kept."""
 
@@ -70,7 +69,7 @@ def run(
     unread_keys = resolve(scenario, Command.ALTERNATIVES).unread_keys
     names = [alternative.name for alternative in scenario.alternatives]
     conversations = list(conversations_of(scenario, seed))
-    fixed = conversations == list(conversations_of(scenario, seed + 1))
+    fixed = not (any(map(picks_at_random, scenario.variants)) or draws_workload(scenario, seed))
     numbers = (seed,) if fixed else tuple(range(seed, seed + (seeds or scenario.seeds)))
     kept = {name: _Runs(summaries=[], attainments=[], times_s={title: [] for title in SPREAD}) for name in names}
     first_runs: dict[str, Results] = {}
@@ -86,7 +85,7 @@ def run(
             first_runs.setdefault(name, results)
             summary = results.summary()
             kept[name].summaries.append(summary)
-            kept[name].attainments.extend(_attainments(results, parts=PARTS if fixed else 1))
+            kept[name].attainments.extend(_attainments(results, in_parts=fixed))
             for title, column in SPREAD.items():
                 kept[name].times_s[title].append(results.turns[column])
             done += 1
@@ -94,7 +93,7 @@ def run(
                 progress(done, len(numbers) * len(names))
     found = tuple(_alternative(name, v, kept[name]) for name, v in zip(names, scenario.variants, strict=True))
     differences = _differences(found)
-    over = f"{len(found[0].attainments)} parts of this one trace" if fixed else f"{len(numbers)} seeds"
+    over = basis(parts=len(found[0].attainments) if fixed else 0, seeds=len(numbers))
     common = _common_notes(found)
     return Outcome(
         comparison=Comparison(
@@ -123,7 +122,8 @@ def _alternative(name: str, variant: Scenario, runs: _Runs) -> Alternative:
     provenance = summaries[0]["provenance"]
 
     def over_seeds(*keys: str) -> Estimate:
-        return _estimate([_number(summary, keys) for summary in summaries])
+        scale = Scale.POSITIVE if keys[-1] == "turns_per_s" else Scale.SHARE
+        return _estimate([_number(summary, keys) for summary in summaries], scale)
 
     turns = np.array([summary["turns"] for summary in summaries], dtype=np.float64)
     outside = np.array([summary["extrapolated"] or 0.0 for summary in summaries])
@@ -136,7 +136,7 @@ def _alternative(name: str, variant: Scenario, runs: _Runs) -> Alternative:
         labels=tuple(summary["label"] for summary in summaries),
         goodput_per_s=over_seeds("goodput", "turns_per_s"),
         goodputs_per_s=tuple(_number(summary, ("goodput", "turns_per_s")) for summary in summaries),
-        attainment=_estimate(runs.attainments),
+        attainment=_estimate(runs.attainments, Scale.SHARE),
         attainments=tuple(runs.attainments),
         ttft_mean_s=_time(summaries, "ttft_s", "mean"),
         ttft_p99_s=_time(summaries, "ttft_s", "p99"),
@@ -148,13 +148,14 @@ def _alternative(name: str, variant: Scenario, runs: _Runs) -> Alternative:
     )
 
 
-def _attainments(results: Results, *, parts: int) -> list[float]:
-    """Return the share of good turns in each of so many equal parts, in order of arrival.
+def _attainments(results: Results, *, in_parts: bool) -> list[float]:
+    """Return the share of good turns: of the run, or of each of its parts in order of arrival.
 
     Over all turns of the conversations: those that an overloaded fleet never came to are offered all the same.
     """
     met = results.turns["slo_met"].astype(np.float64)
-    return [float(part.mean()) for part in np.array_split(met, min(parts, len(met)))]
+    rows = parts_of(len(met)) if in_parts else [slice(None)]
+    return [float(met[part].mean()) for part in rows]
 
 
 def _number(summary: Mapping[str, Any], keys: Sequence[str]) -> float:
@@ -168,13 +169,13 @@ def _number(summary: Mapping[str, Any], keys: Sequence[str]) -> float:
 def _time(summaries: Sequence[Mapping[str, Any]], column: str, statistic: str) -> Estimate | None:
     """Return the mean over seeds of a statistic of a time, or None where a run has no answer."""
     values = [summary[column][statistic] for summary in summaries]
-    return None if None in values else _estimate(values)
+    return None if None in values else _estimate(values, Scale.POSITIVE)
 
 
-def _estimate(values: Sequence[float], *, family: int = 1) -> Estimate:
-    found = mean_interval(np.array(values), family=family)
+def _estimate(values: Sequence[float], scale: Scale, *, family: int = 1) -> Estimate:
+    found = mean_interval(np.array(values), scale=scale, family=family)
     if found is None:
-        return Estimate(mean=values[0], low=None, high=None)
+        return Estimate(mean=float(np.mean(values)), low=None, high=None)
     return Estimate(mean=found.value, low=found.low, high=found.high)
 
 
@@ -197,10 +198,13 @@ def _differences(found: Sequence[Alternative]) -> tuple[Difference, ...]:
 
 def _difference(first: Alternative, second: Alternative, *, family: int) -> Difference:
     values = [a - b for a, b in zip(first.attainments, second.attainments, strict=True)]
-    estimate = _estimate(values, family=family)
+    estimate = _estimate(values, Scale.SHARE_DIFFERENCE, family=family)
     low = estimate.mean if estimate.low is None else estimate.low
     high = estimate.mean if estimate.high is None else estimate.high
-    if low >= -MATTERS and high <= MATTERS:
+    if len(values) < 2:
+        # One run says nothing of how runs vary.
+        verdict = Verdict.UNDECIDED
+    elif low >= -MATTERS and high <= MATTERS:
         verdict = Verdict.EQUAL
     elif low > 0.0:
         verdict = Verdict.BETTER

@@ -116,8 +116,11 @@ def test_a_trace_is_played_faster(tmp_path: Path) -> None:
     assert not keeps(answer.seeds[0].found.high)
     # 38 of the 40 counted ones keep the limit, so the 58th is the last that may wait for as long.
     assert answer.rate_per_s == pytest.approx(1.0 / (service - slack / 57), rel=0.001)
-    assert any("nothing in this workload is drawn" in note for note in answer.notes)
-    assert document(answer).interval_per_s.coverage is None
+    assert any("no seed changes this run" in note for note in answer.notes)
+    interval = document(answer).interval_per_s
+    assert (interval.over, interval.coverage) == ("bracket", None)
+    assert (interval.low, interval.high) == (answer.seeds[0].found.low, answer.seeds[0].found.high)
+    assert "(the search's bracket, of one seed: " in document(answer).answer[0]
 
 
 def test_nothing_and_everything_keep_the_slo_in_bounded_time(tmp_path: Path) -> None:

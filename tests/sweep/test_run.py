@@ -8,14 +8,18 @@ import json
 import pytest
 from sweep.cases import SHORT, plan, threads
 
+from ppdsim.analytical.replications import mean_interval
 from ppdsim.errors import EnvironmentProblem, WorkloadError
-from ppdsim.metrics import describe
+from ppdsim.metrics import Scale, describe
 from ppdsim.scenario import load
 from ppdsim.simulation.run import conversations_of, simulate
 from ppdsim.sweep import run as run_module
+from ppdsim.sweep import words
 from ppdsim.sweep.measures import COLUMNS
 from ppdsim.sweep.row import RowTask, run_row
 from ppdsim.sweep.run import Interrupted, run_rows, sweep
+from ppdsim.sweep.save import read, save
+from ppdsim.sweep.summary import summarise
 
 
 @pytest.fixture
@@ -138,3 +142,43 @@ def test_the_api_writes_a_table_in_the_order_of_the_grid(tmp_path) -> None:
     assert json.loads((tmp_path / "sweep.json").read_text())["scenario"] == "one-pair"
     first = [float(row["j_s"]) for row in rows[:2]]
     assert answer.points[0].estimate("j_s").value == pytest.approx(sum(first) / 2)
+
+
+def test_a_trace_that_no_seed_changes_runs_once_a_point_and_its_parts_give_the_interval(tmp_path, counted) -> None:
+    lines = [
+        {"conversation_id": i, "turn": 0, "arrival_s": 0.4 * i, "new_tokens": 60 * (1 + i % 7), "output_tokens": 9}
+        for i in range(40)
+    ]
+    trace = tmp_path / "chat.jsonl"
+    trace.write_text("\n".join(map(json.dumps, lines)))
+    made = plan("transport=nvlink,tcp", "workload.rate_scale=1,2", seeds=3, settings=(), trace=trace)
+    rows = run_rows(made, tmp_path / "out", threads)
+    assert len(counted) == 4
+    assert [made.seeds_of(number) for number in range(4)] == [(0,)] * 4
+    assert rows[2, 0] is rows[2, 2]
+    answer = summarise(made, rows, "ttft_mean_s")
+    assert (answer.parts, answer.missing) == (10, 0)
+    point = answer.points[2]
+    found = point.estimate("ttft_mean_s")
+    times_s = simulate(made.points[2].scenario, seed=0).turns["ttft_s"]
+    expected = mean_interval(times_s.reshape(10, 4).mean(axis=1), scale=Scale.POSITIVE, whole=float(times_s.mean()))
+    assert point.runs == 1
+    assert (found.value, found.low, found.high) == pytest.approx((expected.value, expected.low, expected.high))
+    assert found.low < found.value < found.high
+    assert found.difference.low < found.difference.value < found.difference.high
+    # A machine's busy time is that of a whole run.
+    busy = point.estimate("busy_prefill")
+    assert (busy.value, busy.low, busy.high) == (rows[2, 0]["busy_prefill"], None, None)
+    assert "one run a point; intervals (90 %) are over 10 parts of this one trace" in words.table(answer)
+    table, _ = save(made, rows, answer, tmp_path)
+    assert len(table.read_text().splitlines()) == 1 + 4
+    assert read(tmp_path) == answer
+
+
+def test_a_random_balancer_makes_seeds_of_a_trace_differ(tmp_path) -> None:
+    row = {"turn": 0, "new_tokens": 99, "output_tokens": 9}
+    lines = [{**row, "conversation_id": i, "arrival_s": 0.1 * i} for i in range(9)]
+    trace = tmp_path / "chat.jsonl"
+    trace.write_text("\n".join(map(json.dumps, lines)))
+    made = plan("routing.decode_policy=random,round_robin", settings=("fleet.1.count=2",), seeds=2, trace=trace)
+    assert [point.drawn for point in made.points] == [True, False]

@@ -13,6 +13,7 @@ from ppdsim import scenario, whatif
 from ppdsim.analytical.replications import mean_interval
 from ppdsim.comparison import Verdict
 from ppdsim.errors import InputError, WorkloadError
+from ppdsim.metrics import Scale
 from ppdsim.simulation.run import simulate
 from ppdsim.whatif import words
 from ppdsim.whatif.run import _attainments
@@ -46,7 +47,7 @@ def test_a_difference_is_paired_by_seed_and_holds_for_all_pairs_at_once(outcome)
     comparison = outcome.comparison
     one, other = comparison.alternatives[1], comparison.alternatives[3]
     apart = [a - b for a, b in zip(one.attainments, other.attainments, strict=True)]
-    expected = mean_interval(np.array(apart), family=6)
+    expected = mean_interval(np.array(apart), scale=Scale.SHARE_DIFFERENCE, family=6)
     found = comparison.difference("2P_2D", "4U").attainment
     assert (found.mean, found.low, found.high) == (expected.value, expected.low, expected.high)
     back = comparison.difference("4U", "2P_2D").attainment
@@ -156,4 +157,4 @@ def test_turns_that_a_run_never_came_to_are_missed(outcome):
     cut = {name: column.copy() for name, column in run.turns.items()}
     cut["t_arrival_s"][-20:] = np.nan
     cut["slo_met"][-20:] = False
-    assert _attainments(replace(run, turns=cut), parts=1)[0] <= 1.0 - 20 / len(run)
+    assert _attainments(replace(run, turns=cut), in_parts=False)[0] <= 1.0 - 20 / len(run)

@@ -23,8 +23,8 @@ from ppdsim.report.figures._style import (
 TITLE = "Turns that keep every limit, by arrival rate"
 CAPTION = (
     "Every run of the search, a line a seed. Level line: the share asked for; upright line: the largest rate that "
-    "keeps it, the median of the seeds, with the interval over seeds. Hollow points: the run was OVERLOADED, which "
-    "never counts as kept."
+    "keeps it, the median of the seeds, with the interval over seeds (of one seed: the search's bracket). Hollow "
+    "points: the run was OVERLOADED, which never counts as kept."
 )
 X_TITLE = "conversations a second [1/s]"
 Y_TITLE = "turns that keep every limit [%]"

@@ -30,11 +30,11 @@ class GoodputBar:
 
 
 def goodput_data(found: Comparison) -> list[GoodputBar]:
-    """Return the bars in the order of the scenario; an interval does not reach below zero."""
+    """Return the bars in the order of the scenario."""
     bars = []
     for each in found.alternatives:
         estimate = each.goodput_per_s
-        low = estimate.mean if estimate.low is None else max(estimate.low, 0.0)
+        low = estimate.mean if estimate.low is None else estimate.low
         high = estimate.mean if estimate.high is None else estimate.high
         bars.append(
             GoodputBar(

@@ -21,7 +21,7 @@ from ppdsim.report.figures._sweep import (
 from ppdsim.report.figures._views import choice
 from ppdsim.sweep.answer import SweepAnswer, SweepAxis, SweepCrossing
 from ppdsim.sweep.measures import MEASURES, Measure
-from ppdsim.sweep.words import number, sentence, state
+from ppdsim.sweep.words import number, sentence, span, state
 
 TITLE = "The sweep, line by line"
 CAPTION = (
@@ -122,7 +122,7 @@ def _line(answer: SweepAnswer, along: SweepAxis, place: Place, name: str, measur
             ""
             if p is None or e is None
             else f"{name}, {along.key} = {text}<br>{measure.title} {number(e.value, measure)} {measure.unit} "
-            f"({number(e.low, measure)} to {number(e.high, measure)})<br>{state(p)}"
+            f"(90 % interval: {span(e, measure)})<br>{state(p)}"
             for p, e, (_, text) in zip(points, estimates, pairs, strict=True)
         ],
     )

@@ -86,18 +86,23 @@ def _ends(middle: float, half: float, scale: Scale) -> tuple[float, float]:
     """Return the ends of an interval about `middle` that is `half` to either side where the scale has no limits."""
     steps = np.array([-half, half])
     if scale is Scale.POSITIVE and middle > 0.0:
-        # A part of the run may be far above the whole: an end beyond any float is the largest one.
-        ends = middle * np.exp(np.minimum(steps / middle, LARGEST_EXPONENT))
+        ends = middle * np.exp(np.minimum(_over(steps, middle), LARGEST_EXPONENT))
     elif scale is Scale.SHARE and 0.0 < middle < 1.0:
-        ends = expit(logit(middle) + steps / (middle * (1.0 - middle)))
+        ends = expit(logit(middle) + _over(steps, middle * (1.0 - middle)))
     elif scale is Scale.SHARE_DIFFERENCE and -1.0 < middle < 1.0:
-        ends = np.tanh(np.arctanh(middle) + steps / (1.0 - middle**2))
+        ends = np.tanh(np.arctanh(middle) + _over(steps, 1.0 - middle**2))
     elif scale is Scale.REAL:
         ends = middle + steps
     else:
         # The number of the whole run lies at a limit of the scale, and its parts do not: no slope there.
         ends = np.clip(middle + steps, *LIMITS[scale])
     return float(ends[0]), float(ends[1])
+
+
+def _over(steps: Array, divisor: float) -> Array:
+    """Return the quotient, infinite where a part of the run is that far from a whole that is next to nothing."""
+    with np.errstate(over="ignore"):
+        return np.asarray(steps / divisor)
 
 
 LIMITS = {Scale.POSITIVE: (0.0, np.inf), Scale.SHARE: (0.0, 1.0), Scale.SHARE_DIFFERENCE: (-1.0, 1.0)}

@@ -103,6 +103,7 @@ def test_every_module_that_a_row_imports_is_in_the_revision(repository: Path) ->
         "files",
         "limits",
         "library",
+        "printable",
         "registry",
         "schema_keys",
         "sweep",

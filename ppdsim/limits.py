@@ -195,6 +195,91 @@ PROMPT_CHUNKS = Limit(
     reason="each costs its time; 10 million tokens in chunks of 512 are as many",
 )
 
+COUNT = Limit(
+    name="count",
+    value=2**31 - 1,
+    unit="of whatever is counted",
+    bounds="a count or a number of tokens in a scenario or a trace, where no other limit holds",
+    reason="no context is a thousandth as long, no pool holds as much",
+)
+NUMBER = Limit(
+    name="number",
+    value=1_000_000_000,
+    unit="of the number's unit",
+    bounds="a time, a rate or a factor in a scenario or a trace",
+    reason="32 years in seconds, 11 days in milliseconds; beyond, arithmetic overflows",
+)
+CONVERSATIONS = Limit(
+    name="conversations",
+    value=1_000_000,
+    unit="conversations",
+    bounds="what one run generates",
+    reason="a run holds 0.3 KB a turn and plays some 10,000 turns a second",
+)
+TURNS = Limit(
+    name="turns",
+    value=10_000_000,
+    unit="turns",
+    bounds="what one run generates: its conversations by the mean of their turns",
+    reason="they take 3 GB",
+)
+SEEDS = Limit(
+    name="seeds",
+    value=10_000,
+    unit="seeds",
+    bounds="runs of one scenario with other random numbers: of a sweep's point, a what-if, a capacity",
+    reason="an interval from 1,000 is the same to its second digit",
+)
+SWEEP_ROWS = Limit(
+    name="sweep_rows",
+    value=1_000_000,
+    unit="rows",
+    bounds="the points of a sweep's grid by its seeds",
+    reason="each is a simulation and a file; a million take a day on a hundred cores",
+)
+GRID_VALUES = Limit(
+    name="grid_values",
+    value=1_000,
+    unit="values",
+    bounds="a list of a scenario, such as the prompt lengths of a crossover",
+    reason="every value is a simulation or more",
+)
+SERVERS = Limit(
+    name="servers",
+    value=10_000,
+    unit="servers",
+    bounds="the servers of one group of a fleet",
+    reason="each keeps its own queue and pool",
+)
+DRAWS = Limit(
+    name="draws",
+    value=10_000,
+    unit="draws",
+    bounds="the draws of a profile that are simulated for an interval",
+    reason="a profile has 200",
+)
+RESIDENTS = Limit(
+    name="residents",
+    value=100_000,
+    unit="streams",
+    bounds="the streams that decode beside the turns of a crossover",
+    reason="a server decodes at most some thousand streams at once",
+)
+CELL_TURNS = Limit(
+    name="cell_turns",
+    value=1_000_000,
+    unit="turns",
+    bounds="the turns that one cell of a crossover plays",
+    reason="the mean of 200 has its second digit",
+)
+JOBS = Limit(
+    name="jobs",
+    value=4_096,
+    unit="processes",
+    bounds="the processes of a sweep on this machine",
+    reason="more than any machine has cores",
+)
+
 LIMITS: tuple[Limit, ...] = tuple(found for found in list(globals().values()) if isinstance(found, Limit))
 """Every limit, in the order of the table."""
 

@@ -21,6 +21,7 @@ from ppdsim.capacity.probe import Probe, judge
 from ppdsim.capacity.search import Found, Kind, search
 from ppdsim.carried import Binding
 from ppdsim.errors import InputError
+from ppdsim.limits import SEEDS
 from ppdsim.metrics import SloLimits
 from ppdsim.scenario import Scenario, Slo
 from ppdsim.scenario.keys import Command
@@ -115,6 +116,7 @@ def capacity(
         raise InputError(f"--attained {wanted}: expected a share of the turns above 0, at most 1")
     if seeds < 1:
         raise InputError(f"--seeds {seeds}: expected at least 1")
+    SEEDS.check(seeds, "--seeds")
     if not 0.001 <= tolerance <= 1.0:
         raise InputError(f"--tolerance {tolerance}: expected a share from 0.001 to 1")
     setup = resolve(chosen, Command.CAPACITY)

@@ -7,21 +7,31 @@ min_tokens, max_tokens}, ``empirical`` {values_tokens}. Times: ``constant`` {val
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from ppdsim.limits import COUNT, GRID_VALUES, NUMBER, Limit
 from ppdsim.scenario.strict import Strict
 from ppdsim.workload import lengths
 
-LARGEST = 1e9
-"""Largest number that is believed: 32 years in seconds, 11 days in milliseconds. Beyond, arithmetic overflows."""
-LARGEST_COUNT = 2**31 - 1
-"""Largest count that is believed [tokens and others]."""
-NonNegative = Annotated[float, Field(ge=0.0, le=LARGEST, allow_inf_nan=False)]
-Positive = Annotated[float, Field(ge=1.0 / LARGEST, le=LARGEST, allow_inf_nan=False)]
-PositiveInt = Annotated[int, Field(gt=0, le=LARGEST_COUNT)]
-NonNegativeInt = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
+
+def up_to(limit: Limit, *, least: float = 1) -> Any:
+    """Return the bounds of a number; errors name the limit."""
+    return Field(ge=least, le=limit.value, json_schema_extra={"limit": limit.name})
+
+
+def listed(*, least: int = 1) -> Any:
+    """Return the bounds of a list's length; errors name the limit."""
+    return Field(min_length=least, max_length=GRID_VALUES.value, json_schema_extra={"limit": GRID_VALUES.name})
+
+
+LARGEST = float(NUMBER.value)
+"""Largest number that is believed [any unit]."""
+NonNegative = Annotated[float, Field(allow_inf_nan=False), up_to(NUMBER, least=0.0)]
+Positive = Annotated[float, Field(allow_inf_nan=False), up_to(NUMBER, least=1.0 / LARGEST)]
+PositiveInt = Annotated[int, up_to(COUNT)]
+NonNegativeInt = Annotated[int, up_to(COUNT, least=0)]
 Sigma = Annotated[float, Field(ge=0.0, le=20.0, allow_inf_nan=False)]
 """Standard deviation of a logarithm [1]."""
 
@@ -79,7 +89,7 @@ class TokensEmpirical(Strict):
     """Counts that were seen."""
 
     kind: Literal["empirical"]
-    values_tokens: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+    values_tokens: Annotated[tuple[PositiveInt, ...], listed()]
 
     def build(self) -> lengths.AbstractLength:
         """Return the distribution [tokens]."""
@@ -125,7 +135,7 @@ class SecondsEmpirical(Strict):
     """Times that were seen."""
 
     kind: Literal["empirical"]
-    values_s: Annotated[tuple[NonNegative, ...], Field(min_length=1)]
+    values_s: Annotated[tuple[NonNegative, ...], listed()]
 
     def build(self) -> lengths.AbstractLength:
         """Return the distribution [s]."""

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from ppdsim.errors import ScenarioError, nearest
+from ppdsim.limits import LIMITS
 from ppdsim.schema_keys import Schema, dotted_keys
 from ppdsim.yaml_file import KeyPath
 
@@ -64,6 +65,10 @@ def scenario_error(
         tag = given.get("kind") if isinstance(given, Mapping) else given
         path = (*path, "kind")
         text = f"{key}.kind: given {_shown(tag)}, expected one of {', '.join(valid)}{nearest(str(tag), valid)}"
+    elif first["type"] == "too_long":
+        text = f"{key}: given {first['ctx']['actual_length']:,} values, expected at most {_limit(root, first)}"
+    elif first["type"] == "less_than_equal" and _limit(root, first):
+        text = f"{key}: given {_shown(given)}, expected at most {_limit(root, first)}"
     elif first["type"] == "too_short":
         text = f"{key}: given {_shown(given)}, expected at least {first['ctx']['min_length']} in the list"
     else:
@@ -72,6 +77,13 @@ def scenario_error(
         text += nearest(str(given), choices)
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return ScenarioError(f"{where(path)}: {text}{more}")
+
+
+def _limit(root: Schema, error: ErrorDetails) -> str:
+    """Return the limit that a value is above: its value, its name, and where to read of it."""
+    name = schema_of(root, error["loc"]).get("limit")
+    limit = next((limit for limit in LIMITS if limit.name == name), None)
+    return "" if limit is None else f"{limit.value:,}, the limit {limit.name} (docs/reference/limits.md)"
 
 
 def _keys_at(root: Schema, path: Sequence[str | int]) -> list[str]:

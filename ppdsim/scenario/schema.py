@@ -14,9 +14,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from ppdsim.errors import ScenarioError, nearest
+from ppdsim.limits import CELL_TURNS, DRAWS, RESIDENTS, SEEDS, SERVERS
 from ppdsim.routing import BALANCERS, POLICIES
 from ppdsim.scenario.engines import ENGINES
-from ppdsim.scenario.lengths import NonNegative, NonNegativeInt, Positive, PositiveInt
+from ppdsim.scenario.lengths import NonNegative, NonNegativeInt, Positive, PositiveInt, listed, up_to
 from ppdsim.scenario.strict import Strict
 from ppdsim.scenario.workloads import WorkloadSpec
 from ppdsim.types import Arm, NodeRole, Transport
@@ -37,7 +38,7 @@ class NodeGroup(Strict):
     """`count` equal nodes of one role."""
 
     role: NodeRole
-    count: Annotated[int, Field(gt=0, le=10_000)]
+    count: Annotated[int, up_to(SERVERS)]
     kv_pool_tokens: PositiveInt | None = None
     profile: str | None = None
     nic: str | None = None
@@ -114,22 +115,22 @@ class ArmChoice(Strict):
 class CrossoverGrid(Strict):
     """The grid of ``ppdsim crossover``: fixed prompt lengths S, cache rates r, and N residents on D."""
 
-    total_tokens: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (2_048, 8_192, 32_768)
-    cache_rates: Annotated[tuple[CacheRate, ...], Field(min_length=1)] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-    residents: NonNegativeInt = 4
+    total_tokens: Annotated[tuple[PositiveInt, ...], listed()] = (2_048, 8_192, 32_768)
+    cache_rates: Annotated[tuple[CacheRate, ...], listed()] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    residents: Annotated[int, up_to(RESIDENTS, least=0)] = 4
     resident_context_tokens: PositiveInt = 2_048
     gamma: NonNegative = 1.0
     turn_rate_per_s: Positive = 1.0
-    turns: PositiveInt = 200
+    turns: Annotated[int, up_to(CELL_TURNS)] = 200
     output_tokens: PositiveInt = 140
-    fixed_cached_tokens: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1_024, 4_096, 16_384)
+    fixed_cached_tokens: Annotated[tuple[PositiveInt, ...], listed()] = (1_024, 4_096, 16_384)
     headline_cached_tokens: NonNegativeInt = 4_096
     headline_new_tokens: PositiveInt = 256
-    previous_output_tokens: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0, 350)
-    arms: Annotated[tuple[ArmChoice, ...], Field(min_length=2)]
+    previous_output_tokens: Annotated[tuple[NonNegativeInt, ...], listed()] = (0, 350)
+    arms: Annotated[tuple[ArmChoice, ...], listed(least=2)]
     prefill_cache: Literal["warm", "cold"] = "warm"
-    draws: PositiveInt = 20
-    handoff_stall_ms: Annotated[tuple[NonNegative, ...], Field(min_length=1)] = (0.0, 2.0)
+    draws: Annotated[int, up_to(DRAWS)] = 20
+    handoff_stall_ms: Annotated[tuple[NonNegative, ...], listed()] = (0.0, 2.0)
 
 
 class Alternative(Strict):
@@ -147,7 +148,7 @@ class Scenario(Strict):
     run_time: str
     profile: str
     engine: str | None = None
-    fleet: Annotated[tuple[NodeGroup, ...], Field(min_length=1)]
+    fleet: Annotated[tuple[NodeGroup, ...], listed()]
     transport: Transport = Transport.NONE
     link_bytes_per_s: Annotated[float, Field(ge=1.0, le=1e15, allow_inf_nan=False)] | None = None
     disaggregation_decode_enable_radix_cache: bool = False
@@ -171,8 +172,8 @@ class Scenario(Strict):
     per_step: bool = False
     seed: NonNegativeInt = 0
     crossover: CrossoverGrid | None = None
-    seeds: Annotated[int, Field(ge=2)] = 8
-    alternatives: tuple[Alternative, ...] = ()
+    seeds: Annotated[int, up_to(SEEDS, least=2)] = 8
+    alternatives: Annotated[tuple[Alternative, ...], listed(least=0)] = ()
 
     _directory: Path = PrivateAttr(default_factory=Path)
     _name: str = PrivateAttr(default="")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from ppdsim.scenario.lengths import Positive, PositiveInt, Seconds, Tokens
+from ppdsim.limits import CONVERSATIONS, TURNS
+from ppdsim.scenario.lengths import Positive, PositiveInt, Seconds, Tokens, up_to
 from ppdsim.scenario.strict import Strict
 from ppdsim.workload import TRACES, AbstractWorkload, arrivals
 from ppdsim.workload.agent_sessions import AgentSessions
@@ -52,13 +53,20 @@ class GeneratedSpec(Strict):
     """Multi-turn chat drawn from distributions (:mod:`ppdsim.workload.conversations`)."""
 
     kind: Literal["generated"]
-    conversations: Annotated[int, Field(gt=0, le=10_000_000)]
+    conversations: Annotated[int, up_to(CONVERSATIONS)]
     arrivals: Annotated[PoissonArrivals | GammaArrivals | FixedArrivals, Field(discriminator="kind")]
     turns_mean: Annotated[float, Field(ge=1.0, le=100_000.0, allow_inf_nan=False)]
     first_turn_new_tokens: Tokens
     later_turn_new_tokens: Tokens
     output_tokens: Tokens
     think_time: Seconds
+
+    @model_validator(mode="after")
+    def _is_bounded(self) -> GeneratedSpec:
+        turns = self.conversations * self.turns_mean
+        if turns > TURNS.value:
+            raise ValueError(TURNS.refusal("conversations, turns_mean", f"given {turns:,.0f} turns, more"))
+        return self
 
     def build(self, directory: Path) -> AbstractWorkload:
         """Return the workload; `directory` is not used."""

@@ -19,6 +19,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from ppdsim.errors import EnvironmentProblem, InputError
+from ppdsim.limits import JOBS
 
 StartExecutor = Callable[[int], AbstractContextManager[Executor]]
 """Starts an executor for so many rows."""
@@ -45,6 +46,8 @@ def local(jobs: int | None = None) -> StartExecutor:
     """
     if jobs is not None and jobs < 1:
         raise InputError(f"--jobs {jobs}: expected at least 1")
+    if jobs is not None:
+        JOBS.check(jobs, "--jobs")
 
     @contextmanager
     def start(rows: int) -> Iterator[Executor]:

@@ -7,6 +7,7 @@ seed alone wherever the grid does not change the workload, so what differs is wh
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from ppdsim.des.cluster import Cluster
 from ppdsim.des.oversized import refuse
 from ppdsim.des.turns import Turns
 from ppdsim.errors import InputError, PpdsimError
+from ppdsim.limits import SEEDS, SWEEP_ROWS
 from ppdsim.scenario import Scenario, load
 from ppdsim.scenario.keys import Command
 from ppdsim.setup import check_asked, resolve
@@ -85,6 +87,9 @@ def make_plan(
     """
     if seeds < 1:
         raise InputError(f"--seeds {seeds}: expected at least 1")
+    SEEDS.check(seeds, "--seeds")
+    rows = seeds * math.prod(len(axis.values) for axis in axes)
+    SWEEP_ROWS.check(rows, f"--grid: {seeds} seeds of {rows // seeds:,} points")
     for axis in axes:
         if axis.key.split(".")[0] in UNREAD:
             raise InputError(

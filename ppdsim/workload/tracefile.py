@@ -14,12 +14,13 @@ from pathlib import Path
 import orjson
 
 from ppdsim.errors import WorkloadError, misspelt, nearest
+from ppdsim.limits import COUNT, NUMBER
 from ppdsim.reading import lines, parse_json
 from ppdsim.workload.base import AbstractWorkload
 
-MAX_TOKENS = 2**31 - 1
+MAX_TOKENS = COUNT.value
 """Largest token count that is believed [tokens]; no context is a thousandth as long."""
-MAX_S = 1e9
+MAX_S = float(NUMBER.value)
 """Largest time that is believed, about 32 years [s]."""
 
 

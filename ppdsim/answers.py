@@ -224,6 +224,7 @@ class CrossoverAnswer:
     `headline` is the answer in one sentence, `findings` what it means for the turns of a workload. `settings` are
     printable key-value pairs of the run. `differences` says, a sentence each, by how much the simulated and the
     analytical answers differ and why. `caveats` lists what is assumed, extrapolated or an unmeasured mechanism.
+    `unread_keys` are keys of the scenario file that a crossover does not read.
     """
 
     headline: str
@@ -243,6 +244,7 @@ class CrossoverAnswer:
     differences: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
     provenance: tuple[tuple[str, str], ...] = field(default=())
+    unread_keys: tuple[str, ...] = ()
 
 
 def to_json(answer: CrossoverAnswer) -> bytes:

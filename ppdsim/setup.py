@@ -18,7 +18,8 @@ from ppdsim.des.spec import HANDOFF_ROLES, ClusterSpec, NodeSpec
 from ppdsim.errors import ScenarioError
 from ppdsim.profile import Profile
 from ppdsim.scenario import Scenario
-from ppdsim.scenario.keys import Call, Command, refuse_unread, unread_keys
+from ppdsim.scenario.keys import Call, Command, dotted, given, refuse_unread, unread_keys
+from ppdsim.scenario.schema import NO_LINK
 from ppdsim.turn import TurnModel
 from ppdsim.types import NodeRole, Tag, Transport
 from ppdsim.units import BYTES_PER_GB
@@ -41,12 +42,16 @@ KNOBS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """`count` equal nodes: their role, what was measured of them, and the KV that each holds [tokens]."""
+    """`count` equal nodes: their role, what was measured of them, and the KV that each holds [tokens].
+
+    `pool_words` says where the pool comes from if the scenario does not give it.
+    """
 
     role: NodeRole
     count: int
     profile: Profile
     kv_pool_tokens: int
+    pool_words: str = ""
     nic: str | None = None
 
 
@@ -117,8 +122,35 @@ class Setup:
             client_max_conversations=routing.client_max_conversations,
             frontend_max_conversations=routing.frontend_max_conversations,
             router_seed=seed,
+            context_tokens=self.context_tokens,
             **self.knobs,
         )
+
+    @property
+    def context_tokens(self) -> int | None:
+        """Return the longest prompt that the model takes, as far as a profile says it [tokens]."""
+        known = [p.model.context_tokens for p in self.profiles if p.model.context_tokens is not None]
+        return min(known, default=None)
+
+    def pair(self) -> tuple[Machine, Machine]:
+        """Return the P and the D that a crossover compares; a fleet of U nodes has one machine that is both.
+
+        Raises
+        ------
+        ScenarioError
+            If the fleet has P nodes, or decode nodes, of more than one kind.
+        """
+        on_d = [machine for machine in self.machines if machine.role is not NodeRole.P]
+        on_p = [machine for machine in self.machines if machine.role is NodeRole.P] or on_d
+        for name, machines in (("P", on_p), ("decode", on_d)):
+            kinds = {(machine.profile.origin, machine.kv_pool_tokens) for machine in machines}
+            if len(kinds) > 1:
+                raise ScenarioError(
+                    f"scenario '{self.scenario.name}': the fleet has {len(kinds)} kinds of {name} nodes (by profile "
+                    "and KV pool); crossover compares one P with one D: leave one kind, such as "
+                    "--set 'fleet=[{role: P, count: 1}, {role: pD, count: 1}]'"
+                )
+        return on_p[0], on_d[0]
 
     @property
     def knobs(self) -> dict[str, Any]:
@@ -131,10 +163,21 @@ class Setup:
             **{knob: value for knob in KNOBS if (value := getattr(scenario, knob)) is not None},
         }
 
+    def sets(self, key: str) -> bool:
+        """Return whether the scenario sets a dotted key to something else than its default."""
+        return key in {dotted(path) for path in given(self.scenario)}
+
     @property
     def notes(self) -> tuple[str, ...]:
-        """Return what a reader must know of the machines: derived profiles, an assumed link, pairs of two profiles."""
-        notes = sorted({f"profile {p.id} is {p.derivation}" for p in self.profiles if p.derivation is not None})
+        """Return what a reader must know of the machines: pools nobody gave, derived profiles, an assumed link, mixed pairs."""
+        notes = sorted(
+            {
+                f"KV pool of {machine.kv_pool_tokens:,} tokens a server ({machine.pool_words})"
+                for machine in self.machines
+                if machine.pool_words
+            }
+        )
+        notes += sorted({f"profile {p.id} is {p.derivation}" for p in self.profiles if p.derivation is not None})
         if self.scenario.link_bytes_per_s is not None:
             speed = f"{self.scenario.link_bytes_per_s / BYTES_PER_GB:g} GB/s"
             over = self.scenario.transport
@@ -168,6 +211,9 @@ def resolve(
     """
     call = Call(command=command, scenario=scenario, logs_decisions=logs_decisions)
     refuse_unread([call], scenario.asked)
+    hands_over = any(group.role is NodeRole.P for group in scenario.fleet)
+    if hands_over and command is not Command.CROSSOVER and scenario.transport is Transport.NONE:
+        raise ScenarioError(f"scenario '{scenario.name}': {NO_LINK}; give it with --set transport=nvlink")
     return Setup(scenario=scenario, machines=_machines(scenario, load or _load), unread_keys=unread_keys(call))
 
 
@@ -203,7 +249,8 @@ def _machines(scenario: Scenario, load: Callable[[str], Profile]) -> tuple[Machi
                 role=group.role,
                 count=group.count,
                 profile=found,
-                kv_pool_tokens=group.kv_pool_tokens or found.kv_pool_tokens,
+                kv_pool_tokens=group.kv_pool_tokens or found.kv_pool.tokens,
+                pool_words="" if group.kv_pool_tokens else f"{found.kv_pool.tag.value}: {found.kv_pool.words}",
                 nic=group.nic,
             )
         )

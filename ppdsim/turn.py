@@ -38,7 +38,11 @@ from ppdsim.types import Arm, Transport, arm_name
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnModel:
-    """The curves of one profile, composed. Parameters may be floats or arrays of draws (see `cost.base`)."""
+    """The curves of one machine, composed. Parameters may be floats or arrays of draws (see `cost.base`).
+
+    `sender` is the P that hands over to this machine, where it is one of another kind: the forward, its chunks, the
+    pages that it has cached and the link are then the sender's; front end, decode and stall stay this machine's.
+    """
 
     prefill: PrefillCurve
     decode: DecodeCurve
@@ -48,6 +52,12 @@ class TurnModel:
     chunked_prefill_size: int
     page_size_tokens: int
     kv_bytes_per_token: int
+    sender: TurnModel | None = None
+
+    @property
+    def on_p(self) -> TurnModel:
+        """Return the machine that prefills what is handed over: the sender, else one like this."""
+        return self if self.sender is None else self.sender
 
     def handoff(self, arm: Arm, transport: Transport) -> HandoffCurve:
         """Return the hand-off curve of an arm and transport.
@@ -57,10 +67,11 @@ class TurnModel:
         ProfileError
             If the profile has none.
         """
+        handoffs = self.on_p.handoffs
         try:
-            return self.handoffs[arm, transport]
+            return handoffs[arm, transport]
         except KeyError:
-            have = ", ".join(sorted(arm_name(a, t) for a, t in self.handoffs))
+            have = ", ".join(sorted(arm_name(a, t) for a, t in handoffs))
             raise ProfileError(
                 f"the profile has no hand-off curve for {arm.value} over {transport.value} (it has: {have})"
             ) from None
@@ -77,6 +88,11 @@ class TurnModel:
         """
         curve, other = self.handoff(arm, transport), receiver.handoffs.get((arm, transport))
         return curve if other is None or receiver is self else curve.narrowed_by(other)
+
+    def sent_by(self, sender: TurnModel) -> TurnModel:
+        """Return a copy to which a P of another kind hands over, on the narrower side's wire."""
+        handoffs = {which: sender.handoff_to(self, *which) for which in sender.handoffs}
+        return replace(self, sender=replace(sender, handoffs=handoffs))
 
     def with_handoff(self, arm: Arm, transport: Transport, curve: HandoffCurve) -> TurnModel:
         """Return a copy in which one arm's hand-off is `curve`."""
@@ -112,7 +128,7 @@ class TurnModel:
 
         `prefill_cached_tokens` is what P has cached: by default the same as D, 0 = P cold.
         """
-        curve = self.handoff(arm, transport)
+        curve, sender = self.handoff(arm, transport), self.on_p
         held = cached_tokens if arm is Arm.P_DELTA else cached_tokens * 0
         on_p = cached_tokens if prefill_cached_tokens is None else prefill_cached_tokens
         prompt = cached_tokens + new_tokens
@@ -123,9 +139,9 @@ class TurnModel:
         end_s = ready_s
         forward_s: Quantity = 0.0
         unsent: Quantity = 0.0
-        for number, (start, size) in enumerate(chunks(prompt - on_p, self.chunked_prefill_size)):
-            hidden_s = maximum(forward_s - self.prefill.floor_s, 0.0) if number == 1 else 0.0
-            forward_s = self.prefill.forward_s(self.prefill.work(size, on_p + start), hidden_s)
+        for number, (start, size) in enumerate(chunks(prompt - on_p, sender.chunked_prefill_size)):
+            hidden_s = maximum(forward_s - sender.prefill.floor_s, 0.0) if number == 1 else 0.0
+            forward_s = sender.prefill.forward_s(sender.prefill.work(size, on_p + start), hidden_s)
             end_s = end_s + forward_s * (size > 0)
             if number:
                 link_free_s = maximum(link_free_s, end_s) + curve.wire_s(unsent, held)

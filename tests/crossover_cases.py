@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import cache
 
-from ppdsim import library, profile
 from ppdsim.answers import CrossoverAnswer
 from ppdsim.crossover import crossover
 from ppdsim.scenario import load
+from ppdsim.scenario.keys import Command
+from ppdsim.setup import resolve
 
 SMALL = (
     "crossover.total_tokens=[8192]",
@@ -33,4 +34,4 @@ def against(*links: str) -> tuple[str, ...]:
 def small_answer(*settings: str, seed: int = 0) -> CrossoverAnswer:
     """Return the answer of ``cache-rate`` made small, with further ``--set`` texts."""
     scenario = load("cache-rate", [*SMALL, *settings])
-    return crossover(scenario, profile.load(library.find("profile", scenario.profile)), seed=seed)
+    return crossover(resolve(scenario, Command.CROSSOVER), seed=seed)

@@ -65,7 +65,7 @@ def cached_on_p(question: Question, cached_tokens: Quantity, page_size_tokens: i
 
 def ttft_gain_s(model: TurnModel, question: Question, cached_tokens: Quantity, new_tokens: Quantity) -> Quantity:
     """Return TTFT_P - TTFT_D [s], waits included: what a user gains from the append."""
-    on_p = cached_on_p(question, cached_tokens, model.page_size_tokens)
+    on_p = cached_on_p(question, cached_tokens, model.on_p.page_size_tokens)
     p = model.handoff_ttft_s(question.arm, question.transport, cached_tokens, new_tokens, on_p)
     return p + question.wait_p_s - model.append_ttft_s(cached_tokens, new_tokens) - question.wait_d_s
 

@@ -338,6 +338,8 @@ def _report(fitted: Profile, out: Path, *, quiet: bool) -> list[Path]:
     from ppdsim.crossover import crossover
     from ppdsim.report import write_report
     from ppdsim.scenario import load
+    from ppdsim.scenario.keys import Command
+    from ppdsim.setup import resolve
 
     card = to_text(card_of(fitted))
     say(card, quiet=quiet)
@@ -348,7 +350,7 @@ def _report(fitted: Profile, out: Path, *, quiet: bool) -> list[Path]:
         return paths
     arms = ", ".join(f"{{arm: {arm.value}, transport: {transport.value}}}" for arm, transport in measured)
     scenario = load("cache-rate", [f"crossover.arms=[{{arm: append-d, transport: none}}, {arms}]"])
-    answer = crossover(scenario, fitted, seed=scenario.seed)
+    answer = crossover(resolve(scenario, Command.CROSSOVER, load=lambda _: fitted), seed=scenario.seed)
     say(answer.headline, quiet=quiet)
     return [*paths, write_report(answer, out / "report.html")]
 

@@ -43,21 +43,22 @@ def crossover(
 
     Example: ppdsim crossover cache-rate -o out
     """
-    from ppdsim import library
-    from ppdsim import profile as profiles
     from ppdsim.answers import to_json
     from ppdsim.crossover import Interrupted
     from ppdsim.crossover import crossover as run
     from ppdsim.report import write_report
+    from ppdsim.results import not_read
     from ppdsim.scenario import load
+    from ppdsim.scenario.keys import Command
+    from ppdsim.setup import resolve
 
     chosen = load(scenario, overrides(settings, profile=profile, policy=policy, seed=seed), trace=trace)
     decided_by = of_scenario(chosen)
     folder = claim(out, command="crossover", on=chosen.name, decided_by=decided_by, force=force)
-    measured = profiles.load(library.find("profile", chosen.profile))
+    setup = resolve(chosen, Command.CROSSOVER)
     try:
         with progress("simulating", quiet=quiet) as advance:
-            answer = run(chosen, measured, seed=chosen.seed, progress=advance)
+            answer = run(setup, seed=chosen.seed, progress=advance)
     except Interrupted as stop:
         with folder.writing(whole=False) as written:
             written.append(write_whole(out / "formulas-only.json", to_json(stop.answer)))
@@ -69,5 +70,5 @@ def crossover(
     if json:
         echo_json(document)
     elif not quiet:
-        echo(answer.headline)
+        echo("\n".join([answer.headline, *not_read(answer.unread_keys)]))
     wrote(written, quiet=quiet)

@@ -29,11 +29,13 @@ def is_extrapolated(plan: Plan, question: Question | None, cached_tokens: float,
     """Return whether the append at (cached, new), or the question's P arm, rests on what nobody measured."""
     asked: list[tuple[Arm, Transport, float | None]] = [(Arm.APPEND_D, Transport.NONE, None)]
     if question is not None:
-        on_p = float(np.asarray(cached_on_p(question, cached_tokens, plan.middle.page_size_tokens)))
+        on_p = float(np.asarray(cached_on_p(question, cached_tokens, plan.middle.on_p.page_size_tokens)))
         asked.append((question.arm, question.transport, on_p))
+    if question is not None and plan.scenario.link_bytes_per_s is not None:
+        return True
     return any(
         extrapolated(
-            plan.profile,
+            plan.profile_of(arm),
             Point(
                 kind="prefill",
                 arm=arm,
@@ -62,10 +64,10 @@ def arm_curve(plan: Plan, question: Question | None, total_tokens: int, rates: S
     loaded = plan.loaded(asked, cached, new)
     arm = Arm.APPEND_D if question is None else question.arm
     transport = Transport.NONE if question is None else question.transport
-    on_p = cached_on_p(asked, cached, plan.middle.page_size_tokens)
+    on_p = cached_on_p(asked, cached, plan.middle.on_p.page_size_tokens)
     ttft = np.asarray(plan.middle.ttft_s(arm, transport, cached, new, on_p))
     samples = np.asarray(plan.cloud.ttft_s(arm, transport, cached, new, on_p))
-    band = compose.band(samples, compose.misfit_of(plan.profile, "prefill", arm, transport))
+    band = compose.band(samples, compose.misfit_of(plan.profile_of(arm), "prefill", arm, transport))
     batches = plan.slider_residents
     stalls = [_stall(plan, arm, cached, new, streams) for streams in batches]
     stall, stall_low, stall_high = stalls[batches.index(plan.grid.residents)]

@@ -80,7 +80,7 @@ class Bench:
     def _measure(self, question: Question | None, cached_tokens: int, new_tokens: int) -> Simulated:
         on_p = 0
         if question is not None:
-            on_p = int(np.asarray(cached_on_p(question, float(cached_tokens), self._plan.middle.page_size_tokens)))
+            on_p = int(np.asarray(cached_on_p(question, float(cached_tokens), self._plan.middle.on_p.page_size_tokens)))
         arm = None if question is None else (question.arm, question.transport)
         key = (arm, cached_tokens, new_tokens, on_p)
         if key not in self._known:
@@ -104,25 +104,16 @@ class Bench:
         self, model: TurnModel, question: Question | None, cached_tokens: int, new_tokens: int, on_p: int, count: int
     ) -> Sample:
         grid = self._plan.grid
-        pool = self._plan.profile.kv_pool_tokens
-
-        def node(role: NodeRole) -> NodeSpec:
-            return NodeSpec(role=role, model=model, kv_pool_tokens=pool)
-
+        residents = {"residents": grid.residents, "resident_context_tokens": grid.resident_context_tokens}
+        pool = self._plan.on_d.kv_pool_tokens
+        knobs = {**self._plan.setup.knobs, "disaggregation_decode_enable_radix_cache": False, **residents}
         if question is None:
-            spec = ClusterSpec(
-                nodes=(node(NodeRole.U),),
-                residents=grid.residents,
-                resident_context_tokens=grid.resident_context_tokens,
-            )
+            spec = ClusterSpec(nodes=(NodeSpec(role=NodeRole.U, model=model, kv_pool_tokens=pool),), **knobs)
         else:
-            spec = ClusterSpec(
-                nodes=(node(NodeRole.P), node(NodeRole.D)),
-                transport=question.transport,
-                disaggregation_decode_enable_radix_cache=question.arm is Arm.P_DELTA,
-                residents=grid.residents,
-                resident_context_tokens=grid.resident_context_tokens,
-            )
+            prefill = NodeSpec(role=NodeRole.P, model=model.on_p, kv_pool_tokens=self._plan.on_p.kv_pool_tokens)
+            decode = NodeSpec(role=NodeRole.D, model=model, kv_pool_tokens=pool)
+            knobs["disaggregation_decode_enable_radix_cache"] = question.arm is Arm.P_DELTA
+            spec = ClusterSpec(nodes=(prefill, decode), transport=question.transport, **knobs)
         traffic = self._plan.traffic
         arrivals = zip(traffic.arrivals_s[:count].tolist(), traffic.output_tokens, strict=False)
         conversations = [

@@ -98,7 +98,7 @@ def _nearest(bench: Bench, question: Question, found: Crossing, at: float) -> tu
 def _why(plan: Plan, bench: Bench, question: Question, pair: tuple[int, int]) -> str:
     cached, new = (np.array([float(tokens)]) for tokens in pair)
     loaded = plan.loaded(question, cached, new)
-    on_p = cached_on_p(question, cached, plan.middle.page_size_tokens)
+    on_p = cached_on_p(question, cached, plan.middle.on_p.page_size_tokens)
     rows = (
         ("append", Arm.APPEND_D, Transport.NONE, bench.append(*pair).middle, loaded.wait_d_s),
         ("hand-off", question.arm, question.transport, bench.handoff(question, *pair).middle, loaded.wait_p_s),

@@ -35,7 +35,7 @@ def formulas(plan: Plan, *, seed: int) -> CrossoverAnswer:
         residents=plan.grid.residents,
         resident_context_tokens=plan.grid.resident_context_tokens,
         settings=_settings(plan, seed),
-        profile=card_of(plan.profile),
+        profile=card_of(plan.on_d.profile),
         curves=curves,
         crossings=tuple(crossings(plan)),
         maps=tuple(breakeven_map(plan, question) for question in plan.questions),
@@ -45,7 +45,8 @@ def formulas(plan: Plan, *, seed: int) -> CrossoverAnswer:
         points=tuple(points),
         findings=(*words.shares_on_d(plan), *rule_findings(plan, curves)),
         caveats=words.caveats(plan, curves),
-        provenance=tuple({**plan.profile.provenance, "profile": plan.profile.id, "ppdsim": __version__}.items()),
+        provenance=tuple({**plan.on_d.profile.provenance, **_profiles(plan), "ppdsim": __version__}.items()),
+        unread_keys=plan.setup.unread_keys,
     )
 
 
@@ -55,6 +56,12 @@ def _curves(plan: Plan, total: int) -> list[ArmCurve]:
     every = tuple(sorted(set().union(*rates)))
     handoffs = [arm_curve(plan, question, total, own) for question, own in zip(plan.questions, rates, strict=True)]
     return [arm_curve(plan, None, total, every), *handoffs]
+
+
+def _profiles(plan: Plan) -> dict[str, str]:
+    """Return the profile's id, and that of P where it is of another kind."""
+    on_p, on_d = plan.on_p.profile.id, plan.on_d.profile.id
+    return {"profile": on_d} if on_p == on_d else {"profile": on_d, "profile of P": on_p}
 
 
 def _settings(plan: Plan, seed: int) -> tuple[tuple[str, str], ...]:

@@ -35,8 +35,9 @@ def _of_question(plan: Plan, question: Question, load: Load, source: str) -> Ite
 
 def crossing_of(plan: Plan, question: Question, found: Found, *, axis: str, fixed_tokens: int, source: str) -> Crossing:
     """Return a search's result with its question; extrapolated where its last crossing, or a curve under it, is."""
-    curves = (plan.profile.curve("prefill"), plan.profile.curve("handoff", question.arm, question.transport))
-    outside = any(record.tag.unmeasured for record in curves)
+    on_p, on_d = plan.on_p.profile, plan.on_d.profile
+    curves = (on_d.curve("prefill"), on_p.curve("prefill"), on_p.curve("handoff", question.arm, question.transport))
+    outside = any(record.tag.unmeasured for record in curves) or plan.scenario.link_bytes_per_s is not None
     if found.values:
         last = found.values[-1]
         at = tokens_at(fixed_tokens, last) if axis == "r" else (fixed_tokens, last)

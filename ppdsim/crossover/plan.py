@@ -15,6 +15,7 @@ from ppdsim.errors import ScenarioError
 from ppdsim.profile import Profile
 from ppdsim.scenario import Scenario
 from ppdsim.scenario.schema import CrossoverGrid
+from ppdsim.setup import Machine, Setup
 from ppdsim.turn import TurnModel
 from ppdsim.types import Arm
 
@@ -32,15 +33,28 @@ SMALLEST_NEW_TOKENS = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A scenario's crossover grid, resolved against a profile."""
+    """A scenario's crossover grid, and the P and the D that it is asked of.
 
-    scenario: Scenario
+    `middle` and `cloud` are D's curves, central values and draws, with P's as their sender where P is of another kind.
+    """
+
+    setup: Setup
     grid: CrossoverGrid
-    profile: Profile
+    on_p: Machine
+    on_d: Machine
     middle: TurnModel
     cloud: TurnModel
     questions: tuple[Question, ...]
     traffic: Traffic
+
+    @property
+    def scenario(self) -> Scenario:
+        """Return the scenario that asks."""
+        return self.setup.scenario
+
+    def profile_of(self, arm: Arm) -> Profile:
+        """Return the profile of the machine that prefills on an arm."""
+        return (self.on_d if arm is Arm.APPEND_D else self.on_p).profile
 
     @property
     def first_stall_s(self) -> float:
@@ -69,9 +83,7 @@ class Plan:
         return self.grid.headline_cached_tokens, self.grid.headline_new_tokens
 
 
-def make_plan(
-    scenario: Scenario, profile: Profile, middle: TurnModel, cloud: TurnModel, rng: np.random.Generator
-) -> Plan:
+def make_plan(setup: Setup, middle: TurnModel, cloud: TurnModel, rng: np.random.Generator) -> Plan:
     """Resolve a scenario's crossover block and its traffic.
 
     Raises
@@ -81,21 +93,31 @@ def make_plan(
     ScenarioError
         If it has none, if no P arm is among its arms, or if a prompt does not fit the KV pool.
     """
+    scenario = setup.scenario
     grid = scenario.crossover
     if grid is None:
         raise ScenarioError(f"scenario '{scenario.name}' has no 'crossover' block; 'cache-rate' has one")
     arms = [choice for choice in grid.arms if choice.arm is not Arm.APPEND_D]
     if not arms or len(arms) == len(grid.arms):
         raise ScenarioError(f"scenario '{scenario.name}': crossover.arms needs append-d and at least one P arm")
-    pools = [group.kv_pool_tokens for group in scenario.fleet if group.kv_pool_tokens is not None]
-    pool = min(pools, default=profile.kv_pool_tokens)
+    on_p, on_d = setup.pair()
     headline_tokens = grid.headline_cached_tokens + grid.headline_new_tokens
     need = max(max(grid.total_tokens) + grid.output_tokens, headline_tokens, *grid.fixed_cached_tokens)
+    longest = max(*grid.total_tokens, headline_tokens, *grid.fixed_cached_tokens)
+    if setup.context_tokens is not None and longest > setup.context_tokens:
+        raise ScenarioError(
+            f"scenario '{scenario.name}': a prompt of {longest} tokens; the model takes at most {setup.context_tokens} "
+            "(its context)"
+        )
     taken = grid.residents * grid.resident_context_tokens
-    if need + taken > pool:
+    if need + taken > on_d.kv_pool_tokens:
         raise ScenarioError(
             f"scenario '{scenario.name}': a turn of {need} tokens beside {grid.residents} residents of "
-            f"{grid.resident_context_tokens} tokens needs {need + taken}, the KV pool holds {pool}"
+            f"{grid.resident_context_tokens} tokens needs {need + taken}, D's KV pool holds {on_d.kv_pool_tokens}"
+        )
+    if need > on_p.kv_pool_tokens:
+        raise ScenarioError(
+            f"scenario '{scenario.name}': a turn of {need} tokens does not fit P's KV pool of {on_p.kv_pool_tokens}"
         )
     questions = tuple(
         Question(
@@ -113,9 +135,10 @@ def make_plan(
     for question in questions:
         middle.handoff(question.arm, question.transport)
     return Plan(
-        scenario=scenario,
+        setup=setup,
         grid=grid,
-        profile=profile,
+        on_p=on_p,
+        on_d=on_d,
         middle=middle,
         cloud=cloud,
         questions=questions,

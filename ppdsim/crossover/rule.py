@@ -32,7 +32,7 @@ class IdlePair(AbstractClusterView):
 
     def __init__(self, plan: Plan, question: Question, cached_tokens: int) -> None:
         self._arm = question.arm
-        on_p = cached_on_p(question, float(cached_tokens), plan.middle.page_size_tokens)
+        on_p = cached_on_p(question, float(cached_tokens), plan.middle.on_p.page_size_tokens)
         self._cached_p, self._cached_d = int(np.asarray(on_p)), cached_tokens
         self._residents = plan.grid.residents
         self._residents_tokens = plan.grid.residents * plan.grid.resident_context_tokens
@@ -106,7 +106,9 @@ def rule_findings(plan: Plan, curves: Iterable[ArmCurve]) -> tuple[str, ...]:
         if question.previous_output_tokens != asked:
             continue
         context = PolicyContext(
-            fleet=FleetModel(nodes=(plan.middle, plan.middle), transport=question.transport), gamma=plan.grid.gamma
+            fleet=FleetModel(nodes=(plan.middle.on_p, plan.middle), transport=question.transport),
+            gamma=plan.grid.gamma,
+            itl_budget_s=plan.scenario.slo.itl_max_s,
         )
         policy = build_policy(routing.policy, routing.parameters, context)
         mine = [c for c in every if c.arm == choice_of(question) and c.previous_output_tokens == asked]

@@ -122,7 +122,7 @@ def _new_tokens(plan: Plan, bench: Bench, question: Question, cached: int, formu
     sizes: tuple[int, ...] = FALLBACK_NEW_TOKENS
     if expected.values:
         sizes = tuple(sorted({max(1, round(share * expected.values[-1])) for share in SPREAD_NEW_TOKENS}))
-    room = plan.profile.kv_pool_tokens - cached - plan.grid.residents * plan.grid.resident_context_tokens
+    room = plan.on_d.kv_pool_tokens - cached - plan.grid.residents * plan.grid.resident_context_tokens
     sizes = tuple(size for size in sizes if size + 2 * max(plan.traffic.output_tokens) < room)
     found = _crossing(plan, bench, question, np.array(sizes, dtype=np.float64), [(cached, size) for size in sizes])
     return crossing_of(plan, question, found, axis="new_tokens", fixed_tokens=cached, source=SIMULATED)

@@ -46,9 +46,9 @@ def under_load(
     else:
         forward_d = np.asarray(model.prefill.seconds(new_tokens, cached_tokens, model.chunked_prefill_size))
         wait_d = mg1_wait_s(rate, forward_d)
-    on_p = np.asarray(cached_on_p(question, cached_tokens, model.page_size_tokens))
+    on_p = np.asarray(cached_on_p(question, cached_tokens, model.on_p.page_size_tokens))
     prompt = cached_tokens + new_tokens
-    forward_p = model.prefill.seconds(prompt - on_p, on_p, model.chunked_prefill_size)
+    forward_p = model.on_p.prefill.seconds(prompt - on_p, on_p, model.on_p.chunked_prefill_size)
     held = cached_tokens if question.arm is Arm.P_DELTA else cached_tokens * 0.0
     wire = model.handoff(question.arm, question.transport).wire_s(prompt - held, held)
     boundaries_s = model.step_wait_s(question.arm, step_s) if grid.residents else 0.0

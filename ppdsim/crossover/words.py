@@ -10,8 +10,21 @@ from ppdsim.analytical.question import j_gain_s
 from ppdsim.answers import ArmCurve, BreakEvenPoint
 from ppdsim.crossover.plan import Plan
 from ppdsim.types import Tag
-from ppdsim.units import MS_PER_S
+from ppdsim.units import BYTES_PER_GB, MS_PER_S
 
+SIMULATED_ONLY = (
+    "max_prefill_tokens",
+    "max_running_requests",
+    "num_reserved_decode_tokens",
+    "schedule_conservativeness",
+    "enable_mixed_chunk",
+    "disaggregation_decode_extra_slots",
+    "disaggregation_bootstrap_timeout_s",
+    "disaggregation_waiting_timeout_s",
+    "disable_overlap_schedule",
+    "routing.awaits_prefill",
+)
+"""Keys that the simulated side of a crossover follows and the formulas do not."""
 NAMES = {"nvlink": "NVLink", "tcp": "TCP", "rdma": "RDMA"}
 
 
@@ -66,22 +79,31 @@ def caveats(plan: Plan, curves: Sequence[ArmCurve]) -> tuple[str, ...]:
         {
             f"{q.arm.value} over {q.transport.value}"
             for q in plan.questions
-            if plan.profile.curve("handoff", q.arm, q.transport).tag is Tag.MECHANISM
+            if plan.on_p.profile.curve("handoff", q.arm, q.transport).tag is Tag.MECHANISM
         }
     )
-    floor = plan.profile.drift_of("floor_s")
+    floor = plan.on_d.profile.drift_of("floor_s")
     out = [
         f"{p_knows} (never D's answers): o is the previous answer that P must compute and D need not.",
         "What a hand-off takes from decoding streams (S_P) was not measured: assumed 0, and shown for 2 ms too.",
         "Captured graph sizes make the cost of small appends a staircase; the grid measured only captured sizes.",
     ]
-    if plan.profile.derivation is not None:
+    derivations = dict.fromkeys(p.derivation for p in (plan.on_p.profile, plan.on_d.profile) if p.derivation)
+    if derivations:
         arms = {curve.arm.label: all(curve.extrapolated) for curve in curves}
         dashed = [arm for arm, throughout in arms.items() if throughout]
         lines = (
             "every line is dashed" if len(dashed) == len(arms) else f"dashed throughout: {', '.join(dashed) or 'none'}"
         )
-        out.insert(0, f"The profile is {plan.profile.derivation}; {lines}.")
+        out.insert(0, f"The profile is {'; '.join(derivations)}; {lines}.")
+    if plan.on_p.profile is not plan.on_d.profile:
+        out.insert(0, f"P runs on {plan.on_p.profile.machine}, D on {plan.on_d.profile.machine}.")
+    if plan.scenario.link_bytes_per_s is not None:
+        speed = f"{plan.scenario.link_bytes_per_s / BYTES_PER_GB:g} GB/s"
+        out.append(f"Assumed: KV moves at {speed} on every link; the rest of a hand-off is as measured over that link.")
+    simulated_only = [key for key in SIMULATED_ONLY if plan.setup.sets(key)]
+    if simulated_only:
+        out.append(f"Only the simulation follows {', '.join(simulated_only)}; the formulas know the engine's defaults.")
     if floor is not None and floor.tag is Tag.PRIOR:
         out.append(
             f"Intervals are for another run of such a machine: its launch floor may be anywhere from "

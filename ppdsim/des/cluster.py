@@ -187,8 +187,10 @@ class Cluster:
             self.router.last_prefill[self.turns.conversation[turn]] = prefill
 
     def can_hold(self, turn: int, node: int, prefill: int) -> bool:
-        """Return whether the empty pools of a decode node and of who prefills could hold a turn."""
+        """Return whether the model's context and the empty pools of a route could hold a turn."""
         prompt = self.turns.prompt[turn]
+        if self.spec.context_tokens is not None and prompt > self.spec.context_tokens:
+            return False
         pool = self.decode[node].pool
         if self.spec.nodes[node].role is NodeRole.U:
             # What the engine asks of a pool without streams: prompt, answer and a page, and something left.
@@ -201,6 +203,8 @@ class Cluster:
 
     def _every_pool_holds_any_turn(self) -> bool:
         """Return whether `can_hold` is true of all turns and nodes, with two pages to spare for what it rounds up."""
+        if self.spec.context_tokens is not None and self.turns.longest > self.spec.context_tokens:
+            return False
         most = self.turns.longest + self.spec.num_reserved_decode_tokens + self.spec.residents
         pools = [node.pool for node in self.prefill.values()] + [node.pool for node in self.decode.values()]
         return all(pool.pages(most) + 2 <= pool.capacity for pool in pools)

@@ -28,7 +28,10 @@ def too_large(cluster: Cluster) -> list[int]:
     largest = prompt + np.maximum(output, spec.num_reserved_decode_tokens)
     # What fits into the smallest pool with three pages and the residents' tokens to spare fits everywhere: no rule asks
     # for more.
-    doubtful = np.flatnonzero(largest > min((capacity - 3) * page for capacity, page in pools) - spec.residents)
+    too_much = largest > min((capacity - 3) * page for capacity, page in pools) - spec.residents
+    if spec.context_tokens is not None:
+        too_much |= prompt > spec.context_tokens
+    doubtful = np.flatnonzero(too_much)
     first, later = _routes(cluster, first=True), _routes(cluster, first=False)
     return [
         turn
@@ -50,11 +53,18 @@ def refuse(cluster: Cluster) -> None:
         return
     turns, turn = cluster.turns, found[0]
     prompt, output = turns.prompt[turn], turns.output[turn]
+    others = f" and {len(found) - 1} more turns" if len(found) > 1 else ""
+    which = f"conversation {turns.ids[turns.conversation[turn]]}, turn {turns.number[turn]}{others}"
+    context = cluster.spec.context_tokens
+    if context is not None and prompt > context:
+        raise WorkloadError(
+            f"{which}: a prompt of {prompt} tokens; the model takes at most {context} (its context); shorten it, or let"
+            " such turns be rejected on arrival: --set oversized_turns=reject"
+        )
     pools = {number: node.pool.capacity * node.pool.page for number, node in cluster.decode.items()}
     best = max(pools, key=lambda number: pools[number])
-    others = f" and {len(found) - 1} more turns" if len(found) > 1 else ""
     raise WorkloadError(
-        f"conversation {turns.ids[turns.conversation[turn]]}, turn {turns.number[turn]}{others}: it needs"
+        f"{which}: it needs"
         f" {prompt + output} tokens of KV (a prompt of {prompt} and an answer of {output}, for which at least"
         f" {cluster.spec.num_reserved_decode_tokens} are reserved); the largest KV pool of the fleet holds"
         f" {pools[best]} (node {best}, {cluster.spec.nodes[best].role.value}); shorten it, raise kv_pool_tokens in the"

@@ -85,6 +85,8 @@ class ClusterSpec:
         Conversations under way at once: the client sends the next one when one has ended; the front end lets it wait.
     router_seed : int
         Seed of the load balancers' random picks.
+    context_tokens : int or None
+        Longest prompt that the model takes; a longer one is as impossible as one that no KV pool holds [tokens].
     per_step : bool
         One event per engine step: slower, the same times; the oracle of the closed form.
     stop_when_overloaded : bool
@@ -116,6 +118,7 @@ class ClusterSpec:
     client_max_conversations: int | None = None
     frontend_max_conversations: int | None = None
     router_seed: int = 0
+    context_tokens: int | None = None
     per_step: bool = False
     stop_when_overloaded: bool = False
     until_s: float = math.inf

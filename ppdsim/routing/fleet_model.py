@@ -6,7 +6,7 @@ decodes; KV moves at the slower wire of the two. So the simulator plays it too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ppdsim.turn import TurnModel
 from ppdsim.types import Arm, Transport
@@ -31,12 +31,7 @@ class FleetModel:
             return on_d
         key = id(on_p), id(on_d)
         if key not in self._pairs:
-            self._pairs[key] = replace(
-                on_d,
-                prefill=on_p.prefill,
-                handoffs={which: on_p.handoff_to(on_d, *which) for which in on_p.handoffs},
-                chunked_prefill_size=on_p.chunked_prefill_size,
-            )
+            self._pairs[key] = on_d.sent_by(on_p)
         return self._pairs[key]
 
     def can_hand_over(self, prefill: int, arm: Arm) -> bool:

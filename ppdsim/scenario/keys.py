@@ -155,7 +155,12 @@ RULES: tuple[Rule, ...] = (
         why="only U and pD nodes prefill beside running streams",
     ),
     Rule(
-        keys=("fleet.N.count", "fleet.N.nic"),
+        keys=("fleet.N.count",),
+        read=lambda call: _not_crossover(call) or all(group.count == 1 for group in call.scenario.fleet),
+        why="it compares one P with one D",
+    ),
+    Rule(
+        keys=("fleet.N.nic",),
         read=_not_crossover,
         why="it compares one P with one D",
     ),
@@ -251,14 +256,14 @@ def _possible(scenario: Scenario) -> list[Command]:
 def unread_keys(call: Call) -> tuple[str, ...]:
     """Return the keys that the file gives, other than as their defaults, and that the call does not read."""
     found: list[str] = []
-    for path in _given(call.scenario):
+    for path in given(call.scenario):
         key = dotted(path)
         rules = [rule for rule in RULES if rule.covers(_pattern(path)) and not rule.read(call)]
         if rules and not any(rule.describes for rule in rules):
             found.append(key)
     # A block of which nothing is read is named by its own name.
     blocks = {key.split(".")[0] for key in found}
-    read = {dotted(path) for path in _given(call.scenario)} - set(found)
+    read = {dotted(path) for path in given(call.scenario)} - set(found)
     whole = [block for block in blocks if not any(key.split(".")[0] == block for key in read)]
     return tuple(dict.fromkeys(key.split(".")[0] if key.split(".")[0] in whole else key for key in found))
 
@@ -314,7 +319,8 @@ def _listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _given(scenario: Scenario) -> Iterator[KeyPath]:
+def given(scenario: Scenario) -> Iterator[KeyPath]:
+    """Yield the path of each key that a scenario gives other than as its default."""
     for path, value, default in _leaves(scenario, ()):
         if value != default:
             yield path

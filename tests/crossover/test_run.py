@@ -17,6 +17,8 @@ from ppdsim.answers import ANALYTICAL, SIMULATED, WITH_WAITS, CrossingKind
 from ppdsim.crossover import crossover
 from ppdsim.errors import InputError, ScenarioError
 from ppdsim.scenario import load
+from ppdsim.scenario.keys import Command
+from ppdsim.setup import resolve
 from ppdsim.types import Arm, Transport
 
 HANDOFFS = [("p-full", "nvlink"), ("p-full", "tcp"), ("p-delta", "tcp")]
@@ -120,7 +122,7 @@ def test_a_free_stall_makes_the_append_win_always():
 def test_the_same_seed_gives_the_same_bytes():
     settings = against("nvlink")
     scenario = load("cache-rate", [*SMALL, *settings])
-    again = crossover(scenario, profile.load(library.find("profile", scenario.profile)), seed=0)
+    again = crossover(resolve(scenario, Command.CROSSOVER), seed=0)
     assert answers.to_json(again) == answers.to_json(small_answer(*settings))
 
 
@@ -128,8 +130,7 @@ def test_progress_ends_at_its_total():
     seen = []
     scenario = load("cache-rate", [*SMALL, *against("nvlink")])
     crossover(
-        scenario,
-        profile.load(library.find("profile", scenario.profile)),
+        resolve(scenario, Command.CROSSOVER),
         seed=0,
         progress=lambda done, total: seen.append((done, total)),
     )
@@ -148,29 +149,29 @@ def test_json_has_no_nan_and_says_inf(small):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["crossover.total_tokens=[200000]"], "the KV pool holds 160000"),
+        (["crossover.total_tokens=[200000]"], "a prompt of 200000 tokens; the model takes at most 131072"),
+        (["fleet.1.kv_pool_tokens=20000"], "needs 41100, D's KV pool holds 20000"),
+        (["fleet.0.kv_pool_tokens=20000"], "does not fit P's KV pool of 20000"),
         (["crossover.arms=[{arm: append-d, transport: none}, {arm: append-d, transport: none}]"], "at least one P arm"),
     ],
 )
-def test_an_impossible_question_is_refused_before_anything_runs(settings, message, shipped):
+def test_an_impossible_question_is_refused_before_anything_runs(settings, message):
     with pytest.raises(ScenarioError, match=message):
-        crossover(load("cache-rate", settings), shipped, seed=0)
+        crossover(resolve(load("cache-rate", settings), Command.CROSSOVER), seed=0)
 
 
-def test_a_scenario_without_a_grid_names_one_that_has_it(shipped):
+def test_a_scenario_without_a_grid_names_one_that_has_it():
     with pytest.raises(ScenarioError, match="'cache-rate' has one"):
-        crossover(load("one-pair", []), shipped, seed=0)
+        crossover(resolve(load("one-pair", []), Command.CROSSOVER), seed=0)
 
 
 def test_an_arm_that_nobody_measured_is_named(shipped):
+    asked = load("cache-rate", ["crossover.arms=[{arm: append-d, transport: none}, {arm: p-full, transport: rdma}]"])
+    without = shipped.model_copy(
+        update={"curves": tuple(c for c in shipped.curves if c.transport is not Transport.RDMA)}
+    )
     with pytest.raises(InputError, match="rdma"):
-        crossover(
-            load("cache-rate", ["crossover.arms=[{arm: append-d, transport: none}, {arm: p-full, transport: rdma}]"]),
-            shipped.model_copy(
-                update={"curves": tuple(c for c in shipped.curves if c.transport is not Transport.RDMA)}
-            ),
-            seed=0,
-        )
+        crossover(resolve(asked, Command.CROSSOVER, load=lambda _: without), seed=0)
 
 
 def test_a_difference_says_by_how_much_and_why():

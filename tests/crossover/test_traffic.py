@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from crossover_cases import SMALL, against
 
-from ppdsim import library, profile
 from ppdsim.crossover import crossover
 from ppdsim.crossover.traffic import traffic_of
 from ppdsim.errors import WorkloadError
 from ppdsim.scenario import load
+from ppdsim.scenario.keys import Command
+from ppdsim.setup import resolve
 
 
 def write(path, rows):
@@ -74,7 +75,7 @@ def test_the_answer_is_about_the_workloads_typical_turn(tmp_path):
         )
     ]
     scenario = load("cache-rate", [*SMALL, *against("nvlink", "delta")], trace=write(tmp_path / "chat.jsonl", rows))
-    answer = crossover(scenario, profile.load(library.find("profile", scenario.profile)), seed=0)
+    answer = crossover(resolve(scenario, Command.CROSSOVER), seed=0)
     assert answer.headline.startswith("Append 200 tokens to 375 cached ones on D")
     about = [text for text in answer.findings if text.startswith("Of the workload's 10 follow-up turns, ")]
     assert len(about) == 2

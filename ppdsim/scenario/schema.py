@@ -226,7 +226,7 @@ class Scenario(Strict):
 
     @model_validator(mode="after")
     def _handoffs_have_a_link(self) -> Scenario:
-        if self.crossover is not None and self.transport is Transport.NONE:
+        if self.crossover is not None and self.workload is None and self.transport is Transport.NONE:
             return self  # crossover.arms names the links; what simulates the fleet asks for one (`ppdsim.setup`)
         if self.transport is Transport.NONE and any(group.role is NodeRole.P for group in self.fleet):
             raise ValueError(NO_LINK)

@@ -34,7 +34,7 @@ def policy(name: str, *nodes: object, **parameters: object) -> AbstractPolicy:
 def test_a_pair_has_forward_chunks_and_link_of_p_and_the_rest_of_d():
     fleet = FleetModel(nodes=(SLOW, FAST), transport=Transport.TCP)
     pair = fleet.pair(0, 1)
-    assert pair.on_p is SLOW
+    assert (pair.on_p.prefill, pair.on_p.chunked_prefill_size) == (SLOW.prefill, 64)
     assert pair.handoff(Arm.P_FULL, Transport.TCP) == SLOW.handoff(Arm.P_FULL, Transport.TCP)
     assert pair.prefill is FAST.prefill  # what an append takes
     assert (pair.decode, pair.stall, pair.frontend) == (FAST.decode, FAST.stall, FAST.frontend)

@@ -15,6 +15,7 @@ from ppdsim.scenario import load
 from ppdsim.simulation.run import outside_domain, simulate
 
 FEW = ("workload.conversations=20",)
+POOLS = ("fleet.0.kv_pool_tokens=160000", "fleet.1.kv_pool_tokens=160000")
 TURN = '{"conversation_id": %d, "turn": 0, "arrival_s": %g, "new_tokens": %d, "output_tokens": 8}\n'
 
 
@@ -127,16 +128,30 @@ def test_the_mooncake_scenario_is_stable_and_reuses_by_block():
 
 def test_a_turn_above_every_pool_is_refused_with_the_numbers(tmp_path):
     trace = tmp_path / "chat.jsonl"
-    trace.write_text(TURN % (7, 0.0, 500_000))
-    with pytest.raises(WorkloadError, match=r"conversation 7, turn 0: it needs 500008 tokens.*160000"):
+    trace.write_text(TURN % (7, 0.0, 100_000))
+    with pytest.raises(WorkloadError, match=r"conversation 7, turn 0: it needs 100008 tokens.*50000"):
+        simulate(load("one-pair", ["fleet.1.kv_pool_tokens=50000"], trace=trace), seed=0)
+
+
+def test_a_prompt_beyond_the_models_context_is_refused_or_rejected(tmp_path):
+    trace = tmp_path / "chat.jsonl"
+    trace.write_text(TURN % (7, 0.0, 131_073) + TURN % (8, 1.0, 131_072))
+    with pytest.raises(WorkloadError, match="a prompt of 131073 tokens; the model takes at most 131072"):
         simulate(load("one-pair", trace=trace), seed=0)
+    found = simulate(load("one-pair", ["oversized_turns=reject"], trace=trace), seed=0)
+    assert found.turns["status"].tolist() == ["rejected", "ok"]
 
 
 def test_a_router_that_awaits_p_gives_the_client_its_first_tokens_later():
     def first_s(awaits: str) -> float:
         scenario = load(
             "one-pair",
-            [f"routing.awaits_prefill={awaits}", "workload.conversations=100", "workload.arrivals.rate_per_s=4"],
+            [
+                f"routing.awaits_prefill={awaits}",
+                *POOLS,
+                "workload.conversations=100",
+                "workload.arrivals.rate_per_s=4",
+            ],
         )
         return float(np.nanmean(simulate(scenario, seed=0).turns["ttft_s"]))
 

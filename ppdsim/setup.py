@@ -169,7 +169,7 @@ class Setup:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Return what a reader must know of the machines: pools nobody gave, derived profiles, links that are assumed."""
+        """Return what a reader must know of the machines: pools, derived profiles, links that are assumed."""
         notes = sorted(
             {
                 f"KV pool of {machine.kv_pool_tokens:,} tokens a server ({machine.pool_words})"

@@ -129,7 +129,7 @@ def test_the_mooncake_scenario_is_stable_and_reuses_by_block():
 def test_a_turn_above_every_pool_is_refused_with_the_numbers(tmp_path):
     trace = tmp_path / "chat.jsonl"
     trace.write_text(TURN % (7, 0.0, 100_000))
-    with pytest.raises(WorkloadError, match=r"conversation 7, turn 0: it needs 100008 tokens.*50000"):
+    with pytest.raises(WorkloadError, match=r"conversation 7, turn 0: it needs 100008 tokens.*49984"):
         simulate(load("one-pair", ["fleet.1.kv_pool_tokens=50000"], trace=trace), seed=0)
 
 

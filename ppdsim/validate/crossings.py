@@ -44,7 +44,9 @@ def crossing_checks(profile: Profile, measured: Measurements, parts: Sequence[Un
 
     Held-out cells of the profile's own run are few and scattered: they make no lines.
     """
-    stalls = resampled_stalls(measured, np.random.default_rng(SEED))
+    # One stream for all: pairs whose noise was drawn alike would all be off to the same side.
+    rng = np.random.default_rng(SEED)
+    stalls = resampled_stalls(measured, rng)
     part = next(part for part in parts if part.scope != HELD_OUT)
     own = part.scope == LEFT_OUT
     middle, cloud = compose.central(profile), compose.cloud(profile, another_run=not own)
@@ -57,7 +59,7 @@ def crossing_checks(profile: Profile, measured: Measurements, parts: Sequence[Un
                 residents=streams,
                 resident_context_tokens=round(stalls[0].context_tokens),
             )
-            gains = _Gains.measure(part.append, handoff, stalls, streams)
+            gains = _Gains.measure(part.append, handoff, stalls, streams, rng)
             blank = CrossingCheck(
                 scope=part.scope,
                 measurements=measured.manifest.id,
@@ -84,8 +86,9 @@ class _Gains:
         self.cached, self.new, self.draws = cached, new, draws
 
     @staticmethod
-    def measure(append: Cells, handoff: Cells, stalls: Sequence[MeasuredStalls], streams: int) -> _Gains:
-        rng = np.random.default_rng(SEED)
+    def measure(
+        append: Cells, handoff: Cells, stalls: Sequence[MeasuredStalls], streams: int, rng: np.random.Generator
+    ) -> _Gains:
         rows: list[tuple[float, float, Array]] = []
         for i, j in shared(append, handoff):
             found = [measured_loss(each, append, i, streams) for each in stalls]

@@ -21,7 +21,6 @@ from ppdsim.analytical.breakeven import break_even, break_even_streams
 from ppdsim.analytical.question import Question
 from ppdsim.calibrate.cells import Cells
 from ppdsim.calibrate.crossval import name_of
-from ppdsim.cost.base import Array
 from ppdsim.measurements import Measurements
 from ppdsim.metrics import interval_90
 from ppdsim.profile import Profile
@@ -77,8 +76,9 @@ def _of_pair(
             append.seconds[i], append.noise[i], rng
         )
         truth, *around = (solve(*given, cached, new) for given in zip(stalls, gains.tolist(), strict=True))
-        low, high = _ends(draws[:, 0], guess)
-        below, above = _ends(np.array([streams or 0.0 for streams in around]), truth or 0.0)
+        # Draws may be infinite: an append that costs the residents nothing.
+        low, high = map(float, interval_90(draws[:, 0]))
+        below, above = map(float, interval_90([streams or 0.0 for streams in around]))
         yield CrossingCheck(
             scope=part.scope,
             measurements=measurements,
@@ -94,12 +94,6 @@ def _of_pair(
             measured_low=None if truth is None else below,
             measured_high=None if truth is None else above,
         )
-
-
-def _ends(draws: Array, value: float) -> tuple[float, float]:
-    # Draws may be infinite: an append that costs the residents nothing.
-    low, high = map(float, interval_90(draws))
-    return min(low, value), max(high, value)
 
 
 def solve(stalls: MeasuredStalls, gain_s: float, cached_tokens: float, new_tokens: float) -> float | None:

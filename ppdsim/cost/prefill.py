@@ -59,7 +59,7 @@ class PrefillCurve(FittedCurve):
 
     kind: ClassVar[str] = "prefill"
     PARAMETERS: ClassVar[tuple[Parameter, ...]] = (
-        Parameter(name="floor_s", unit="s", low=1e-3, high=30e-3, meaning="host launch of one forward"),
+        Parameter(name="floor_s", unit="s", low=1e-3, high=0.1, meaning="host launch of one forward"),
         Parameter(name="token_s", unit="s/token", low=1e-6, high=1e-3, meaning="matrix work of one new token"),
         Parameter(name="attention_s_per_token2", unit="s/token^2", low=0.0, high=1e-7, meaning="attention, one pair"),
         Parameter(name="kv_read_s_per_token", unit="s/token", low=0.0, high=1e-6, meaning="reading one cached token"),

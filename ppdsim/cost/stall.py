@@ -30,7 +30,7 @@ class StallCurve(FittedCurve):
 
     kind: ClassVar[str] = "stall"
     PARAMETERS: ClassVar[tuple[Parameter, ...]] = (
-        Parameter(name="launch_s", unit="s", low=0.0, high=40e-3, meaning="host launch of a forward beside a step"),
+        Parameter(name="launch_s", unit="s", low=0.0, high=0.2, meaning="host launch of a forward beside a step"),
         Parameter(name="handoff_s", unit="s", low=0.0, high=0.1, meaning="what a hand-off takes", tag=Tag.ASSUMED),
     )
     launch_s: Quantity

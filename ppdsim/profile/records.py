@@ -1,4 +1,4 @@
-"""A calibration profile: the fitted curves of one machine pair, model and engine, as one JSON file under 100 KB.
+"""What a calibration profile holds: the fitted curves of one machine pair, model and engine.
 
 Curves carry parameters with unit, bounds and origin, bootstrap draws (one row a draw, the same row of every curve
 belongs together), the measured domain, and errors in sample, left out and between repeats. Draws rather than a
@@ -9,21 +9,19 @@ What it does not hold: the measured cells themselves (calibration/measurements, 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
-from ppdsim.errors import ProfileError, nearest
-from ppdsim.files import write_whole
-from ppdsim.reading import read_json
-from ppdsim.schema_keys import dotted_keys
+from ppdsim.errors import ProfileError
 from ppdsim.types import Arm, Tag, Transport, arm_name
 
 SCHEMA = "ppdsim/profile/1"
-DRIFT_QUANTITIES = ("floor_s", "wire_s_per_token", "compute")
+MOST = 10**12
+"""Largest count in a profile [tokens, bytes, values]; no machine holds more."""
+Count: TypeAlias = Annotated[int, Field(gt=0, le=MOST)]
 
 
 class _Strict(BaseModel):
@@ -97,10 +95,10 @@ class Drift(_Strict):
 class MatricesRecord(_Strict):
     """Sizes of a dense model's matrices: what `ppdsim derive` scales its work by."""
 
-    hidden_size: int
-    intermediate_size: int
-    matrix_parameters: float
-    vocabulary_parameters: float
+    hidden_size: Count
+    intermediate_size: Count
+    matrix_parameters: float = Field(gt=0, allow_inf_nan=False)
+    vocabulary_parameters: float = Field(gt=0, allow_inf_nan=False)
     query_key_norm: bool = False
     weights_dtype: str = "bf16"
     tied_embeddings: bool = False
@@ -113,13 +111,13 @@ class ModelRecord(_Strict):
     """
 
     name: str
-    layers: int
-    kv_heads: int
-    query_heads: int
-    head_dim: int
+    layers: Count
+    kv_heads: Count
+    query_heads: Count
+    head_dim: Count
     dtype: str
-    kv_bytes_per_token: int
-    context_tokens: int | None = Field(default=None, gt=0)
+    kv_bytes_per_token: Count
+    context_tokens: Count | None = None
     matrices: MatricesRecord | None = None
 
 
@@ -150,11 +148,11 @@ class Profile(_Strict):
     engine: str
     engine_version: str
     model: ModelRecord
-    tensor_parallel_size: int = Field(default=1, gt=0)
-    page_size_tokens: int = Field(gt=0)
-    chunked_prefill_size: int = Field(gt=0)
-    kv_pool_tokens: int = Field(gt=0)
-    gpu_kv_pool_tokens: int | None = Field(default=None, gt=0)
+    tensor_parallel_size: Count = 1
+    page_size_tokens: Count
+    chunked_prefill_size: Count
+    kv_pool_tokens: Count
+    gpu_kv_pool_tokens: Count | None = None
     gpu_kv_pool_rule: str | None = None
     provenance: dict[str, str]
     curves: tuple[CurveRecord, ...]
@@ -212,60 +210,3 @@ class Profile(_Strict):
     def drift_of(self, quantity: str) -> Drift | None:
         """Return the drift of a quantity between runs, or None if it is anchored."""
         return next((drift for drift in self.drift if drift.quantity == quantity), None)
-
-
-ALWAYS = ("prefill", "frontend", "decode", "stall")
-"""Curves without which a profile answers nothing."""
-
-
-def load(path: Path) -> Profile:
-    """Read a profile file.
-
-    Raises
-    ------
-    ProfileError
-        Naming the file, the key, what was given and what was expected.
-    """
-    content = read_json(path, error=ProfileError)
-    try:
-        found = Profile.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            dotted = ".".join("N" if isinstance(part, int) else part for part in first["loc"])
-            detail = f"unknown key '{key}'{nearest(dotted, dotted_keys(Profile.model_json_schema()))}"
-        elif first["type"] == "missing":
-            detail = f"missing key '{key}'"
-        else:
-            detail = f"'{key}' = {first.get('input')!r}: {first['msg'].lower()}"
-        raise ProfileError(f"{path}: {detail}; expected a profile of schema {SCHEMA}") from None
-    missing = [kind for kind in ALWAYS if not any(record.kind == kind for record in found.curves)]
-    if missing:
-        raise ProfileError(f"{path}: no curve '{missing[0]}'; expected {', '.join(ALWAYS)} and hand-offs")
-    found._path = path
-    return found
-
-
-def to_json(profile: Profile) -> str:
-    """Return the file's text: one parameter and one draw a line, so that a diff can be read."""
-    content: dict[str, Any] = profile.model_dump(mode="json", by_alias=True)
-    lines: list[str] = []
-    for curve in content["curves"]:
-        for key in ("parameters", "draws"):
-            lines.extend(json.dumps(item) for item in curve[key])
-            curve[key] = [f"@{len(lines) - len(curve[key]) + i}" for i in range(len(curve[key]))]
-    text = json.dumps(content, indent=1)
-    for index, line in reversed(list(enumerate(lines))):
-        text = text.replace(f'"@{index}"', line, 1)
-    return text + "\n"
-
-
-def save(profile: Profile, path: Path) -> None:
-    """Write the profile; the file appears whole or not at all."""
-    write_whole(path, to_json(profile))
-
-
-def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a profile file."""
-    return Profile.model_json_schema(by_alias=True)

@@ -1,0 +1,77 @@
+"""Reading and writing a profile file: JSON under 100 KB, checked key by key and number by number.
+
+`load` is the only way in: every command that uses a profile reads it here, so none meets a number that is not finite,
+lies outside its curve's bounds, or belongs to a ragged row of draws (`ppdsim.profile.numbers`).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ppdsim.errors import ProfileError, nearest
+from ppdsim.files import write_whole
+from ppdsim.profile.numbers import check_numbers
+from ppdsim.profile.records import SCHEMA, Profile
+from ppdsim.reading import read_json
+from ppdsim.schema_keys import dotted_keys
+
+ALWAYS = ("prefill", "frontend", "decode", "stall")
+"""Curves without which a profile answers nothing."""
+
+
+def load(path: Path) -> Profile:
+    """Read a profile file.
+
+    Raises
+    ------
+    ProfileError
+        Naming the file, the key or curve and parameter, what was given and what was expected.
+    """
+    content = read_json(path, error=ProfileError)
+    try:
+        found = Profile.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            dotted = ".".join("N" if isinstance(part, int) else part for part in first["loc"])
+            detail = f"unknown key '{key}'{nearest(dotted, dotted_keys(Profile.model_json_schema()))}"
+        elif first["type"] == "missing":
+            detail = f"missing key '{key}'"
+        else:
+            detail = f"'{key}' = {first.get('input')!r}: {first['msg'].lower()}"
+        raise ProfileError(f"{path}: {detail}; expected a profile of schema {SCHEMA}") from None
+    missing = [kind for kind in ALWAYS if not any(record.kind == kind for record in found.curves)]
+    if missing:
+        raise ProfileError(f"{path}: no curve '{missing[0]}'; expected {', '.join(ALWAYS)} and hand-offs")
+    found._path = path
+    check_numbers(found)
+    return found
+
+
+def to_json(profile: Profile) -> str:
+    """Return the file's text: one parameter and one draw a line, so that a diff can be read."""
+    content: dict[str, Any] = profile.model_dump(mode="json", by_alias=True)
+    lines: list[str] = []
+    for curve in content["curves"]:
+        for key in ("parameters", "draws"):
+            lines.extend(json.dumps(item) for item in curve[key])
+            curve[key] = [f"@{len(lines) - len(curve[key]) + i}" for i in range(len(curve[key]))]
+    text = json.dumps(content, indent=1)
+    for index, line in reversed(list(enumerate(lines))):
+        text = text.replace(f'"@{index}"', line, 1)
+    return text + "\n"
+
+
+def save(profile: Profile, path: Path) -> None:
+    """Write the profile; the file appears whole or not at all."""
+    write_whole(path, to_json(profile))
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a profile file."""
+    return Profile.model_json_schema(by_alias=True)

@@ -244,6 +244,13 @@ GRID_VALUES = Limit(
     bounds="a list of a scenario, such as the prompt lengths of a crossover",
     reason="every value is a simulation or more",
 )
+PLAN_VALUES = Limit(
+    name="plan_values",
+    value=200,
+    unit="values",
+    bounds="a list of a calibration plan; two of them span a grid",
+    reason="40,000 cells take a month to measure",
+)
 SERVERS = Limit(
     name="servers",
     value=10_000,

@@ -71,7 +71,7 @@ def calibrate(
         typer.Option(help="Transfer alone: source and target GPU, such as 0,1; by default of P and D, or host memory."),
     ] = None,
     budget_s: Annotated[
-        float | None, typer.Option(help="Time on warm servers when repeats end, instead of the plan's.", min=1.0)
+        float | None, typer.Option(help="Time on warm servers when repeats end, instead of the plan's.")
     ] = None,
     name: Annotated[str, typer.Option(help="Id of the profile; by default the folder's name.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
@@ -99,9 +99,7 @@ def calibrate(
         say(text, quiet=quiet)
 
     refuse_results(out, but=RUN_FILES, goes_on=resume)
-    chosen = load_plan(plan)
-    if budget_s is not None:
-        chosen = chosen.model_copy(update={"budget_s": budget_s})
+    chosen = _with_budget(load_plan(plan), budget_s)
     pair = _pair(gpus)
     if only is not None:
         (link,) = _transports(transport or "tcp", most=1)
@@ -264,6 +262,17 @@ def _only(
     if not quiet:
         echo(text)
     wrote(paths, quiet=quiet)
+
+
+def _with_budget(plan: Plan, budget_s: float | None) -> Plan:
+    from ppdsim.errors import InputError
+    from ppdsim.limits import NUMBER
+
+    if budget_s is None:
+        return plan
+    if not 1.0 <= budget_s <= NUMBER.value:
+        raise InputError(f"--budget-s {budget_s:g}: expected from 1 to {NUMBER.value:,} s")
+    return plan.model_copy(update={"budget_s": budget_s})
 
 
 def _joined(

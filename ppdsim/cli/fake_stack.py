@@ -33,7 +33,6 @@ def fake_stack(
 
     Example: ppdsim fake-stack --mode pd --router real --port-base 30000
     """
-    import signal
     import time
 
     import orjson
@@ -65,22 +64,15 @@ def fake_stack(
     def show(line: dict[str, object]) -> None:
         echo(orjson.dumps(line).decode())
 
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        with FakeStack(options) as stack:
-            for role, url in stack.urls.items():
-                show({"role": role, "url": url, "pid": stack.processes[role].pid})
-            show({"ready": True})
-            seen: dict[str, int] = {}
-            while len(seen) < len(stack.processes):
-                time.sleep(0.2)
-                for role, code in stack.ended().items():
-                    if role not in seen:
-                        seen[role] = code
-                        show({"role": role, "ended": code})
-            say("every server has ended")
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with FakeStack(options) as stack:
+        for role, url in stack.urls.items():
+            show({"role": role, "url": url, "pid": stack.processes[role].pid})
+        show({"ready": True})
+        seen: dict[str, int] = {}
+        while len(seen) < len(stack.processes):
+            time.sleep(0.2)
+            for role, code in stack.ended().items():
+                if role not in seen:
+                    seen[role] = code
+                    show({"role": role, "ended": code})
+        say("every server has ended")

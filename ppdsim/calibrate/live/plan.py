@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from pydantic import (
@@ -16,16 +16,15 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
     ValidationError,
 )
 
 from ppdsim import library
 from ppdsim.calibrate.live.cells import Cell, DecodeCell, LoadCell, PrefillCell, StallCell, TransferCell
 from ppdsim.errors import InputError, nearest
+from ppdsim.limits import CONVERSATIONS, PLAN_VALUES
 from ppdsim.measurements.strict import explain
+from ppdsim.scenario.lengths import NonNegativeInt, Positive, PositiveInt, up_to
 from ppdsim.scenario.workloads import GeneratedSpec, PoissonArrivals
 from ppdsim.schema_keys import dotted_keys
 from ppdsim.types import Arm, Transport, arm_name
@@ -48,6 +47,10 @@ def _known(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
     return names
 
 
+T = TypeVar("T")
+Listed = Annotated[tuple[T, ...], Field(max_length=PLAN_VALUES.value)]
+LARGEST_TRANSFER_BYTES = 2**40
+"""Largest transfer that a plan may ask for [bytes]; no GPU holds as much."""
 Arms = Annotated[tuple[str, ...] | None, AfterValidator(_known)]
 """Arms that a part of a plan is for, as cells name them (``append-d``, ``p-delta:tcp``); None: for every one."""
 
@@ -59,10 +62,10 @@ class _Part(BaseModel):
 class PrefillGrid(_Part):
     """Every pair of cached and new tokens; `long_new_tokens` (several chunks) only on `long_cached_tokens`."""
 
-    cached_tokens: tuple[NonNegativeInt, ...] = ()
-    new_tokens: tuple[PositiveInt, ...] = ()
-    long_cached_tokens: tuple[NonNegativeInt, ...] = ()
-    long_new_tokens: tuple[PositiveInt, ...] = ()
+    cached_tokens: Listed[NonNegativeInt] = ()
+    new_tokens: Listed[PositiveInt] = ()
+    long_cached_tokens: Listed[NonNegativeInt] = ()
+    long_new_tokens: Listed[PositiveInt] = ()
 
     def pairs(self) -> list[tuple[int, int]]:
         """Return (cached, new) of every cell."""
@@ -74,24 +77,24 @@ class PrefillGrid(_Part):
 class DecodeGrid(_Part):
     """Every pair of a batch and a prompt length."""
 
-    batch: tuple[PositiveInt, ...] = ()
-    prompt_tokens: tuple[PositiveInt, ...] = ()
+    batch: Listed[PositiveInt] = ()
+    prompt_tokens: Listed[PositiveInt] = ()
 
 
 class StallGrid(_Part):
     """Every batch of residents of one prompt length, against every turn (cached, new)."""
 
-    batch: tuple[PositiveInt, ...] = ()
+    batch: Listed[PositiveInt] = ()
     prompt_tokens: PositiveInt = 1024
-    turns: tuple[tuple[NonNegativeInt, PositiveInt], ...] = ()
+    turns: Listed[tuple[NonNegativeInt, PositiveInt]] = ()
 
 
 class Validation(_Part):
     """Cells off the grid, measured and never fitted."""
 
-    prefill: tuple[tuple[NonNegativeInt, PositiveInt], ...] = ()
-    decode: tuple[tuple[PositiveInt, PositiveInt], ...] = ()
-    stall: tuple[tuple[PositiveInt, PositiveInt, NonNegativeInt, PositiveInt], ...] = ()
+    prefill: Listed[tuple[NonNegativeInt, PositiveInt]] = ()
+    decode: Listed[tuple[PositiveInt, PositiveInt]] = ()
+    stall: Listed[tuple[PositiveInt, PositiveInt, NonNegativeInt, PositiveInt]] = ()
 
 
 class Rates(_Part):
@@ -100,9 +103,9 @@ class Rates(_Part):
     A batch of 0 is an idle engine. L is rounded to pages of `PAGE_TOKENS`, which the engine's divide.
     """
 
-    total_tokens: tuple[PositiveInt, ...] = ()
-    cache_rate: tuple[Annotated[float, Field(ge=0.0, lt=1.0)], ...] = ()
-    batch: tuple[NonNegativeInt, ...] = (0,)
+    total_tokens: Listed[PositiveInt] = ()
+    cache_rate: Listed[Annotated[float, Field(ge=0.0, lt=1.0)]] = ()
+    batch: Listed[NonNegativeInt] = (0,)
     prompt_tokens: PositiveInt = 1024
     arms: Arms = None
 
@@ -120,8 +123,8 @@ class Load(_Part):
     """One multi-turn load: the plan's chat at a rate of its own."""
 
     name: str
-    rate_per_s: PositiveFloat
-    conversations: PositiveInt
+    rate_per_s: Positive
+    conversations: Annotated[int, up_to(CONVERSATIONS)]
     arms: Arms = None
 
 
@@ -130,7 +133,7 @@ class Repeats(_Part):
 
     least: PositiveInt = 2
     most: PositiveInt = 5
-    half_width: PositiveFloat = 0.02
+    half_width: Positive = 0.02
 
 
 class Probe(_Part):
@@ -142,14 +145,14 @@ class Probe(_Part):
 
     new_tokens: PositiveInt = 64
     handoff_tokens: PositiveInt | None = None
-    every_s: PositiveFloat = 5.0
+    every_s: Positive = 5.0
 
 
 class Transfer(_Part):
     """The link alone: each size as each number of blocks that divides it."""
 
-    size_bytes: tuple[PositiveInt, ...] = ()
-    blocks: tuple[PositiveInt, ...] = ()
+    size_bytes: Listed[Annotated[int, Field(gt=0, le=LARGEST_TRANSFER_BYTES)]] = ()
+    blocks: Listed[PositiveInt] = ()
 
 
 class Plan(_Part):
@@ -171,7 +174,7 @@ class Plan(_Part):
     repeats_of: dict[Literal["prefill", "decode", "interference", "transfer"], Repeats] = {}
     probe: Probe = Probe()
     passes: Literal[1, 2] = 2
-    budget_s: PositiveFloat | None = None
+    budget_s: Positive | None = None
     seed: NonNegativeInt = 0
     longest_context_tokens: Annotated[int, Field(ge=1024)] = 49_152
 

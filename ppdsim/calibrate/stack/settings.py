@@ -14,15 +14,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ppdsim.errors import InputError
 from ppdsim.measurements.strict import explain
+from ppdsim.scenario.lengths import NonNegativeInt, Positive, PositiveInt
 from ppdsim.schema_keys import dotted_keys
 from ppdsim.yaml_file import read, scalar
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
-Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
 
 def _split(value: Any) -> Any:

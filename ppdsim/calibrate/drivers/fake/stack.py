@@ -26,6 +26,7 @@ from typing import IO
 from ppdsim.calibrate.drivers.fake.build import DEFAULT_PROFILE, load_profile
 from ppdsim.calibrate.drivers.fake.faults import Fault
 from ppdsim.errors import EnvironmentProblem, InputError, nearest
+from ppdsim.limits import COUNT, NUMBER
 from ppdsim.types import Transport
 
 HOST = "127.0.0.1"
@@ -203,12 +204,17 @@ def check(options: StackOptions) -> None:
             words = [word for word in valid if word is not None]
             meant = nearest(str(value), words)
             raise InputError(f"--{name} '{value}', expected one of: {', '.join(words)}{meant}")
-    if options.time_scale <= 0.0:
-        raise InputError(f"--time-scale {options.time_scale:g}, expected a positive number")
+    slowest = NUMBER.value
+    if not 1.0 / slowest <= options.time_scale <= slowest:
+        raise InputError(
+            f"--time-scale {options.time_scale:g}, expected a number from {1.0 / slowest:g} to {slowest:g}"
+        )
     if options.port_base and not 1024 <= options.port_base <= 65_530:
         raise InputError(f"--port-base {options.port_base}, expected 0 (free ports) or 1024 to 65530")
-    if options.kv_pool_tokens is not None and options.kv_pool_tokens < 1024:
-        raise InputError(f"--kv-pool-tokens {options.kv_pool_tokens}, expected at least 1024")
+    if options.kv_pool_tokens is not None:
+        if options.kv_pool_tokens < 1024:
+            raise InputError(f"--kv-pool-tokens {options.kv_pool_tokens}, expected at least 1024")
+        COUNT.check(options.kv_pool_tokens, "--kv-pool-tokens")
 
 
 def _ports(base: int) -> Mapping[str, int]:

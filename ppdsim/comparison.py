@@ -26,7 +26,7 @@ class Verdict(str, Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A mean over seeds, with its interval; the ends are None where one seed is all there is."""
+    """A mean over seeds, with its interval; the ends are None where the runs do not differ, or there is only one."""
 
     mean: float
     low: float | None
@@ -43,6 +43,18 @@ class Distribution:
 
 SHARES: tuple[float, ...] = (0.0, 0.01, 0.02, *(i / 20 for i in range(1, 20)), 0.98, 0.99, 0.995, 1.0)
 """Shares of the turns at which a distribution is kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineUse:
+    """How busy machines of a kind are, and what turns find cached there (:mod:`ppdsim.activity`), over all seeds.
+
+    `hit_rate` is None where a run has no turn that asks them for a prefix, as of a link.
+    """
+
+    name: str
+    busy: Estimate
+    hit_rate: Estimate | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +79,8 @@ class Alternative:
         Means over seeds of each run's mean or p99; None where a run has no answer.
     appended : Estimate
         Share of the turns that were prefilled on the decode machine.
+    machines : tuple of MachineUse
+        P, D (all that decode) and the link, as far as the alternative has them.
     extrapolated : float
         Share of the turns outside what the profile was measured on.
     notes : tuple of str
@@ -89,6 +103,7 @@ class Alternative:
     appended: Estimate
     extrapolated: float
     distributions: tuple[Distribution, ...]
+    machines: tuple[MachineUse, ...] = ()
     notes: tuple[str, ...] = ()
 
 

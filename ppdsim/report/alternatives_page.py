@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ppdsim.comparison import Comparison, Estimate
+from ppdsim.comparison import Alternative, Comparison, Estimate
 from ppdsim.files import write_whole
 from ppdsim.report import wording
 from ppdsim.report.figures import ALTERNATIVE_FIGURES
 from ppdsim.report.page import drawings, fill
 from ppdsim.report.tables import Cell, Table
+
+MACHINES = ("P", "D", "link")
 
 
 def write_alternatives_report(found: Comparison, path: Path) -> Path:
@@ -44,6 +46,9 @@ def alternatives_table(found: Comparison) -> Table:
             "p99 TTFT [ms]",
             "mean TPOT [ms]",
             "appended on D [%]",
+            *(f"{name} busy [%]" for name in MACHINES),
+            "prompt tokens cached on P [%]",
+            "prompt tokens cached on D [%]",
             "extrapolated turns [%]",
             "load, a seed each",
         ),
@@ -57,6 +62,7 @@ def alternatives_table(found: Comparison) -> Table:
                 _plain(each.attainment, 100.0, ".1f"),
                 *(_time(time) for time in (each.ttft_mean_s, each.ttft_p99_s, each.tpot_mean_s)),
                 _plain(each.appended, 100.0, ".0f"),
+                *_machines(each),
                 Cell(text=f"{100 * each.extrapolated:.0f}"),
                 Cell(text=", ".join(f"{each.labels.count(label)} {label}" for label in dict.fromkeys(each.labels))),
             )
@@ -88,6 +94,14 @@ def _plain(estimate: Estimate, factor: float, form: str) -> Cell:
     if estimate.low is None or estimate.high is None:
         return Cell(text=text)
     return Cell(text=text, notes=(f"{format(factor * estimate.low, form)} to {format(factor * estimate.high, form)}",))
+
+
+def _machines(found: Alternative) -> tuple[Cell, ...]:
+    """Return how busy P, D and the link are, and the hit rates of P and D; a dash for what an alternative lacks."""
+    by_name = {each.name: each for each in found.machines}
+    busy = [by_name[name].busy if name in by_name else None for name in MACHINES]
+    hits = [by_name[name].hit_rate if name in by_name else None for name in MACHINES[:2]]
+    return tuple(Cell(text="-") if each is None else _plain(each, 100.0, ".0f") for each in (*busy, *hits))
 
 
 def _time(estimate: Estimate | None) -> Cell:

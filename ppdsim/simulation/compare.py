@@ -59,6 +59,8 @@ class Compared:
             "itl_p99_s": summary["itl_s"]["p99"],
             "attainment": summary["goodput"]["attainment"],
             "appended": summary["arms"].get(Arm.APPEND_D.value, 0.0),
+            **{f"busy_{place}": summary["busy"][place]["mean_share"] for place in ("prefill", "decode", "link")},
+            **{f"hit_rate_{place}": summary["prefix_cache"][place]["hit_rate"] for place in ("prefill", "decode")},
         }
 
 
@@ -115,17 +117,22 @@ def compare(
 def table(compared: Sequence[Compared]) -> str:
     """Return the comparison as text, in milliseconds."""
     heads = ("J", "regret", "then", "TTFT", "TTFT p99", "ITL p99")
-    lines = [f"{'policy':14}{''.join(f'{head:>10}' for head in heads)}{'SLO met':>9}{'appended':>10}"]
+    shares = {
+        "SLO met": "attainment",
+        "appended": "appended",
+        "P busy": "busy_prefill",
+        "D busy": "busy_decode",
+        "hit on P": "hit_rate_prefill",
+        "hit on D": "hit_rate_decode",
+    }
+    lines = [f"{'policy':14}{''.join(f'{head:>10}' for head in heads)}{''.join(f'{head:>10}' for head in shares)}"]
     for row in (each.row() for each in compared):
         times = (
             row[key] for key in ("j_s", "regret_s", "regret_at_the_moment_s", "ttft_mean_s", "ttft_p99_s", "itl_p99_s")
         )
-        shares = "".join(
-            f"{'-' if share is None else format(share, '.1%'):>{width}}"
-            for share, width in ((row["attainment"], 9), (row["appended"], 10))
-        )
+        rates = "".join(f"{'-' if row[key] is None else format(row[key], '.1%'):>10}" for key in shares.values())
         shown = "".join(f"{'-' if time is None else format(time * MS_PER_S, '.1f'):>10}" for time in times)
-        lines.append(f"{row['policy']:14}{shown}{shares}" + ("" if row["label"] == STABLE else f"   {row['label']}"))
+        lines.append(f"{row['policy']:14}{shown}{rates}" + ("" if row["label"] == STABLE else f"   {row['label']}"))
     lines.append(
         "ms; J = TTFT + gamma x stall, a turn; regret: J beyond the oracle's, the best plan found in hindsight;"
     )

@@ -15,7 +15,7 @@ import numpy as np
 
 from ppdsim import __version__
 from ppdsim.analytical.replications import mean_interval
-from ppdsim.comparison import SHARES, Alternative, Comparison, Difference, Distribution, Estimate, Verdict
+from ppdsim.comparison import SHARES, Alternative, Comparison, Difference, Distribution, Estimate, MachineUse, Verdict
 from ppdsim.errors import InputError
 from ppdsim.metrics import Scale, quantile
 from ppdsim.results import Results
@@ -142,10 +142,31 @@ def _alternative(name: str, variant: Scenario, runs: _Runs) -> Alternative:
         ttft_p99_s=_time(summaries, "ttft_s", "p99"),
         tpot_mean_s=_time(summaries, "tpot_s", "mean"),
         appended=over_seeds("arms", Arm.APPEND_D.value),
+        machines=_machines(summaries),
         extrapolated=float(np.average(outside, weights=turns)),
         distributions=tuple(_distribution(title, times) for title, times in runs.times_s.items()),
         notes=tuple(dict.fromkeys(note for summary in summaries for note in summary["notes"])),
     )
+
+
+MACHINES = {"prefill": "P", "decode": "D", "link": "link"}
+"""Names of machines by the keys of a summary."""
+
+
+def _machines(summaries: Sequence[Mapping[str, Any]]) -> tuple[MachineUse, ...]:
+    """Return what machines of each kind did in the runs; a kind that the fleet lacks is left out."""
+
+    def estimate(values: Sequence[float | None]) -> Estimate | None:
+        known = [value for value in values if value is not None]
+        return _estimate(known, Scale.SHARE) if len(known) == len(values) else None
+
+    found = []
+    for key, name in MACHINES.items():
+        busy = estimate([summary["busy"][key]["mean_share"] for summary in summaries])
+        hits = [summary["prefix_cache"][key]["hit_rate"] if key != "link" else None for summary in summaries]
+        if busy is not None:
+            found.append(MachineUse(name=name, busy=busy, hit_rate=estimate(hits)))
+    return tuple(found)
 
 
 def _attainments(results: Results, *, in_parts: bool) -> list[float]:

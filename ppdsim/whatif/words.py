@@ -82,7 +82,17 @@ def table(found: Sequence[Alternative]) -> str:
         row = "".join(f"{cell:>{w}}" for cell, w in zip(cells, widths, strict=True))
         lines.append(f"{each.name:{width}}{row}" + (f"   {label}" if label else ""))
     lines.append("ms; means over seeds of each run's mean or p99; good: every limit of the SLO kept")
+    lines += [f"{each.name:{width}}{machines(each)}" for each in found if each.machines]
     return "\n".join(lines)
+
+
+def machines(found: Alternative) -> str:
+    """Return how busy the machines of an alternative are, and how much of the prompts they have cached."""
+    return "; ".join(
+        f"{each.name} busy {each.busy.mean:.0%}"
+        + ("" if each.hit_rate is None else f", {each.hit_rate.mean:.0%} of prompt tokens cached")
+        for each in found.machines
+    )
 
 
 def limits(ttft_s: float | None, tpot_s: float | None, itl_max_s: float | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from crossover_cases import against, small_answer
@@ -219,12 +219,20 @@ def test_an_answer_of_nothing_opens_too(opened):
 def test_a_what_if_draws_its_bars_and_curves(opened, width):
     small = scenario.load("pd-ratio", ["workload.conversations=20"])
     found = whatif.run(small, seed=0, seeds=2).comparison
+    first, *rest = (replace(each, extrapolated=0.0) for each in found.alternatives)
+    found = replace(found, alternatives=(replace(first, extrapolated=0.9), *rest))
     page = opened(found, width, write_alternatives_report).page
     assert page.locator("#headline").inner_text() == found.answer[0]
     for name in ALTERNATIVE_FIGURES:
         assert page.locator(f"#{name} svg.main-svg").count() > 0
     keys = page.locator("#alternative-cdfs .legend > span").all_inner_texts()
     assert keys == [each.name for each in found.alternatives]
+    # A line of the legend is dashed where the line of the figure is.
+    traces = ALTERNATIVE_FIGURES["alternative-cdfs"](found).data
+    dashed = [trace.line.dash == "dash" for trace in traces if trace.showlegend]
+    assert dashed.count(True) == 1
+    swatches = page.locator("#alternative-cdfs .legend line").all()
+    assert [swatch.get_attribute("stroke-dasharray") is not None for swatch in swatches] == dashed
     assert page.evaluate("() => document.documentElement.scrollWidth") <= width
 
 

@@ -120,7 +120,7 @@ def test_the_result_file_holds_all_of_it(outcome, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"{", "x.json: Invalid JSON"),
+        (b"{", "x.json: malformed JSON"),
         (b"[]", "x.json: Input should be an object"),
         (b'{"schema": "ppdsim/summary/1"}', "x.json: "),
         (b'{"scenario": 3}', "x.json: scenario: Input should be a valid string; run the scenario again"),

@@ -57,7 +57,7 @@ function legendOf(data) {
 
 function swatch(trace) {
   const line = trace.line || {}, marker = trace.marker || {}, mode = trace.mode || "";
-  const dash = line.dash ? ' stroke-dasharray="6 4"' : "";
+  const dash = (line.dash || "solid") === "solid" ? "" : ' stroke-dasharray="6 4"';
   let drawn = "";
   if (mode.includes("lines")) {
     drawn += `<line x1="0" x2="26" y1="6" y2="6" stroke="${line.color}" stroke-width="${line.width}"${dash}/>`;

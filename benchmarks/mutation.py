@@ -5,11 +5,11 @@
     python benchmarks/mutation.py --only turn.py --count 40
 
 The mutations are cosmic-ray's (its operators and its `mutate_code`), without those that only an annotation or a type
-error would feel: bit operators, shifts, `is`, the options of a dataclass. First a place is drawn, then what happens to it, so that an operator with
-eleven replacements does not count eleven times. cosmic-ray's own runner starts an interpreter a mutant and rewrites the
-file in place; here each mutant is a fork of one process that has numpy, scipy and pytest imported, and only its import
-of the one module is another. `--seconds` is a limit of CPU time; a mutant that reaches it counts as killed (its loop
-does not end). Exit code 1: a module's tests do not pass without a mutant.
+error would feel: bit operators, shifts, `is`, the options of a dataclass. First a place is drawn, then what happens to
+it, so that an operator with eleven replacements does not count eleven times. cosmic-ray's own runner starts an
+interpreter a mutant and rewrites the file in place; here each mutant is a fork of one process that has numpy, scipy and
+pytest imported, and only its import of the one module is another. `--seconds` is a limit of CPU time; a mutant that
+reaches it counts as killed (its loop does not end). Exit code 1: a module's tests do not pass without a mutant.
 """
 
 from __future__ import annotations
@@ -159,7 +159,9 @@ def passes(module: str, source: str | None, seconds: int) -> tuple[bool, float]:
             path = ROOT / "ppdsim" / module
             name = "ppdsim." + module.removesuffix(".py").replace("/", ".")
             sys.meta_path.insert(0, _Mutated(name, path, source))
-        code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--tb=no", *TARGETS[module]])
+        # hypothesis is imported before pytest may rewrite its assertions.
+        options = ["-x", "-q", "-p", "no:cacheprovider", "--tb=no", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+        code = pytest.main([*options, *TARGETS[module]])
         os._exit(int(code))
     started = time.monotonic()
     while True:

@@ -38,6 +38,7 @@ from ppdsim.activity import Activity
 from ppdsim.columns import Columns
 from ppdsim.errors import EnvironmentProblem
 from ppdsim.files import whole
+from ppdsim.printable import cell
 from ppdsim.types import Arm
 from ppdsim.units import format_s
 
@@ -283,4 +284,6 @@ def _cells(column: np.ndarray[Any, Any]) -> list[Any]:
         return ["" if math.isnan(value) else value for value in values]
     if column.dtype.kind == "b":
         return ["true" if value else "false" for value in values]
+    if column.dtype.kind in "UO":
+        return [cell(value) for value in values]
     return values

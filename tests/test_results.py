@@ -136,7 +136,7 @@ def test_a_failed_write_leaves_what_was_there(results, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device", str(path))
 
     monkeypatch.setattr(type(results), "_write_csv", fail)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(EnvironmentProblem, match=r"turns\.csv: cannot be written \(No space left"):
         results.save(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["turns.csv"]
     assert (tmp_path / "turns.csv").read_text() == "old"

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppdsim.files import whole
+from ppdsim.printable import cell
 from ppdsim.routing.base import Decision
 from ppdsim.routing.costs import ArmCost, append_cost, handoff_cost, handoff_delay_s
 from ppdsim.routing.fleet_model import FleetModel
@@ -116,10 +117,10 @@ def write(path: Path, runs: Iterable[tuple[str, Mapping[str, NDArray[Any]]]]) ->
         writer.writerow(("policy", *COLUMNS))
         for policy, columns in runs:
             rows = zip(*(columns[name].tolist() for name in COLUMNS), strict=True)
-            writer.writerows((policy, *(_cell(value) for value in row)) for row in rows)
+            writer.writerows((cell(policy), *(_cell(value) for value in row)) for row in rows)
 
 
 def _cell(value: Any) -> Any:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return "" if value != value else value
+    return "" if value != value else cell(value)

@@ -13,18 +13,31 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING
 
+from ppdsim import __version__
 from ppdsim.errors import EnvironmentProblem, InputError
 from ppdsim.limits import JOBS
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 StartExecutor = Callable[[int], AbstractContextManager[Executor]]
 """Starts an executor for so many rows."""
 CONNECT_TIMEOUT_S = 15.0
 """How long a scheduler, and then its first worker, is waited for [s]."""
+LOST_TIMEOUT_S = 25.0
+"""How long a cluster that has lost its last worker is given for another one [s]."""
+LOOK_S = 1.0
+"""Time between looks at a cluster's workers [s]."""
+NEEDED = "ppdsim.sweep.row"
+"""Module that a worker must be able to import."""
 WORKER = "dask worker {address} --nthreads 1"
 """How a worker is started: a simulation holds Python's lock, so threads of one worker gain nothing."""
 
@@ -81,7 +94,8 @@ def cluster(address: str) -> StartExecutor:
     Raises
     ------
     EnvironmentProblem
-        On the start: if dask.distributed is not installed, nobody answers, or the scheduler has no worker.
+        On the start: if dask.distributed is not installed, nobody answers, the scheduler has no worker, or one of its
+        workers lacks ppdsim. Later: if the scheduler or the last worker is lost, or a row ends several workers.
     """
 
     @contextmanager
@@ -110,21 +124,68 @@ def cluster(address: str) -> StartExecutor:
                     f"--cluster {address}: the scheduler has no worker; start some with "
                     f"'{WORKER.format(address=address)}'"
                 ) from None
+            _check_workers(client, address)
             executor = client.get_executor(pure=False)
             stack.callback(executor.shutdown, wait=False)
+            deserted = stack.enter_context(_watched(client, executor))
             try:
                 yield executor
             except KilledWorker:
                 raise EnvironmentProblem(
-                    f"--cluster {address}: one row ended several workers, for lack of memory perhaps; the finished "
-                    "rows are kept"
+                    f"--cluster {address}: one row ended several workers, for lack of memory or of ppdsim perhaps; the "
+                    "finished rows are kept"
                 ) from None
             except CancelledError:
+                if deserted.is_set():
+                    raise EnvironmentProblem(
+                        f"--cluster {address}: no worker is left, and none came in {LOST_TIMEOUT_S:.0f} s; the "
+                        f"finished rows are kept: start workers with '{WORKER.format(address=address)}' and give the "
+                        "same command"
+                    ) from None
                 raise EnvironmentProblem(
                     f"--cluster {address}: the scheduler is gone; the finished rows are kept: the same command goes on"
                 ) from None
 
     return start
+
+
+def _check_workers(client: Client, address: str) -> None:
+    """Refuse a cluster of which a worker cannot run rows: one without ppdsim ends itself when it is given a row."""
+    found = client.run(import_module, NEEDED, on_error="return")
+    for worker, answer in sorted(found.items()):
+        if isinstance(answer, BaseException):
+            raise EnvironmentProblem(
+                f"--cluster {address}: worker {worker} cannot run rows ({answer}); install there what is here: "
+                f"pip install ppdsim=={__version__}"
+            )
+
+
+@contextmanager
+def _watched(client: Client, executor: Executor) -> Iterator[threading.Event]:
+    """Give up a cluster that stays without workers: its rows would wait without end. Yield whether it was given up."""
+    deserted, ended = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        empty_since_s: float | None = None
+        while not ended.wait(LOOK_S):
+            try:
+                there = client.nthreads()
+            except (OSError, ValueError, TimeoutError, asyncio.TimeoutError):
+                return  # the scheduler is gone, which the rows say themselves
+            now_s = time.monotonic()
+            empty_since_s = None if there else now_s if empty_since_s is None else empty_since_s
+            if empty_since_s is not None and now_s - empty_since_s >= LOST_TIMEOUT_S:
+                deserted.set()
+                executor.shutdown(wait=False)  # cancels what waits
+                return
+
+    thread = threading.Thread(target=watch, name="ppdsim-cluster", daemon=True)
+    thread.start()
+    try:
+        yield deserted
+    finally:
+        ended.set()
+        thread.join(timeout=CONNECT_TIMEOUT_S)
 
 
 @contextmanager

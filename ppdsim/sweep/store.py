@@ -15,6 +15,7 @@ from typing import Any
 
 from ppdsim.errors import InputError
 from ppdsim.files import whole, write_whole
+from ppdsim.printable import cell
 from ppdsim.reading import read_json
 from ppdsim.sweep.measures import COLUMNS
 
@@ -46,10 +47,10 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]
     """Write rows as CSV, undefined values as empty cells; the file appears whole or not at all."""
     with whole(path) as scratch, scratch.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
+        writer.writerow([cell(name) for name in header])
         writer.writerows([_cell(value) for value in row] for row in rows)
     return path
 
 
 def _cell(value: Any) -> Any:
-    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else cell(value)

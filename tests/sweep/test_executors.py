@@ -175,6 +175,32 @@ def test_a_scheduler_without_workers_is_said(dask, made, tmp_path, monkeypatch) 
         run_rows(made, tmp_path, cluster(address))
 
 
+def test_a_worker_without_ppdsim_is_said_before_a_row_is_given_to_it(dask, made, tmp_path, monkeypatch) -> None:
+    """Both can import what the test imports; what neither has is asked for in ppdsim's place."""
+    address, _, _ = dask
+    monkeypatch.setattr("ppdsim.sweep.executors.NEEDED", "ppdsim_of_no_machine")
+    message = r"worker tcp://127.0.0.1:\d+ cannot run rows \(No module named 'ppdsim_of_no_machine'\); .*pip install"
+    with pytest.raises(EnvironmentProblem, match=message):
+        run_rows(made, tmp_path, cluster(address))
+    assert not (tmp_path / "rows").exists()
+
+
+def test_a_cluster_that_has_lost_its_last_worker_is_said(dask, made, expected, tmp_path, monkeypatch) -> None:
+    address, workers, _ = dask
+    monkeypatch.setattr("ppdsim.sweep.executors.LOST_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("ppdsim.sweep.executors.LOOK_S", 0.1)
+
+    def kill_all(done: int, total: int) -> None:
+        if done == 2:
+            for worker in workers:
+                worker.kill()
+                worker.wait(10)
+
+    with pytest.raises(EnvironmentProblem, match="no worker is left, and none came in 0 s; the finished rows are kept"):
+        run_rows(made, tmp_path, cluster(address), kill_all)
+    assert 2 <= len(list((tmp_path / "rows").iterdir())) < len(expected)
+
+
 def test_without_dask_the_command_to_install_it_is_named(made, tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(EnvironmentProblem, match=r"pip install 'ppdsim\[cluster\]'"):

@@ -8,14 +8,14 @@ times never change.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 
 import numpy as np
 
-from ppdsim.errors import ScenarioError, WorkloadError
-from ppdsim.scenario import AgentSessionsSpec, GeneratedSpec, Scenario, TraceSpec
+from ppdsim.errors import ScenarioError
+from ppdsim.scenario import GeneratedSpec, Scenario, TraceSpec
 from ppdsim.simulation.replicates import is_drawn
+from ppdsim.workload import rate_per_s
 
 FEWEST_CONVERSATIONS = 30
 """Least number of generated conversations in a run; at low rates the window grows [conversations]."""
@@ -62,9 +62,7 @@ class TraceLoad(AbstractLoad):
 
     __slots__ = ("_base_per_s", "_spec")
 
-    def __init__(
-        self, scenario: Scenario, spec: TraceSpec | AgentSessionsSpec, base_per_s: float, *, drawn: bool
-    ) -> None:
+    def __init__(self, scenario: Scenario, spec: TraceSpec, base_per_s: float, *, drawn: bool) -> None:
         super().__init__(scenario, base_per_s * spec.rate_scale, drawn=drawn)
         self._spec, self._base_per_s = spec, base_per_s
 
@@ -92,9 +90,6 @@ def load_of(scenario: Scenario) -> AbstractLoad:
     plain = scenario.model_copy(update={"workload": spec.model_copy(update={"rate_scale": 1.0})})
     source = plain.build_workload()
     starts_s = [conversation.arrival_s for conversation in source.conversations(np.random.default_rng(0))]
-    span_s = starts_s[-1] - starts_s[0] if starts_s else 0.0
-    if not span_s > 0.0 or math.isinf(span_s):
-        raise WorkloadError(
-            f"{spec.file}: all {len(starts_s)} conversations start at once, so there is no rate to scale"
-        )
-    return TraceLoad(scenario, spec, (len(starts_s) - 1) / span_s, drawn=is_drawn(scenario, 0))
+    return TraceLoad(
+        scenario, spec, rate_per_s(starts_s, f"{spec.file}: its conversations"), drawn=is_drawn(scenario, 0)
+    )

@@ -174,7 +174,7 @@ def _compare(
     quiet: bool,
 ) -> None:
     from ppdsim.routing.decision_log import write
-    from ppdsim.simulation.compare import compare, table
+    from ppdsim.simulation.compare import compare, notes, table
 
     with progress("policies", quiet=quiet) as advance:
         compared = compare(scenario, policies, seed=seed, progress=advance)
@@ -183,6 +183,7 @@ def _compare(
         "scenario": scenario.name,
         "seed": seed,
         "policies": [e.row() for e in compared],
+        "notes": notes(compared),
     }
     with folder.writing() as written:
         for each in compared:
@@ -196,5 +197,5 @@ def _compare(
     if json:
         print_json(rows)
     elif not quiet:
-        echo(table(compared))
+        echo("\n".join([table(compared), *(f"note: {note}" for note in notes(compared))]))
     wrote(written, quiet=quiet)

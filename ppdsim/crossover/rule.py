@@ -129,7 +129,7 @@ def _regrets_s(
     append_j = dict(zip(append.cached_tokens, append.j_s, strict=True))
     out: list[float] = []
     for cached, handoff_j in zip(curve.cached_tokens, curve.j_s, strict=True):
-        request = Request(conversation_id=0, turn=1, prompt_tokens=curve.total_tokens, may_append=True)
+        request = Request(conversation_id=0, turn=1, prompt_tokens=curve.total_tokens)
         appends = policy.decide(request, IdlePair(plan, question, cached)).arm is Arm.APPEND_D
         taken, other = (append_j[cached], handoff_j) if appends else (handoff_j, append_j[cached])
         out.append(max(taken - other, 0.0))

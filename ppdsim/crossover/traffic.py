@@ -13,10 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ppdsim.cost.base import Array
-from ppdsim.errors import WorkloadError
 from ppdsim.scenario import Scenario
 from ppdsim.scenario.schema import CrossoverGrid
-from ppdsim.workload import BLOCK_TOKENS, Conversation
+from ppdsim.workload import Conversation, rate_per_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +35,7 @@ class Traffic:
     @property
     def rate_per_s(self) -> float:
         """Mean arrival rate [1/s]."""
-        return len(self.arrivals_s) / float(self.arrivals_s[-1])
+        return rate_per_s(self.arrivals_s, f"{self.name}: the turns")
 
     @property
     def mean_output_tokens(self) -> float:
@@ -61,35 +60,50 @@ def traffic_of(scenario: Scenario, grid: CrossoverGrid, rng: np.random.Generator
             new_tokens=np.zeros(0),
         )
     conversations = list(scenario.build_workload().conversations(rng))
-    used = conversations[: grid.turns]
-    arrivals = np.array([conversation.arrival_s for conversation in used])
-    if not len(arrivals) or arrivals[-1] <= 0.0:
-        raise WorkloadError(f"scenario '{scenario.name}': the workload's turns all arrive at once, expected a spread")
+    # A turn that follows an answer comes when the machine has given it, so only the others have an arrival.
+    timed = sorted(
+        (turn.arrival_s if number else conversation.arrival_s, turn.output_tokens)
+        for conversation in conversations
+        for number, turn in enumerate(conversation.turns)
+        if not number or turn.arrival_s is not None
+    )
+    used = timed[: grid.turns]
+    what = "conversations" if len(timed) == len(conversations) else "requests"
     pairs = _follow_ups(conversations)
-    return Traffic(
-        name=f"{scenario.workload.kind} workload, {len(used)} of {len(conversations)} conversations",
-        arrivals_s=arrivals,
-        output_tokens=tuple(conversation.turns[0].output_tokens for conversation in used),
+    traffic = Traffic(
+        name=f"{scenario.workload.kind} workload, {len(used)} of {len(timed)} {what}",
+        arrivals_s=np.array([arrival_s for arrival_s, _ in used]),
+        output_tokens=tuple(output_tokens for _, output_tokens in used),
         cached_tokens=np.array([cached for cached, _ in pairs], dtype=np.float64),
         new_tokens=np.array([new for _, new in pairs], dtype=np.float64),
     )
+    _ = traffic.rate_per_s
+    return traffic
 
 
 def _follow_ups(conversations: Sequence[Conversation]) -> list[tuple[int, int]]:
-    """Return (cached, new) tokens of every turn whose prefix was seen before, on a machine that forgets nothing."""
+    """Return (cached, new) tokens of every turn whose prefix was seen before, on a machine that forgets nothing.
+
+    Turns with block ids are taken in order of arrival as far as it is known: they share across conversations.
+    """
     pairs: list[tuple[int, int]] = []
     seen: set[int] = set()
+    known_s = [
+        (conversation.arrival_s if turn.arrival_s is None else turn.arrival_s, turn)
+        for conversation in conversations
+        for turn in conversation.turns
+        if turn.block_ids is not None
+    ]
+    for _, turn in sorted(known_s, key=lambda pair: pair[0]):
+        ids = turn.block_ids or ()
+        known = next((i for i, block in enumerate(ids) if block not in seen), len(ids))
+        seen.update(ids)
+        cached = min(known * turn.block_tokens, turn.new_tokens - 1)
+        pairs.append((cached, turn.new_tokens - cached))
     for conversation in conversations:
         held = 0
         for turn in conversation.turns:
-            if turn.block_ids is not None:
-                known = next((i for i, block in enumerate(turn.block_ids) if block not in seen), len(turn.block_ids))
-                seen.update(turn.block_ids)
-                cached = min(known * BLOCK_TOKENS, turn.new_tokens - 1)
-                new = turn.new_tokens - cached
-            else:
-                cached, new = held, turn.new_tokens
+            if turn.block_ids is None:
+                pairs.append((held, turn.new_tokens))
                 held += turn.new_tokens + turn.output_tokens
-            if cached:
-                pairs.append((cached, new))
-    return pairs
+    return [(cached, new) for cached, new in pairs if cached]

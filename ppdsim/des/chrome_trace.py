@@ -8,6 +8,7 @@ a lane), b and e (nested asynchronous spans), i (an instant), C (a counter), M (
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -161,7 +162,9 @@ def _label(turns: Turns, turn: int) -> str:
 
 def _turns(turns: Turns, spans: Mapping[int, list[Span]], people: int) -> Iterator[Event]:
     for turn, parts in spans.items():
-        common = {"pid": people, "tid": 0, "cat": "turn", "id": turns.conversation[turn]}
+        # Turns that are sent at times may overlap, so they have a track of their own.
+        track = turns.conversation[turn] if math.isnan(turns.sent[turn]) else f"sent-{turn}"
+        common = {"pid": people, "tid": 0, "cat": "turn", "id": track}
         if turns.status[turn] == REJECTED:
             ts = _us(turns.t_arrival[turn])
             args = {"turn": _label(turns, turn), "input_tokens": turns.prompt[turn]}

@@ -5,9 +5,9 @@ client sees each token `frontend.after_s` after the engine emits it. A hand-off:
 `handoff.before_s` later the turn is in P's queue, its KV crosses the link, `handoff.after_s` after the last byte it may
 join the batch. The router sends the request to both and reads P's answer to its end before it hands on any token of D
 (sglang-router 0.3.2, pd_router.rs process_prefill_response), so tokens that D has by then come together. The next turn
-of a conversation arrives its think time after the client has the last token. Turns that no pool can ever hold are
-rejected on arrival, and hand-offs that wait too long for pages, or for their KV, time out; with either their
-conversation ends.
+of a conversation arrives its think time after the client has the last token, or, where the workload says when it is
+sent, then, whatever became of the turn before. Turns that no pool can ever hold are rejected on arrival, and hand-offs
+that wait too long for pages, or for their KV, time out; with either go the turns that would have followed the answer.
 """
 
 from __future__ import annotations
@@ -155,6 +155,15 @@ class Cluster:
         self.turns.t_arrival[tick.arg] = tick.time
         self._decide(tick)
 
+    def _arrive_as_sent(self, tick: Tick) -> None:
+        """Take a turn that follows no answer; it is late only where its conversation was held at a cap."""
+        turns, turn = self.turns, tick.arg
+        # What the client has not begun it cannot go on with; what the front end holds has been sent.
+        sent_s = turns.t_arrival[turn] = max(turns.sent[turn], turns.t_arrival[turn - 1])
+        if sent_s < tick.time:
+            turns.held_s[turn] = tick.time - sent_s
+        self._decide(tick)
+
     def _ended(self, time: float) -> None:
         """Let those in whose turn it is after a conversation has ended."""
         for turn, proceed in ((self._frontend.release(), self._let_in), (self._client.release(), self._send_first)):
@@ -165,6 +174,9 @@ class Cluster:
         turns, turn, time = self.turns, tick.arg, tick.time
         if turn in turns.preloads:
             self._preload(turn, turns.preloads[turn], time)
+        following_s = turns.next_sent_s(turn)
+        if following_s == following_s:  # a number
+            self.clock.at(max(following_s, time), self._arrive_as_sent, turn + 1, turn + 1)
         decision = self.router.decide(turn, time)
         arm, prefill, node = decision
         if not self._roomy and not self.can_hold(turn, node, prefill):
@@ -210,20 +222,28 @@ class Cluster:
         return all(pool.pages(most) + 2 <= pool.capacity for pool in pools)
 
     def _reject(self, turn: int, time: float) -> None:
-        turns = self.turns
-        while True:
-            turns.status[turn] = REJECTED
-            self._close()
-            if turns.last[turn]:
-                self._ended(time)
-                return
-            turn += 1
+        """Reject a turn, and with it those that would have followed its answer."""
+        self.turns.status[turn] = REJECTED
+        self._close(turn, time)
+        self._reject_followers(turn, time)
 
-    def _close(self) -> None:
+    def _reject_followers(self, turn: int, time: float) -> None:
+        turns = self.turns
+        while not turns.last[turn] and math.isnan(turns.sent[turn + 1]):
+            turn += 1
+            turns.status[turn] = REJECTED
+            self._close(turn, time)
+
+    def _close(self, turn: int, time: float) -> None:
+        """Count a turn as ended; its client knows at `time`."""
         self._open -= 1
         if not self._open:
             # Residents decode for ever, so the run ends with the last turn.
             self.clock.stop()
+        left, conversation = self.turns.left, self.turns.conversation[turn]
+        left[conversation] -= 1
+        if not left[conversation]:
+            self._ended(time)
 
     def _allocated(self, turn: int, time: float) -> None:
         turns = self.turns
@@ -275,11 +295,8 @@ class Cluster:
         turns = self.turns
         self.router.finished(turn)
         turns.status[turn] = TIMED_OUT
-        self._close()
-        if turns.last[turn]:
-            self._ended(time)
-        else:
-            self._reject(turn + 1, time)
+        self._close(turn, time)
+        self._reject_followers(turn, time)
 
     def _finished(self, turn: int, time: float) -> None:
         turns = self.turns
@@ -292,11 +309,9 @@ class Cluster:
         if turns.output[turn] > 1:
             self.gaps.ended(turn)
         self.router.finished(turn)
-        self._close()
         done_s = time + self._after_s[turns.decode_node[turn]]
-        if turns.last[turn]:
-            self._ended(done_s)
-        else:
+        self._close(turn, done_s)
+        if not turns.last[turn] and math.isnan(turns.sent[turn + 1]):
             self.clock.at(done_s + turns.think[turn + 1], self._arrive, turn + 1, turn + 1)
 
 

@@ -1,7 +1,7 @@
 """KV pages where a workload knows prefixes by block: leading runs of ids, shared between turns.
 
-A block is ``BLOCK_TOKENS`` tokens of prompt. Only whole blocks of prompts are kept, never answers. Blocks in use are
-locked and counted by their users; unlocked ones are evicted least recently used first, tails before heads.
+A block is `Turns.block_tokens` tokens of prompt. Only whole blocks of prompts are kept, never answers. Blocks in use
+are locked and counted by their users; unlocked ones are evicted least recently used first, tails before heads.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from collections import OrderedDict
 from ppdsim.des.kv_cache import AbstractKvPool, ConversationKvPool
 from ppdsim.des.turns import Turns
 from ppdsim.errors import ScenarioError
-from ppdsim.workload.base import BLOCK_TOKENS
 
 
 class BlockKvPool(AbstractKvPool):
-    """Prefixes by block of `BLOCK_TOKENS` tokens; only whole blocks of prompts are kept, never answers."""
+    """Prefixes by block of a trace; only whole blocks of prompts are kept, never answers."""
 
-    __slots__ = ("_block_pages", "_held", "_locked", "_unlocked", "prefix_pages")
+    __slots__ = ("_block_pages", "_block_tokens", "_held", "_locked", "_unlocked", "prefix_pages")
 
     def __init__(self, turns: Turns, capacity_tokens: int, page_tokens: int) -> None:
         super().__init__(turns, capacity_tokens, page_tokens)
-        if BLOCK_TOKENS % page_tokens:
-            raise ScenarioError(f"page_size {page_tokens} does not divide the trace's blocks of {BLOCK_TOKENS}")
-        self._block_pages = self.prefix_pages = BLOCK_TOKENS // page_tokens
+        self._block_tokens = turns.block_tokens
+        if self._block_tokens % page_tokens:
+            raise ScenarioError(f"page_size {page_tokens} does not divide the trace's blocks of {self._block_tokens}")
+        self._block_pages = self.prefix_pages = self._block_tokens // page_tokens
         self._unlocked: OrderedDict[int, None] = OrderedDict()
         self._locked: dict[int, int] = {}  # block: turns that use it
         self._held: dict[int, int] = {}  # turn: blocks it has locked
@@ -39,11 +39,11 @@ class BlockKvPool(AbstractKvPool):
                 break
             count += 1
         # Whole blocks below the last prompt token, which is always computed.
-        return min(count, (self._turns.fill[turn] - 1) // BLOCK_TOKENS)
+        return min(count, (self._turns.fill[turn] - 1) // self._block_tokens)
 
     def cached_tokens(self, turn: int) -> int:
         """Return how many tokens of the prompt are here [tokens]."""
-        return self._match(turn) * BLOCK_TOKENS
+        return self._match(turn) * self._block_tokens
 
     def fits(self, turn: int, reserve_pages: int, *, reuse: bool) -> bool:
         """Return whether the prompt fits beside the reserve."""
@@ -57,7 +57,7 @@ class BlockKvPool(AbstractKvPool):
         matched = self._match(turn)
         own = sum(block in self._unlocked for block in self._ids(turn)[:matched])
         available = self.available - own * self._block_pages
-        return available * self.page - (self._turns.fill[turn] - matched * BLOCK_TOKENS)
+        return available * self.page - (self._turns.fill[turn] - matched * self._block_tokens)
 
     def acquire(self, turn: int, *, reuse: bool) -> int:
         """Take the prompt's pages and return the cached tokens among them [tokens]."""
@@ -70,13 +70,13 @@ class BlockKvPool(AbstractKvPool):
         self._held[turn] = matched
         self.take(self.pages(self._turns.fill[turn]) - matched * self._block_pages)
         self._admitted()
-        return matched * BLOCK_TOKENS
+        return matched * self._block_tokens
 
     def release(self, turn: int, kv_tokens: int, keep_tokens: int) -> None:
         """End a turn and keep a prefix of it."""
         self.drop(turn, kv_tokens)
         # Deepest first, so that tails are evicted before heads.
-        full = min(keep_tokens, self._turns.prompt[turn]) // BLOCK_TOKENS
+        full = min(keep_tokens, self._turns.prompt[turn]) // self._block_tokens
         for block in reversed(self._ids(turn)[:full]):
             if block in self._unlocked:
                 self._unlocked.move_to_end(block)

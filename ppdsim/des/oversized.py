@@ -1,7 +1,8 @@
 """Turns that no node of a fleet can ever hold, found before anything runs.
 
 The rule is the one by which a turn is rejected on arrival (`Cluster.can_hold`), asked of each kind of route through the
-fleet: prefilled on a P and decoded on a D or pD, or both on a U, or, from the second turn of a conversation, on a pD. A
+fleet: prefilled on a P and decoded on a D or pD, or both on a U, or, where something of the prompt may be cached, on a
+pD. A
 router may still send a turn that some node could hold to one that cannot; such a turn is rejected on arrival.
 """
 
@@ -32,11 +33,13 @@ def too_large(cluster: Cluster) -> list[int]:
     if spec.context_tokens is not None:
         too_much |= prompt > spec.context_tokens
     doubtful = np.flatnonzero(too_much)
-    first, later = _routes(cluster, first=True), _routes(cluster, first=False)
+    new, known = _routes(cluster, appends=False), _routes(cluster, appends=True)
     return [
         turn
         for turn in doubtful.tolist()
-        if not any(cluster.can_hold(turn, node, prefill) for node, prefill in (later if turns.number[turn] else first))
+        if not any(
+            cluster.can_hold(turn, node, prefill) for node, prefill in (known if turns.may_find_prefix(turn) else new)
+        )
     ]
 
 
@@ -72,14 +75,14 @@ def refuse(cluster: Cluster) -> None:
     )
 
 
-def _routes(cluster: Cluster, *, first: bool) -> list[tuple[int, int]]:
-    """Return one (decode node, prefill node) of each kind of route that a turn can take."""
+def _routes(cluster: Cluster, *, appends: bool) -> list[tuple[int, int]]:
+    """Return one (decode node, prefill node) of each kind of route; `appends`: a pD may prefill too."""
     kinds: dict[tuple[object, ...], tuple[int, int]] = {}
     prefills = {(node.pool.capacity, node.pool.page): number for number, node in cluster.prefill.items()}
     for number, node in cluster.decode.items():
         role = node.spec.role
         kind = (role, node.pool.capacity, node.pool.page)
-        if role is NodeRole.U or (role is NodeRole.PD and not first):
+        if role is NodeRole.U or (role is NodeRole.PD and appends):
             kinds[(*kind, None)] = (number, number)
         if role is not NodeRole.U:
             kinds |= {(*kind, pool): (number, prefill) for pool, prefill in prefills.items()}

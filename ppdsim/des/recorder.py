@@ -21,19 +21,27 @@ from ppdsim.results import TURN_COLUMNS, Results
 from ppdsim.types import NodeRole
 
 PD_NOTE = "pD nodes (hand-offs and appends on one machine) are not in SGLang up to 0.5.23"
+NO_PD = "had nothing to decide: no node of the fleet may both take a hand-off and prefill (role pD)"
+NO_PREFIX_NOTE = (
+    "no turn could be appended on a pD: none arrived of which the pD had a prefix cached, so no policy had a choice"
+)
 MIXED_NOTE = "assumed: the time of a mixed forward is put together from two curves; nobody has measured one"
 INTERRUPTED_NOTE = "interrupted: the unfinished turns were not simulated to their end"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labels:
-    """What results say beside the numbers: `outside` tells which turns the profile never saw, `decisions` the log."""
+    """What results say beside the numbers: `outside` tells which turns the profile never saw, `decisions` the log.
+
+    Of a `policy` with a name is noted that the fleet leaves it nothing to decide.
+    """
 
     run_id: str = "run"
     seed: int = 0
     slo_class: str = "default"
     limits: metrics.SloLimits = field(default_factory=metrics.SloLimits)
     outside: Callable[[Mapping[str, NDArray[Any]]], NDArray[np.bool_]] | None = None
+    policy: str = ""
     notes: tuple[str, ...] = ()
     unread_keys: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -65,17 +73,22 @@ def to_results(
         limits=labels.limits,
         activity=activity,
         interrupted=interrupted,
-        notes=(*labels.notes, *([INTERRUPTED_NOTE] if interrupted else []), *_notes(spec, turns, decode)),
+        notes=(*labels.notes, *([INTERRUPTED_NOTE] if interrupted else []), *_notes(spec, turns, decode, labels)),
         unread_keys=labels.unread_keys,
         provenance=labels.provenance,
         decisions=None if labels.decisions is None else labels.decisions(),
     )
 
 
-def _notes(spec: ClusterSpec, turns: Turns, decode: Mapping[int, AbstractDecodeNode]) -> list[str]:
+def _notes(spec: ClusterSpec, turns: Turns, decode: Mapping[int, AbstractDecodeNode], labels: Labels) -> list[str]:
     notes = []
-    if any(node.role is NodeRole.PD for node in spec.nodes):
+    roles = {node.role for node in spec.nodes}
+    if NodeRole.PD in roles:
         notes.append(PD_NOTE)
+        if not turns.choices:
+            notes.append(NO_PREFIX_NOTE)
+    elif NodeRole.P in roles and labels.policy:
+        notes.append(f"policy '{labels.policy}' {NO_PD}")
     if any(node.mixed_forwards for node in decode.values()):
         notes.append(MIXED_NOTE)
     retractions = sum(node.retractions for node in decode.values())

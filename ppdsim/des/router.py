@@ -100,11 +100,12 @@ class Router:
         """
         turns, view = self.turns, self._view
         view.point_to(turn, now)
-        number = turns.number[turn]
-        may_append = number > 0 or turn in turns.preloads
-        request = Request(turns.ids[turns.conversation[turn]], number, turns.prompt[turn], may_append)
+        request = Request(turns.ids[turns.conversation[turn]], turns.number[turn], turns.prompt[turn])
         decision = self._policy.decide(request, view)
-        self._check(decision, may_append)
+        node = decision.decode_node
+        if node in self.decode and self.roles[node] is NodeRole.PD and view.cached_tokens(node):
+            turns.choices += 1
+        self._check(decision)
         if self._log is not None:
             self._log.add(now, request, view, decision)
         if self._picked:
@@ -195,13 +196,13 @@ class Router:
         self.decode_loads[self._slot[node]] -= 1
         self.context_tokens[node] -= self.turns.prompt[turn]
 
-    def _check(self, decision: Decision, may_append: bool) -> None:
+    def _check(self, decision: Decision) -> None:
         arm, prefill, node = decision
         if node not in self.decode:
             raise ValueError(f"{self._policy_name()}: node {node} does not decode")
         role = self.roles[node]
         if arm is Arm.APPEND_D:
-            if role is NodeRole.D or prefill != node or (role is NodeRole.PD and not may_append):
+            if role is NodeRole.D or prefill != node or (role is NodeRole.PD and not self._view.cached_tokens(node)):
                 raise ValueError(f"{self._policy_name()}: node {node} ({role.value}) may not prefill this turn")
         elif arm is not self.handoff_arm or prefill not in self.prefill or role is NodeRole.U:
             raise ValueError(f"{self._policy_name()}: no {arm.value} from node {prefill} to node {node}")

@@ -4,6 +4,9 @@ A turn is a row number everywhere in the simulator; rows follow conversations in
 are `array`, whose elements read as plain floats and ints (numpy scalars would leak into all arithmetic). Times are the
 engine's; the client sees them `frontend.after_s` later.
 
+A turn that follows an answer comes its think time after it; one with an arrival of its own (`sent`, else NaN) comes
+then. `left` counts the turns of a conversation without an end, which of the second kind may end in any order.
+
 Prompt of a turn: all earlier prompts and answers of its conversation plus its new tokens. A turn with block ids is its
 whole prompt.
 """
@@ -15,7 +18,7 @@ from array import array
 from collections.abc import Iterable, Mapping
 
 from ppdsim.des.spec import Preload
-from ppdsim.workload.base import Conversation
+from ppdsim.workload.base import BLOCK_TOKENS, Conversation
 
 OK, UNFINISHED, REJECTED, TIMED_OUT = 0, 1, 2, 3
 STATUS_NAMES = ("ok", "unfinished", "rejected", "timed_out")
@@ -25,8 +28,10 @@ class Turns:
     """Columns of a run; see the module for what they hold."""
 
     __slots__ = (
+        "block_tokens",
         "blocks",
         "cached",
+        "choices",
         "clipped_prompts",
         "clipped_tokens",
         "conversation",
@@ -41,6 +46,7 @@ class Turns:
         "ids",
         "kv_done",
         "last",
+        "left",
         "longest",
         "number",
         "output",
@@ -49,6 +55,7 @@ class Turns:
         "prefill_node",
         "preloads",
         "prompt",
+        "sent",
         "stall",
         "start_step",
         "starts_s",
@@ -71,9 +78,12 @@ class Turns:
         # what is asked for
         self.ids: list[int | str] = []  # of conversations
         self.starts_s, self.first = array("d"), array("l")  # arrival and first row of each conversation
+        self.left = array("l")
         self.conversation, self.number, self.last = array("i"), array("i"), bytearray()
-        self.prompt, self.output, self.think = array("l"), array("l"), array("d")
+        self.prompt, self.output = array("l"), array("l")
+        self.think, self.sent = array("d"), array("d")
         self.blocks: list[tuple[int, ...]] | None = None
+        self.block_tokens = BLOCK_TOKENS
         self.preloads: dict[int, Preload] = {}
         self.clipped_prompts = self.clipped_tokens = 0  # that the workload has cut, and what it left out
         for conversation in conversations:
@@ -83,6 +93,7 @@ class Turns:
         self.longest = max(map(int.__add__, self.prompt, self.output), default=0)  # most KV that a turn needs [tokens]
         nan = array("d", [math.nan])
         # what happened
+        self.choices = 0  # decisions at which a pD had some of the prompt, so that it might have taken an append
         self.status = bytearray([UNFINISHED]) * n
         self.handed = bytearray(n)  # 1: prefilled on P
         self.prefill_node, self.decode_node = array("i", [-1]) * n, array("i", [-1]) * n
@@ -104,15 +115,20 @@ class Turns:
         self.ids.append(conversation.conversation_id)
         self.starts_s.append(conversation.arrival_s)
         self.first.append(row)
+        self.left.append(len(conversation.turns))
         preload = preloads.get(conversation.conversation_id) if isinstance(preloads, Mapping) else preloads
         context = 0
         if preload is not None:
             self.preloads[row] = preload
             context = preload.cached_tokens
+        if len({turn.arrival_s is None for turn in conversation.turns[1:]}) > 1:
+            raise ValueError(f"conversation {conversation.conversation_id}: some turns are sent at times, others not")
         for number, turn in enumerate(conversation.turns):
             if turn.block_ids is not None:
                 if self.blocks is None:
-                    self.blocks = [()] * len(self.prompt)
+                    self.blocks, self.block_tokens = [()] * len(self.prompt), turn.block_tokens
+                if turn.block_tokens != self.block_tokens:
+                    raise ValueError(f"blocks of {turn.block_tokens} and of {self.block_tokens} tokens in one workload")
                 context = 0
             prompt = context + turn.new_tokens
             context = prompt + turn.output_tokens
@@ -122,8 +138,17 @@ class Turns:
             self.prompt.append(prompt)
             self.output.append(turn.output_tokens)
             self.think.append(turn.think_s)
+            self.sent.append(math.nan if turn.arrival_s is None or not number else turn.arrival_s)
             if turn.clipped_tokens:
                 self.clipped_prompts += 1
                 self.clipped_tokens += turn.clipped_tokens
             if self.blocks is not None:
                 self.blocks.append(turn.block_ids or ())
+
+    def next_sent_s(self, turn: int) -> float:
+        """Return when the turn after this one is sent; NaN if it waits for the answer, or there is none [s]."""
+        return math.nan if self.last[turn] else self.sent[turn + 1]
+
+    def may_find_prefix(self, turn: int) -> bool:
+        """Return whether a machine can have some of the turn's prompt when it arrives."""
+        return self.number[turn] > 0 or self.blocks is not None or turn in self.preloads

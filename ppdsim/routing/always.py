@@ -1,4 +1,4 @@
-"""The two fixed policies: every turn on P, or every later turn on the machine that decodes it."""
+"""The two fixed policies: every turn on P, or on the machine that decodes it wherever that has some of the prompt."""
 
 from __future__ import annotations
 

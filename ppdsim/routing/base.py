@@ -26,7 +26,7 @@ class AbstractPolicy(abc.ABC):
         """Return where the turn goes.
 
         The decode node is the conversation's home, else the least loaded one. A unified node prefills what it decodes
-        and a D never does; only on a pD, and from the second turn on, is there a choice.
+        and a D never does; only on a pD that has some of the prompt cached is there a choice.
         """
         home = view.home()
         node = home if home != NOWHERE else view.least_loaded_decode()
@@ -34,10 +34,10 @@ class AbstractPolicy(abc.ABC):
         if role is NodeRole.U:
             return Decision(Arm.APPEND_D, node, node)
         prefill = view.best_prefill()
-        if role is NodeRole.PD and request.may_append and self.appends(request, view, node, prefill):
+        if role is NodeRole.PD and view.cached_tokens(node) and self.appends(request, view, node, prefill):
             return Decision(Arm.APPEND_D, node, node)
         return Decision(view.handoff_arm, prefill, node)
 
     @abc.abstractmethod
     def appends(self, request: Request, view: AbstractClusterView, node: int, prefill: int) -> bool:
-        """Return whether `node` (a pD) prefills the turn itself rather than the P `prefill`."""
+        """Return whether `node`, a pD with some of the prompt, prefills the turn itself rather than the P `prefill`."""

@@ -58,7 +58,7 @@ class DecisionLog:
         prefill = NOWHERE if role is NodeRole.U else view.best_prefill() if appends else decision.prefill_node
         append = own = p_full = p_delta = NO_ARM
         held, on_p = view.cached_tokens(node), view.cached_tokens(prefill) if prefill != NOWHERE else 0
-        if role is NodeRole.U or (role is NodeRole.PD and request.may_append):
+        if role is NodeRole.U or (role is NodeRole.PD and held):
             append = self._figures(append_cost(fleet, request, view, node))
         if prefill != NOWHERE:
             own_arm, other_arm = (Arm.P_DELTA, Arm.P_FULL) if delta else (Arm.P_FULL, Arm.P_DELTA)

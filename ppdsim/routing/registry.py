@@ -82,7 +82,7 @@ def _vllm_pull(read: Reader, context: PolicyContext) -> AbstractPolicy:
 def _tensorrt_llm(read: Reader, context: PolicyContext) -> AbstractPolicy:
     del context
     longest = read.tokens("max_local_prefill_length", TENSORRT_LLM_TOKENS)
-    return Threshold(threshold_tokens=longest + 1, needs_prefix=True)
+    return Threshold(threshold_tokens=longest + 1)
 
 
 def _dynamo(read: Reader, context: PolicyContext) -> AbstractPolicy:

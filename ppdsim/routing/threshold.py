@@ -2,7 +2,7 @@
 
 ::
 
-    append on D  iff  prompt - cached on D < threshold_tokens   (and, where asked for, something is cached on D)
+    append on D  iff  prompt - cached on D < threshold_tokens
 
 It does not see queues, streams or what a transfer costs. Other routers' rules of this form, each with its own knob:
 
@@ -17,6 +17,9 @@ It does not see queues, streams or what a transfer costs. Other routers' rules o
 - ``tensorrt-llm``: ``ConditionalDisaggConfig.max_local_prefill_length``, tensorrt_llm/llmapi/disagg_utils.py, 0, read
   in tensorrt_llm/serve/openai_disagg_service.py: hand over iff nothing matches or more than that is unmatched. As
   the comparison there is ``>``, the threshold here is one more.
+
+A prompt of which nothing is cached on D is handed over by every policy (`ppdsim.routing.base`). TensorRT-LLM does so
+too; the others' routers would append a short one.
 """
 
 from __future__ import annotations
@@ -38,18 +41,11 @@ TENSORRT_LLM_TOKENS = 0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Threshold(AbstractPolicy):
-    """Append where fewer than `threshold_tokens` are new on the decode machine.
-
-    With `needs_prefix` a decode machine that has nothing of the prompt is never appended to.
-    """
+    """Append where fewer than `threshold_tokens` are new on the decode machine."""
 
     threshold_tokens: int = DEFAULT_TOKENS
-    needs_prefix: bool = False
 
     def appends(self, request: Request, view: AbstractClusterView, node: int, prefill: int) -> bool:
         """Return whether few enough tokens are new."""
         del prefill
-        cached = view.cached_tokens(node)
-        if self.needs_prefix and cached == 0:
-            return False
-        return request.prompt_tokens - cached < self.threshold_tokens
+        return request.prompt_tokens - view.cached_tokens(node) < self.threshold_tokens

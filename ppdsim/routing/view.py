@@ -27,8 +27,6 @@ class Request(NamedTuple):
     conversation_id: int | str
     turn: int
     prompt_tokens: int
-    may_append: bool
-    """Whether a pD may prefill it; a first turn may not (model.md section 1)."""
 
 
 class AbstractClusterView(abc.ABC):

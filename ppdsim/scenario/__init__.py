@@ -2,10 +2,9 @@
 
 from ppdsim.scenario.load import json_schema, load, refuse_replaced
 from ppdsim.scenario.schema import ArmChoice, CrossoverGrid, NodeGroup, Routing, Scenario, Slo
-from ppdsim.scenario.workloads import AgentSessionsSpec, GeneratedSpec, TraceSpec
+from ppdsim.scenario.workloads import GeneratedSpec, TraceSpec
 
 __all__ = [
-    "AgentSessionsSpec",
     "ArmChoice",
     "CrossoverGrid",
     "GeneratedSpec",

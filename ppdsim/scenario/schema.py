@@ -122,7 +122,7 @@ class CrossoverGrid(Strict):
     resident_context_tokens: PositiveInt = 2_048
     gamma: NonNegative = 1.0
     turn_rate_per_s: Positive = 1.0
-    turns: Annotated[int, up_to(CELL_TURNS)] = 200
+    turns: Annotated[int, up_to(CELL_TURNS, least=2)] = 200
     output_tokens: PositiveInt = 140
     fixed_cached_tokens: Annotated[tuple[PositiveInt, ...], listed()] = (1_024, 4_096, 16_384)
     headline_cached_tokens: NonNegativeInt = 4_096
@@ -226,7 +226,7 @@ class Scenario(Strict):
 
     @model_validator(mode="after")
     def _handoffs_have_a_link(self) -> Scenario:
-        if self.crossover is not None and self.workload is None and self.transport is Transport.NONE:
+        if self.crossover is not None and "transport" not in self.model_fields_set:
             return self  # crossover.arms names the links; what simulates the fleet asks for one (`ppdsim.setup`)
         if self.transport is Transport.NONE and any(group.role is NodeRole.P for group in self.fleet):
             raise ValueError(NO_LINK)

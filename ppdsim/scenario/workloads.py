@@ -10,8 +10,7 @@ from pydantic import Field, model_validator
 from ppdsim.limits import CONVERSATIONS, TURNS
 from ppdsim.scenario.lengths import Positive, PositiveInt, Seconds, Tokens, up_to
 from ppdsim.scenario.strict import Strict
-from ppdsim.workload import TRACES, AbstractWorkload, arrivals
-from ppdsim.workload.agent_sessions import AgentSessions
+from ppdsim.workload import BLOCK_TOKENS, TRACES, AbstractWorkload, arrivals
 from ppdsim.workload.conversations import GeneratedWorkload
 
 
@@ -82,35 +81,46 @@ class GeneratedSpec(Strict):
 
 
 class TraceSpec(Strict):
-    """Conversations from a file; a relative `file` counts from the scenario's folder."""
+    """Conversations from a file; a relative `file` counts from the scenario's folder.
 
-    kind: Literal["mooncake", "azure", "conversations"]
+    With `strict` a row without an answer (0 output tokens) is refused instead of dropped and counted.
+    """
+
+    kind: str
     file: str
     rate_scale: Positive = 1.0
     limit: PositiveInt | None = None
+    strict: bool = False
 
     def build(self, directory: Path) -> AbstractWorkload:
         """Return the workload; the file is read when its conversations are asked for."""
-        return TRACES[self.kind](path=directory / self.file, rate_scale=self.rate_scale, limit=self.limit)
+        options = self.model_dump(exclude={"kind", "file"})
+        return TRACES[self.kind](path=directory / self.file, **options)
 
 
-class AgentSessionsSpec(Strict):
+class PlainTraceSpec(TraceSpec):
+    """A trace whose format leaves nothing to say."""
+
+    kind: Literal["azure", "conversations"]
+
+
+class MooncakeSpec(TraceSpec):
+    """Requests with blocks of their prompts (:mod:`ppdsim.workload.mooncake`).
+
+    `spread_arrivals`: spread arrivals within the ticks of a coarse clock; left out, where the file is of that kind.
+    """
+
+    kind: Literal["mooncake"]
+    timestamp_unit: Literal["ms", "s"] = "ms"
+    spread_arrivals: bool | None = None
+    block_tokens: Annotated[int, Field(gt=0, le=2**20)] = BLOCK_TOKENS
+
+
+class AgentSessionsSpec(TraceSpec):
     """Coding-agent sessions from a file (:mod:`ppdsim.workload.agent_sessions`), clipped to the model's context."""
 
     kind: Literal["agent-sessions"]
-    file: str
-    rate_scale: Positive = 1.0
-    limit: PositiveInt | None = None
     context_length: PositiveInt | None = None
 
-    def build(self, directory: Path) -> AbstractWorkload:
-        """Return the workload; the file is read when its conversations are asked for."""
-        return AgentSessions(
-            path=directory / self.file,
-            rate_scale=self.rate_scale,
-            limit=self.limit,
-            context_length=self.context_length,
-        )
 
-
-WorkloadSpec = Annotated[GeneratedSpec | TraceSpec | AgentSessionsSpec, Field(discriminator="kind")]
+WorkloadSpec = Annotated[GeneratedSpec | PlainTraceSpec | MooncakeSpec | AgentSessionsSpec, Field(discriminator="kind")]

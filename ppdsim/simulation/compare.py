@@ -91,7 +91,7 @@ def compare(
     names = [name for name in asked if name != ORACLE]
     gamma = scenario.routing.gamma
     queries = [(name, gamma) for name in names] + [(CHEAPEST, price * gamma) for price in PRICES]
-    conversations = list(conversations_of(scenario, seed))
+    conversations = conversations_of(scenario, seed).kept()
     tried: list[Results] = []
     for name, price in queries:
         variant = _with(scenario, name, price)
@@ -112,6 +112,15 @@ def compare(
         for cost in (mean_j_s(run.turns, ended, gamma),)
     ]
     return tuple(sorted(rows, key=lambda row: (row.j_s, row.policy != ORACLE)))
+
+
+def notes(compared: Sequence[Compared]) -> list[str]:
+    """Return what the runs say, each note once, with the policies whose runs say it unless all do."""
+    said: dict[str, list[str]] = {}
+    for each in compared:
+        for note in each.results.notes:
+            said.setdefault(note.removeprefix(f"policy '{each.policy}' "), []).append(each.policy)
+    return [note if len(by) == len(compared) else f"{', '.join(by)}: {note}" for note, by in said.items()]
 
 
 def table(compared: Sequence[Compared]) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,8 @@ from ppdsim.routing import ALWAYS_P, AbstractPolicy, DecisionLog, FleetModel, Po
 from ppdsim.scenario import Scenario
 from ppdsim.scenario.keys import Command
 from ppdsim.setup import resolve
-from ppdsim.types import Arm, NodeRole, Transport
-from ppdsim.workload import Conversation
+from ppdsim.types import Arm, Transport
+from ppdsim.workload import Conversation, Conversations
 
 
 def simulate(
@@ -31,7 +32,7 @@ def simulate(
     command: Command = Command.SIMULATE,
     decisions: bool = False,
     plan: frozenset[tuple[str, int]] | None = None,
-    conversations: Iterable[Conversation] | None = None,
+    conversations: Conversations | None = None,
     timeline: Timeline | None = None,
 ) -> Results:
     """Run a scenario's workload through its fleet.
@@ -40,7 +41,7 @@ def simulate(
     ----------
     command : Command
         What plays the scenario; it decides which keys are read.
-    conversations : iterable or None
+    conversations : Conversations or None
         What `conversations_of` yields for this seed, if the caller has it.
     decisions : bool
         Log each decision with what the other arm would have cost.
@@ -69,7 +70,8 @@ def simulate(
         seed=seed,
         limits=SloLimits(ttft_s=scenario.slo.ttft_s, tpot_s=scenario.slo.tpot_s, itl_max_s=scenario.slo.itl_max_s),
         outside=lambda turns: outside_domain(turns, profiles, assumed_link=scenario.link_bytes_per_s is not None),
-        notes=(*setup.notes, *_notes(scenario)),
+        policy="" if routing.policy == ALWAYS_P else routing.policy,
+        notes=(*setup.notes, *conversations.notes),
         unread_keys=setup.unread_keys,
         decisions=None if log is None else log.columns,
         provenance={
@@ -119,8 +121,8 @@ def policy_of(scenario: Scenario, fleet: FleetModel, plan: frozenset[tuple[str, 
     return build_policy(routing.policy, routing.parameters, context)
 
 
-def conversations_of(scenario: Scenario, seed: int) -> Iterator[Conversation]:
-    """Yield the conversations of a scenario's workload, which the seed alone decides.
+def conversations_of(scenario: Scenario, seed: int) -> Conversations:
+    """Return the conversations of a scenario's workload, which the seed alone decides; readable once.
 
     Raises
     ------
@@ -128,22 +130,16 @@ def conversations_of(scenario: Scenario, seed: int) -> Iterator[Conversation]:
         If the workload is missing, malformed or empty.
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
+    drawn = scenario.build_workload().conversations(rng)
+    return replace(drawn, found=_at_least_one(drawn, scenario.name))
+
+
+def _at_least_one(conversations: Conversations, name: str) -> Iterator[Conversation]:
     conversation = None
-    for conversation in scenario.build_workload().conversations(rng):
+    for conversation in conversations:
         yield conversation
     if conversation is None:
-        raise WorkloadError(f"scenario '{scenario.name}': the workload has no conversation")
-
-
-def _notes(scenario: Scenario) -> tuple[str, ...]:
-    """Return what a reader must know of the routing."""
-    roles = {group.role for group in scenario.fleet}
-    if NodeRole.P in roles and NodeRole.PD not in roles and scenario.routing.policy != ALWAYS_P:
-        return (
-            f"policy '{scenario.routing.policy}' had nothing to decide: no node of the fleet may both take a hand-off"
-            " and prefill (role pD)",
-        )
-    return ()
+        raise WorkloadError(f"scenario '{name}': the workload has no conversation")
 
 
 def outside_domain(

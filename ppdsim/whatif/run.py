@@ -68,7 +68,7 @@ def run(
     """
     unread_keys = resolve(scenario, Command.ALTERNATIVES).unread_keys
     names = [alternative.name for alternative in scenario.alternatives]
-    conversations = list(conversations_of(scenario, seed))
+    conversations = conversations_of(scenario, seed).kept()
     fixed = not (any(map(picks_at_random, scenario.variants)) or draws_workload(scenario, seed))
     numbers = (seed,) if fixed else tuple(range(seed, seed + (seeds or scenario.seeds)))
     kept = {name: _Runs(summaries=[], attainments=[], times_s={title: [] for title in SPREAD}) for name in names}
@@ -76,7 +76,7 @@ def run(
     done = 0
     for number in numbers:
         if number != seed:
-            conversations = list(conversations_of(scenario, number))
+            conversations = conversations_of(scenario, number).kept()
         for name, variant in zip(names, scenario.variants, strict=True):
             try:
                 results = simulate(variant, seed=number, conversations=conversations)

@@ -5,6 +5,9 @@ answer before it, and ``hash_ids`` of the prompt's whole blocks, or the same run
 length, start, length, ...]. A request with ``requests`` of its own is a sub-agent that starts ``t`` seconds into the
 session; it becomes a conversation of its own, whose ids are the session's.
 
+With ``hash_id_scope`` "global" the ids of all such sessions are of one table, so that sessions share prefixes; with
+"local", or without the key, each session has a table of its own.
+
 Sessions have no common clock, so their starts are drawn: Poisson, one every `MEAN_GAP_S` on average times 1/rate_scale.
 Eight blocks in a row become one block of `BLOCK_TOKENS`, named by what stands before it too. Answers are not in the
 ids, so a machine is credited with earlier prompts only: P rightly, D with too little.
@@ -22,10 +25,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ppdsim.errors import WorkloadError
-from ppdsim.workload.base import BLOCK_TOKENS, Conversation, TurnSpec
+from ppdsim.workload.base import BLOCK_TOKENS, Conversation, Conversations, TurnSpec
+from ppdsim.workload.blocks import Blocks, merged
 from ppdsim.workload.tracefile import (
     MAX_TOKENS,
     AbstractTrace,
+    Unanswered,
     json_object,
     names_of,
     numbered_lines,
@@ -33,6 +38,7 @@ from ppdsim.workload.tracefile import (
     shown,
     time_in,
     tokens,
+    without_unanswered,
 )
 
 MEAN_GAP_S = 60.0
@@ -43,8 +49,9 @@ MERGED = BLOCK_TOKENS // TRACE_BLOCK_TOKENS
 MAX_BLOCKS = MAX_TOKENS // TRACE_BLOCK_TOKENS
 
 Ids = list[int]
-Blocks = dict[tuple[int, ...], int]
-"""Name of each block of `BLOCK_TOKENS`, by (name of the block before it, or the session's; its ids)."""
+SCOPES = ("local", "global")
+EVERYBODY = -1
+"""The table of block ids that all sessions of global scope share; a session of its own has a lower number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +64,12 @@ class _Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Agent:
-    """Requests that follow each other, and when the first is sent within the session [s]."""
+    """Requests that follow each other, when the first is sent within the session [s], and whether ids are global."""
 
     name: str
     start_s: float
     requests: tuple[_Request, ...]
+    shares: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,13 +89,14 @@ class AgentSessions(AbstractTrace):
         """Tell a session by ``requests``."""
         return not names_of(first_line).isdisjoint(("requests", "hash_id_scope"))
 
-    def conversations(self, rng: np.random.Generator) -> Iterator[Conversation]:
+    def conversations(self, rng: np.random.Generator) -> Conversations:
         """Read the file and return its agents in order of arrival; a sub-agent's id is ``session/number``."""
+        unanswered = Unanswered(strict=self.strict)
         sessions: list[list[_Agent]] = []
         for number, text in numbered_lines(self.path):
             if self.limit is not None and len(sessions) >= self.limit:
                 break
-            sessions.append(_session(text, f"{self.path}:{number}"))
+            sessions.append(_session(text, f"{self.path}:{number}", unanswered))
         starts_s = np.cumsum(rng.exponential(MEAN_GAP_S / self.rate_scale, len(sessions))).tolist()
         found: list[Conversation] = []
         seen: set[str] = set()
@@ -97,14 +106,19 @@ class AgentSessions(AbstractTrace):
                 if agent.name in seen:
                     raise WorkloadError(f"{self.path}: session '{agent.name}' is there twice")
                 seen.add(agent.name)
-                turns = tuple(_turns(agent, -1 - place, blocks, self.context_length))
-                found.append(Conversation(conversation_id=agent.name, arrival_s=start_s + agent.start_s, turns=turns))
-        if not found:
+                table = EVERYBODY if agent.shares else EVERYBODY - 1 - place
+                arrival_s, turns = without_unanswered(
+                    start_s + agent.start_s, _turns(agent, table, blocks, self.context_length)
+                )
+                if turns:
+                    found.append(Conversation(conversation_id=agent.name, arrival_s=arrival_s, turns=turns))
+        if not found and not unanswered.dropped:
             raise WorkloadError(f"{self.path}: no session has a request; expected at least one")
-        return iter(sorted(found, key=lambda conversation: conversation.arrival_s))
+        notes = unanswered.notes(self.path)
+        return Conversations(found=tuple(sorted(found, key=lambda conversation: conversation.arrival_s)), notes=notes)
 
 
-def _turns(agent: _Agent, session: int, blocks: Blocks, context_length: int | None) -> Iterator[TurnSpec]:
+def _turns(agent: _Agent, table: int, blocks: Blocks, context_length: int | None) -> Iterator[TurnSpec]:
     before: Ids = []
     for number, request in enumerate(agent.requests):
         kept, prompt = request.ids, request.input_tokens
@@ -117,7 +131,7 @@ def _turns(agent: _Agent, session: int, blocks: Blocks, context_length: int | No
             new_tokens=prompt,
             output_tokens=request.output_tokens,
             think_s=request.think_s if number else 0.0,
-            block_ids=_merged(kept, session, blocks),
+            block_ids=merged(kept, MERGED, table, blocks),
             clipped_tokens=request.input_tokens - prompt,
         )
 
@@ -139,23 +153,17 @@ def _clipped(request: _Request, shared: int, room_tokens: int) -> tuple[Ids, int
     return ids, oldest * TRACE_BLOCK_TOKENS + new_tokens or room_tokens
 
 
-def _merged(ids: Ids, session: int, blocks: Blocks) -> tuple[int, ...]:
-    """Return the names of the whole blocks of `BLOCK_TOKENS` that the ids make up."""
-    names: list[int] = []
-    before = session
-    for start in range(0, len(ids) - MERGED + 1, MERGED):
-        before = blocks.setdefault((before, *ids[start : start + MERGED]), len(blocks))
-        names.append(before)
-    return tuple(names)
-
-
-def _session(text: str, where: str) -> list[_Agent]:
+def _session(text: str, where: str, unanswered: Unanswered) -> list[_Agent]:
     row = json_object(text, where)
     name = required(row, "id", where)
     if not isinstance(name, str) or not name:
         raise WorkloadError(f"{where}: id: given {shown(name)}, expected a text")
     if required(row, "block_size", where) != TRACE_BLOCK_TOKENS:
         raise WorkloadError(f"{where}: block_size: given {shown(row['block_size'])}, expected {TRACE_BLOCK_TOKENS}")
+    scope = row.get("hash_id_scope", SCOPES[0])
+    if scope not in SCOPES:
+        raise WorkloadError(f"{where}: hash_id_scope: given {shown(scope)}, expected {' or '.join(SCOPES)}")
+    shares = scope == "global"
     own: list[_Request] = []
     agents: list[_Agent] = []
     for place, request in enumerate(_list(row, "requests", where)):
@@ -164,27 +172,29 @@ def _session(text: str, where: str) -> list[_Agent]:
             raise WorkloadError(f"{here}: given {shown(request)}, expected a JSON object")
         if "requests" in request:
             start_s = time_in(request, "t", here, "s")
-            nested = tuple(_requests(_list(request, "requests", here), f"{here}.requests"))
+            nested = tuple(_requests(_list(request, "requests", here), f"{here}.requests", unanswered))
             if nested:
-                agents.append(_Agent(name=f"{name}/{len(agents) + 1}", start_s=start_s, requests=nested))
+                agent = _Agent(name=f"{name}/{len(agents) + 1}", start_s=start_s, requests=nested, shares=shares)
+                agents.append(agent)
         else:
-            own.append(_request(request, here))
-    return [_Agent(name=name, start_s=0.0, requests=tuple(own)), *agents] if own else agents
+            own.append(_request(request, here, unanswered))
+    return [_Agent(name=name, start_s=0.0, requests=tuple(own), shares=shares), *agents] if own else agents
 
 
-def _requests(rows: Sequence[object], where: str) -> Iterator[_Request]:
+def _requests(rows: Sequence[object], where: str, unanswered: Unanswered) -> Iterator[_Request]:
     for place, row in enumerate(rows):
         if not isinstance(row, dict):
             raise WorkloadError(f"{where}[{place}]: given {shown(row)}, expected a JSON object")
-        yield _request(row, f"{where}[{place}]")
+        yield _request(row, f"{where}[{place}]", unanswered)
 
 
-def _request(row: dict[str, object], where: str) -> _Request:
+def _request(row: dict[str, object], where: str, unanswered: Unanswered) -> _Request:
+    output_tokens = tokens(row, "out", where, at_least=0)
+    unanswered.keeps(output_tokens, where)
     return _Request(
         think_s=time_in(row, "think_time", where, "s") if "think_time" in row else 0.0,
         input_tokens=tokens(row, "in", where),
-        # An answer that was cut off before its first token still takes a forward.
-        output_tokens=max(tokens(row, "out", where, at_least=0), 1),
+        output_tokens=output_tokens,
         ids=_ids(row, where),
     )
 

@@ -8,21 +8,23 @@ key                 unit                     meaning
 ``arrival_s``       s, turn 0 only           when the conversation starts
 ``think_s``         s, later turns only      from the previous answer's last token to this turn
 ``new_tokens``      tokens, at least 1       what this turn adds to the conversation
-``output_tokens``   tokens, at least 1       length of the answer
+``output_tokens``   tokens, at least 0       length of the answer; a turn with 0 is dropped and counted
 =================== ======================== =========================================================
+
+What a dropped turn added stays in the conversation: its tokens and its think time go to the next turn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from ppdsim.errors import WorkloadError
-from ppdsim.workload.base import Conversation, TurnSpec
+from ppdsim.workload.base import Conversation, Conversations, TurnSpec
 from ppdsim.workload.tracefile import (
     AbstractTrace,
+    Unanswered,
     json_object,
     names_of,
     numbered_lines,
@@ -31,6 +33,7 @@ from ppdsim.workload.tracefile import (
     shown,
     time_in,
     tokens,
+    without_unanswered,
 )
 
 KEYS = ("conversation_id", "turn", "arrival_s", "think_s", "new_tokens", "output_tokens")
@@ -47,7 +50,7 @@ class ConversationFile(AbstractTrace):
         """Tell the project's own format by ``conversation_id`` or ``new_tokens``."""
         return not names_of(first_line).isdisjoint(("conversation_id", "new_tokens"))
 
-    def conversations(self, rng: np.random.Generator) -> Iterator[Conversation]:
+    def conversations(self, rng: np.random.Generator) -> Conversations:
         """Read the file and return its conversations in order of arrival; `rng` is not used."""
         found: dict[int | str, _Turns] = {}
         for number, text in numbered_lines(self.path):
@@ -57,8 +60,18 @@ class ConversationFile(AbstractTrace):
             if turn in turns:
                 raise WorkloadError(f"{where}: turn {turn} of conversation {identity} again; first at {turns[turn][2]}")
             turns[turn] = (time_s, spec, where)
-        every = [_conversation(identity, turns, self.rate_scale) for identity, turns in found.items()]
-        return iter(sorted(every[: self.limit], key=lambda conversation: conversation.arrival_s))
+        for identity, turns in found.items():
+            _check_complete(identity, turns)
+        unanswered = Unanswered(strict=self.strict)
+        every: list[Conversation] = []
+        for identity, turns in found.items():
+            if self.limit is not None and len(every) >= self.limit:
+                break
+            conversation = _conversation(identity, turns, self.rate_scale, unanswered)
+            if conversation.turns:
+                every.append(conversation)
+        notes = unanswered.notes(self.path)
+        return Conversations(found=tuple(sorted(every, key=lambda conversation: conversation.arrival_s)), notes=notes)
 
 
 def _turn(text: str, where: str) -> tuple[int | str, int, float, TurnSpec]:
@@ -74,18 +87,20 @@ def _turn(text: str, where: str) -> tuple[int | str, int, float, TurnSpec]:
     time_s = time_in(row, key, where, "s")
     spec = TurnSpec(
         new_tokens=tokens(row, "new_tokens", where),
-        output_tokens=tokens(row, "output_tokens", where),
+        output_tokens=tokens(row, "output_tokens", where, at_least=0),
         think_s=time_s if turn else 0.0,
     )
     return identity, turn, time_s, spec
 
 
-def _conversation(identity: int | str, turns: _Turns, rate_scale: float) -> Conversation:
+def _check_complete(identity: int | str, turns: _Turns) -> None:
     for expected, turn in enumerate(sorted(turns)):
         if turn != expected:
             raise WorkloadError(f"{turns[turn][2]}: turn {turn} of conversation {identity} without turn {expected}")
-    return Conversation(
-        conversation_id=identity,
-        arrival_s=turns[0][0] / rate_scale,
-        turns=tuple(turns[turn][1] for turn in sorted(turns)),
-    )
+
+
+def _conversation(identity: int | str, turns: _Turns, rate_scale: float, unanswered: Unanswered) -> Conversation:
+    for _, spec, where in turns.values():
+        unanswered.keeps(spec.output_tokens, where)
+    arrival_s, kept = without_unanswered(turns[0][0] / rate_scale, (turns[turn][1] for turn in sorted(turns)))
+    return Conversation(conversation_id=identity, arrival_s=arrival_s, turns=kept)

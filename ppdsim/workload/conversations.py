@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ppdsim.workload.arrivals import AbstractArrivals
-from ppdsim.workload.base import AbstractWorkload, Conversation, TurnSpec
+from ppdsim.workload.base import AbstractWorkload, Conversation, Conversations, TurnSpec
 from ppdsim.workload.lengths import AbstractLength
 
 
@@ -48,8 +48,11 @@ class GeneratedWorkload(AbstractWorkload):
     output_tokens: AbstractLength
     think_time: AbstractLength
 
-    def conversations(self, rng: np.random.Generator) -> Iterator[Conversation]:
-        """Yield ``count`` conversations with ids 0, 1, 2 ... in order of arrival."""
+    def conversations(self, rng: np.random.Generator) -> Conversations:
+        """Return ``count`` conversations with ids 0, 1, 2 ... in order of arrival, to be read once."""
+        return Conversations(found=self._drawn(rng))
+
+    def _drawn(self, rng: np.random.Generator) -> Iterator[Conversation]:
         arrival_rng, turn_rng, first_rng, later_rng, output_rng, think_rng = rng.spawn(6)
         arrivals_s = self.arrivals.times_s(arrival_rng, self.count)
         turns = turn_rng.geometric(1.0 / self.turns_mean, self.count)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
@@ -16,7 +16,7 @@ import orjson
 from ppdsim.errors import WorkloadError, misspelt, nearest
 from ppdsim.limits import COUNT, NUMBER
 from ppdsim.reading import lines, parse_json
-from ppdsim.workload.base import AbstractWorkload
+from ppdsim.workload.base import AbstractWorkload, TurnSpec
 
 MAX_TOKENS = COUNT.value
 """Largest token count that is believed [tokens]; no context is a thousandth as long."""
@@ -35,17 +35,86 @@ class AbstractTrace(AbstractWorkload):
     rate_scale : float
         Conversations start this many times as often as in the file; think times stay as they are.
     limit : int or None
-        Only the first `limit` conversations of the file.
+        Only the first `limit` conversations of the file; of a format of single requests, the first `limit` requests.
+    strict : bool
+        Refuse a row without an answer instead of dropping it.
     """
 
     path: Path
     rate_scale: float = 1.0
     limit: int | None = None
+    strict: bool = False
 
     @staticmethod
     @abstractmethod
     def recognises(first_line: str) -> bool:
         """Tell from the first line of a file that is not blank whether this format can hold it."""
+
+
+class Unanswered:
+    """The one rule for rows without an answer (0 output tokens): they are dropped and counted, or refused.
+
+    A request that got no token says nothing of a serving system but what its prompt cost, if that was computed at all:
+    traces have such rows where a request was cancelled or refused.
+    """
+
+    __slots__ = ("_rows", "_strict", "dropped")
+
+    def __init__(self, *, strict: bool) -> None:
+        self._strict = strict
+        self._rows = self.dropped = 0
+
+    def keeps(self, output_tokens: int, where: str) -> bool:
+        """Count a row, and return whether it has an answer.
+
+        Raises
+        ------
+        WorkloadError
+            If it has none and the workload is strict.
+        """
+        self._rows += 1
+        if output_tokens:
+            return True
+        if self._strict:
+            raise WorkloadError(
+                f"{where}: 0 output tokens, expected at least 1 (workload.strict=false drops such rows)"
+            )
+        self.dropped += 1
+        return False
+
+    def notes(self, path: Path) -> tuple[str, ...]:
+        """Return what is printed.
+
+        Raises
+        ------
+        WorkloadError
+            If no row has an answer.
+        """
+        if self._rows == self.dropped:
+            raise WorkloadError(f"{path}: none of its {self._rows} rows has an answer; expected at least one")
+        if not self.dropped:
+            return ()
+        return (f"{self.dropped:,} of {self._rows:,} requests of the trace have no answer (0 output tokens): dropped",)
+
+
+def without_unanswered(arrival_s: float, turns: Iterable[TurnSpec]) -> tuple[float, tuple[TurnSpec, ...]]:
+    """Return when a conversation starts and its turns that have an answer.
+
+    What the user wrote in a dropped turn stays in the conversation, as does the time that it took: both go to the next
+    turn. A turn with block ids is a whole prompt, and has it already.
+    """
+    kept: list[TurnSpec] = []
+    new_tokens, think_s = 0, 0.0
+    for turn in turns:
+        new_tokens, think_s = new_tokens + turn.new_tokens, think_s + turn.think_s
+        if not turn.output_tokens:
+            continue
+        if not kept:
+            arrival_s, think_s = arrival_s + think_s, 0.0
+        whole = turn.new_tokens if turn.block_ids is not None else new_tokens
+        kept.append(replace(turn, new_tokens=whole, think_s=think_s))
+        new_tokens, think_s = 0, 0.0
+    return arrival_s, tuple(kept)
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -125,8 +194,8 @@ def tokens(row: Mapping[str, object], key: str, where: str, *, at_least: int = 1
     return value
 
 
-def time_in(row: Mapping[str, object], key: str, where: str, unit: str) -> float:
-    """Return a time from 0 to ``MAX_S`` in the row's own unit, which `unit` names.
+def time_in(row: Mapping[str, object], key: str, where: str, unit: str, *, at_most: float = MAX_S) -> float:
+    """Return a time from 0 to `at_most` in the row's own unit, which `unit` names.
 
     Raises
     ------
@@ -134,7 +203,7 @@ def time_in(row: Mapping[str, object], key: str, where: str, unit: str) -> float
         If the key is missing, or its value is not such a number.
     """
     value = required(row, key, where)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value <= MAX_S:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value <= at_most:
         raise WorkloadError(f"{where}: {key}: given {shown(value)}, expected a time of at least 0 {unit}")
     return float(value)
 

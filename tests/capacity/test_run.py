@@ -179,7 +179,7 @@ def test_what_cannot_be_asked_is_refused(change, message) -> None:
 def test_a_trace_without_a_rate_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "burst.jsonl"
     path.write_text("".join(TURN % (i, 1.0, 100, 8) for i in range(3)))
-    with pytest.raises(WorkloadError, match="all 3 conversations start at once"):
+    with pytest.raises(WorkloadError, match="its conversations all arrive at once"):
         capacity(load("one-pair", trace=path), seed=0)
 
 

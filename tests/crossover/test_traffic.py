@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from crossover_cases import SMALL, against
 
+from ppdsim.capacity.load import load_of
 from ppdsim.crossover import crossover
 from ppdsim.crossover.traffic import traffic_of
 from ppdsim.errors import WorkloadError
@@ -57,6 +58,30 @@ def test_a_mooncake_file_reuses_by_block(tmp_path):
     # The third is wholly known; the engine still computes its last token.
     assert found.cached_tokens.tolist() == [1024.0, 1023.0]
     assert found.new_tokens.tolist() == [476.0, 1.0]
+
+
+def test_turns_that_a_trace_times_are_arrivals_like_any_other(tmp_path):
+    rows = [
+        {"timestamp": 1000 * i, "input_length": tokens, "output_length": 5 + i, "hash_ids": ids}
+        for i, (tokens, ids) in enumerate([(1100, [1, 2, 3]), (600, [7, 8]), (1700, [1, 2, 4, 5]), (900, [7, 9])])
+    ]
+    found = traffic(load("cache-rate", trace=write(tmp_path / "mooncake.jsonl", rows)))
+    # Two conversations of two turns each.
+    assert found.arrivals_s.tolist() == [0.0, 1.0, 2.0, 3.0]
+    assert found.output_tokens == (5, 6, 7, 8)
+    assert found.cached_tokens.tolist() == [1024.0, 512.0]
+    assert found.name == "mooncake workload, 4 of 4 requests"
+
+
+@pytest.mark.parametrize("first_s", [0.0, 1000.0])
+def test_the_rate_does_not_depend_on_when_the_clock_began(tmp_path, first_s):
+    rows = [
+        {"conversation_id": i, "turn": 0, "arrival_s": first_s + i, "new_tokens": 10, "output_tokens": 3}
+        for i in range(12)
+    ]
+    path = write(tmp_path / "chat.jsonl", rows)
+    assert traffic(load("cache-rate", trace=path)).rate_per_s == pytest.approx(1.0)
+    assert load_of(load("one-pair", trace=path)).own_rate_per_s == pytest.approx(1.0)
 
 
 def test_turns_that_arrive_at_once_are_refused(tmp_path):

@@ -93,17 +93,31 @@ def preloads(draw: Any) -> Preload:
 
 @st.composite
 def block_scenes(draw: Any) -> tuple[ClusterSpec, list[Conversation], AbstractPolicy]:
-    """Draw (fleet, requests, policy) whose prefixes are blocks that requests share."""
+    """Draw (fleet, requests, policy) whose prefixes are blocks that requests share.
+
+    Some requests are later turns of a conversation, sent at their own times, whether its answers have ended or not.
+    """
     spec, policy = _draw_fleet(draw, _draw_model(draw), (4_000, 8_000, 100_000))
     families = st.tuples(st.integers(0, 2), st.integers(0, 5))  # which common text, and how many of its blocks
-    wanted = st.tuples(st.floats(0.0, 0.2), families, st.integers(1, 3000), st.integers(1, 80))
-    time, requests = 0.0, []
-    for number, (wait, (family, shared), tokens, output) in enumerate(draw(st.lists(wanted, min_size=1, max_size=15))):
+    talks = st.integers(0, 6)
+    wanted = st.tuples(st.floats(0.0, 0.2), families, st.integers(1, 3000), st.integers(1, 80), talks)
+    time = 0.0
+    turns: dict[int, list[TurnSpec]] = {}
+    starts_s: dict[int, float] = {}
+    asked = draw(st.lists(wanted, min_size=1, max_size=15))
+    for number, (wait, (family, shared), tokens, output, named) in enumerate(asked):
         time += wait
         own = range(1000 * (number + 1), 1000 * (number + 2))
         ids = (*range(100 * family, 100 * family + shared), *own)[: -(-tokens // BLOCK_TOKENS)]
-        turn = TurnSpec(new_tokens=tokens, output_tokens=output, block_ids=ids)
-        requests.append(Conversation(conversation_id=number, arrival_s=time, turns=(turn,)))
+        first = named not in starts_s
+        starts_s.setdefault(named, time)
+        turns.setdefault(named, []).append(
+            TurnSpec(new_tokens=tokens, output_tokens=output, arrival_s=None if first else time, block_ids=ids)
+        )
+    requests = [
+        Conversation(conversation_id=named, arrival_s=starts_s[named], turns=tuple(specs))
+        for named, specs in turns.items()
+    ]
     return spec, requests, policy
 
 

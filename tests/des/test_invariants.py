@@ -64,9 +64,15 @@ def test_time_goes_on(scene):
     times = np.array([turns[name][ok] for name in names])
     assert np.all(np.diff(times, axis=0) >= -1e-12)
     assert np.all(turns["queue_s"][ok] >= -1e-12)
-    for conversation in set(turns["conversation_id"].tolist()):
-        mine = ok & (turns["conversation_id"] == conversation)
-        assert np.all(turns["t_arrival_s"][mine][1:] >= turns["t_last_token_s"][mine][:-1])
+    for conversation in conversations:
+        mine = ok & (turns["conversation_id"] == conversation.conversation_id)
+        sent_s = [turn.arrival_s for turn in conversation.turns]
+        if set(sent_s) == {None}:
+            assert np.all(turns["t_arrival_s"][mine][1:] >= turns["t_last_token_s"][mine][:-1])
+        elif spec.client_max_conversations is None:
+            sent_s[0] = conversation.arrival_s
+            asked = np.array(sent_s, dtype=np.float64)[turns["turn"][mine]]
+            np.testing.assert_array_equal(turns["t_arrival_s"][mine], asked)
 
 
 @COMMON

@@ -58,8 +58,16 @@ def test_a_decision_is_one_that_the_fleet_can_carry_out(policy):
         assert (found.arm, found.prefill_node) in ((Arm.APPEND_D, 1), (Arm.P_FULL, 0))
 
 
-def test_a_first_turn_is_prefilled_by_p(policy):
-    assert policy.decide(request(1000, turn=0), View(cached=0)).arm is Arm.P_FULL
+@pytest.mark.parametrize("turn", [0, 1])
+def test_a_turn_of_which_d_has_nothing_is_prefilled_by_p(policy, turn):
+    assert policy.decide(request(1000, turn=turn), View(cached=0)).arm is Arm.P_FULL
+
+
+@pytest.mark.parametrize("name", [name for name in POLICIES if name != "oracle"])
+def test_the_number_of_a_turn_decides_nothing(name):
+    policy = build_policy(name, PARAMETERS[name], CONTEXT)
+    for view in (View(cached=990), View(cached=500, streams=4), View(cached=64, wait_on_p_s=1.0)):
+        assert policy.decide(request(1000, turn=0), view) == policy.decide(request(1000, turn=7), view)
 
 
 @given(
@@ -91,7 +99,7 @@ def test_every_view_gets_a_legal_decision(name, prompt, share, on_p, streams, wa
     chooses = build_policy(name, PARAMETERS[name], CONTEXT)
     found = chooses.decide(request(prompt, turn), view)
     assert (found.arm, found.prefill_node, found.decode_node) in ((Arm.APPEND_D, 1, 1), (arm, 0, 1))
-    assert turn > 0 or found.arm is arm
+    assert cached or found.arm is arm
     assert chooses.decide(request(prompt, turn), view) == found
 
 

@@ -61,7 +61,7 @@ def test_a_gap_is_as_long_as_the_decode_node_makes_it():
 
 def test_dynamo_asks_how_much_a_forward_of_that_p_takes():
     how = {"policy": "prefill_load", "prefill_busy_threshold": 1.0}
-    view = View(waiting_tokens=100)  # more than a forward of 64, less than one of 512
+    view = View(cached=1, waiting_tokens=100)  # more than a forward of 64, less than one of 512
     assert policy("dynamo", SLOW, FAST, **how).decide(request(9000), view).arm is Arm.APPEND_D
     assert policy("dynamo", FAST, SLOW, **how).decide(request(9000), view).arm is Arm.P_FULL
 

@@ -34,16 +34,10 @@ def test_the_longest_append_of_a_preset(name, longest):
 def test_the_knobs_of_presets_are_the_routers_own():
     assert appends("llm-d", 1511, View(cached=1000), nonCachedTokens=512)
     assert not appends("llm-d", 1512, View(cached=1000), nonCachedTokens=512)
-    assert appends("llm-d", 9000, View(cached=0), nonCachedTokens=0)  # off: never hands over
+    assert appends("llm-d", 9000, View(cached=1), nonCachedTokens=0)  # off: never hands over what it knows
     assert not appends("vllm-pull", 1063, View(cached=1000), kv_recompute_threshold=0)
     assert appends("tensorrt-llm", 1100, View(cached=1000), max_local_prefill_length=100)
     assert not appends("tensorrt-llm", 1101, View(cached=1000), max_local_prefill_length=100)
-
-
-def test_tensorrt_llm_hands_over_what_matches_nothing():
-    # A prompt of no uncached token needs a match; vllm-pull asks for none.
-    assert not appends("tensorrt-llm", 0, View(cached=0))
-    assert appends("vllm-pull", 10, View(cached=0))
 
 
 def test_dynamo_isl_bounding_wants_both_bounds():
@@ -60,18 +54,18 @@ def test_dynamo_isl_bounding_wants_both_bounds():
 def test_dynamo_prefill_load_appends_when_p_has_more_than_a_share_of_a_forward():
     # The cost model's P takes 512 tokens a forward: half of it is 256.
     how = {"policy": "prefill_load", "prefill_busy_threshold": 0.5}
-    assert appends("dynamo", 9000, View(waiting_tokens=257), **how)
-    assert not appends("dynamo", 9000, View(waiting_tokens=256), **how)
+    assert appends("dynamo", 9000, View(cached=1, waiting_tokens=257), **how)
+    assert not appends("dynamo", 9000, View(cached=1, waiting_tokens=256), **how)
     # A short append does not matter to it, and without a threshold nothing is busy.
     assert not appends("dynamo", 1001, View(cached=1000, waiting_tokens=256), **how)
-    assert not appends("dynamo", 9000, View(waiting_tokens=10**6), policy="prefill_load")
+    assert not appends("dynamo", 9000, View(cached=1, waiting_tokens=10**6), policy="prefill_load")
 
 
 def test_dynamo_isl_or_load_takes_either():
     how = {"policy": "isl_or_load", "prefill_busy_threshold": 0.5}
     assert appends("dynamo", 1001, View(cached=1000), **how)
-    assert appends("dynamo", 9000, View(waiting_tokens=257), **how)
-    assert not appends("dynamo", 9000, View(waiting_tokens=256), **how)
+    assert appends("dynamo", 9000, View(cached=1, waiting_tokens=257), **how)
+    assert not appends("dynamo", 9000, View(cached=1, waiting_tokens=256), **how)
 
 
 def test_dynamo_guard_keeps_a_full_decode_worker_free():
@@ -150,5 +144,5 @@ def test_slo_aware_splits_an_append_where_the_streams_get_a_token_in_every_chunk
 def test_the_oracle_does_what_its_plan_says():
     context = replace(CONTEXT, plan=frozenset({("a", 2)}))
     oracle = build_policy("oracle", {}, context)
-    assert oracle.decide(request(9000, turn=2), View()).arm is Arm.APPEND_D
-    assert oracle.decide(request(9000, turn=1), View()).arm is Arm.P_FULL
+    assert oracle.decide(request(9000, turn=2), View(cached=1)).arm is Arm.APPEND_D
+    assert oracle.decide(request(9000, turn=1), View(cached=1)).arm is Arm.P_FULL

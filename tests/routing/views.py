@@ -68,4 +68,4 @@ class View(AbstractClusterView):
 
 
 def request(prompt: int, turn: int = 1) -> Request:
-    return Request(conversation_id="a", turn=turn, prompt_tokens=prompt, may_append=turn > 0)
+    return Request(conversation_id="a", turn=turn, prompt_tokens=prompt)

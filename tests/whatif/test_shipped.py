@@ -106,7 +106,7 @@ def test_coding_agents_gain_from_appends_and_the_clipping_is_said():
     comparison = found("claude-code", seeds=2)
     for other in ("2P_2D", "4U"):
         assert comparison.difference("2P_2pD-cost-aware", other).attainment.mean > 0.02
-    assert "405 of 1,351 prompts clipped to the context length: 65,213,178 tokens left out" in comparison.notes
+    assert "405 of 1,349 prompts clipped to the context length: 65,213,178 tokens left out" in comparison.notes
 
 
 def test_many_coding_agents_at_once_overload_the_prefill_machines():

@@ -45,7 +45,7 @@ def test_a_session_is_a_conversation_of_whole_prompts(tmp_path):
     rows = session(
         "s",
         request(numbers(0, 16), tokens=1030, out=7, think_time=9.0),
-        request(numbers(0, 24), tokens=1599, out=0, think_time=2.5),
+        request(numbers(0, 24), tokens=1599, out=1, think_time=2.5),
     )
     (found,) = read(tmp_path, rows)
     assert found.conversation_id == "s"
@@ -90,6 +90,22 @@ def test_sessions_share_nothing_and_sub_agents_share_their_session(tmp_path):
     assert len(sub.turns) == 2
 
 
+def test_sessions_of_global_scope_share_one_table_of_blocks(tmp_path):
+    def rows(*scopes):
+        return [session(f"s{i}", request(numbers(0, 16)), hash_id_scope=scope) for i, scope in enumerate(scopes)]
+
+    def shared(*scopes):
+        found = read(tmp_path, *rows(*scopes))
+        assert all(len(each.turns[0].block_ids) == 2 for each in found)
+        return len({each.turns[0].block_ids for each in found})
+
+    assert shared("global", "global", "global") == 1
+    assert shared("local", "local", "local") == 3
+    assert shared("global", "local", "global") == 2
+    with pytest.raises(WorkloadError, match=r"sessions.jsonl:1: hash_id_scope: given 'host', expected local or global"):
+        read(tmp_path, *rows("host"))
+
+
 def test_starts_are_a_poisson_process_of_one_a_minute(tmp_path):
     rows = [session(f"s{i}", request(numbers(0, 8))) for i in range(400)]
     for scale in (1.0, 10.0):
@@ -122,7 +138,7 @@ def test_a_prompt_that_is_all_new_is_cut_at_its_end(tmp_path):
 @given(
     shared=st.lists(st.integers(0, 60), min_size=1, max_size=5),
     new=st.lists(st.integers(1, 5_000), min_size=1, max_size=5),
-    out=st.integers(0, 3_000),
+    out=st.integers(1, 3_000),
     context_length=st.integers(1, 8_000),
 )
 def test_what_is_clipped_fits_and_nothing_is_lost_uncounted(shared, new, out, context_length, tmp_path: Path):

@@ -49,9 +49,13 @@ def test_a_format_is_recognised_from_its_content(kind: str, packed: bool, tmp_pa
 
 
 def test_mooncake(tmp_path: Path) -> None:
-    found = read("mooncake", written(tmp_path, MOONCAKE))
-    assert [(c.conversation_id, c.arrival_s) for c in found] == [(1, 0.0), (0, 0.04), (2, 0.277)]
-    assert found[1].turns == (TurnSpec(new_tokens=1000, output_tokens=20, block_ids=(0, 1)),)
+    (found,) = read("mooncake", written(tmp_path, MOONCAKE))
+    assert (found.conversation_id, found.arrival_s) == (1, 0.0)
+    assert found.turns == (
+        TurnSpec(new_tokens=512, output_tokens=5, block_ids=(0,)),
+        TurnSpec(new_tokens=1000, output_tokens=20, arrival_s=0.04, block_ids=(0, 1)),
+        TurnSpec(new_tokens=1025, output_tokens=1, arrival_s=0.277, block_ids=(0, 1, 2)),
+    )
 
 
 def test_mooncake_timestamps_on_a_grid_of_3_s_are_spread_inside_it(tmp_path: Path) -> None:
@@ -63,6 +67,7 @@ def test_mooncake_timestamps_on_a_grid_of_3_s_are_spread_inside_it(tmp_path: Pat
         inside = np.array([arrivals_s[i] for i in range(200 * block, 200 * block + 200)]) - start_s
         assert 0.0 <= inside.min() < 0.2
         assert 2.8 < inside.max() < 3.0
+        assert (np.diff(inside) >= 0.0).all()  # the order of the file
 
 
 def test_azure(tmp_path: Path) -> None:
@@ -86,18 +91,29 @@ def test_conversations(tmp_path: Path) -> None:
     ]
 
 
+def sent(found: list[Conversation]) -> list[float]:
+    """Return what a file says of when requests are sent."""
+    return [time_s for c in found for time_s in (c.arrival_s, *(t.arrival_s for t in c.turns)) if time_s is not None]
+
+
 @pytest.mark.parametrize("kind", TEXTS)
 def test_rate_scale_and_limit(kind: str, tmp_path: Path) -> None:
     path = written(tmp_path, TEXTS[kind])
     plain, fast = read(kind, path), read(kind, path, rate_scale=2.0)
-    assert [c.arrival_s for c in fast] == pytest.approx([c.arrival_s / 2 for c in plain])
-    assert [c.turns for c in fast] == [c.turns for c in plain]
+    assert sent(fast) == pytest.approx([time_s / 2 for time_s in sent(plain)])
+    assert [t.think_s for c in fast for t in c.turns] == [t.think_s for c in plain for t in c.turns]
     assert len(read(kind, path, limit=1)) == 1
 
 
 M, A, C = TEXTS
 WRONG = [
-    (M, '{"timestamp": 0, "input_length": 5, "output_length": 5}', "trace:1: key 'hash_ids' is missing"),
+    (M, MOONCAKE + '{"timestamp": 0, "input_length": 5, "output_length": 5}', "trace:5: key 'hash_ids' is missing"),
+    (
+        M,
+        MOONCAKE.replace('"hash_ids": [0]', '"hash_id": [0]'),
+        "trace:2: unknown key 'hash_id'.*did you mean 'hash_ids'",
+    ),
+    (M, MOONCAKE.replace('"output_length": 1,', '"output_length": 1, "session_id": "a",'), "trace:4: key 'session_id'"),
     (M, MOONCAKE + "{", "trace:5: malformed JSON"),
     (
         M,

@@ -87,10 +87,11 @@ def calibrate(
     """
     from ppdsim.calibrate.live.calibrate import fit, measure
     from ppdsim.calibrate.live.foreseen import Foreseen, asked
-    from ppdsim.calibrate.live.journal import read_limits
+    from ppdsim.calibrate.live.journal import LIMITS
     from ppdsim.calibrate.live.machine import describe_machine
     from ppdsim.calibrate.live.plan import load_plan
     from ppdsim.calibrate.live.reference import reference
+    from ppdsim.calibrate.live.run_file import read_limits
     from ppdsim.calibrate.live.transfer import links_of
     from ppdsim.errors import EnvironmentProblem, InputError
     from ppdsim.types import Transport
@@ -135,7 +136,7 @@ def calibrate(
         pair = pair or on_gpus
     alone = links_of(chosen, services, pair)
     if resume:
-        earlier = read_limits(out)
+        earlier, _ = read_limits(out / LIMITS)
         for service in services:
             # What a running server says now is newer than what it said then.
             if service.name in earlier and service.starts_servers:

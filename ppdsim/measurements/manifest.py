@@ -22,7 +22,8 @@ class Manifest(Strict):
     """What was measured, on what, with which flags, and the hash of the points.
 
     `kv_pool_tokens` is the smallest pool of the run, `kv_pools_tokens` that of the servers of each arm. `server_flags`
-    are of the server with the smallest pool, `role_flags` say of every server where its own are others.
+    are of the server with the smallest pool, `role_flags` say of every server where its own are others. `cores` says in
+    words which cores each server and the client may run on. `points_sha256` is empty until measuring has ended.
     """
 
     schema_: Literal["ppdsim/measurements/1"] = Field(default="ppdsim/measurements/1", alias="schema")
@@ -39,6 +40,7 @@ class Manifest(Strict):
     server_flags: tuple[str, ...]
     role_flags: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     environment: dict[str, str] = Field(default_factory=dict)
+    cores: dict[str, str] = Field(default_factory=dict)
     page_size_tokens: int
     chunked_prefill_size: int
     kv_pool_tokens: int
@@ -106,7 +108,7 @@ def find_points(folder: Path, manifest: Manifest) -> Path:
     if not path.is_file():
         raise MeasurementError(f"{folder}: manifest.json names '{manifest.points_file}', which is not there")
     found = sha256(path, error=MeasurementError)
-    if found != manifest.points_sha256:
+    if manifest.points_sha256 and found != manifest.points_sha256:
         raise MeasurementError(
             f"{path}: sha256 is {found[:12]}, manifest.json says {manifest.points_sha256[:12]}: the points were changed"
         )

@@ -41,14 +41,14 @@ class Budget:
         needs_s = [sum(self.costs_s.get(cell.key, typical_s) for cell in cells) for cells in lacking]
         return max(0.0, self.total_s - self.spent_s) * needs_s[0] / max(sum(needs_s), 1e-9)
 
-    def fewer(self, service: str, keys: Sequence[str]) -> str:
+    def fewer(self, service: str, plan: str, keys: Sequence[str]) -> str:
         """Return the note on cells of a service that were left with fewer repeats."""
         return (
-            f"{fewer_note(service)}: fewer than the plan asks for in {len(keys)} cell{'s' * (len(keys) > 1)}, its "
-            f"budget of {self.total_s:g} s was spent (--resume goes on with a new one)"
+            f"{fewer_note(service, plan)} in {len(keys)} cell{'s' * (len(keys) > 1)}, its budget of {self.total_s:g} s "
+            "was spent (--resume goes on with a new one)"
         )
 
 
-def fewer_note(service: str) -> str:
+def fewer_note(service: str, plan: str) -> str:
     """Return how the note on a service's missing repeats begins."""
-    return f"repeats of {service}"
+    return f"repeats of {service}: fewer than plan '{plan}' asks for"

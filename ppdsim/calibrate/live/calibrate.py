@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ppdsim import measurements, profile
+from ppdsim.calibrate.drivers.base import decoding
 from ppdsim.calibrate.fit import fit_profile
 from ppdsim.calibrate.live.agenda import Agenda, clipped_note
-from ppdsim.calibrate.live.budget import Budget, fewer_note
-from ppdsim.calibrate.live.finish import write_manifest
+from ppdsim.calibrate.live.budget import Budget
+from ppdsim.calibrate.live.finish import MANIFEST, Machine, write_manifest
 from ppdsim.calibrate.live.idle import idle_notes
 from ppdsim.calibrate.live.journal import Journal
+from ppdsim.calibrate.live.lacking import lacking_begins, lacking_notes
+from ppdsim.calibrate.live.lock import locked
 from ppdsim.calibrate.live.monitor import Monitor
-from ppdsim.calibrate.live.plan import Plan
+from ppdsim.calibrate.live.plan import Plan, loads_of
 from ppdsim.calibrate.live.record import RunRecord
 from ppdsim.calibrate.live.run import Run, left_out_note
 from ppdsim.calibrate.live.sampler import AbstractSampler, MachineSampler
@@ -26,19 +28,8 @@ from ppdsim.calibrate.live.service import Service
 from ppdsim.calibrate.live.session import Session, reach
 from ppdsim.calibrate.live.transfer import Link, measure_links
 from ppdsim.errors import EnvironmentProblem
-from ppdsim.measurements import Gpu, Model
+from ppdsim.measurements import read_manifest
 from ppdsim.types import Arm
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
-    """What a profile says of the machine it was measured on."""
-
-    run_id: str
-    name: str
-    gpu: Gpu
-    link: str
-    model: Model
 
 
 def measure(
@@ -62,66 +53,123 @@ def measure(
     Raises
     ------
     EnvironmentProblem
-        If servers cannot be reached, or died for good; what was measured by then is kept.
+        If servers cannot be reached, hang, or died for good; what was measured by then is kept. If another run
+        measures into the folder.
     MeasurementError
         If the folder holds rows that this run cannot go on with.
     """
-    journal = Journal(folder, resume=resume)
-    rows_before = journal.rows
-    rng = np.random.default_rng([plan.seed, rows_before])
-    floor = measurements.HardwareFloor(gpu=machine.gpu, model=machine.model)
-    record = RunRecord(folder)
-    budget = Budget(plan.budget_s)
-    run = Run(agenda=Agenda(plan, journal), record=record, rng=rng, floor=floor, budget=budget, say=say)
+    with locked(folder):
+        return _measure(
+            plan, services, machine, folder, resume=resume, say=say, links=links, runner=runner, sampler=sampler
+        )
+
+
+def _measure(
+    plan: Plan,
+    services: Sequence[Service],
+    machine: Machine,
+    folder: Path,
+    *,
+    resume: bool,
+    say: Callable[[str], None],
+    links: Sequence[Link],
+    runner: Callable[..., None],
+    sampler: AbstractSampler | None,
+) -> Run:
+    run = _begun(plan, machine, folder, resume=resume, say=say)
+    journal, rows_before = run.journal, run.journal.rows
     there = not any(service.starts_servers for service in services)
     runner(reach(run, services))
     with Monitor(folder, sampler or MachineSampler(servers_were_there=there)) as monitor:
+
+        def describe(*, ended: bool) -> None:
+            _describe(run, services, links, machine, folder, monitor.notes() if ended else (), ended=ended)
+
+        run.begin = lambda: describe(ended=False)
         begin_s = time.monotonic()
-        run.left_out += measure_links(plan, journal, record, links, say=say)
+        run.left_out += measure_links(plan, journal, run.record, links, say=say)
         if links:
-            run.seconds["transfer"] = budget.spent_s = time.monotonic() - begin_s
+            run.seconds["transfer"] = run.budget.spent_s = time.monotonic() - begin_s
         try:
             runner(Session(run, services).measure())
         finally:
-            if run.infos and journal.rows:
-                arms = [arm for service in services for arm in service.arms]
-                write_manifest(
-                    folder,
-                    run_id=machine.run_id,
-                    machine=machine.name,
-                    gpu=machine.gpu,
-                    link=machine.link,
-                    transports=tuple(sorted({t for arm, t in arms if arm is not Arm.APPEND_D}, key=lambda t: t.value)),
-                    model=machine.model,
-                    servers=record.servers,
-                    kv_pools_tokens={
-                        arm: run.infos[service.name].kv_pool_tokens
-                        for service in services
-                        if service.name in run.infos
-                        for arm, _ in service.arms
-                    },
-                    notes=(
-                        *(note for s in services for note in s.notes),
-                        *idle_notes(services, record.servers),
-                        *monitor.notes(),
-                        *(line for service in services for line in run.agenda.clipped_lines(service)),
-                        *run.left_out,
-                        *run.fewer.values(),
-                    ),
-                    # Said anew by this call, or no longer true.
-                    replaced=(
-                        *(link.name for link in links),
-                        *(
-                            note(service.name)
-                            for service in services
-                            for note in (fewer_note, clipped_note, left_out_note)
-                        ),
-                    ),
-                )
+            if run.record.servers and journal.rows:
+                describe(ended=True)
     for note in monitor.notes():
         say(note)
     say(f"{journal.rows - rows_before} rows added, {journal.rows} in all")
     return run
+
+
+def _begun(plan: Plan, machine: Machine, folder: Path, *, resume: bool, say: Callable[[str], None]) -> Run:
+    """Return the state of a call on a folder, whatever an earlier call left there."""
+    journal = Journal(folder, resume=resume)
+    for line in journal.repaired:
+        say(line)
+    if journal.rows == 0:
+        # A call that measured nothing has nothing to go on with: its servers need not be these.
+        (folder / MANIFEST).unlink(missing_ok=True)
+    elif (folder / MANIFEST).is_file():
+        # What cannot be read is found now, and not when an hour was measured.
+        read_manifest(folder)
+    record = RunRecord(folder, goes_on=journal.rows > 0)
+    for other in record.plans:
+        if other != plan.name:
+            say(f"rows of plan '{other}' stay and are fitted too; this call measures what plan '{plan.name}' lacks")
+    record.take_plan(plan.name, loads_of(plan), measured=[name for name in loads_of(plan) if journal.has_load(name)])
+    return Run(
+        agenda=Agenda(plan, journal),
+        record=record,
+        rng=np.random.default_rng([plan.seed, journal.rows]),
+        floor=measurements.HardwareFloor(gpu=machine.gpu, model=machine.model),
+        budget=Budget(plan.budget_s),
+        say=say,
+    )
+
+
+def _describe(
+    run: Run,
+    services: Sequence[Service],
+    links: Sequence[Link],
+    machine: Machine,
+    folder: Path,
+    of_machine: Sequence[str],
+    *,
+    ended: bool,
+) -> None:
+    """Write the manifest: when measuring begins, so that a run that is killed has one, and when it ends."""
+    record, agenda = run.record, run.agenda
+    known = [service for service in services if service.name in record.servers]
+    lacking = [
+        note
+        for service in services
+        for note in lacking_notes(agenda, service, fewer=run.fewer.get(service.name))
+        if ended
+    ]
+    write_manifest(
+        folder,
+        machine,
+        record,
+        transports={transport for s in services for arm, transport in s.arms if arm is not Arm.APPEND_D},
+        kv_pools_tokens={
+            arm: decoding(record.servers[service.name]).kv_pool_tokens for service in known for arm, _ in service.arms
+        },
+        notes=(
+            *(note for service in services for note in service.notes),
+            *idle_notes(services, record.servers),
+            *of_machine,
+            *(line for service in services for line in agenda.clipped_lines(service)),
+            *run.left_out,
+            *lacking,
+        ),
+        # Said anew by this call, or no longer true.
+        replaced=(
+            *(link.name for link in links),
+            *(note(service.name) for service in services for note in (clipped_note, left_out_note)),
+            *(begin for service in services for begin in lacking_begins(agenda, service) if ended),
+        ),
+        ended=ended,
+    )
 
 
 def fit(folder: Path, *, say: Callable[[str], None]) -> profile.Profile:
@@ -134,8 +182,9 @@ def fit(folder: Path, *, say: Callable[[str], None]) -> profile.Profile:
     MeasurementError
         If the rows do not make a profile.
     """
-    if not (folder / "manifest.json").is_file():
+    if not (folder / MANIFEST).is_file():
         raise EnvironmentProblem(f"{folder}: nothing was measured, so there is nothing to fit")
-    fitted = fit_profile(measurements.read(folder), progress=say)
-    profile.save(fitted, folder / "profile.json")
+    with locked(folder):
+        fitted = fit_profile(measurements.read(folder), progress=say)
+        profile.save(fitted, folder / "profile.json")
     return fitted

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -14,7 +14,8 @@ from ppdsim.calibrate.drivers.base import EngineInfo, decoding
 from ppdsim.calibrate.drivers.server_flags import kept_environment
 from ppdsim.calibrate.live.journal import POINTS, SKIPPED
 from ppdsim.calibrate.live.machine_notes import MACHINE_NOTE
-from ppdsim.calibrate.live.record import server_name
+from ppdsim.calibrate.live.record import RunRecord, server_name
+from ppdsim.calibrate.live.run_file import read_skipped
 from ppdsim.files import write_whole
 from ppdsim.measurements import Gpu, Manifest, Model, read_manifest
 from ppdsim.reading import sha256
@@ -34,48 +35,79 @@ LIBRARIES = (
     "aiohttp",
 )
 """Packages whose versions a profile depends on."""
+MANIFEST = "manifest.json"
+UNENDED_NOTE = "measuring has begun and not ended"
+"""How the note of a manifest begins that was written before the rows."""
 SKIPPED_NOTE = "skipped"
 """How a note on a cell that could not be measured begins."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What a profile says of the machine it was measured on."""
+
+    run_id: str
+    name: str
+    gpu: Gpu
+    link: str
+    model: Model
+
+
 def write_manifest(
     folder: Path,
+    machine: Machine,
+    record: RunRecord,
     *,
-    run_id: str,
-    machine: str,
-    gpu: Gpu,
-    link: str,
-    transports: tuple[Transport, ...],
-    model: Model,
-    servers: Mapping[str, Mapping[str, EngineInfo]],
+    transports: Iterable[Transport],
     kv_pools_tokens: Mapping[Arm, int],
-    notes: tuple[str, ...],
+    notes: Iterable[str],
     replaced: tuple[str, ...] = (),
+    ended: bool,
 ) -> Manifest:
     """Write ``manifest.json`` beside the points and return it; what an earlier call found on other arms stays in it.
 
-    `servers` are those of each service by role, of all calls. Earlier notes that begin with one of `replaced` do not.
+    Parameters
+    ----------
+    folder : Path
+        The folder of the run.
+    machine : Machine
+        What it was measured on.
+    record : RunRecord
+        The servers of each service by role, of all calls, and their cores.
+    transports : iterable of Transport
+        Links of this call.
+    kv_pools_tokens : mapping
+        The pool of the servers of each arm of this call [tokens].
+    notes : iterable of str
+        What is to be said of the run.
+    replaced : tuple of str
+        How earlier notes begin that do not stay.
+    ended : bool
+        Whether the rows are there. Before that, the points have no hash yet, and the manifest says so.
     """
-    points = folder / POINTS
+    servers = record.servers
     # The pool of the servers that a stream decodes on decides what fits.
     info = min(map(decoding, servers.values()), key=lambda found: found.kv_pool_tokens)
     flags = _words(info)
-    path = folder / "manifest.json"
+    path = folder / MANIFEST
     earlier = read_manifest(folder) if path.is_file() else None
+    links, pools, said = set(transports), dict(kv_pools_tokens), list(notes)
     if earlier is not None:
-        transports = tuple(sorted({*earlier.transports, *transports}, key=lambda transport: transport.value))
-        kv_pools_tokens = {**earlier.kv_pools_tokens, **kv_pools_tokens}
+        links |= set(earlier.transports)
+        pools = {**earlier.kv_pools_tokens, **pools}
         # Notes on what was skipped and on the machine are of all calls already.
-        gone = (SKIPPED_NOTE, MACHINE_NOTE, *replaced)
-        notes = (*(note for note in earlier.notes if not note.startswith(gone)), *notes)
+        gone = (SKIPPED_NOTE, MACHINE_NOTE, UNENDED_NOTE, *replaced)
+        said = [*(note for note in earlier.notes if not note.startswith(gone)), *said]
+    if not ended:
+        said.append(f"{UNENDED_NOTE}: what is said here of rows and machine is not complete")
     manifest = Manifest(
-        id=run_id,
+        id=machine.run_id,
         date=datetime.now(timezone.utc).date().isoformat(),
-        machine=machine,
-        gpu=gpu,
-        link=link,
-        transports=transports,
-        model=model,
+        machine=machine.name,
+        gpu=machine.gpu,
+        link=machine.link,
+        transports=tuple(sorted(links, key=lambda link: link.value)),
+        model=machine.model,
         engine=info.name,
         engine_version=info.version,
         libraries=versions(),
@@ -86,17 +118,18 @@ def write_manifest(
             for role, one in by_role.items()
         },
         environment=kept_environment(os.environ),
+        cores=record.cores,
         page_size_tokens=info.page_size_tokens,
         chunked_prefill_size=info.chunked_prefill_size,
-        kv_pool_tokens=min(kv_pools_tokens.values(), default=info.kv_pool_tokens),
-        kv_pools_tokens=dict(sorted(kv_pools_tokens.items())),
+        kv_pool_tokens=min(pools.values(), default=info.kv_pool_tokens),
+        kv_pools_tokens=dict(sorted(pools.items())),
         max_running_requests=info.max_running_requests,
         tensor_parallel_size=int(str(info.flags.get("tp_size", 1))),
-        client=f"ppdsim {__version__}, aiohttp streaming, on the servers' host",
-        notes=tuple(dict.fromkeys((*notes, *skipped(folder)))),
+        client=f"ppdsim {__version__}, aiohttp streaming",
+        notes=tuple(dict.fromkeys((*said, *skipped(folder)))),
         source="ppdsim calibrate",
         points_file=POINTS,
-        points_sha256=sha256(points),
+        points_sha256=sha256(folder / POINTS) if ended else "",
     )
     write_whole(path, manifest.model_dump_json(by_alias=True, indent=1) + "\n")
     return manifest
@@ -120,8 +153,5 @@ def _version(name: str) -> str | None:
 
 def skipped(folder: Path) -> tuple[str, ...]:
     """Return what could not be measured, a sentence each."""
-    path = folder / SKIPPED
-    if not path.exists():
-        return ()
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return tuple(dict.fromkeys(f"{SKIPPED_NOTE} {line['cell']}: {line['reason']}" for line in lines))
+    found, _ = read_skipped(folder / SKIPPED)
+    return tuple(dict.fromkeys(f"{SKIPPED_NOTE} {cell}: {reason}" for cell, reason in found))

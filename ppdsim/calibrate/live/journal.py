@@ -19,6 +19,7 @@ from pathlib import Path
 from ppdsim.calibrate.cells import ACCIDENT_RATIO, relative_spread
 from ppdsim.calibrate.live.limits import Limits
 from ppdsim.calibrate.live.plan import Repeats
+from ppdsim.calibrate.live.run_file import read_limits, read_skipped
 from ppdsim.errors import MeasurementError
 from ppdsim.files import write_whole
 from ppdsim.measurements import (
@@ -36,12 +37,18 @@ from ppdsim.measurements import (
 POINTS = "points.jsonl"
 SKIPPED = "skipped.jsonl"
 LIMITS = "limits.json"
+TAIL_BYTES = 65_536
+"""What is read at a time of a file's end, to find its last whole line [B]."""
 COMPARED = 5
 """Latest values of a cell that are compared with each other: as many as a plan repeats a cell at most by default."""
 
 
 class Journal:
-    """The rows of one run by cell, and the files behind them; `last_elapsed_s` is the time of the last row [s]."""
+    """The rows of one run by cell, and the files behind them.
+
+    `last_elapsed_s` is the time of the last row [s], `repaired` what a call that was cut off had left broken, a line
+    each.
+    """
 
     def __init__(self, folder: Path, *, resume: bool) -> None:
         """Open or continue a folder.
@@ -65,9 +72,14 @@ class Journal:
             raise MeasurementError(
                 f"{folder}: holds the points of an earlier run; give --resume to go on with it, or another -o"
             )
-        self._limits = read_limits(folder)
+        self._limits, problem = read_limits(folder / LIMITS)
+        self.repaired = [] if problem is None else [problem]
+        for path in (self._points, self._skipped):
+            if path.exists() and cut_torn_line(path):
+                self.repaired.append(f"{path}: its last line was cut off in the middle, and is dropped")
+        _, problem = read_skipped(self._skipped)
+        self.repaired += [] if problem is None else [problem]
         if self._points.exists():
-            _drop_torn_line(self._points)
             for row in read_rows(folder):
                 self._remember(row)
 
@@ -129,6 +141,10 @@ class Journal:
         """Return whether a cell has any row."""
         return self._tries[cell] > 0
 
+    def has_load(self, name: str) -> bool:
+        """Return whether a load has any row, on any arm."""
+        return any("/load/" in cell and cell.endswith(f"/{name}") for cell, tries in self._tries.items() if tries)
+
     def _remember(self, row: MeasuredRow) -> None:
         self.rows += 1
         self._tries[row.cell] += 1
@@ -138,14 +154,6 @@ class Journal:
         if row.outlier:
             self._marked[row.cell].add(len(self._values[row.cell]))
         self._values[row.cell].append(value_of(row))
-
-
-def read_limits(folder: Path) -> dict[str, Limits]:
-    """Return what the servers of each service allowed in earlier calls."""
-    path = folder / LIMITS
-    if not path.exists():
-        return {}
-    return {name: Limits(**values) for name, values in json.loads(path.read_text()).items()}
 
 
 def read_rows(folder: Path) -> list[MeasuredRow]:
@@ -207,8 +215,23 @@ def _median(values: list[float]) -> float:
     return ordered[middle] if len(ordered) % 2 else 0.5 * (ordered[middle - 1] + ordered[middle])
 
 
-def _drop_torn_line(path: Path) -> None:
-    """Cut off a last line without its end: the run was killed while it wrote it."""
-    data = path.read_bytes()
-    if data and not data.endswith(b"\n"):
-        path.write_bytes(data[: data.rfind(b"\n") + 1])
+def cut_torn_line(path: Path) -> bool:
+    """Cut off a last line without its end, which a kill left, in place; return whether there was one.
+
+    Nothing before it is written again, so a kill here loses nothing either.
+    """
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        end = place = size
+        while place:
+            begin = max(0, place - TAIL_BYTES)
+            file.seek(begin)
+            found = file.read(place - begin).rfind(b"\n")
+            end = begin + found + 1
+            if found >= 0:
+                break
+            place = begin
+        if end < size:
+            file.truncate(end)
+            os.fsync(file.fileno())
+    return end < size

@@ -7,7 +7,7 @@ import platform
 from pathlib import Path
 
 from ppdsim.calibrate.derive.hf_config import read_model
-from ppdsim.calibrate.live.calibrate import Machine
+from ppdsim.calibrate.live.finish import Machine
 from ppdsim.calibrate.live.hardware import gpu_of
 from ppdsim.calibrate.live.sampler import open_gpus
 

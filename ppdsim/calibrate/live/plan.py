@@ -6,6 +6,7 @@ plan is clipped to what the machine allows (:mod:`ppdsim.calibrate.live.limits`)
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -274,6 +275,15 @@ def conversations_of(plan: Plan, cell: LoadCell) -> list[Conversation]:
     chat = plan.chat.model_copy(update={"conversations": cell.conversations, "arrivals": arrivals})
     rng = np.random.default_rng([plan.seed, *cell.name.encode()])
     return list(chat.build(Path()).conversations(rng))
+
+
+def loads_of(plan: Plan) -> dict[str, dict[str, Any]]:
+    """Return what each load of a plan is, by its name: rows know it by the name alone."""
+    chat = "" if plan.chat is None else plan.chat.model_dump_json()
+    drawn = {"chat": hashlib.sha256(chat.encode()).hexdigest()[:12], "seed": plan.seed}
+    return {
+        load.name: {"rate_per_s": load.rate_per_s, "conversations": load.conversations, **drawn} for load in plan.load
+    }
 
 
 def transfer_cells(plan: Plan, transport: Transport) -> list[TransferCell]:

@@ -3,29 +3,24 @@
 ``run.json`` is written before the first row is measured, so it outlives a run that is killed. A later call compares the
 servers that it finds with it: rows of two models, engine releases or settings in one folder would make a profile of
 neither. What differs from start to start without a choice of anybody (ports, seeds, the size of a pool that takes what
-memory is free) is not compared.
+memory is free) is not compared. Nor is the plan: rows of several plans may lie in one folder, as long as a name of a
+load means one load.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from ppdsim.calibrate.drivers.base import EngineInfo, decoding
+from ppdsim.calibrate.drivers.server_flags import kept_flags
+from ppdsim.calibrate.live.run_file import RUN, RunFile, read_run
 from ppdsim.errors import MeasurementError
 from ppdsim.files import write_whole
 
-RUN = "run.json"
-SCHEMA = "ppdsim/run/1"
 EVERYWHERE = ("dtype", "kv_cache_dtype", "quantization", "tp_size")
 """Flags that all servers of a run have in common; the others are compared server by server."""
-BY_CHANCE = (
-    "_port", "_host", "_addr", "_seed", "_gpu_id", "_status", "_max_total_num_tokens", "_max_req_input_len",
-    "_weight_version", "_last_gen_throughput",
-)  # fmt: skip
-"""How the names of the flags end that are not compared, with an underscore in front of a name."""
 MOST_NAMED = 4
 """Differences that a refusal names."""
 
@@ -33,8 +28,8 @@ MOST_NAMED = 4
 class RunRecord:
     """The record of one folder; `servers` are those of each service, by role."""
 
-    def __init__(self, folder: Path) -> None:
-        """Read a folder's record, or begin one.
+    def __init__(self, folder: Path, *, goes_on: bool = True) -> None:
+        """Read a folder's record, or begin one; without rows (`goes_on`) there is nothing to go on with.
 
         Raises
         ------
@@ -42,18 +37,43 @@ class RunRecord:
             If it is malformed.
         """
         self._path = folder / RUN
-        self._started_unix_s: float | None = None
-        self.servers: dict[str, dict[str, EngineInfo]] = {}
-        if self._path.exists():
-            try:
-                content = json.loads(self._path.read_text())
-                self._started_unix_s = content["started_unix_s"]
-                self.servers = {
-                    service: {role: EngineInfo(**info) for role, info in by_role.items()}
-                    for service, by_role in content["servers"].items()
-                }
-            except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-                raise MeasurementError(f"{self._path}: not the record of a run ({error!r})") from None
+        found = read_run(folder) if goes_on else RunFile()
+        self._started_unix_s = found.started_unix_s
+        # An earlier release kept more of what a server said than a measurement depends on.
+        self.servers = {
+            service: {role: replace(info, flags=kept_flags(info.flags)) for role, info in by_role.items()}
+            for service, by_role in found.servers.items()
+        }
+        self.cores = dict(found.cores)
+        self.plans = found.plans
+        self._loads = dict(found.loads)
+
+    def take_plan(self, name: str, loads: Mapping[str, Mapping[str, object]], *, measured: Collection[str]) -> None:
+        """Remember that a plan is measured from now on, and what its loads are by name.
+
+        `measured` are the loads of which there are rows: rows know a load by its name alone.
+
+        Raises
+        ------
+        MeasurementError
+            If one of them is another load in this plan than in the plan of its rows.
+        """
+        for load, what in loads.items():
+            known = self._loads.get(load, what)
+            differing = [key for key in sorted({*known, *what}) if known.get(key) != what.get(key)]
+            if differing and load in measured:
+                key = differing[0]
+                raise MeasurementError(
+                    f"plan '{name}': its load '{load}' is another one than that of the rows in {self._path.parent}: "
+                    f"{key} {_said(known.get(key))}, now {_said(what.get(key))}; give it another name, or another -o"
+                )
+            self._loads[load] = dict(what)
+        self.plans = tuple(dict.fromkeys((*self.plans, name)))
+
+    def note_cores(self, cores: Mapping[str, str]) -> None:
+        """Remember on which cores servers and client run."""
+        self.cores.update(cores)
+        self._write()
 
     def elapsed_s(self, now_unix_s: float, *, at_least_s: float) -> float:
         """Return how long ago the run began [s], in this call or an earlier one: one time axis for all of its rows.
@@ -94,15 +114,14 @@ class RunRecord:
         return decoding(self.servers[service]) if service in self.servers else None
 
     def _write(self) -> None:
-        content = {
-            "schema": SCHEMA,
-            "started_unix_s": self._started_unix_s,
-            "servers": {
-                service: {role: asdict(info) for role, info in by_role.items()}
-                for service, by_role in self.servers.items()
-            },
-        }
-        write_whole(self._path, json.dumps(content, indent=1) + "\n")
+        content = RunFile(
+            started_unix_s=self._started_unix_s,
+            servers=self.servers,
+            cores=self.cores,
+            plans=self.plans,
+            loads=self._loads,
+        )
+        write_whole(self._path, content.model_dump_json(by_alias=True, indent=1) + "\n")
 
 
 def server_name(service: str, role: str) -> str:
@@ -153,4 +172,4 @@ def _identity(info: EngineInfo) -> dict[str, object]:
 
 def _chosen(info: EngineInfo) -> dict[str, object]:
     sizes = {"page_size": info.page_size_tokens, "chunked_prefill_size": info.chunked_prefill_size}
-    return {**sizes, **{name: value for name, value in info.flags.items() if not f"_{name}".endswith(BY_CHANCE)}}
+    return {**sizes, **kept_flags(info.flags)}

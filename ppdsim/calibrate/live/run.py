@@ -30,7 +30,8 @@ class Run:
     `floor` is what nothing on this machine can be faster than, `unix_s` the wall clock. `infos` are the servers that
     were up in this call. `seconds` counts time by what it was spent on. `origin_s` is when the run began, on the event
     loop's clock: when its first row was about to be measured, in this call or an earlier one. `left_out` is what could
-    not be measured at all, `fewer` what the budget left with fewer repeats, by service, a line each.
+    not be measured at all, `fewer` what the budget left with fewer repeats, by service, a line each. `begin` is called
+    when servers are up, before they get work.
     """
 
     agenda: Agenda
@@ -39,6 +40,7 @@ class Run:
     floor: HardwareFloor
     budget: Budget
     say: Say = print
+    begin: Callable[[], None] = lambda: None
     unix_s: Callable[[], float] = time.time
     infos: dict[str, EngineInfo] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
@@ -55,6 +57,11 @@ class Run:
     def journal(self) -> Journal:
         """What was measured."""
         return self.agenda.journal
+
+    @property
+    def described(self) -> bool:
+        """Return whether it is known which servers the rows are from, if there are rows."""
+        return bool(self.record.servers) or not self.journal.rows
 
     def learn_limits(self, service: Service, limits: Limits) -> None:
         """Keep what a service's servers allow, and say what it leaves of the plan, unless that was said already."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from ppdsim.calibrate.drivers.base import Failure, RequestFailed, decoding
 from ppdsim.calibrate.live.cells import Cell
+from ppdsim.calibrate.live.cores import cores_of
 from ppdsim.calibrate.live.limits import limits_of
 from ppdsim.calibrate.live.run import Run, left_out_note
 from ppdsim.calibrate.live.service import Service
@@ -34,7 +35,7 @@ async def reach(run: Run, services: Sequence[Service]) -> None:
         If rows of the folder were measured on others.
     """
     for service in services:
-        if service.starts_servers or not run.agenda.undone(service):
+        if service.starts_servers or (run.described and not run.agenda.undone(service)):
             continue
         async with service.open() as engine:
             try:
@@ -108,12 +109,13 @@ class Session:
             return
         keys = [cell.key for cell in run.agenda.undone(service)]
         if keys:
-            run.fewer[service.name] = run.budget.fewer(service.name, keys)
+            run.fewer[service.name] = run.budget.fewer(service.name, run.plan.name, keys)
             run.say(f"{run.fewer[service.name]}: {', '.join(keys)}")
 
     async def _visit(self, service: Service, enough: Callable[[Cell], bool], *, rounds: int, until_s: float) -> None:
         run = self._run
-        if all(enough(cell) or not run.affords(cell, until_s) for cell in run.agenda.cells(service)):
+        nothing = all(enough(cell) or not run.affords(cell, until_s) for cell in run.agenda.cells(service))
+        if nothing and run.described:
             # Starting servers takes minutes; an earlier visit has found out what fits and measured it.
             return
         for attempt in range(2):
@@ -126,6 +128,8 @@ class Session:
                     limits = limits_of(run.plan, servers)
                     run.learn_limits(service, limits)
                     run.infos[service.name] = info = decoding(servers)
+                    run.record.note_cores(cores_of(service.name, engine.places()))
+                    run.begin()
                     await Visit(run, service, engine, info, limits, until_s=until_s).rounds(enough, rounds)
                 return
             except RequestFailed as problem:

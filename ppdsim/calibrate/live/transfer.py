@@ -18,6 +18,7 @@ from ppdsim.calibrate.fit_wire import FittedWire, fit_wire
 from ppdsim.calibrate.live.cells import TransferCell
 from ppdsim.calibrate.live.finish import versions
 from ppdsim.calibrate.live.journal import POINTS, Journal, read_rows
+from ppdsim.calibrate.live.lock import locked
 from ppdsim.calibrate.live.plan import Plan, transfer_cells
 from ppdsim.calibrate.live.record import RunRecord
 from ppdsim.calibrate.live.service import Service
@@ -189,8 +190,11 @@ def calibrate_transfer(
     MeasurementError
         If the folder holds another run, or too little was measured for a curve.
     """
-    journal = Journal(folder, resume=resume)
-    measure_transfer(plan, journal, RunRecord(folder), link, say=say)
+    with locked(folder):
+        journal = Journal(folder, resume=resume)
+        for line in journal.repaired:
+            say(line)
+        measure_transfer(plan, journal, RunRecord(folder, goes_on=journal.rows > 0), link, say=say)
     rows = [row for row in read_rows(folder) if isinstance(row, TransferRow)]
     fitted = fit_wire([row for row in rows if row.transport is link.transport and row.memory == link.memory])
     values = fitted.curve.parameter_values()

@@ -58,7 +58,7 @@ def test_a_spent_budget_leaves_every_cell_with_one_row(tmp_path, passes):
     assert session.budget.spent_s > 0.001
     for name, cells in CELLS.items():
         (line,) = [line for line in lines if line.startswith(f"repeats of {name}: ")]
-        assert f"fewer than the plan asks for in {cells} cells, its budget of 0.001 s was spent" in line
+        assert f"fewer than plan 'tiny' asks for in {cells} cells, its budget of 0.001 s was spent" in line
     assert any("fit/prefill/append-d/1024/256" in line for line in lines)
     assert len(notes(tmp_path / "run")) == 3
 

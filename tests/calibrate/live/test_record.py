@@ -164,14 +164,14 @@ def test_what_changes_at_every_start_is_not_compared(tmp_path):
 
 
 def test_the_manifest_names_the_flags_of_every_server(tmp_path):
-    run(tmp_path, service(*UNIFIED, spoil=saying(flags={"one": 1, "two": 2})))
-    run(tmp_path, service(*FULL_TCP, spoil=saying(flags={"one": 1, "two": 3})), resume=True)
+    run(tmp_path, service(*UNIFIED, spoil=saying(flags={"tp_size": 1, "stream_interval": 2})))
+    run(tmp_path, service(*FULL_TCP, spoil=saying(flags={"tp_size": 1, "stream_interval": 3})), resume=True)
     manifest = read_manifest(tmp_path / "run")
-    assert manifest.server_flags == ("one=1", "two=2")
+    assert manifest.server_flags == ("stream_interval=2", "tp_size=1")
     assert manifest.role_flags == {
         "append-d none, unified": (),
-        "p-full tcp, prefill": ("two=3",),
-        "p-full tcp, decode": ("two=3",),
+        "p-full tcp, prefill": ("stream_interval=3",),
+        "p-full tcp, decode": ("stream_interval=3",),
     }
 
 

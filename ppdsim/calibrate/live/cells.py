@@ -8,6 +8,8 @@ from typing import ClassVar, Literal
 from ppdsim.types import Arm, Transport, arm_name
 
 Purpose = Literal["fit", "validation", "probe"]
+TURN_TOKENS_PER_STEP = 16
+"""Tokens of a turn that are prefilled and handed over during one decode step, unless a plan says otherwise [tokens]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +51,10 @@ class DecodeCell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StallCell:
-    """Turns of (cached_tokens, new_tokens) injected into `batch` streams of `prompt_tokens`: appends or hand-offs."""
+    """Turns of (cached_tokens, new_tokens) injected into `batch` streams of `prompt_tokens`: appends or hand-offs.
+
+    At least `turn_tokens_per_step` of a turn are served during one step of the streams; it decides how long these run.
+    """
 
     arm: Arm
     transport: Transport
@@ -57,6 +62,7 @@ class StallCell:
     prompt_tokens: int
     cached_tokens: int
     new_tokens: int
+    turn_tokens_per_step: int = TURN_TOKENS_PER_STEP
     purpose: Purpose = "fit"
     kind: ClassVar[str] = "interference"
 

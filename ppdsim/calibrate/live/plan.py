@@ -21,7 +21,15 @@ from pydantic import (
 )
 
 from ppdsim import library
-from ppdsim.calibrate.live.cells import Cell, DecodeCell, LoadCell, PrefillCell, StallCell, TransferCell
+from ppdsim.calibrate.live.cells import (
+    TURN_TOKENS_PER_STEP,
+    Cell,
+    DecodeCell,
+    LoadCell,
+    PrefillCell,
+    StallCell,
+    TransferCell,
+)
 from ppdsim.errors import InputError, nearest
 from ppdsim.limits import CONVERSATIONS, PLAN_VALUES
 from ppdsim.measurements.strict import explain
@@ -157,7 +165,13 @@ class Transfer(_Part):
 
 
 class Plan(_Part):
-    """A whole plan."""
+    """A whole plan.
+
+    `turn_tokens_per_step` is how many tokens of a turn are prefilled and handed over during one decode step at the
+    slowest: turns are injected into streams that have to run until the last is served, so slower ones need a smaller
+    number (and get longer streams, which need more KV). A full hand-off of 32,768 tokens over TCP takes 3 s on the H200
+    host, some 600 steps beside a few streams, and more of them pass while 40 streams are started over TCP.
+    """
 
     schema_version: Literal["ppdsim/plan/1"] = Field(alias="schema")
     name: str
@@ -174,6 +188,7 @@ class Plan(_Part):
     repeats: Repeats = Repeats()
     repeats_of: dict[Literal["prefill", "decode", "interference", "transfer"], Repeats] = {}
     probe: Probe = Probe()
+    turn_tokens_per_step: PositiveInt = TURN_TOKENS_PER_STEP
     passes: Literal[1, 2] = 2
     budget_s: Positive | None = None
     seed: NonNegativeInt = 0
@@ -224,6 +239,7 @@ def cells_of(plan: Plan, arm: Arm, transport: Transport) -> list[Cell]:
             prompt_tokens=prompt,
             cached_tokens=turn[0],
             new_tokens=turn[1],
+            turn_tokens_per_step=plan.turn_tokens_per_step,
             purpose=purpose,
         )
 
@@ -309,14 +325,11 @@ WARM_TOGETHER = (2, 4, 8, 16)
 first forwards of more requests than ever before paused for some 200 ms, though the shapes of one request were warm."""
 WARM_TOKENS = 64
 """New tokens of each of them [tokens]."""
-TURN_TOKENS_A_STEP = 16
-"""Tokens of a turn that are prefilled and handed over during one decode step, at the slowest [tokens]. A full hand-off
-of 32,768 tokens over TCP takes 3 s on the H200 host, some 600 steps; of 1,024 there were too few for three turns."""
 
 
 def stall_output_tokens(cell: StallCell) -> int:
     """Return how much the residents of a stall cell may generate [tokens]."""
-    return max(STALL_OUTPUT_TOKENS, (cell.cached_tokens + cell.new_tokens) // TURN_TOKENS_A_STEP)
+    return max(STALL_OUTPUT_TOKENS, (cell.cached_tokens + cell.new_tokens) // cell.turn_tokens_per_step)
 
 
 def stall_prefixes(cell: StallCell, *, decode_radix: bool) -> int:

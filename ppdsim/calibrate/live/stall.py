@@ -96,7 +96,11 @@ async def measure_stall(
         all_running = all(stream.task is not None and not stream.task.done() for stream in streams)
         end_s = engine.now_s()
     if not all_running:
-        raise RequestFailed(Failure.REFUSED, f"a resident ended before the last turn: {output_tokens} tokens were few")
+        raise RequestFailed(
+            Failure.REFUSED,
+            f"a resident ended before the last turn: {output_tokens} tokens were few; a turn_tokens_per_step below "
+            f"{cell.turn_tokens_per_step} in the plan gives it more",
+        )
     touched = [gaps_touching(streams, sent, end) for sent, _, end in windows]
     stalled = [gaps_touching(streams, first, end) for _, first, end in windows]
     return InterferenceRow(

@@ -190,8 +190,26 @@ def test_residents_that_end_before_the_last_turn_are_no_stall_cell(tmp_path, mon
     run(tmp_path, STALL)
     assert not rows(tmp_path, InterferenceRow)
     assert {line["reason"] for line in skipped(tmp_path)} == {
-        "refused: a resident ended before the last turn: 30 tokens were few"
+        "refused: a resident ended before the last turn: 30 tokens were few; a turn_tokens_per_step below 16 in the "
+        "plan gives it more"
     }
+
+
+@pytest.mark.parametrize(("key", "tokens"), [("", 1024), ("turn_tokens_per_step: 1\n", 1280)])
+def test_a_plan_says_how_long_residents_run_beside_slow_turns(tmp_path, key, tokens):
+    asked = set()
+
+    def spoil(engine):
+        original = engine.start
+
+        def start(prompt, output_tokens, **options):
+            asked.add(output_tokens)
+            return original(prompt, output_tokens, **options)
+
+        engine.start = start
+
+    run(tmp_path, STALL + key, spoil=spoil)
+    assert max(asked) == tokens
 
 
 def test_an_injected_turn_that_finds_another_prefix_is_no_stall_cell(tmp_path):

@@ -101,3 +101,23 @@ class Carried:
     notes: tuple[str, ...]
     provenance: dict[str, Any]
     unread_keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CarriedAlternative:
+    """One alternative of a scenario, and what it carries."""
+
+    name: str
+    capacity: Carried
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CarriedAlternatives:
+    """What each alternative carries, the most a GPU first, as ``capacities.json`` holds it."""
+
+    schema: Literal["ppdsim/capacities/1"] = "ppdsim/capacities/1"
+    scenario: str
+    question: str
+    answer: tuple[str, ...]
+    alternatives: tuple[CarriedAlternative, ...]
+    unread_keys: tuple[str, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+from ppdsim import library, profile
 from ppdsim.answers import CrossoverAnswer
 from ppdsim.crossover import crossover
 from ppdsim.scenario import load
@@ -35,3 +36,11 @@ def small_answer(*settings: str, seed: int = 0) -> CrossoverAnswer:
     """Return the answer of ``cache-rate`` made small, with further ``--set`` texts."""
     scenario = load("cache-rate", [*SMALL, *settings])
     return crossover(resolve(scenario, Command.CROSSOVER), seed=seed)
+
+
+def few_draws(name: str) -> profile.Profile:
+    """Return an installed profile with two of its draws: a crossover of it takes a fraction of the time."""
+    found = profile.load(library.find("profile", name))
+    return found.model_copy(
+        update={"curves": tuple(curve.model_copy(update={"draws": curve.draws[:2]}) for curve in found.curves)}
+    )

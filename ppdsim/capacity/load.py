@@ -34,6 +34,11 @@ class AbstractLoad(ABC):
     def __init__(self, scenario: Scenario, own_rate_per_s: float, *, drawn: bool) -> None:
         self._scenario, self.own_rate_per_s, self.drawn = scenario, own_rate_per_s, drawn
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return what its runs do other than the scenario says."""
+        return ()
+
     @abstractmethod
     def at(self, rate_per_s: float) -> Scenario:
         """Return the scenario at `rate_per_s` conversations a second."""
@@ -48,6 +53,13 @@ class GeneratedLoad(AbstractLoad):
         super().__init__(scenario, spec.arrivals.rate_per_s, drawn=is_drawn(scenario, 0))
         self._spec = spec
         self.window_s = spec.conversations / spec.arrivals.rate_per_s
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return that a run never has fewer conversations than tell something."""
+        if self._spec.conversations >= FEWEST_CONVERSATIONS:
+            return ()
+        return (f"each run has at least {FEWEST_CONVERSATIONS} conversations, the scenario {self._spec.conversations}",)
 
     def at(self, rate_per_s: float) -> Scenario:
         """Return the scenario with that rate, and as many conversations as start in the window."""

@@ -110,6 +110,8 @@ def capacity(
     """
     chosen = scenario if slo is None else scenario.model_copy(update={"slo": slo})
     limits = SloLimits(ttft_s=chosen.slo.ttft_s, tpot_s=chosen.slo.tpot_s, itl_max_s=chosen.slo.itl_max_s)
+    if scenario.alternatives:
+        raise InputError(f"scenario '{scenario.name}' has alternatives: ask for the capacity of each")
     if limits == SloLimits():
         raise InputError(f"scenario '{scenario.name}' has no slo: give --slo, such as --slo ttft_ms=500,tpot_ms=25")
     if not 0.0 < wanted <= 1.0:
@@ -158,7 +160,7 @@ def capacity(
         gpus=setup.gpus,
         unread_keys=setup.unread_keys,
         seeds=tuple(answers),
-        notes=tuple(_notes(probe, drawn=load.drawn)),
+        notes=(*setup.notes, *load.notes, *_notes(probe, drawn=load.drawn)),
         provenance={key: value for key, value in provenance.items() if key != "seed"},
     )
 

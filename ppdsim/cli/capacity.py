@@ -50,12 +50,13 @@ def capacity(
 ) -> None:
     """Find the largest arrival rate that keeps the SLO, and what stands in the way of a higher one.
 
-    Writes capacity.json and report.html. Exit code 1 if no rate keeps it.
+    Writes capacity.json and report.html. A scenario with alternatives gets them for each, in a folder of its name, and
+    capacities.json, which ranks them by what a GPU carries. Exit code 1 if no rate keeps the SLO.
 
     Example: ppdsim capacity one-pair --slo ttft_ms=500,tpot_ms=25 -o out
     """
     from ppdsim.capacity import capacity as run
-    from ppdsim.capacity import document, parse_limits, save, sentence, to_json
+    from ppdsim.capacity import capacity_of_each, document, parse_limits, save, save_each, sentence, table, to_json
     from ppdsim.errors import GateError, InputError
     from ppdsim.report import write_capacity_report
     from ppdsim.scenario import load
@@ -69,6 +70,30 @@ def capacity(
         chosen, **{"--slo": slo, "--attained": attained, "--seeds": seeds, "--tolerance": tolerance}
     )
     folder = claim(out, command="capacity", on=chosen.name, decided_by=decided_by, force=force)
+    if chosen.alternatives:
+        with progress("alternatives", quiet=quiet) as advance:
+            each = capacity_of_each(
+                chosen,
+                seed=chosen.seed,
+                seeds=seeds,
+                slo=limits,
+                wanted=attained,
+                tolerance=tolerance,
+                progress=advance,
+            )
+        with folder.writing() as written:
+            for alternative in each.alternatives:
+                inside, carried = out / alternative.name, alternative.capacity
+                written.extend([save(carried, inside), write_capacity_report(carried, inside / "report.html")])
+            written.append(save_each(each, out))
+        if json:
+            echo_json(to_json(each))
+        elif not quiet:
+            echo(table(each))
+        wrote(written, quiet=quiet)
+        if not any(alternative.capacity.rate_per_s for alternative in each.alternatives):
+            raise GateError("no arrival rate keeps the SLO")
+        return
     with progress("seeds", quiet=quiet) as advance:
         answer = run(
             chosen,

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 RECORD = ".ppdsim-run.json"
 SCHEMA = "ppdsim/run-folder/1"
 RESULT_FILES = (
-    "accuracy.txt", "alternatives.json", "capacity.json", "card.txt", "crossover.json", "formulas-only.json",
-    "interrupted",
+    "accuracy.txt", "alternatives.json", "capacities.json", "capacity.json", "card.txt", "crossover.json",
+    "formulas-only.json", "interrupted",
     "manifest.json", "points.jsonl", "policies.json", "profile.json", "report.html", "rows", "summary.json",
     "sweep.csv", "sweep.json", "turns.csv", "turns.parquet", "validation.json",
 )  # fmt: skip

@@ -173,9 +173,13 @@ def _compare(
     json: bool,
     quiet: bool,
 ) -> None:
+    from ppdsim.results import not_read
     from ppdsim.routing.decision_log import write
+    from ppdsim.scenario.keys import Command
+    from ppdsim.setup import resolve
     from ppdsim.simulation.compare import compare, notes, table
 
+    unread_keys = resolve(scenario, Command.POLICIES).unread_keys
     with progress("policies", quiet=quiet) as advance:
         compared = compare(scenario, policies, seed=seed, progress=advance)
     rows = {
@@ -183,6 +187,7 @@ def _compare(
         "scenario": scenario.name,
         "seed": seed,
         "policies": [e.row() for e in compared],
+        "unread_keys": unread_keys,
         "notes": notes(compared),
     }
     with folder.writing() as written:
@@ -197,5 +202,5 @@ def _compare(
     if json:
         print_json(rows)
     elif not quiet:
-        echo("\n".join([table(compared), *(f"note: {note}" for note in notes(compared))]))
+        echo("\n".join([table(compared), *(f"note: {note}" for note in notes(compared)), *not_read(unread_keys)]))
     wrote(written, quiet=quiet)

@@ -79,7 +79,7 @@ def test_the_policy_option_is_obeyed(trace: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        (["--profile", "h200"], "unknown profile 'h200'"),
+        (["--profile", "h300"], "unknown profile 'h300'"),
         (["--policy", "always-q"], "did you mean 'always-p'"),
         (["--set", "routing.parameters.threshold=3"], "threshold"),
     ],

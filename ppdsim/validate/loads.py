@@ -21,11 +21,12 @@ from ppdsim.accuracy import LoadErrors, Ranking
 from ppdsim.cost.base import Array
 from ppdsim.des.cluster import run_cluster
 from ppdsim.des.recorder import Labels
-from ppdsim.des.spec import ClusterSpec, NodeSpec
 from ppdsim.measurements import Measurements, PlayedTurn
 from ppdsim.metrics import quantile
 from ppdsim.profile import Profile
 from ppdsim.routing.always import AlwaysD, AlwaysP
+from ppdsim.scenario import NodeGroup, Routing, Scenario
+from ppdsim.setup import resolve
 from ppdsim.types import Arm, NodeRole, arm_name
 from ppdsim.validate.busy import busiest
 from ppdsim.validate.floor import anchored
@@ -71,18 +72,22 @@ def _conversation(name: str, rows: Sequence[PlayedTurn]) -> Conversation:
 def replay(profile: Profile, measured: Measurements, rows: Sequence[PlayedTurn]) -> Mapping[str, NDArray[Any]]:
     """Return the simulated turns of one load on the arm it was measured on, with that run's engine settings."""
     first, settings = rows[0], measured.manifest
-
-    def node(role: NodeRole) -> NodeSpec:
-        return NodeSpec(role=role, model=compose.central(profile), kv_pool_tokens=settings.kv_pool_of(first.arm))
-
     alone = first.arm is Arm.APPEND_D
-    spec = ClusterSpec(
-        nodes=(node(NodeRole.U),) if alone else (node(NodeRole.P), node(NodeRole.D)),
+    roles = (NodeRole.U,) if alone else (NodeRole.P, NodeRole.D)
+    recorded = Scenario(
+        schema="ppdsim/scenario/1",
+        question="what was recorded",
+        run_time="",
+        profile=profile.id,
+        fleet=tuple(NodeGroup(role=role, count=1, kv_pool_tokens=settings.kv_pool_of(first.arm)) for role in roles),
         transport=first.transport,
         disaggregation_decode_enable_radix_cache=first.arm is Arm.P_DELTA,
         page_size=settings.page_size_tokens,
         chunked_prefill_size=settings.chunked_prefill_size,
+        routing=Routing(policy="always-d" if alone else "always-p"),
+        stop_when_overloaded=False,
     )
+    spec = resolve(recorded, load=lambda _: profile).cluster(seed=0)
     return run_cluster(spec, conversations(rows), AlwaysD() if alone else AlwaysP(), labels=Labels()).turns
 
 

@@ -21,7 +21,7 @@ from ppdsim.crossover import crossover
 from ppdsim.errors import InputError, ScenarioError
 from ppdsim.routing import POLICIES, POLICY_READS, FleetModel, PolicyContext, build_policy
 from ppdsim.scenario import Scenario
-from ppdsim.scenario.keys import Call, Command, unread_keys, unread_reason
+from ppdsim.scenario.keys import RULES, Call, Command, unread_keys, unread_reason
 from ppdsim.setup import check_asked, resolve
 from ppdsim.simulation.compare import compare
 from ppdsim.simulation.run import simulate
@@ -295,3 +295,10 @@ def test_a_key_that_every_alternative_sets_is_refused() -> None:
     with pytest.raises(ScenarioError, match="--set fleet.0.count=3: every alternative .* sets fleet.0.count itself"):
         resolve(scenario.load("pd-ratio", [sets, "fleet.0.count=3"]), Command.ALTERNATIVES)
     resolve(scenario.load("pd-ratio", ["fleet.0.count=3"]), Command.ALTERNATIVES)
+
+
+def test_the_reference_names_every_key_that_some_command_does_not_read(repository) -> None:
+    page = (repository / "docs" / "reference" / "scenario.md").read_text()
+    table = page.split("## Which command reads which key")[1].split("\n## ")[0]
+    missing = {key for rule in RULES for key in rule.keys if f"`{key.replace('.N.', '[].')}`" not in table}
+    assert missing <= {"slo.ttft_ms", "slo.tpot_ms"}  # named as the block that they are in

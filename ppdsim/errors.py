@@ -39,8 +39,9 @@ class PpdsimError(Exception):
 
     exit_code = EXIT_GATE
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, answered: bool = False) -> None:
         super().__init__(printable(message))
+        self.answered = answered
 
 
 class GateError(PpdsimError):

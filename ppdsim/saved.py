@@ -5,10 +5,10 @@ What it does not know: what the parts of a result have to do with each other; wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
@@ -26,6 +26,37 @@ R = TypeVar("R", bound="DataclassInstance")
 def to_json(found: DataclassInstance) -> bytes:
     """Return a result as one JSON document."""
     return orjson.dumps(asdict(found), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def json_schema(kinds: Sequence[Any], *, words: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the JSON Schema of a document that is one of the kinds, as `to_json` writes them.
+
+    What a kind leaves to its default is written too, a number that is not finite is null, and further keys are allowed.
+
+    Parameters
+    ----------
+    words : sequence of str
+        Texts that stand for numbers.
+    """
+    adapters = [TypeAdapter(kind) for kind in kinds]
+    named, shared = TypeAdapter.json_schemas([(at, "serialization", adapter) for at, adapter in enumerate(adapters)])
+    made = {**shared, "anyOf": list(named.values())}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_open(made, words)}
+
+
+def _open(node: Any, words: Sequence[str]) -> Any:
+    if isinstance(node, list):
+        return [_open(item, words) for item in node]
+    if not isinstance(node, dict):
+        return node
+    found = {key: _open(item, words) for key, item in node.items() if key != "additionalProperties" or item}
+    if found.get("type") == "number":
+        found["type"] = ["number", "null"]
+        if words:
+            return {"anyOf": [found, {"enum": list(words)}]}
+    if "properties" in found:
+        found["required"] = sorted(found["properties"])
+    return found
 
 
 def read(path: Path, kind: type[R], contradictions: Callable[[R], Iterator[str]], *, origin: str, again: str) -> R:

@@ -1,5 +1,7 @@
 """``ppdsim``: the table of commands, and how errors become one line and an exit code.
 
+With ``--json`` an error is a document on stdout too, unless the command has printed its answer.
+
 Exit codes: 0 done; 1 done, but a gate failed; 2 bad input; 3 the machine lacks something; 130 interrupted.
 
 A command is a module of this package with a function of its own name. Importing it must stay cheap, because
@@ -8,6 +10,7 @@ A command is a module of this package with a function of its own name. Importing
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from importlib import import_module
@@ -17,7 +20,7 @@ import typer
 
 from ppdsim import __version__
 from ppdsim.__main__ import main as main  # scripts that were installed before 0.2 begin here
-from ppdsim.cli.common import echo, say
+from ppdsim.cli.common import echo, print_json, say
 from ppdsim.errors import EXIT_ENVIRONMENT, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_OK, PpdsimError
 from ppdsim.files import NO_ROOM
 from ppdsim.printable import printable
@@ -77,12 +80,14 @@ for _name in COMMANDS:
 
 def run(arguments: list[str] | None = None) -> int:
     """Run one command line and return its exit code; every foreseen problem ends as one line on stderr."""
+    given = sys.argv[1:] if arguments is None else arguments
+    json = "--json" in itertools.takewhile(lambda word: word != "--", given)
     try:
-        code = typer.main.get_command(app).main(arguments, prog_name="ppdsim", standalone_mode=False)
+        code = typer.main.get_command(app).main(given, prog_name="ppdsim", standalone_mode=False)
     except PpdsimError as problem:
-        return _fail(str(problem), problem.exit_code)
+        return _fail(type(problem).__name__, str(problem), problem.exit_code, json=json and not problem.answered)
     except UsageError as problem:
-        return _fail(_usage(problem), EXIT_INPUT)
+        return _fail("UsageError", _usage(problem), EXIT_INPUT, json=json)
     except (KeyboardInterrupt, typer.Abort):
         code = EXIT_INTERRUPTED
     except BrokenPipeError:
@@ -91,10 +96,11 @@ def run(arguments: list[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     except OSError as problem:
         code = EXIT_ENVIRONMENT if problem.errno in NO_ROOM else EXIT_INPUT
-        return _fail(f"{problem.filename or 'input or output'}: {problem.strerror or problem}", code)
+        where = problem.filename or "input or output"
+        return _fail(type(problem).__name__, f"{where}: {problem.strerror or problem}", code, json=json)
     # Newer versions of typer turn Ctrl-C into this exit code themselves.
     if code == EXIT_INTERRUPTED:
-        return _fail("interrupted", EXIT_INTERRUPTED)
+        return _fail("Interrupted", "interrupted", EXIT_INTERRUPTED, json=json)
     return code if isinstance(code, int) else EXIT_OK
 
 
@@ -105,6 +111,11 @@ def _usage(problem: Exception) -> str:
     return f"{text or 'no command given'} (see '{command} --help')"
 
 
-def _fail(text: str, code: int) -> int:
-    say("error: " + printable(" ".join(text.split())))
+def _fail(kind: str, text: str, code: int, *, json: bool) -> int:
+    text = printable(" ".join(text.split()))
+    if json:
+        from ppdsim.cli.documents import error_document
+
+        print_json(error_document(kind, text, code))
+    say(f"error: {text}")
     return code

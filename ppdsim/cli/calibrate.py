@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ppdsim.cli.common import QuietOption, echo, say, wrote
+from ppdsim.cli.common import JsonOption, QuietOption, echo, print_json, say, wrote
 from ppdsim.cli.run_folder import refuse_results
 from ppdsim.cli.servers import gpus_of, key_of, teller
 from ppdsim.files import write_whole
@@ -77,6 +78,7 @@ def calibrate(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
     measure_only: Annotated[bool, typer.Option("--measure-only", help="Stop before the fit.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its time, and stop.")] = False,
+    json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Measure prefill, decode, hand-off and stall costs of a live engine and fit a profile.
@@ -104,7 +106,7 @@ def calibrate(
     pair = _pair(gpus)
     if only is not None:
         (link,) = _transports(transport or "tcp", most=1)
-        _only(only, chosen, out, link, pair, resume=resume, quiet=quiet)
+        _only(only, chosen, out, link, pair, resume=resume, json=json, quiet=quiet)
         return
     if model is None:
         raise InputError("--model: not given, expected the folder of the model that the servers run")
@@ -142,8 +144,9 @@ def calibrate(
             if service.name in earlier and service.starts_servers:
                 foreseen[service.name] = Foreseen(limits=earlier[service.name], source="as in an earlier call")
     times = reference(machine.gpu.name)
-    _print_plan(chosen, services, foreseen, alone, times, quiet=quiet)
+    planned = _print_plan(chosen, services, foreseen, alone, times, quiet=quiet)
     if dry_run:
+        _document(planned, [], None, dry_run=True, json=json)
         return
     try:
         measured = measure(chosen, services, machine, out, resume=resume, say=tell, links=alone)
@@ -160,7 +163,9 @@ def calibrate(
             tell("what the plan asks is measured; to fit it: the same command with --resume")
             raise
         paths += [out / "profile.json", *_report(fitted, out, quiet=quiet)]
-    wrote([path for path in paths if path.exists()], quiet=quiet)
+    paths = [path for path in paths if path.exists()]
+    _document(planned, paths, None if measure_only else fitted, dry_run=False, json=json)
+    wrote(paths, quiet=quiet)
 
 
 def _transports(text: str, *, most: int) -> list[Transport]:
@@ -251,6 +256,7 @@ def _only(
     gpus: tuple[int, int] | None,
     *,
     resume: bool,
+    json: bool,
     quiet: bool,
 ) -> None:
     from ppdsim.calibrate.live.transfer import Link, calibrate_transfer
@@ -260,7 +266,8 @@ def _only(
         raise unknown("part", only, ["transfer"])
     link = Link(transport=transport, gpus=gpus)
     paths, text = calibrate_transfer(plan, out, link, resume=resume, say=lambda line: say(line, quiet=quiet))
-    if not quiet:
+    _document([], paths, None, dry_run=False, json=json)
+    if not (json or quiet):
         echo(text)
     wrote(paths, quiet=quiet)
 
@@ -318,12 +325,25 @@ def _print_plan(
     times: Profile,
     *,
     quiet: bool,
-) -> None:
+) -> list[str]:
     from ppdsim.calibrate.live.describe import plan_lines
 
     known = [(service, foreseen[service.name]) for service in services]
-    for line in plan_lines(plan, known, links, times):
+    lines = list(plan_lines(plan, known, links, times))
+    for line in lines:
         say(line, quiet=quiet)
+    return lines
+
+
+def _document(plan: list[str], files: list[Path], fitted: Profile | None, *, dry_run: bool, json: bool) -> None:
+    """Print the answer as a document, with --json."""
+    from ppdsim.card import card_of
+    from ppdsim.cli.documents import Calibrated
+
+    if not json:
+        return
+    card = None if fitted is None else card_of(fitted)
+    print_json(asdict(Calibrated(dry_run=dry_run, plan=plan, files=[str(path) for path in files], card=card)))
 
 
 def _tell_left(

@@ -113,4 +113,4 @@ def capacity(
         echo(sentence(answer))
     wrote(written, quiet=quiet)
     if not answer.rate_per_s:
-        raise GateError("no arrival rate keeps the SLO")
+        raise GateError("no arrival rate keeps the SLO", answered=True)

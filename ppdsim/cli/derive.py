@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from ppdsim.cli.common import ForceOption, ProfileArgument, QuietOption, completes, say, wrote
+from ppdsim.cli.common import ForceOption, JsonOption, ProfileArgument, QuietOption, completes, print_json, say, wrote
 from ppdsim.cli.run_folder import check_file
 
 
@@ -55,6 +56,7 @@ def derive(
         typer.Option(help="Link of calibration/links.yaml, such as rdma-200g.", autocompletion=completes(_links)),
     ] = None,
     force: ForceOption = False,
+    json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Derive the profile of a machine that nobody measured; what is not given stays as measured.
@@ -71,6 +73,7 @@ def derive(
     from ppdsim.calibrate.derive.derive import derive as derived
     from ppdsim.calibrate.derive.hf_config import check_dtypes, read_config
     from ppdsim.card import card_of, to_text
+    from ppdsim.cli.documents import Fitted
     from ppdsim.errors import InputError
 
     if out.suffix != ".json":
@@ -93,5 +96,9 @@ def derive(
     )
     found = derived(profiles.load(library.find("profile", profile)), change, errors.load(), name=out.stem)
     profiles.save(found, out)
-    say(to_text(card_of(found)), quiet=quiet)
+    card = card_of(found)
+    if json:
+        print_json(asdict(Fitted(file=str(out), card=card)))
+    else:
+        say(to_text(card), quiet=quiet)
     wrote([out], quiet=quiet)

@@ -15,8 +15,6 @@ from ppdsim.cli import servers
 from ppdsim.cli.common import JsonOption, echo, print_json, say, say_over
 
 CLEAR = "\r\x1b[K"
-SCHEMA = "ppdsim/doctor/1"
-"""Names the shape of what --json prints: keys stay, and keys may come."""
 
 
 def doctor(
@@ -34,13 +32,14 @@ def doctor(
 
     from ppdsim.calibrate.doctor import Status, examine
     from ppdsim.calibrate.doctor.machine import ThisMachine
+    from ppdsim.cli.documents import Diagnosis, FindingRow
     from ppdsim.errors import EnvironmentProblem
 
     with _waiting() as waiting:
         found = examine(ThisMachine(), model=model, log=log, waiting=waiting)
     if json:
-        findings = [asdict(finding) for finding in found.findings]
-        print_json({"schema": SCHEMA, "failed": found.failed, "transport": found.transport, "findings": findings})
+        findings = [FindingRow(**asdict(finding)) for finding in found.findings]
+        print_json(asdict(Diagnosis(failed=found.failed, transport=found.transport, findings=findings)))
     else:
         width = max(len(finding.check) for finding in found.findings)
         for finding in found.findings:
@@ -51,7 +50,9 @@ def doctor(
         echo(f"transport to take here: {found.transport}")
     if found.failed:
         failures = [finding.check for finding in found.findings if finding.status is Status.FAILURE]
-        raise EnvironmentProblem(f"servers will not run here: {', '.join(failures)} (how to mend it stands there)")
+        raise EnvironmentProblem(
+            f"servers will not run here: {', '.join(failures)} (how to mend it stands there)", answered=True
+        )
 
 
 @contextmanager

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from ppdsim.cli.common import ProfileOption, echo
+from ppdsim.cli.common import JsonOption, ProfileOption, echo, print_json, say
 
 
 def fake_stack(
@@ -28,8 +29,11 @@ def fake_stack(
         int | None, typer.Option(help="KV pool of each server; by default the profile's.")
     ] = None,
     fault: Annotated[str | None, typer.Option(help="Fault of the answering server; POST /fault sets more.")] = None,
+    json: JsonOption = False,
 ) -> None:
     """Start stand-in servers that answer as SGLang does, timed by a profile, until Ctrl-C; prints URLs as JSON lines.
+
+    With --json one document names them all, once they answer; lines of servers that end go to stderr then.
 
     Example: ppdsim fake-stack --mode pd --router real --port-base 30000
     """
@@ -39,7 +43,7 @@ def fake_stack(
 
     from ppdsim.calibrate.drivers.fake.build import DEFAULT_PROFILE
     from ppdsim.calibrate.drivers.fake.stack import FakeStack, StackOptions, check
-    from ppdsim.cli.common import say
+    from ppdsim.cli.documents import StandIn, StandIns
     from ppdsim.errors import InputError, nearest
     from ppdsim.types import Transport
 
@@ -65,14 +69,18 @@ def fake_stack(
         echo(orjson.dumps(line).decode())
 
     with FakeStack(options) as stack:
-        for role, url in stack.urls.items():
-            show({"role": role, "url": url, "pid": stack.processes[role].pid})
-        show({"ready": True})
+        servers = [StandIn(role=r, url=url, pid=stack.processes[r].pid) for r, url in stack.urls.items()]
+        if json:
+            print_json(asdict(StandIns(servers=servers)))
+        else:
+            for server in servers:
+                show(asdict(server))
+            show({"ready": True})
         seen: dict[str, int] = {}
         while len(seen) < len(stack.processes):
             time.sleep(0.2)
             for role, code in stack.ended().items():
                 if role not in seen:
                     seen[role] = code
-                    show({"role": role, "ended": code})
+                    say(f"{role} has ended ({code})") if json else show({"role": role, "ended": code})
         say("every server has ended")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ppdsim.cli.common import ForceOption, QuietOption, say, wrote
+from ppdsim.cli.common import ForceOption, JsonOption, QuietOption, print_json, say, wrote
 from ppdsim.cli.run_folder import check_file
 
 
@@ -21,6 +22,7 @@ def fit(
         typer.Option(help="Probe rows of another run (cached_tokens, new_tokens, ttft_s): re-fits the launch floor."),
     ] = None,
     force: ForceOption = False,
+    json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Fit the cost curves to measurements and write a profile.
@@ -31,6 +33,7 @@ def fit(
     from ppdsim.calibrate.anchor import anchor as anchored
     from ppdsim.calibrate.fit import fit_profile
     from ppdsim.card import card_of, to_text
+    from ppdsim.cli.documents import Fitted
     from ppdsim.errors import InputError
 
     check_file(out, "-o", force=force)
@@ -47,5 +50,9 @@ def fit(
     if anchor is not None:
         fitted = anchored(fitted, anchor)
     profile.save(fitted, out)
-    say(to_text(card_of(fitted)), quiet=quiet)
+    card = card_of(fitted)
+    if json:
+        print_json(asdict(Fitted(file=str(out), card=card)))
+    else:
+        say(to_text(card), quiet=quiet)
     wrote([out], quiet=quiet)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ppdsim.cli.common import ForceOption, OutOption, QuietOption, say, wrote
+from ppdsim.cli.common import ForceOption, JsonOption, OutOption, QuietOption, print_json, say, wrote
 from ppdsim.cli.run_folder import claim
 from ppdsim.types import Arm, Transport
 
@@ -29,6 +30,7 @@ def import_(
         Transport | None, typer.Option(help="What KV travelled over, where the manifest lists several.")
     ] = None,
     force: ForceOption = False,
+    json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Convert recorded runs, or the engine's own records of requests, into a folder of raw measurements.
@@ -37,6 +39,7 @@ def import_(
     """
     from ppdsim import measurements
     from ppdsim.calibrate.records import Deployment, import_records, read_manifest_template
+    from ppdsim.cli.documents import Imported, RefusedRow
 
     decided_by = {"sources": sources, "manifest": manifest, "arm": arm, "transport": transport}
     folder = claim(out, command="import", on=", ".join(map(str, sources)), decided_by=decided_by, force=force)
@@ -46,6 +49,15 @@ def import_(
         form, notes, paths = import_records(sources, template, out, said=said)
         written.extend(paths)
     loaded = measurements.read(out)
+    if json:
+        document = Imported(
+            format=form.value,
+            described=loaded.describe(),
+            notes=notes,
+            refused=[RefusedRow(row=one.row, kind=one.kind, reason=one.reason) for one in loaded.refused],
+            files=[str(path) for path in written],
+        )
+        print_json(asdict(document))
     say(f"{form.value}: {loaded.describe()}", quiet=quiet)
     for note in notes:
         say(note, quiet=quiet)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import orjson
 import typer
 
-from ppdsim.cli.common import ForceOption, ProfileArgument, echo, wrote
+from ppdsim.cli.common import ForceOption, JsonOption, ProfileArgument, echo, echo_json, wrote
 from ppdsim.cli.run_folder import check_file
 from ppdsim.files import whole
 from ppdsim.printable import cell
@@ -36,6 +38,7 @@ def predict(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="CSV to write; by default stdout.")] = None,
     within_run: Annotated[bool, typer.Option(help="Leave drift between runs out of the interval.")] = False,
     force: ForceOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Predict TTFT, inter-token latency or stall gap of points; low_s to high_s is the 90 % interval for another run.
 
@@ -43,11 +46,14 @@ def predict(
     """
     from ppdsim import library
     from ppdsim import profile as profiles
+    from ppdsim.errors import InputError
     from ppdsim.limits import CSV_COLUMNS
     from ppdsim.points import read_points
     from ppdsim.predict import check
     from ppdsim.predict import predict as predicted
 
+    if json and out is not None:
+        raise InputError("--json with -o: the document goes to stdout, the CSV to a file; give one of them")
     if out is not None:
         check_file(out, "-o", force=force)
     measured = profiles.load(library.find("profile", profile))
@@ -59,7 +65,12 @@ def predict(
         CSV_COLUMNS.check(len(columns), f"{points}: columns")
     columns.update(dict.fromkeys(ADDED))
     seen, rows = tee(read_points(points))
-    lines = _csv(columns, zip(seen, predicted(measured, rows, within_run=within_run), strict=True))
+    answered = zip(seen, predicted(measured, rows, within_run=within_run), strict=True)
+    if json:
+        for part in _document(measured.id, within_run, answered):
+            echo_json(part)
+        return
+    lines = _csv(columns, answered)
     if out is None:
         for line in lines:
             echo(line, nl=False)
@@ -87,6 +98,26 @@ def _csv(columns: Iterable[str], rows: Iterable[tuple[Point, Prediction]]) -> It
             }
         )
     yield _taken(text)
+
+
+def _document(profile: str, within_run: bool, rows: Iterable[tuple[Point, Prediction]]) -> Iterator[bytes]:
+    """Yield `Predictions` as JSON, a point at a time."""
+    from ppdsim.cli.documents import PredictedPoint, Predictions
+
+    empty = asdict(Predictions(profile=profile, within_run=within_run, points=()))
+    head = orjson.dumps({key: value for key, value in empty.items() if key != "points"})
+    yield head.removesuffix(b"}") + b',"points":['
+    for number, (point, value) in enumerate(rows):
+        row = PredictedPoint(
+            point=point.source,
+            predicted_s=value.predicted_s,
+            low_s=value.low_s,
+            high_s=value.high_s,
+            extrapolated=value.extrapolated,
+            mechanisms=value.mechanisms,
+        )
+        yield (b",\n" if number else b"\n") + orjson.dumps(asdict(row), option=orjson.OPT_SERIALIZE_NUMPY)
+    yield b"\n]}\n"
 
 
 def _taken(text: io.StringIO) -> str:

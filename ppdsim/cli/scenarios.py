@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from ppdsim.cli.common import JsonOption, entry, print_json, say
 from ppdsim.errors import PpdsimError
 
@@ -12,6 +14,7 @@ def scenarios(json: JsonOption = False) -> None:
     Example: ppdsim scenarios
     """
     from ppdsim import library, scenario
+    from ppdsim.cli.documents import ScenarioRow
 
     found = []
     for name, path in library.installed("scenario").items():
@@ -20,15 +23,10 @@ def scenarios(json: JsonOption = False) -> None:
         except PpdsimError as problem:
             say(f"left out: {problem}")
             continue
-        found.append(
-            {
-                "name": name,
-                "question": loaded.question,
-                "run_time": loaded.run_time,
-                "profile": loaded.profile,
-                "path": str(path),
-            }
+        row = ScenarioRow(
+            name=name, question=loaded.question, run_time=loaded.run_time, profile=loaded.profile, path=str(path)
         )
+        found.append(asdict(row))
         if not json:
             entry(name, [loaded.question, f"run time: {loaded.run_time}"])
     if json:

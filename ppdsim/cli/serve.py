@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from ppdsim.calibrate.stack.settings import Settings
     from ppdsim.calibrate.stack.specs import ServerSpec
     from ppdsim.calibrate.stack.stack import Stack
+    from ppdsim.cli.documents import Server
 
 
 def serve(
@@ -74,7 +76,7 @@ def serve(
     from ppdsim.errors import InputError
 
     if stop is not None:
-        _stop(stop, quiet=quiet)
+        _stop(stop, json=json, quiet=quiet)
         return
     if use_tcp and transport not in (None, "tcp"):
         raise InputError(f"--use-tcp and --transport {transport} contradict each other")
@@ -117,15 +119,17 @@ def _run(settings: Settings, log_dir: Path, *, keep_running: bool, dry_run: bool
     from ppdsim.calibrate.stack.shell import changes, script
     from ppdsim.calibrate.stack.specs import host_of
     from ppdsim.calibrate.stack.stack import Stack
+    from ppdsim.cli.documents import Served
 
     machine = ThisMachine()
     host = host_of(machine)
     specs = layout(settings, host)
     transport = chosen_transport(settings, host) if settings.prefill_gpus else None
-    described: dict[str, Any] = {
-        "transport": None if transport is None else transport.value,
-        "servers": [_described(spec, changes(spec, os.environ)[1]) for spec in specs],
-    }
+    served = Served(
+        transport=None if transport is None else transport.value,
+        servers=[_described(spec, changes(spec, os.environ)[1]) for spec in specs],
+    )
+    described: dict[str, Any] = asdict(served)
     if dry_run:
         print_json(described) if json else echo(script(specs, log_dir, os.environ))
         return
@@ -181,16 +185,18 @@ def _in_words(via: str, request: FirstRequest) -> str:
     )
 
 
-def _described(spec: ServerSpec, environment: dict[str, str]) -> dict[str, Any]:
-    return {
-        "name": spec.name,
-        "role": spec.role.value,
-        "url": spec.url,
-        "gpus": spec.gpus,
-        "wave": spec.wave,
-        "environment": environment,
-        "command": spec.argv,
-    }
+def _described(spec: ServerSpec, environment: dict[str, str]) -> Server:
+    from ppdsim.cli.documents import Server
+
+    return Server(
+        name=spec.name,
+        role=spec.role.value,
+        url=spec.url,
+        gpus=spec.gpus,
+        wave=spec.wave,
+        environment=environment,
+        command=spec.argv,
+    )
 
 
 def _check_model(model: str) -> None:
@@ -203,10 +209,13 @@ def _check_model(model: str) -> None:
         raise InputError(f"--model {model}: no config.json there, expected the folder of a Hugging Face model")
 
 
-def _stop(folder: Path, *, quiet: bool) -> None:
+def _stop(folder: Path, *, json: bool, quiet: bool) -> None:
     from ppdsim.calibrate.stack.state import stop
+    from ppdsim.cli.documents import Stopped
 
     ended = stop(folder, grace_s=15.0)
+    if json:
+        print_json(asdict(Stopped(stopped={server.name: server.pid for server in ended})))
     for server in ended:
         say(f"ended {server.name} (pid {server.pid})", quiet=quiet)
     if not ended:

@@ -73,7 +73,7 @@ def validate(
     if found.failed:
         first = found.failed[0]
         more = f" and {len(found.failed) - 1} more" if len(found.failed) > 1 else ""
-        raise GateError(f"{found.profile}: gate failed: {first.name}; found {first.found}{more}")
+        raise GateError(f"{found.profile}: gate failed: {first.name}; found {first.found}{more}", answered=True)
 
 
 def _share(text: str) -> float:

@@ -40,12 +40,19 @@ CASES = {
         ["bad_line.jsonl:2", "new_tokens", "-5"],
     ),
     "more context than the pool": (
-        ["crossover", "cache-rate", "--set", "crossover.total_tokens=[400000]"],
-        ["400140", "KV pool holds"],
+        [
+            *("crossover", "cache-rate", "--set", "crossover.total_tokens=[30000]"),
+            *("--set", "fleet.0.kv_pool_tokens=20000", "--set", "fleet.1.kv_pool_tokens=20000"),
+        ],
+        ["30140", "KV pool holds"],
     ),
-    "a turn above the pool": (
+    "more context than the model's": (
+        ["crossover", "cache-rate", "--set", "crossover.total_tokens=[400000]"],
+        ["400000", "131072"],
+    ),
+    "a turn above the context": (
         ["simulate", "one-pair", "--trace", "{huge}"],
-        ["conversation 1, turn 0", "500004", "KV pool"],
+        ["conversation 1, turn 0", "500000", "131072"],
     ),
     "an engine that cannot append on D": (
         ["simulate", "one-pair", "--set", "engine=sglang-0.5.17", "--policy", "always-d"],
@@ -55,7 +62,7 @@ CASES = {
     "unknown profile to show": (["show", "h300"], ["h300", "h200", "ppdsim profiles"]),
     "points without a column": (["predict", PROFILE, "--points", "{points}"], ["points.csv", "new_tokens"]),
     "measurements that are no folder": (["fit", "{prose}", "-o", "{out}/p.json"], ["prose.txt", "folder"]),
-    "unknown format": (["schema", "scenarios"], ["scenarios", "did you mean 'scenario'"]),
+    "unknown format": (["schema", "scenaro"], ["scenaro", "did you mean 'scenario'"]),
     "unknown option": (["crossover", "cache-rate", "--profil", "x"], ["--profil", "--help"]),
 }
 TURN = '{"conversation_id": 1, "turn": 0, "arrival_s": 0.0, "new_tokens": %d, "output_tokens": 4}\n'

@@ -1,0 +1,421 @@
+"""What ``--json`` prints, a dataclass a document, and the JSON Schema of each: ``ppdsim schema NAME``.
+
+Keys stay and keys may come: a schema names what a reader may rely on, and forbids nothing beside it. A number that is
+not finite is null (in crossover's answer an infinite one is ``"inf"``). With ``--json`` an error is a document too; the
+line on stderr and the exit code are those without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ppdsim.answers import ProfileCard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorDetails:
+    """Which kind of error (its class in ppdsim.errors), its line, and the exit code of the command."""
+
+    kind: str
+    message: str
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorDocument:
+    """What a command prints that has no answer."""
+
+    error: ErrorDetails
+    schema: str = "ppdsim/error/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """Mean, percentiles and maximum of a quantity; null where nothing ended."""
+
+    mean: float | None
+    p50: float | None
+    p90: float | None
+    p99: float | None
+    max: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Throughput:
+    """Ended turns and their output tokens a second."""
+
+    turns_per_s: float | None
+    output_tokens_per_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goodput:
+    """Turns that keep every limit: a second, and as a share of those offered."""
+
+    limits: Mapping[str, float | None]
+    turns_per_s: float | None
+    attainment: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """One run of ``simulate``: summary.json."""
+
+    schema: str
+    turns: int
+    status: Mapping[str, int]
+    label: str
+    ttft_s: Spread
+    tpot_s: Spread
+    itl_s: Spread
+    e2e_s: Spread
+    kv_transfer_s: Spread
+    kv_transfer_exposed_s: Spread
+    queue_s: Spread
+    resident_stall_s: Mapping[str, float]
+    span_s: float
+    throughput: Throughput
+    goodput: Goodput
+    arms: Mapping[str, float]
+    regret: Mapping[str, Any] | None
+    extrapolated: float | None
+    notes: Sequence[str]
+    unread_keys: Sequence[str]
+    busy: Mapping[str, Any]
+    kv_pool: Mapping[str, Any]
+    prefix_cache: Mapping[str, Any]
+    decode_streams: Spread
+    nodes: Sequence[Mapping[str, Any]]
+    links: Sequence[Mapping[str, Any]]
+    provenance: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyRow:
+    """One policy of a comparison."""
+
+    policy: str
+    label: str
+    j_s: float | None
+    regret_s: float | None
+    regret_at_the_moment_s: float | None
+    ttft_mean_s: float | None
+    ttft_p99_s: float | None
+    itl_p99_s: float | None
+    attainment: float | None
+    appended: float
+    busy_prefill: float | None
+    busy_decode: float | None
+    busy_link: float | None
+    hit_rate_prefill: float | None
+    hit_rate_decode: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policies:
+    """Several policies of ``simulate``: policies.json."""
+
+    schema: str
+    scenario: str
+    seed: int
+    policies: Sequence[PolicyRow]
+    notes: Sequence[str]
+    unread_keys: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScenarioRow:
+    """An installed scenario."""
+
+    name: str
+    question: str
+    run_time: str
+    profile: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """Error of left-out cells, as shares."""
+
+    median: float
+    p90: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileRow:
+    """An installed profile, and what to take it for."""
+
+    short_name: str | None
+    advice: str | None
+    id: str
+    machine: str
+    model: str
+    engine: str
+    link: str
+    date: str
+    derived_from: str | None
+    derivation: str | None
+    kv_pool_tokens: int
+    gpu_kv_pool_tokens: int | None
+    errors: Mapping[str, LeftOut]
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictedPoint:
+    """A point as it was given, and its seconds; `low_s` to `high_s` is the 90 % interval."""
+
+    point: Mapping[str, Any]
+    predicted_s: float
+    low_s: float
+    high_s: float
+    extrapolated: bool
+    mechanisms: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predictions:
+    """The answer of ``predict``."""
+
+    profile: str
+    within_run: bool
+    points: Sequence[PredictedPoint]
+    schema: str = "ppdsim/predictions/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """A profile that ``fit`` or ``derive`` wrote, and its card."""
+
+    file: str
+    card: ProfileCard
+    schema: str = "ppdsim/fitted/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedRow:
+    """A row that is no measurement, and why."""
+
+    row: int
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """What ``import`` converted and left out."""
+
+    format: str
+    described: str
+    notes: Sequence[str]
+    refused: Sequence[RefusedRow]
+    files: Sequence[str]
+    schema: str = "ppdsim/imported/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """What ``report`` drew, and where."""
+
+    result: str
+    file: str
+    schema: str = "ppdsim/drawn/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibrated:
+    """What ``calibrate`` measured, or with ``--dry-run`` would; `card` is null where nothing was fitted."""
+
+    dry_run: bool
+    plan: Sequence[str]
+    files: Sequence[str]
+    card: ProfileCard | None
+    schema: str = "ppdsim/calibrated/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindingRow:
+    """A row of ``doctor``."""
+
+    check: str
+    status: str
+    found: str
+    mend: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """The answer of ``doctor``."""
+
+    failed: bool
+    transport: str
+    findings: Sequence[FindingRow]
+    schema: str = "ppdsim/doctor/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A server of ``serve``: what starts it, with the environment that it gets beside yours."""
+
+    name: str
+    role: str
+    url: str
+    gpus: Sequence[int]
+    wave: int
+    environment: Mapping[str, str]
+    command: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """The first request through an entry."""
+
+    via: str
+    ttft_s: float
+    tpot_s: float | None
+    e2e_s: float
+    prompt_tokens: int
+    output_tokens: int
+    kv_transfer_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """The answer of ``serve``; `pids` with ``--keep-running``."""
+
+    transport: str | None
+    servers: Sequence[Server]
+    requests: Sequence[Request] = ()
+    pids: Mapping[str, int] | None = None
+    schema: str = "ppdsim/served/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """The servers that ``serve --stop`` ended, by name."""
+
+    stopped: Mapping[str, int]
+    schema: str = "ppdsim/stopped/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandIn:
+    """A server of ``fake-stack``."""
+
+    role: str
+    url: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandIns:
+    """What ``fake-stack`` prints once its servers answer."""
+
+    servers: Sequence[StandIn]
+    schema: str = "ppdsim/fake-stack/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """A document or a file with a published schema."""
+
+    name: str
+    what: str
+
+
+def _schema(*kinds: Any, as_text: Sequence[str] = ()) -> Callable[[], dict[str, Any]]:
+    """Return what makes the schema of a document that is one of several kinds; `as_text` are words for numbers."""
+
+    def make() -> dict[str, Any]:
+        from ppdsim.saved import json_schema
+
+        return json_schema(kinds, words=as_text)
+
+    return make
+
+
+def _simulate() -> dict[str, Any]:
+    from ppdsim.comparison import Comparison
+
+    return _schema(Summary, Policies, Comparison)()
+
+
+def _crossover() -> dict[str, Any]:
+    from ppdsim.answers import CrossoverAnswer
+
+    return _schema(CrossoverAnswer, as_text=("inf", "-inf"))()
+
+
+def _capacity() -> dict[str, Any]:
+    from ppdsim.carried import Carried
+
+    return _schema(Carried)()
+
+
+def _sweep() -> dict[str, Any]:
+    from ppdsim.sweep.answer import SweepAnswer
+
+    return _schema(SweepAnswer)()
+
+
+def _validate() -> dict[str, Any]:
+    from ppdsim.accuracy import Validation
+
+    @dataclass(frozen=True, kw_only=True)
+    class ValidationDocument(Validation):
+        schema: str
+
+    return _schema(ValidationDocument)()
+
+
+def _measurements() -> dict[str, Any]:
+    from ppdsim import measurements
+
+    return measurements.json_schema()
+
+
+def _profile() -> dict[str, Any]:
+    from ppdsim import profile
+
+    return profile.json_schema()
+
+
+def _scenario() -> dict[str, Any]:
+    from ppdsim import scenario
+
+    return scenario.json_schema()
+
+
+SCHEMAS: Mapping[str, tuple[str, Callable[[], dict[str, Any]]]] = {
+    "measurements": ("file: a row of raw measurements", _measurements),
+    "profile": ("file: a calibration profile", _profile),
+    "scenario": ("file: a scenario", _scenario),
+    "error": ("what any command prints with --json where it fails", _schema(ErrorDocument)),
+    "crossover": ("crossover --json, and crossover.json", _crossover),
+    "validate": ("validate --json, and validation.json", _validate),
+    "simulate": ("simulate --json: summary.json, policies.json or alternatives.json", _simulate),
+    "sweep": ("sweep --json, and sweep.json", _sweep),
+    "report": ("report --json", _schema(Drawn)),
+    "capacity": ("capacity --json, and capacity.json", _capacity),
+    "calibrate": ("calibrate --json", _schema(Calibrated)),
+    "doctor": ("doctor --json", _schema(Diagnosis)),
+    "serve": ("serve --json", _schema(Served, Stopped)),
+    "fake-stack": ("fake-stack --json", _schema(StandIns)),
+    "scenarios": ("scenarios --json", _schema(Sequence[ScenarioRow])),
+    "profiles": ("profiles --json", _schema(Sequence[ProfileRow])),
+    "show": ("show --json", _schema(ProfileCard)),
+    "predict": ("predict --json", _schema(Predictions)),
+    "derive": ("derive --json", _schema(Fitted)),
+    "import": ("import --json", _schema(Imported)),
+    "fit": ("fit --json", _schema(Fitted)),
+    "schema": ("schema --json without a name", _schema(Sequence[Format])),
+}
+"""What is published: a sentence, and what makes the schema, by name; each command has one under its own name."""
+
+
+def error_document(kind: str, message: str, exit_code: int) -> dict[str, Any]:
+    """Return an error as a document."""
+    return asdict(ErrorDocument(error=ErrorDetails(kind=kind, message=message, exit_code=exit_code)))

@@ -58,6 +58,8 @@ def _negative_time(record: dict[str, Any]) -> str | None:
 
 
 def _impossible_load(row: LoadRow, floor: HardwareFloor) -> str | None:
+    if row.prompt_tokens < 1:
+        return f"prompt_tokens={row.prompt_tokens}, expected at least 1"
     if row.cached_tokens is not None:
         if row.cached_tokens > row.prompt_tokens:
             return f"cached_tokens={row.cached_tokens} is above the prompt of {row.prompt_tokens} tokens"

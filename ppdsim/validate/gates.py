@@ -1,4 +1,6 @@
-"""Which gates a validation passes. A leak fails every run; with ``--fail-over`` cell errors and coverage do too.
+"""Which gates a validation passes: a leak fails every run, with ``--fail-over`` cell errors and coverage do too.
+
+So does a comparison without a cell then: a limit that judged nothing does not hold.
 
 Coverage: the pool of all kinds must lie between 85 and 95 %, within a run and across runs apart; one kind misses only
 if a right 90 % interval would give so odd a share with less than 5 % chance (two-sided binomial test). The targets of
@@ -38,9 +40,18 @@ def gates(
     strict = fail_over is not None
     return (
         leak,
+        *([] if fail_over is None or cells else [_nothing(loads)]),
         *(_over(row, fail_over) for row in cells if fail_over is not None),
         *_coverage(cells, required=strict),
         *_targets(cells, decisions, loads),
+    )
+
+
+def _nothing(loads: Sequence[LoadErrors]) -> Gate:
+    """Return the gate of a limit on errors where there is no error that it limits."""
+    beside = f"; {len({load.load for load in loads})} loads were, and the limit is not about loads" if loads else ""
+    return Gate(
+        name="--fail-over judges at least one cell", found=f"no cell was compared{beside}", passed=False, required=True
     )
 
 

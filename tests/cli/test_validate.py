@@ -47,6 +47,23 @@ def test_a_median_over_the_limit_ends_with_1_and_a_loose_one_with_0(grid, tmp_pa
     assert run(["validate", TWO, grid, "--fail-over", "0.05", "-q", "-o", str(tmp_path)]) == 0
 
 
+def test_a_limit_that_judged_nothing_does_not_hold(tmp_path, capsys, repository):
+    """An imported load has no cell: nothing of it is compared with the limit, and that is no success."""
+    source = tmp_path / "bench.jsonl"
+    run_of_it = {
+        "backend": "sglang", "duration": 1.0, "input_lens": [100, 200], "output_lens": [3, 3], "ttfts": [0.5, 0.5],
+        "itls": [[0.01, 0.01]] * 2, "errors": ["", ""], "server_info": {"disaggregation_mode": "null"},
+    }  # fmt: skip
+    source.write_text(json.dumps(run_of_it) + "\n")
+    manifest = repository / "calibration/measurements" / TWO / "manifest.json"
+    assert run(["import", str(source), "--manifest", str(manifest), "-o", str(tmp_path / "load"), "-q"]) == 0
+    arguments = ["validate", TWO, str(tmp_path / "load"), "-q"]
+    assert run([*arguments, "-o", str(tmp_path / "a")]) == 0
+    assert run([*arguments, "--fail-over", "5%", "-o", str(tmp_path / "b")]) == 1
+    assert "--fail-over judges at least one cell; found no cell was compared" in capsys.readouterr().err
+    assert "FAILED: --fail-over judges at least one cell" in (tmp_path / "b/accuracy.txt").read_text()
+
+
 @pytest.mark.parametrize("limit", ["five", "0", "-1%", "200%", ""])
 def test_a_limit_that_is_no_share_is_refused(limit, grid, tmp_path, capsys):
     assert run(["validate", TWO, grid, "--fail-over", limit, "-o", str(tmp_path / "out")]) == 2

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ppdsim.calibrate.records.converted import Converted, Count, Seconds, load_record, malformed
+from ppdsim.calibrate.records.converted import ABORT, Converted, Count, Seconds, converted_loads, malformed
 from ppdsim.calibrate.records.deployment import HANDED_OFF, UNIFIED, UNTOLD, Deployment
 from ppdsim.calibrate.records.source import Source
 from ppdsim.errors import MeasurementError
@@ -48,22 +48,18 @@ def convert(sources: Sequence[Source], deployment: Deployment) -> Converted:
     Raises
     ------
     MeasurementError
-        If a line has no details, its lists differ in length, or the arm is not known.
+        If a line has no details, its lists differ in length, a request has no prompt, or the arm is not known.
     """
-    rows: list[dict[str, Any]] = []
-    empty = 0
+    rows: list[tuple[str, LoadRow]] = []
     for source in sources:
         for number, (where, record) in enumerate(source.json_lines()):
             bench = _parsed(record, where)
             arm, transport = deployment.resolve(told_arms(bench.server_info), where=where)
             run = bench.tag or f"{source.name}-{number}"
-            for index, error in enumerate(bench.errors):
-                if not error and bench.output_lens[index] == 0:
-                    empty += 1
-                    continue
-                row = _row(bench, index)
-                rows.append(load_record(LoadRow(purpose="validation", run=run, arm=arm, transport=transport, **row)))
-    return Converted(rows=tuple(rows), notes=(f"{empty} answers without a token were left out",) if empty else ())
+            for index in range(len(bench.errors)):
+                row = LoadRow(purpose="validation", run=run, arm=arm, transport=transport, **_row(bench, index))
+                rows.append((f"{where}: request {index}", row))
+    return converted_loads(rows)
 
 
 def told_arms(server_info: Any) -> frozenset[Arm]:
@@ -105,7 +101,7 @@ def _row(bench: BenchRun, index: int) -> dict[str, Any]:
         cached = bench.cached_tokens[index]
         row |= {"cached_tokens": cached, "new_tokens": prompt_tokens - cached}
     if failed:
-        return {**row, "finish_reason": "abort"}
+        return {**row, "finish_reason": ABORT}
     first_s, gaps_s = bench.ttfts[index], bench.itls[index]
     if first_s == 0.0:
         return row

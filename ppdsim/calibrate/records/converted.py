@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -15,6 +15,8 @@ MOST_TOKENS = 10**12
 """Larger counts in a record are read as damage [tokens]: a server that makes 30 k tokens/s needs a year for them."""
 LONGEST_S = 1e12
 """Larger times in a record are read as damage, and so are infinity and NaN [s]; Unix time is 2e9."""
+ABORT = "abort"
+"""Why a request ended that failed (`finish_reason`, as SGLang writes it)."""
 Count = Annotated[int, Field(ge=0, le=MOST_TOKENS)]
 Seconds = Annotated[float, Field(ge=-LONGEST_S, le=LONGEST_S)]
 
@@ -27,9 +29,28 @@ class Converted:
     notes: tuple[str, ...] = ()
 
 
-def load_record(row: LoadRow) -> dict[str, Any]:
-    """Return a load row as it is written: without what is not known."""
-    return row.model_dump(mode="json", exclude_none=True)
+def converted_loads(found: Iterable[tuple[str, LoadRow]], notes: Sequence[str] = ()) -> Converted:
+    """Return load rows, each with its place in the record, as they are written: without what is not known.
+
+    A finished request that got no token is left out and counted; one that failed is a row, which reading refuses with
+    its reason.
+
+    Raises
+    ------
+    MeasurementError
+        If a request has no prompt: no server computes one, so its record is of something else.
+    """
+    rows: list[dict[str, Any]] = []
+    empty = 0
+    for where, row in found:
+        if row.prompt_tokens < 1:
+            raise MeasurementError(f"{where}: a request of {row.prompt_tokens} prompt tokens, expected at least 1")
+        if not row.output_tokens and row.finish_reason != ABORT:
+            empty += 1
+        else:
+            rows.append(row.model_dump(mode="json", exclude_none=True))
+    left_out = (f"{empty} answers without a token were left out",) if empty else ()
+    return Converted(rows=tuple(rows), notes=(*notes, *left_out))
 
 
 def malformed(error: ValidationError, *, where: str, expected: str) -> MeasurementError:

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ppdsim.calibrate.records.converted import Converted, Count, Seconds, load_record, malformed
+from ppdsim.calibrate.records.converted import Converted, Count, Seconds, converted_loads, malformed
 from ppdsim.calibrate.records.deployment import HANDED_OFF, UNIFIED, Deployment
 from ppdsim.calibrate.records.source import Source
 from ppdsim.errors import MeasurementError
@@ -130,13 +130,13 @@ def convert(sources: Sequence[Source], deployment: Deployment) -> Converted:
         turn = None if conversation is None else turns[conversation]
         room = answer.parameters.bootstrap_room
         prefill = None if room is None else prefills.get(room)
-        rows.append(load_record(_row(sources[0].name, answer, prefill, turn, deployment)))
+        rows.append((answer.where, _row(sources[0].name, answer, prefill, turn, deployment)))
     notes = []
     if len(requests) > len(generated):
         notes.append(f"{len(requests) - len(generated)} records without completion_tokens (embeddings) were left out")
     if alone := len(prefills.keys() - rooms.keys()):
         notes.append(f"{alone} records of the prefill server without one of the decode server were left out")
-    return Converted(rows=tuple(rows), notes=tuple(notes))
+    return converted_loads(rows, notes)
 
 
 def _parsed(record: dict[str, Any], where: str) -> _Request:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ppdsim.calibrate.records.converted import Converted, load_record
+from ppdsim.calibrate.records.converted import Converted, converted_loads
 from ppdsim.calibrate.records.deployment import HANDED_OFF, UNIFIED, Deployment
 from ppdsim.calibrate.records.source import Source
 from ppdsim.errors import MeasurementError
@@ -65,7 +65,8 @@ def convert(sources: Sequence[Source], deployment: Deployment) -> Converted:
     Raises
     ------
     MeasurementError
-        If a ReqTimeStats line is not of the expected form, a room comes twice from one side, or the arm is not known.
+        If a ReqTimeStats line is not of the expected form, a room comes twice from one side, a request has no prompt,
+        or the arm is not known.
     """
     of: dict[str, list[_Record]] = {"unified": [], "prefill": [], "decode": []}
     own = 0
@@ -83,16 +84,16 @@ def convert(sources: Sequence[Source], deployment: Deployment) -> Converted:
             "give the log of the decode server as well"
         )
     run = sources[0].name
-    rows = [_row(run, record, None, deployment) for record in of["unified"]]
-    rows += [_row(run, record, prefills.get(room), deployment) for room, record in decodes.items()]
-    rows.sort(key=lambda row: (row.server and row.server.entered_unix_s) or 0.0)
+    rows = [(record.where, _row(run, record, None, deployment)) for record in of["unified"]]
+    rows += [(record.where, _row(run, record, prefills.get(room), deployment)) for room, record in decodes.items()]
+    rows.sort(key=lambda pair: (pair[1].server and pair[1].server.entered_unix_s) or 0.0)
     alone = len(prefills.keys() - decodes.keys())
     notes = []
     if own:
         notes.append(f"{own} requests that the servers sent to themselves (health, warm-up) were left out")
     if alone:
         notes.append(f"{alone} requests of the prefill server without a line of the decode server were left out")
-    return Converted(rows=tuple(load_record(row) for row in rows), notes=tuple(notes))
+    return converted_loads(rows, notes)
 
 
 def _records(source: Source) -> Iterator[_Record | None]:

@@ -135,7 +135,7 @@ SECONDS = st.floats(1e-6, 1e3)
 
 @given(
     st.lists(
-        st.tuples(st.integers(0, 10**6), st.lists(SECONDS, max_size=6), SECONDS, st.integers(0, 10**6)), min_size=1
+        st.tuples(st.integers(1, 10**6), st.lists(SECONDS, max_size=6), SECONDS, st.integers(0, 10**6)), min_size=1
     )
 )
 def test_whatever_the_client_writes_is_read_back(turns):

@@ -174,7 +174,7 @@ def test_a_damaged_parameter_is_an_error_of_one_line_or_the_same_tokens(key, val
 
 
 @given(
-    tokens=st.tuples(st.integers(0, 10**6), st.integers(1, 10**6), st.integers(0, 10**6)),
+    tokens=st.tuples(st.integers(1, 10**6), st.integers(1, 10**6), st.integers(0, 10**6)),
     times=st.tuples(st.floats(0.0, 1e3), st.floats(0.0, 1e3), st.floats(1.7e9, 2e9)),
     session=st.none() | st.text(min_size=1).filter(lambda text: text.isprintable()),
 )

@@ -131,7 +131,7 @@ def test_several_links_need_a_choice(tmp_path):
         convert([source], several)
 
 
-TOKENS = st.integers(0, 10**6)
+TOKENS = st.integers(1, 10**6)
 MILLISECONDS = st.integers(0, 10**8).map(lambda hundredths: hundredths / 100)
 
 

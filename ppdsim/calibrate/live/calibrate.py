@@ -95,7 +95,7 @@ def _measure(
         finally:
             if run.record.servers and journal.rows:
                 describe(ended=True)
-    for note in monitor.notes():
+    for note in monitor.notes_of_call():
         say(note)
     say(f"{journal.rows - rows_before} rows added, {journal.rows} in all")
     return run

@@ -60,12 +60,16 @@ def _clocks(looks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _others(looks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Say who used a GPU beside the servers under test, how long, and with how much memory."""
+    """Say who used a GPU beside the servers under test, how long, and with how much memory.
+
+    A process that was known for ours once is ours, also in a look at its very beginning or end.
+    """
+    ours = {user["pid"] for look in looks for user in look.get("used_by", ()) if user["ours"]}
     seen: Counter[tuple[int, str, bool]] = Counter()
     most_bytes: dict[tuple[int, str, bool], int] = {}
     for look in looks:
         for user in look.get("used_by", ()):
-            if not user["ours"]:
+            if user["pid"] not in ours:
                 key = (user["pid"], user["name"], user["shown"])
                 seen[key] += 1
                 most_bytes[key] = max(most_bytes.get(key, 0), user["memory_bytes"] or 0)

@@ -27,6 +27,7 @@ class Monitor:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ppdsim-monitor", daemon=True)
         self._samples = list(_earlier(self._path))
+        self._earlier = len(self._samples)
 
     def __enter__(self) -> Monitor:
         self._thread.start()
@@ -39,6 +40,10 @@ class Monitor:
     def notes(self) -> tuple[str, ...]:
         """Return what the run, its earlier calls included, has to say about its machine, a sentence each."""
         return machine_notes(self._samples)
+
+    def notes_of_call(self) -> tuple[str, ...]:
+        """Return what this call alone has to say about the machine, a sentence each."""
+        return machine_notes(self._samples[self._earlier :])
 
     def look(self) -> None:
         """Take one look and keep it."""

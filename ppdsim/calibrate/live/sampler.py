@@ -1,21 +1,22 @@
 """One look at the machine: how busy its cores are, and of each GPU the clocks, power, throttling and who uses it.
 
 A process on a GPU is ours if it descends from a server that this run started, or is an end of the link that it measures
-alone (both carry a mark, or their parents do). Of servers that ran already nothing is known but that they were there
-first: what is on the GPUs at the first look is taken for them. A process that NVML names and this machine does not show
-is in another container, and may be either.
+alone (both carry a mark, or their parents do). Once known for ours it stays so: NVML lists a process that ends for a
+moment when it has no mark any more; one that is seen only then is nobody's use. Of servers that ran already nothing is
+known but that they were there first: what is on the GPUs at the first look is taken for them. A process that NVML names
+and this machine does not show is in another container, and may be either.
 """
 
 from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ppdsim.calibrate.stack.family import PROC, carries_mark
+from ppdsim.calibrate.stack.family import PROC, Identity, carries_mark, identity_of, is_ending
 
 PROC_STAT = PROC / "stat"
 
@@ -44,6 +45,7 @@ class MachineSampler(AbstractSampler):
         """Begin; `servers_were_there` says that the servers under test ran before this process did."""
         self._gpus = open_gpus()
         self._cores = core_times()
+        self._ours: set[Identity] = set()
         self._there = {pid for gpu in self._gpus for pid, *_ in users_of(gpu)} if servers_were_there else set()
 
     def sample(self) -> Sample:
@@ -52,18 +54,24 @@ class MachineSampler(AbstractSampler):
         return Sample(
             unix_s=time.time(),
             busy_share=busy_share(before, self._cores),
-            gpus=tuple({**look(gpu), "used_by": [self._user(*user) for user in users_of(gpu)]} for gpu in self._gpus),
+            gpus=tuple({**look(gpu), "used_by": list(self._users(gpu))} for gpu in self._gpus),
         )
 
-    def _user(self, pid: int, name: str, memory_bytes: int | None) -> dict[str, Any]:
-        ours = pid in self._there or carries_mark(pid)
-        return {
-            "pid": pid,
-            "name": name,
-            "memory_bytes": memory_bytes,
-            "ours": ours,
-            "shown": ours or (PROC / str(pid)).exists(),
-        }
+    def _users(self, gpu: Any) -> Iterator[dict[str, Any]]:
+        for pid, name, memory_bytes in users_of(gpu):
+            shown = (PROC / str(pid)).exists()
+            if pid in self._there or carries_mark(pid):
+                self._ours.add(identity_of(pid))
+            # Of one that is gone only the number is left.
+            ours = identity_of(pid) in self._ours if shown else pid in {one.pid for one in self._ours}
+            if ours or not is_ending(pid):
+                yield {
+                    "pid": pid,
+                    "name": name,
+                    "memory_bytes": memory_bytes,
+                    "ours": ours,
+                    "shown": ours or shown,
+                }
 
 
 def core_times() -> tuple[int, int] | None:

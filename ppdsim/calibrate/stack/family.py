@@ -48,6 +48,14 @@ def carries_mark(pid: int) -> bool:
     return inherited(pid, MARK) is not None
 
 
+def is_ending(pid: int) -> bool:
+    """Return whether a process of this machine has given its memory back and only waits to be gone."""
+    try:
+        return int((PROC / str(pid) / "statm").read_text().split()[0]) == 0
+    except OSError:
+        return False
+
+
 def inherited(pid: int, name: str) -> str | None:
     """Return the value of a variable in a process's environment, or else in that of a parent; None without one.
 

@@ -13,6 +13,7 @@ from calibrate.live.standins import FULL_TCP, MACHINE, UNIFIED, service
 
 from ppdsim.calibrate.drivers import transfer
 from ppdsim.calibrate.drivers.fake.virtual_loop import run_virtually
+from ppdsim.calibrate.live import sampler
 from ppdsim.calibrate.live.calibrate import fit, measure
 from ppdsim.calibrate.live.monitor import MACHINE as LOOKS
 from ppdsim.calibrate.live.monitor import Monitor
@@ -82,6 +83,12 @@ def test_foreign_processes_are_named_and_the_servers_are_not(tmp_path):
     ]
 
 
+def test_a_process_that_is_ours_in_one_look_is_ours_in_all(tmp_path):
+    begun = user(10, ours=False, name="unknown", memory_bytes=None)
+    notes = notes_of(tmp_path, gpu(users=[begun]), gpu(users=[user(10, ours=True)]), gpu(users=[begun]))
+    assert not any("used by" in note for note in notes)
+
+
 def test_how_busy_the_host_was_is_kept(tmp_path):
     assert "machine: host cores were 25% busy on average, 25% at most" in notes_of(tmp_path, gpu())
 
@@ -92,6 +99,18 @@ def test_a_later_call_speaks_of_the_whole_run(tmp_path):
         file.write('{"unix_s": 1.0, "bu')
         file.write("\n")
     assert any("THROTTLED in 2 of 4 looks" in note for note in notes_of(tmp_path, gpu(), gpu()))
+
+
+def test_what_is_printed_is_of_this_call_alone(tmp_path):
+    notes_of(tmp_path, gpu(POWER_CAP, users=[user(77, ours=False)]), gpu(POWER_CAP))
+    monitor = Monitor(tmp_path, Played(gpu()))
+    monitor.look()
+    assert any("THROTTLED in 2 of 3 looks" in note for note in monitor.notes())
+    assert any("process 77" in note for note in monitor.notes())
+    assert monitor.notes_of_call() == (
+        "machine: host cores were 25% busy on average, 25% at most",
+        "machine: GPU 0 ran at 1980 to 1980 MHz, at most 61 C",
+    )
 
 
 PLAN = """\
@@ -170,6 +189,43 @@ def test_the_ends_of_a_link_that_is_measured_alone_are_ours(monkeypatch):
         assert carries_mark(worker._process.pid)
     finally:
         worker.stop()
+
+
+def test_an_end_of_a_link_is_ours_until_nvml_forgets_it(monkeypatch):
+    """It is killed when its link is measured; NVML lists it for a moment more, without its environment."""
+    command = [sys.executable, "-c", "import sys; print(1, flush=True); sys.stdin.read()"]
+    monkeypatch.setattr(sampler, "open_gpus", lambda: ["gpu"])
+    monkeypatch.setattr(sampler, "look", lambda gpu: {})
+    listed = []
+    monkeypatch.setattr(sampler, "users_of", lambda gpu: [(pid, "python", None) for pid in listed])
+
+    def child(environment):
+        clean = {name: value for name, value in os.environ.items() if name != MARK}
+        found = subprocess.Popen(
+            command, env={**clean, **environment}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, close_fds=True
+        )
+        found.stdout.readline()
+        return found
+
+    with child({MARK: "transfer"}) as ours, child({MARK: "transfer"}) as late, child({}) as stranger:
+        machine = MachineSampler(servers_were_there=False)
+
+        def said():
+            return {used["pid"]: used["ours"] for used in machine.sample().gpus[0]["used_by"]}
+
+        listed += [ours.pid, stranger.pid]
+        assert said() == {ours.pid: True, stranger.pid: False}
+        ours.kill()
+        late.kill()
+        for process in (ours, late):
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        # Both have ended and are not reaped: one was seen before, the other is seen now for the first time.
+        listed.append(late.pid)
+        assert said() == {ours.pid: True, stranger.pid: False}
+        for process in (ours, late):
+            process.wait()
+        assert said()[ours.pid] is True
+        stranger.communicate()
 
 
 def test_a_process_that_nvml_does_not_name_has_the_name_of_its_command(require):

@@ -10,7 +10,7 @@ import typer
 
 from ppdsim.cli.common import JsonOption, QuietOption, echo, print_json, say, wrote
 from ppdsim.cli.run_folder import refuse_results
-from ppdsim.cli.servers import gpus_of, key_of, teller
+from ppdsim.cli.servers import ApiKeyOption, gpus_of, key_of, teller, url_of
 from ppdsim.files import write_whole
 
 if TYPE_CHECKING:
@@ -36,12 +36,7 @@ def calibrate(
     router_url: Annotated[str | None, typer.Option(help="A router that runs already, in front of P and D.")] = None,
     prefill_url: Annotated[str | None, typer.Option(help="The prefill server behind --router-url.")] = None,
     decode_url: Annotated[str | None, typer.Option(help="The decode server behind --router-url.")] = None,
-    api_key_env: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="Environment variable with the key that the servers want; sent, and written nowhere."
-        ),
-    ] = None,
+    api_key_env: ApiKeyOption = None,
     prefill_gpu: Annotated[str | None, typer.Option(help="Start servers: GPU of the prefill server.")] = None,
     decode_gpu: Annotated[str | None, typer.Option(help="Start servers: GPU of the decode server.")] = None,
     unified_gpu: Annotated[str | None, typer.Option(help="Start servers: GPU of the unified server.")] = None,
@@ -301,14 +296,17 @@ def _joined(
 
     services: list[Service] = []
     if unified_url is not None:
-        url = unified_url.rstrip("/")
+        url = url_of("--unified-url", unified_url)
         endpoints = Endpoints(entry=url, servers=(("unified", url),), key=key)
         services.append(joined(endpoints, transport=Transport.NONE, decode_radix=False, tell=tell))
     pair = (router_url, prefill_url, decode_url)
     if router_url is not None and prefill_url is not None and decode_url is not None:
         endpoints = Endpoints(
-            entry=router_url.rstrip("/"),
-            servers=(("prefill", prefill_url.rstrip("/")), ("decode", decode_url.rstrip("/"))),
+            entry=url_of("--router-url", router_url),
+            servers=(
+                ("prefill", url_of("--prefill-url", prefill_url)),
+                ("decode", url_of("--decode-url", decode_url)),
+            ),
             key=key,
         )
         services.append(joined(endpoints, transport=transport, decode_radix=decode_radix, tell=tell))
@@ -353,11 +351,17 @@ def _tell_left(
     from ppdsim.calibrate.live.agenda import Agenda
     from ppdsim.calibrate.live.describe import left_lines
     from ppdsim.calibrate.live.journal import Journal
+    from ppdsim.calibrate.live.lock import FolderInUse, locked
 
     if not (out / "points.jsonl").exists():
         return
-    agenda = Agenda(plan, Journal(out, resume=True))
-    for line in left_lines(agenda, services, links, times):
+    try:
+        with locked(out):
+            lines = left_lines(Agenda(plan, Journal(out, resume=True)), services, links, times)
+    except FolderInUse:
+        # Another run measures into it; what is there is no concern of this one.
+        return
+    for line in lines:
         say(line, quiet=quiet)
     wrote([path for path in (out / "points.jsonl", out / "manifest.json") if path.exists()], quiet=quiet)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ppdsim.cli.common import JsonOption, QuietOption, check_folder, echo, print_json, say
-from ppdsim.cli.servers import gpus_of, teller
+from ppdsim.cli.servers import ApiKeyOption, gpus_of, key_of, teller
 
 if TYPE_CHECKING:
     from ppdsim.calibrate.stack.check import FirstRequest
@@ -56,6 +56,7 @@ def serve(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Set one key of the settings, such as ports.prefill=31100."),
     ] = None,
+    api_key_env: ApiKeyOption = None,
     log_dir: Annotated[Path, typer.Option(help="Folder of the logs and of servers.json.")] = Path("ppdsim-serve"),
     keep_running: Annotated[bool, typer.Option("--keep-running", help="Leave the servers up.")] = False,
     stop: Annotated[
@@ -102,6 +103,7 @@ def serve(
     _run(
         load(settings, options, assign or []),
         log_dir,
+        key=key_of(api_key_env),
         keep_running=keep_running,
         dry_run=dry_run,
         json=json,
@@ -109,7 +111,9 @@ def serve(
     )
 
 
-def _run(settings: Settings, log_dir: Path, *, keep_running: bool, dry_run: bool, json: bool, quiet: bool) -> None:
+def _run(
+    settings: Settings, log_dir: Path, *, key: str | None, keep_running: bool, dry_run: bool, json: bool, quiet: bool
+) -> None:
     import os
 
     from ppdsim.calibrate.doctor.machine import ThisMachine
@@ -146,7 +150,7 @@ def _run(settings: Settings, log_dir: Path, *, keep_running: bool, dry_run: bool
         stop_timeout_s=settings.stop_timeout_s,
     )
     with stack:
-        described["requests"] = _requests(stack, json=json)
+        described["requests"] = _requests(stack, key=key, json=json)
         if keep_running:
             described["pids"] = {name: server.popen.pid for name, server in stack.servers.items()}
     if keep_running:
@@ -157,15 +161,15 @@ def _run(settings: Settings, log_dir: Path, *, keep_running: bool, dry_run: bool
         print_json(described)
 
 
-def _requests(stack: Stack, *, json: bool) -> list[dict[str, Any]]:
+def _requests(stack: Stack, *, key: str | None, json: bool) -> list[dict[str, Any]]:
     """Send a request to each entry and print what it took."""
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
     from ppdsim.calibrate.stack.check import first_request
 
     found = []
     for name, endpoints in stack.endpoints.items():
-        request = first_request(endpoints, failure=stack.failure)
+        request = first_request(replace(endpoints, key=key), failure=stack.failure)
         via = "router" if name == "pd" else name
         found.append({"via": via, **asdict(request)})
         if not json:

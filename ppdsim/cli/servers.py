@@ -6,13 +6,24 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
+
+import typer
 
 from ppdsim.cli.common import say, say_over
 
 if TYPE_CHECKING:
     from ppdsim.calibrate.stack.stack import Progress
 
+ApiKeyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--api-key-env",
+        metavar="NAME",
+        help="Environment variable with the key that the servers want; sent, and written nowhere.",
+    ),
+]
 EVERY_S = 10.0
 """How often a line is printed for a server that is waited for [s], where stderr is no terminal."""
 
@@ -53,6 +64,31 @@ def key_of(variable: str | None) -> str | None:
     if not (key.isascii() and key.isprintable()):
         raise InputError(f"--api-key-env {variable}: its value has characters that no HTTP header can carry")
     return key
+
+
+def url_of(option: str, text: str) -> str:
+    """Return the address of a server.
+
+    Raises
+    ------
+    InputError
+        If it is no http address, or holds more than one: a name and a password would be shown wherever it is.
+    """
+    from ppdsim.errors import InputError
+
+    expected = "expected an address such as http://127.0.0.1:30000"
+    try:
+        parts = urlsplit(text.rstrip("/"))
+        shown = f"{option} {parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        if parts.username is not None or parts.password is not None:
+            raise InputError(f"{shown}: given with a name or password before it; give a key with --api-key-env")
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+            raise InputError(f"{option} {text}: {expected}")
+        if parts.query or parts.fragment or "?" in text or "#" in text:
+            raise InputError(f"{shown}: given with more behind it, {expected}")
+    except ValueError as problem:
+        raise InputError(f"{option} {text}: {problem}, {expected}") from None
+    return parts.geturl()
 
 
 def teller(*, quiet: bool) -> Callable[[Progress], None]:

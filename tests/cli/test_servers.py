@@ -8,6 +8,8 @@ import pytest
 
 from ppdsim.calibrate.stack.stack import Progress
 from ppdsim.cli import servers
+from ppdsim.cli.servers import url_of
+from ppdsim.errors import InputError
 
 
 def waiting(after_s: float, line: str = "loading weights:  50%") -> Progress:
@@ -49,3 +51,29 @@ def test_on_a_terminal_the_last_line_of_the_log_is_written_over(
 def test_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
     servers.teller(quiet=True)(waiting(3.0))
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("localhost:30000", "--unified-url localhost:30000: expected an address such as http://127.0.0.1:30000"),
+        ("ftp://localhost", "--unified-url ftp://localhost: expected an address"),
+        ("http://", "--unified-url http://: expected an address"),
+        ("http://host:port", "--unified-url http://host:port: Port could not be cast"),
+        ("http://host:0", "--unified-url http://host:0: expected an address"),
+        ("http://me:secret@host:1", "--unified-url http://host:1: given with a name or password before it; give a key"),
+        ("http://host:1/?token=secret", "--unified-url http://host:1: given with more behind it"),
+        ("http://host:1#secret", "--unified-url http://host:1: given with more behind it"),
+        ("", "--unified-url : expected an address"),
+    ],
+)
+def test_what_is_no_address_of_a_server_is_named_without_what_is_secret_in_it(text, said):
+    with pytest.raises(InputError) as caught:
+        url_of("--unified-url", text)
+    assert str(caught.value).startswith(said)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["http://127.0.0.1:30000", "https://host/base/", "http://[::1]:30000/"])
+def test_an_address_of_a_server_is_taken_without_its_last_slash(text):
+    assert url_of("--unified-url", text) == text.rstrip("/")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -36,6 +37,8 @@ LIBRARIES = (
 )
 """Packages whose versions a profile depends on."""
 MANIFEST = "manifest.json"
+ADDRESS = re.compile(r"https?://[^\s/'\"]+|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b|\[[0-9a-f:]+\](?::\d+)?", re.IGNORECASE)
+"""An address in a note: a manifest is handed on, and where its servers were is not what it is read for."""
 UNENDED_NOTE = "measuring has begun and not ended"
 """How the note of a manifest begins that was written before the rows."""
 SKIPPED_NOTE = "skipped"
@@ -126,7 +129,7 @@ def write_manifest(
         max_running_requests=info.max_running_requests,
         tensor_parallel_size=int(str(info.flags.get("tp_size", 1))),
         client=f"ppdsim {__version__}, aiohttp streaming",
-        notes=tuple(dict.fromkeys((*said, *skipped(folder)))),
+        notes=tuple(dict.fromkeys(ADDRESS.sub("the server", note) for note in (*said, *skipped(folder)))),
         source="ppdsim calibrate",
         points_file=POINTS,
         points_sha256=sha256(folder / POINTS) if ended else "",

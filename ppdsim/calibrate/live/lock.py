@@ -19,14 +19,20 @@ from ppdsim.errors import EnvironmentProblem
 LOCK = ".lock"
 
 
+class FolderInUse(EnvironmentProblem):
+    """Another run measures into a folder."""
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold a folder while the block runs; it is made where it is missing.
 
     Raises
     ------
+    FolderInUse
+        If another run holds it.
     EnvironmentProblem
-        If another run holds it, or its file system has no locks.
+        If its file system has no locks.
     """
     import fcntl
 
@@ -37,7 +43,7 @@ def locked(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             holder = file.read(200).strip() or "another process"
-            raise EnvironmentProblem(f"{folder}: {holder} measures into it; wait for it, or give another -o") from None
+            raise FolderInUse(f"{folder}: {holder} measures into it; wait for it, or give another -o") from None
         except OSError as problem:
             raise EnvironmentProblem(
                 f"{folder}: cannot be locked ({problem.strerror}); give a folder of a local disk with -o"

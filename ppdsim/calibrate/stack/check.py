@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 from ppdsim.calibrate.drivers.base import Failure, Generation, RequestFailed
 from ppdsim.calibrate.drivers.sglang_http import Endpoints, SglangHttp
 from ppdsim.errors import EnvironmentProblem
+from ppdsim.limits import SERVER_INFO_BYTES
 from ppdsim.units import MS_PER_S
 
 PROMPT = tuple(range(1_000, 1_500))
@@ -159,7 +160,7 @@ def _metrics(url: str) -> str:
         answer = connection.getresponse()
         if answer.status == 200:
             with suppress(UnicodeDecodeError):
-                return answer.read().decode()
+                return answer.read(SERVER_INFO_BYTES.value).decode()
     except (OSError, HTTPException):
         pass
     finally:

@@ -59,7 +59,7 @@ class Fault:
 
     `path` is where, `answer` what is sent there, to the first request after warm-up only if `once`. The command ends
     with `exit_code`, and `said` stands in what it prints or in skipped.jsonl; `hangs` says that only a bound in time
-    ends it.
+    ends it. Requests whose body `unless` takes are answered as they should be.
     """
 
     name: str
@@ -69,6 +69,7 @@ class Fault:
     exit_code: int = 3
     once: bool = False
     hangs: bool = False
+    unless: Callable[[dict[str, Any]], bool] = lambda body: False
 
 
 class FaultyServer:
@@ -150,7 +151,12 @@ class FaultyServer:
             self._turns += 1
         # A turn before the first measured one is no measurement, and a fault of it would not be noted.
         counts = path != "/generate" or self._turns > WARM_UP_TURNS or (fault is not None and fault.hangs)
-        if fault is not None and fault.path == path and counts and not (fault.once and self._struck):
+        if (
+            fault is not None
+            and fault.path == path
+            and counts
+            and not ((fault.once and self._struck) or fault.unless(body))
+        ):
             self._struck = True
             return fault.answer(body)
         if path == "/generate":

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from calibrate.live.fault_server import FaultyServer, command
 from calibrate.live.standins import MACHINE, UNIFIED, service
 
 from ppdsim import measurements
@@ -20,6 +21,7 @@ from ppdsim.calibrate.live.lock import LOCK, locked
 from ppdsim.calibrate.live.monitor import MACHINE as LOOKS
 from ppdsim.calibrate.live.plan import load_plan
 from ppdsim.calibrate.live.run_file import RUN
+from ppdsim.cli.app import run as cli
 from ppdsim.errors import EnvironmentProblem, MeasurementError
 from ppdsim.measurements import read_manifest
 
@@ -189,6 +191,22 @@ def test_two_runs_in_one_folder_are_one_too_many(tmp_path):
                 call()
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.name != LOCK} == before
     assert run(tmp_path, resume=True)[-1].startswith("0 rows added")
+
+
+def test_the_row_that_another_run_is_writing_is_not_cut_off(tmp_path, capsys):
+    with FaultyServer(None) as server:
+        arguments = command(server.url, tmp_path)
+        assert cli(arguments) == 0
+        points = tmp_path / "out" / POINTS
+        points.write_bytes(points.read_bytes() + HALF)
+        before = points.read_bytes()
+        with locked(tmp_path / "out"):
+            assert cli([*arguments, "--resume"]) == 3
+            assert points.read_bytes() == before
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert "measures into it; wait for it, or give another -o" in error
+        assert cli([*arguments, "--resume"]) == 0
+    assert "its last line was cut off in the middle" in capsys.readouterr().err
 
 
 def test_a_lock_of_a_process_that_was_killed_blocks_nobody(tmp_path):

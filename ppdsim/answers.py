@@ -22,21 +22,52 @@ SIMULATED = "simulated"
 
 
 class CrossingKind(str, Enum):
-    """What a search for a crossing found."""
+    """What a search for a crossing found.
+
+    "Always" is said of an axis on which both arms carry every point. Where an arm is overloaded it has no J: the arms
+    are then compared where both are carried, and where that is nowhere the arm that is not carried is named
+    (OVERLOADED: neither is, or each somewhere else).
+    """
 
     VALUE = "value"
     ALWAYS_D = "always D"
     ALWAYS_P = "always P"
     SEVERAL = "several"
+    D_WHERE_BOTH = "D where both are carried"
+    P_WHERE_BOTH = "P where both are carried"
+    D_NOT_CARRIED = "D not carried"
+    P_NOT_CARRIED = "P not carried"
+    OVERLOADED = "OVERLOADED"
+    NO_ROOM = "no room in the KV pool"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """A central value and its 90 % interval; infinities are allowed (N* of an append that never stalls)."""
+    """A central value and its 90 % interval, of one distribution; infinities are allowed (N* without any stall)."""
 
     value: float
     low: float
     high: float
+
+
+SPREAD, ALL_EQUAL, NEARLY_EQUAL, NOT_DRAWN = "spread", "all equal", "nearly all equal", "not drawn"
+"""What the draws behind a `HostInterval` were."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostInterval:
+    """A number on the host that was measured, and what it is on another host of this kind.
+
+    `this_host` comes from the fitted values. `value` (the median), `low` and `high` (the central 90 %) come from the
+    draws for another run of such a host; `low` and `high` are None where there is no spread to state, which `draws`
+    says: ``all equal``, ``nearly all equal`` (the central 90 % are) or ``not drawn``. Infinities are allowed.
+    """
+
+    this_host: float
+    value: float
+    low: float | None
+    high: float | None
+    draws: str = SPREAD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +88,10 @@ class Crossing:
     """Where D and P cost the same along one axis, for one P arm and one price.
 
     `axis` is ``r`` (cache rate at fixed `total_tokens`) or ``new_tokens`` (at fixed `cached_tokens`). `values` lists
-    all crossings of the central curves in rising order; `interval` is that of the last, and None when there is none or
-    no draw has one. `share_without` is the share of draws with no crossing. `source` is one of the three names above.
+    all crossings on this host in rising order; `interval` is that of the last one on another host of this kind (its
+    `value` is the median of the draws), and None where no draw has one or all have the same. `share_without` is the
+    share of draws with no crossing, `share_carried` that of the axis at which both arms are carried. `source` is one of
+    the three names above.
     """
 
     against: ArmChoice
@@ -75,6 +108,7 @@ class Crossing:
     share_without: float
     extrapolated: bool
     source: str = ANALYTICAL
+    share_carried: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +116,7 @@ class BreakEvenPoint:
     """N* and gamma* of one turn against one P arm: the headline's numbers, analytical and simulated.
 
     `case` says how to read N* (below, above, always D, always P). gamma* is at the answer's residents. The simulated
-    values are None where nothing was simulated.
+    values are None where nothing was simulated, or an arm is not carried.
     """
 
     against: ArmChoice
@@ -92,10 +126,10 @@ class BreakEvenPoint:
     prefill_cache: str
     handoff_stall_s: float
     case: str
-    n_star: Interval
-    gamma_star: Interval
-    simulated_n_star: Interval | None
-    simulated_gamma_star: Interval | None
+    n_star: HostInterval
+    gamma_star: HostInterval
+    simulated_n_star: HostInterval | None
+    simulated_gamma_star: HostInterval | None
     extrapolated: bool
 
 
@@ -103,9 +137,11 @@ class BreakEvenPoint:
 class ArmCurve:
     """One arm at one total prompt length, over the cache rate. All tuples have one entry a cache rate.
 
-    ``*_low_s`` and ``*_high_s`` bound the 90 % interval for another run (drift included). The simulated fields are
-    empty when nothing was simulated. `j_s` is at the scenario's own gamma and residents. ``slider_stall_s[n]`` is
-    `stall_s` with ``slider_residents[n]`` streams, so that the report's sliders draw the J that Python computed.
+    ``*_low_s`` and ``*_high_s`` bound the central 90 % on another host of this kind (drift included); the line is that
+    of this host and may lie outside. Where an arm is overloaded `wait_s` is infinite and `j_s` NaN. The simulated
+    fields are empty when nothing was simulated; where `simulated_label` is OVERLOADED the others are NaN. `j_s` is at
+    the scenario's own gamma and residents. ``slider_stall_s[n]`` is `stall_s` with ``slider_residents[n]`` streams, so
+    that the report's sliders draw the J that Python computed.
     """
 
     arm: ArmChoice
@@ -124,6 +160,7 @@ class ArmCurve:
     stall_high_s: tuple[float, ...]
     wait_s: tuple[float, ...]
     j_s: tuple[float, ...]
+    simulated_label: tuple[str, ...] = ()
     simulated_ttft_s: tuple[float, ...] = ()
     simulated_tpot_s: tuple[float, ...] = ()
     simulated_e2e_s: tuple[float, ...] = ()
@@ -140,7 +177,10 @@ class ArmCurve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakevenMap:
-    """N* over (cached_tokens, new_tokens) against one P arm; matrices are [row of cached][column of new]."""
+    """N* over (cached_tokens, new_tokens) against one P arm; matrices are [row of cached][column of new].
+
+    `n_star` is that of this host, the other two bound the central 90 % on another host of this kind.
+    """
 
     against: ArmChoice
     previous_output_tokens: int
@@ -157,8 +197,8 @@ class BreakevenMap:
 class SliderTable:
     """r* for every (gamma, residents) of the report's sliders: Python computes, the page looks up.
 
-    ``r_star[g][n]`` belongs to ``gammas[g]`` and ``residents[n]``; None where there is no single crossing, and
-    ``kind[g][n]`` then says which case holds.
+    ``r_star[g][n]``, of this host, belongs to ``gammas[g]`` and ``residents[n]``; None where there is no single
+    crossing, and ``kind[g][n]`` then says which case holds. The other three are of another host of this kind.
     """
 
     against: ArmChoice
@@ -167,6 +207,7 @@ class SliderTable:
     gammas: tuple[float, ...]
     residents: tuple[int, ...]
     r_star: tuple[tuple[float | None, ...], ...]
+    r_star_median: tuple[tuple[float | None, ...], ...]
     r_star_low: tuple[tuple[float | None, ...], ...]
     r_star_high: tuple[tuple[float | None, ...], ...]
     kind: tuple[tuple[str, ...], ...]
@@ -223,7 +264,8 @@ class CrossoverAnswer:
 
     `headline` is the answer in one sentence, `findings` what it means for the turns of a workload. `settings` are
     printable key-value pairs of the run. `differences` says, a sentence each, by how much the simulated and the
-    analytical answers differ and why. `caveats` lists what is assumed, extrapolated or an unmeasured mechanism.
+    analytical answers differ and why. `caveats` lists what is assumed, extrapolated or an unmeasured mechanism,
+    `overloaded` what the traffic overloads, and what carries it.
     `unread_keys` are keys of the scenario file that a crossover does not read.
     """
 
@@ -243,6 +285,7 @@ class CrossoverAnswer:
     findings: tuple[str, ...] = ()
     differences: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
+    overloaded: tuple[str, ...] = ()
     provenance: tuple[tuple[str, str], ...] = field(default=())
     unread_keys: tuple[str, ...] = ()
 

@@ -101,6 +101,21 @@ class Results:
 
         return pd.DataFrame(dict(self.turns))
 
+    @property
+    def label(self) -> str:
+        """Whether the fleet kept up with what was offered: STABLE, BACKLOGGED or OVERLOADED (`metrics.load_label`)."""
+        turns = self.turns
+        has, arrived = _masks(turns["status"], STATUSES), ~np.isnan(turns["t_arrival_s"])
+        # Beside the queues, a turn waits where its KV takes longer than its own time on the wire.
+        wait = turns["queue_s"] + np.maximum(turns["kv_transfer_exposed_s"] - turns["kv_transfer_s"], 0.0)
+        return metrics.load_label(
+            turns["t_arrival_s"],
+            wait,
+            turns["ttft_s"] - wait,
+            last_start_s=float(np.max(turns["t_arrival_s"], where=arrived & (turns["turn"] == 0), initial=0.0)),
+            unfinished=0 if self.interrupted else int(np.sum(has["unfinished"] | has["timed_out"])),
+        )
+
     def summary(self) -> dict[str, Any]:
         """Return the run in numbers, ready for JSON (undefined values are None)."""
         turns = self.turns
@@ -115,20 +130,11 @@ class Results:
         known = np.logical_or.reduce(list(took.values()))
         moved = known & ~took[Arm.APPEND_D.value]
         arms = {arm: float(np.sum(mask) / known.sum()) for arm, mask in took.items() if mask.any()}
-        # Beside the queues, a turn waits where its KV takes longer than its own time on the wire.
-        wait = turns["queue_s"] + np.maximum(turns["kv_transfer_exposed_s"] - turns["kv_transfer_s"], 0.0)
-        unfinished = 0 if self.interrupted else int(np.sum(has["unfinished"] | has["timed_out"]))
         return {
             "schema": SCHEMA,
             "turns": len(self),
             "status": {name: int(np.sum(mask)) for name, mask in has.items()},
-            "label": metrics.load_label(
-                turns["t_arrival_s"],
-                wait,
-                turns["ttft_s"] - wait,
-                last_start_s=float(np.max(turns["t_arrival_s"], where=arrived & (turns["turn"] == 0), initial=0.0)),
-                unfinished=unfinished,
-            ),
+            "label": self.label,
             "ttft_s": metrics.describe(turns["ttft_s"]),
             "tpot_s": metrics.describe(turns["tpot_s"]),
             "itl_s": metrics.describe(self.itl_gaps_s, self.itl_counts),

@@ -2,21 +2,23 @@
 
 A scan finds every change of sign of ``J_P - J_D`` along the axis, ``brentq`` refines each. Captured graph sizes and
 chunks make steps, so several crossings near the line are an ordinary answer; the interval is that of the last one
-(beyond it D, or P, wins for good), from the draws, each scanned the same way.
+(beyond it D, or P, wins for good), from the draws, each scanned the same way. An overloaded arm has an infinite wait:
+the gain is infinite where one arm is, and not a number where both are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import brentq
+from numpy.typing import NDArray
+from scipy.optimize import bisect, brentq
 
 from ppdsim.analytical.question import Question, j_gain_s, stall_excess_s, ttft_gain_s
 from ppdsim.answers import CrossingKind, Interval
 from ppdsim.cost.base import Array
-from ppdsim.metrics import interval_90
+from ppdsim.metrics import interval_90, quantile
 from ppdsim.turn import TurnModel
 
 SCAN_POINTS = 400
@@ -30,12 +32,17 @@ Load = Callable[[Question, Array, Array], Question]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """All crossings along an axis, the interval of the last one, and the share of draws without any."""
+    """All crossings along an axis, and the last one's spread over the draws.
+
+    `interval` holds the median and the central 90 % of the draws that have one, None where these have no spread.
+    `share_without` is the share of draws without any, `share_carried` that of the axis at which both arms are carried.
+    """
 
     kind: CrossingKind
     values: tuple[float, ...]
     interval: Interval | None
     share_without: float
+    share_carried: float = 1.0
 
 
 def _rate_scan(total_tokens: int) -> Array:
@@ -111,33 +118,75 @@ def new_tokens_crossing(
 def sampled_crossing(axis: Array, middle: Array, draws: Array) -> Found:
     """Return the crossings of a gain that is known at the points of `axis` only (a simulated one), by interpolation.
 
+    Points at which the gain of the middle or of a draw is not finite are not compared: an arm is not carried there.
+
     Parameters
     ----------
     axis, middle
-        Points and the central gain there, shape (points,).
+        Points and the central gain there, shape (points,). Infinite where one arm is not carried (positive: P), NaN
+        where neither is.
     draws
         The gain of every draw, shape (draws, points).
     """
-    return _search(lambda x: np.interp(x, axis, middle), draws, axis)
+    both = np.isfinite(middle) & np.isfinite(draws).all(axis=0)
+    if both.sum() < 2:
+        return _without_crossing(middle, both, share_without=1.0)
+    found = _search(lambda x: np.interp(x, axis[both], middle[both]), draws[:, both], axis[both])
+    if found.values:
+        return replace(found, share_carried=float(both.mean()))
+    return _without_crossing(middle, both, share_without=found.share_without)
 
 
 def _search(gain: Callable[[Array], Array], samples: Array, scan: Array) -> Found:
     central = gain(scan)
-    changes = np.flatnonzero(np.diff(np.sign(central)) != 0)
-    # A crossing right at a point of the scan ends one piece and starts the next.
-    values = tuple(dict.fromkeys(_refine(gain, scan[i], scan[i + 1]) for i in changes))
+    values = tuple(dict.fromkeys(_refine(gain, scan[i], scan[i + 1]) for i in np.flatnonzero(_changes(central))))
     last = _last_crossings(samples, scan)
     without = float(np.mean(np.isnan(last)))
+    both = np.isfinite(central)
     if not values:
-        kind = CrossingKind.ALWAYS_D if central[-1] > 0 else CrossingKind.ALWAYS_P
-        return Found(kind=kind, values=(), interval=None, share_without=without)
-    interval = None
-    crossed = last[np.isfinite(last)]
-    if len(crossed):
-        low, high = map(float, interval_90(crossed))
-        interval = Interval(value=values[-1], low=min(low, values[-1]), high=max(high, values[-1]))
-    kind = CrossingKind.VALUE if len(values) == 1 else CrossingKind.SEVERAL
-    return Found(kind=kind, values=values, interval=interval, share_without=without)
+        return _without_crossing(central, both, share_without=without)
+    return Found(
+        kind=CrossingKind.VALUE if len(values) == 1 else CrossingKind.SEVERAL,
+        values=values,
+        interval=_interval(last[np.isfinite(last)]),
+        share_without=without,
+        share_carried=float(both.mean()),
+    )
+
+
+def _without_crossing(gain: Array, both: NDArray[np.bool_], *, share_without: float) -> Found:
+    """Return what is said of an axis on which the cheaper arm never changes; `both`: where both arms are carried."""
+    if not len(gain):
+        kind = CrossingKind.NO_ROOM
+    elif both.any():
+        d_wins, whole = bool(gain[both][-1] > 0.0), bool(both.all()) and len(gain) > 1
+        always = (CrossingKind.ALWAYS_P, CrossingKind.ALWAYS_D)
+        kind = (always if whole else (CrossingKind.P_WHERE_BOTH, CrossingKind.D_WHERE_BOTH))[d_wins]
+    elif np.all(gain == np.inf):
+        kind = CrossingKind.P_NOT_CARRIED
+    elif np.all(gain == -np.inf):
+        kind = CrossingKind.D_NOT_CARRIED
+    else:
+        kind = CrossingKind.OVERLOADED
+    carried = float(both.mean()) if len(both) else 0.0
+    return Found(kind=kind, values=(), interval=None, share_without=share_without, share_carried=carried)
+
+
+def _interval(crossed: Array) -> Interval | None:
+    """Return median and central 90 % of the draws' crossings; None where there are none, or all are the same."""
+    if not len(crossed) or np.ptp(crossed) == 0.0:
+        return None
+    low, high = map(float, interval_90(crossed))
+    return Interval(value=float(quantile(crossed, 0.5)), low=low, high=high)
+
+
+def _changes(gain: Array) -> NDArray[np.bool_]:
+    """Return after which points, along the last axis, the cheaper arm changes; not to or from where neither is carried.
+
+    An infinite gain (one arm is overloaded) has a sign: the wait of a server that fills up passes every other cost.
+    """
+    signs = np.sign(gain)
+    return np.asarray((np.diff(signs) != 0) & ~np.isnan(signs[..., 1:]) & ~np.isnan(signs[..., :-1]))
 
 
 def _refine(gain: Callable[[Array], Array], low: float, high: float) -> float:
@@ -146,16 +195,19 @@ def _refine(gain: Callable[[Array], Array], low: float, high: float) -> float:
 
     if at(low) == 0.0:
         return float(low)
-    return float(brentq(at, low, high, xtol=1e-9 * max(1.0, high)))
+    # Secants need two finite ends; where an arm fills up, halving finds the change of sign as well.
+    root = brentq if np.isfinite([at(low), at(high)]).all() else bisect
+    return float(root(at, low, high, xtol=1e-9 * max(1.0, high)))
 
 
 def _last_crossings(samples: Array, scan: Array) -> Array:
     """Return each draw's last crossing by linear interpolation; nan where it has none."""
-    changes = np.diff(np.sign(samples), axis=1) != 0
+    changes = _changes(samples)
     last = changes.shape[1] - 1 - np.argmax(changes[:, ::-1], axis=1)
     rows = np.arange(len(samples))
     before, after = samples[rows, last], samples[rows, last + 1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = np.where(before == after, 0.5, before / (before - after))
+    between = np.isfinite(before) & np.isfinite(after) & (before != after)
+    share = np.full(len(rows), 0.5)
+    share[between] = before[between] / (before[between] - after[between])
     found = scan[last] + share * (scan[last + 1] - scan[last])
     return np.where(changes.any(axis=1), found, np.nan)

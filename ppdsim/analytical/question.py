@@ -64,10 +64,15 @@ def cached_on_p(question: Question, cached_tokens: Quantity, page_size_tokens: i
 
 
 def ttft_gain_s(model: TurnModel, question: Question, cached_tokens: Quantity, new_tokens: Quantity) -> Quantity:
-    """Return TTFT_P - TTFT_D [s], waits included: what a user gains from the append."""
+    """Return TTFT_P - TTFT_D [s], waits included: what a user gains from the append.
+
+    Infinite where one arm waits without end (it is overloaded), NaN where both do.
+    """
     on_p = cached_on_p(question, cached_tokens, model.on_p.page_size_tokens)
     p = model.handoff_ttft_s(question.arm, question.transport, cached_tokens, new_tokens, on_p)
-    return p + question.wait_p_s - model.append_ttft_s(cached_tokens, new_tokens) - question.wait_d_s
+    d = model.append_ttft_s(cached_tokens, new_tokens)
+    with np.errstate(invalid="ignore"):
+        return p + question.wait_p_s - d - question.wait_d_s
 
 
 def stall_excess_s(

@@ -72,7 +72,9 @@ def arm_curve(plan: Plan, question: Question | None, total_tokens: int, rates: S
     stalls = [_stall(plan, arm, cached, new, streams) for streams in batches]
     stall, stall_low, stall_high = stalls[batches.index(plan.grid.residents)]
     wait = np.asarray(loaded.wait_d_s if question is None else loaded.wait_p_s)
-    j = ttft + wait + plan.grid.gamma * (plan.grid.residents + loaded.decoding_turns) * stall
+    # What is overloaded has no J.
+    carried_wait = np.where(np.isfinite(wait), wait, np.nan)
+    j = ttft + carried_wait + plan.grid.gamma * (plan.grid.residents + loaded.decoding_turns) * stall
     return ArmCurve(
         arm=choice_of(question),
         total_tokens=total_tokens,
@@ -83,8 +85,8 @@ def arm_curve(plan: Plan, question: Question | None, total_tokens: int, rates: S
         new_tokens=tuple(int(m) for m in new),
         extrapolated=tuple(is_extrapolated(plan, question, float(c), float(m)) for c, m in pairs),
         ttft_s=tuple(ttft.tolist()),
-        ttft_low_s=tuple(np.minimum(band.low, ttft).tolist()),
-        ttft_high_s=tuple(np.maximum(band.high, ttft).tolist()),
+        ttft_low_s=tuple(band.low.tolist()),
+        ttft_high_s=tuple(band.high.tolist()),
         stall_s=tuple(stall.tolist()),
         stall_low_s=tuple(stall_low.tolist()),
         stall_high_s=tuple(stall_high.tolist()),
@@ -106,4 +108,4 @@ def _stall(plan: Plan, arm: Arm, cached: Array, new: Array, streams: int) -> tup
 
     middle, samples = of(plan.middle)[0], of(plan.cloud)
     low, high = interval_90(samples, axis=0)
-    return middle, np.minimum(low, middle), np.maximum(high, middle)
+    return middle, low, high

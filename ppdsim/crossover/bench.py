@@ -3,7 +3,8 @@
 J of an arm is the mean over turns of ``TTFT + gamma x (stream-seconds that others lost to the turn)``. The append runs
 on a unified node (what it was measured on), a hand-off on one P and one D. Intervals come from the profile's draws:
 each draw runs a shorter slice of the same arrivals, and its ratio to the central model on that slice scales the value
-of the full run, so that the draws add the profile's uncertainty and not their own sampling noise.
+of the full run, so that the draws add the profile's uncertainty and not their own sampling noise. A run that is
+OVERLOADED, or in which turns are rejected or time out, has no J.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ppdsim.cost.base import Array
 from ppdsim.crossover.plan import Plan
 from ppdsim.des.cluster import run_cluster
 from ppdsim.des.spec import ClusterSpec, NodeSpec, Preload
+from ppdsim.metrics import OVERLOADED
 from ppdsim.routing import AlwaysD, AlwaysP
 from ppdsim.turn import TurnModel
 from ppdsim.types import Arm, NodeRole, Transport
@@ -29,8 +31,12 @@ TURNS_OF_A_DRAW = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """Means over the turns of one run [s]; `lost_s` is stream-seconds that others lost to a turn."""
+    """Means over the turns of one run [s]; `lost_s` is stream-seconds that others lost to a turn.
 
+    `label` is STABLE, BACKLOGGED or OVERLOADED; of an overloaded run the means are NaN.
+    """
+
+    label: str
     ttft_s: float
     tpot_s: float
     e2e_s: float
@@ -44,7 +50,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Simulated:
-    """One arm at one (cached, new): the central run, and each draw's TTFT and loss scaled to it, shape (draws,)."""
+    """One arm at one (cached, new): the central run, and each draw's TTFT and loss scaled to it, shape (draws,).
+
+    NaN throughout where the central run is overloaded.
+    """
 
     middle: Sample
     ttft_s: Array
@@ -91,6 +100,10 @@ class Bench:
                 return self._run(model, question, cached_tokens, new_tokens, on_p, count)
 
             middle = run(self._plan.middle, turns)
+            if middle.label == OVERLOADED:
+                nothing = np.full(len(self._draws), np.nan)
+                self._known[key] = Simulated(middle=middle, ttft_s=nothing, lost_s=nothing)
+                return self._known[key]
             short = middle if few == turns else run(self._plan.middle, few)
             drawn = [run(model, few) for model in self._draws]
             self._known[key] = Simulated(
@@ -130,8 +143,19 @@ class Bench:
             AlwaysD() if question is None else AlwaysP(),
             preloads=Preload(cached_tokens=cached_tokens, prefill_cached_tokens=on_p),
         )
-        columns = results.turns
+        columns, label = results.turns, results.label
+        if label == OVERLOADED or np.isnan(columns["ttft_s"]).any():
+            nothing = float("nan")
+            return Sample(
+                label=OVERLOADED,
+                ttft_s=nothing,
+                tpot_s=nothing,
+                e2e_s=nothing,
+                kv_transfer_s=nothing,
+                lost_s=nothing,
+            )
         return Sample(
+            label=label,
             ttft_s=float(np.mean(columns["ttft_s"])),
             tpot_s=float(np.nanmean(columns["tpot_s"])) if max(traffic.output_tokens) > 1 else float("nan"),
             e2e_s=float(np.mean(columns["e2e_s"])),

@@ -6,9 +6,10 @@ import numpy as np
 
 from ppdsim.analytical.breakeven import Case, break_even, break_even_price, break_even_streams
 from ppdsim.analytical.question import Question
-from ppdsim.answers import BreakevenMap, BreakEvenPoint, Interval
+from ppdsim.answers import BreakevenMap, BreakEvenPoint
 from ppdsim.cost.base import Array
 from ppdsim.crossover.arms import choice_of, is_extrapolated
+from ppdsim.crossover.intervals import host_interval
 from ppdsim.crossover.plan import Plan
 from ppdsim.metrics import interval_90
 
@@ -24,9 +25,8 @@ def break_even_point(plan: Plan, question: Question, cached_tokens: int, new_tok
     streams = break_even_streams(plan.cloud, question, cached, new)[:, 0]
     price = float(np.asarray(break_even_price(plan.middle, question, cached, new))[0])
     prices = np.asarray(break_even_price(plan.cloud, question, cached, new))[:, 0]
-    n_star = _interval(found.streams, streams)
-    if found.case is Case.ABOVE:
-        n_star = Interval(value=found.streams, low=found.streams, high=found.streams)
+    # The draws' N* is the largest batch at which D wins; where D wins above N* that is another number.
+    n_star = host_interval(found.streams, () if found.case is Case.ABOVE else streams)
     return BreakEvenPoint(
         against=choice_of(question),
         cached_tokens=cached_tokens,
@@ -36,7 +36,7 @@ def break_even_point(plan: Plan, question: Question, cached_tokens: int, new_tok
         handoff_stall_s=question.handoff_stall_s,
         case=found.case.value,
         n_star=n_star,
-        gamma_star=_interval(price, prices),
+        gamma_star=host_interval(price, prices),
         simulated_n_star=None,
         simulated_gamma_star=None,
         extrapolated=is_extrapolated(plan, question, float(cached_tokens), float(new_tokens)),
@@ -61,19 +61,10 @@ def breakeven_map(plan: Plan, question: Question) -> BreakevenMap:
         cached_tokens=MAP_CACHED_TOKENS,
         new_tokens=MAP_NEW_TOKENS,
         n_star=rows(middle),
-        n_star_low=rows(np.minimum(low, middle)),
-        n_star_high=rows(np.maximum(high, middle)),
+        n_star_low=rows(low),
+        n_star_high=rows(high),
         extrapolated=tuple(
             tuple(is_extrapolated(plan, question, float(c), float(m)) for m in MAP_NEW_TOKENS)
             for c in MAP_CACHED_TOKENS
         ),
     )
-
-
-def _interval(value: float, samples: Array) -> Interval:
-    finite = samples[np.isfinite(samples)]
-    if not len(finite):
-        return Interval(value=value, low=value, high=value)
-    # An infinite draw (D wins at any batch) is above every finite one, so it may be the upper end.
-    low, high = map(float, interval_90(samples))
-    return Interval(value=value, low=min(low, value), high=max(high, value))

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ppdsim.analytical.question import Question, cached_on_p
-from ppdsim.answers import WITH_WAITS, BreakEvenPoint, Crossing
+from ppdsim.answers import WITH_WAITS, BreakEvenPoint, Crossing, HostInterval
 from ppdsim.crossover.bench import Bench, Sample
 from ppdsim.crossover.plan import Plan, tokens_at
+from ppdsim.metrics import OVERLOADED
 from ppdsim.types import Arm, Transport
 from ppdsim.units import MS_PER_S
 
@@ -33,8 +34,9 @@ def crossing_differences(
         formula = with_waits[_key(found)]
         gap = _gap(formula, found)
         if gap is not None:
-            at = (found.values or formula.values)[-1]
-            out.append(f"{_where(found)}: {gap}. {_why(plan, bench, question, _nearest(bench, question, found, at))}")
+            at = next(iter([*found.values[-1:], *formula.values[-1:]]), None)
+            why = _why(plan, bench, question, _nearest(bench, question, found, at))
+            out.append(f"{_where(found)}: {gap}.{why}")
     return tuple(out)
 
 
@@ -42,14 +44,19 @@ def point_differences(points: Iterable[BreakEvenPoint]) -> tuple[str, ...]:
     """Return a sentence for every simulated N* outside the formula's interval."""
     return tuple(
         f"{p.against.label}, {p.new_tokens} new tokens on {p.cached_tokens}, previous answer of "
-        f"{p.previous_output_tokens}: the simulated N* is {p.simulated_n_star.value:.1f}, the formula's "
-        f"{p.n_star.value:.1f}. The simulated one is gamma* times the residents that were simulated, so it keeps the "
-        "stall of their batch; the formula knows that a larger batch has a longer step, which hides more of the "
+        f"{p.previous_output_tokens}: the simulated N* is {p.simulated_n_star.this_host:.1f}, the formula's "
+        f"{p.n_star.this_host:.1f}. The simulated one is gamma* times the residents that were simulated, so it keeps "
+        "the stall of their batch; the formula knows that a larger batch has a longer step, which hides more of the "
         "launch, and leaves out the waits."
         for p in points
-        if p.simulated_n_star is not None
-        and not p.n_star.low * (1 - CLOSE_SHARE) <= p.simulated_n_star.value <= p.n_star.high * (1 + CLOSE_SHARE)
+        if p.simulated_n_star is not None and not _near(p.n_star, p.simulated_n_star.this_host)
     )
+
+
+def _near(formula: HostInterval, simulated: float) -> bool:
+    """Return whether a simulated number is between the formula's on this host and its ends on another one, or close."""
+    ends = [formula.this_host, *(end for end in (formula.low, formula.high) if end is not None)]
+    return min(ends) * (1 - CLOSE_SHARE) <= simulated <= max(ends) * (1 + CLOSE_SHARE)
 
 
 def _key(crossing: Crossing) -> tuple[object, ...]:
@@ -73,7 +80,8 @@ def _gap(formula: Crossing, found: Crossing) -> str | None:
             f"the formula with waits says {_word(formula, name, digits)}, the simulation {_word(found, name, digits)}"
         )
     last = formula.values[-1]
-    low, high = (formula.interval.low, formula.interval.high) if formula.interval else (last, last)
+    ends = [last] if formula.interval is None else [last, formula.interval.low, formula.interval.high]
+    low, high = min(ends), max(ends)
     slack = CLOSE_RATE if found.axis == "r" else CLOSE_SHARE * last
     if low - slack <= found.values[-1] <= high + slack:
         return None
@@ -84,18 +92,27 @@ def _word(crossing: Crossing, name: str, digits: int) -> str:
     return f"{name} = {crossing.values[-1]:.{digits}f}" if crossing.values else crossing.kind.value
 
 
-def _nearest(bench: Bench, question: Question, found: Crossing, at: float) -> tuple[int, int]:
-    """Return the simulated (cached, new) nearest to a crossing."""
+def _nearest(bench: Bench, question: Question, found: Crossing, at: float | None) -> tuple[int, int] | None:
+    """Return the (cached, new) nearest to a crossing at which both arms were carried; None if there is none."""
+    if at is None:
+        return None
     if found.axis == "r":
         wanted = tokens_at(found.fixed_tokens, at)
         same = [pair for pair in bench.pairs(question) if sum(pair) == found.fixed_tokens]
     else:
         wanted = (found.fixed_tokens, round(at))
         same = [pair for pair in bench.pairs(question) if pair[0] == found.fixed_tokens]
-    return min(same, key=lambda pair: abs(pair[1] - wanted[1]))
+    carried = [
+        pair
+        for pair in same
+        if OVERLOADED not in (bench.append(*pair).middle.label, bench.handoff(question, *pair).middle.label)
+    ]
+    return min(carried, key=lambda pair: abs(pair[1] - wanted[1]), default=None)
 
 
-def _why(plan: Plan, bench: Bench, question: Question, pair: tuple[int, int]) -> str:
+def _why(plan: Plan, bench: Bench, question: Question, pair: tuple[int, int] | None) -> str:
+    if pair is None:
+        return ""
     cached, new = (np.array([float(tokens)]) for tokens in pair)
     loaded = plan.loaded(question, cached, new)
     on_p = cached_on_p(question, cached, plan.middle.on_p.page_size_tokens)
@@ -110,7 +127,7 @@ def _why(plan: Plan, bench: Bench, question: Question, pair: tuple[int, int]) ->
         context = plan.grid.resident_context_tokens
         stall = np.asarray(plan.middle.stall_s(arm, cached, new, float(plan.grid.residents), context))
         parts.append(_account(name, sample, idle_s, float(np.asarray(wait)[0]), streams * float(stall.ravel()[0])))
-    return f"With {pair[1]} new tokens on {pair[0]}, in the simulation {'; '.join(parts)}."
+    return f" With {pair[1]} new tokens on {pair[0]}, in the simulation {'; '.join(parts)}."
 
 
 def _account(name: str, sample: Sample, idle_s: float, wait_s: float, lost_s: float) -> str:

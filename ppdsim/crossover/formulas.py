@@ -11,6 +11,7 @@ from ppdsim.crossover import words
 from ppdsim.crossover.arms import arm_curve
 from ppdsim.crossover.breakeven import break_even_point, breakeven_map
 from ppdsim.crossover.levels import crossings, slider_table
+from ppdsim.crossover.overload import overloaded
 from ppdsim.crossover.plan import Plan, rates_of
 from ppdsim.crossover.rule import rule_findings
 from ppdsim.units import MS_PER_S
@@ -45,6 +46,7 @@ def formulas(plan: Plan, *, seed: int) -> CrossoverAnswer:
         points=tuple(points),
         findings=(*words.shares_on_d(plan), *rule_findings(plan, curves)),
         caveats=words.caveats(plan, curves),
+        overloaded=overloaded(plan, curves),
         provenance=tuple({**plan.on_d.profile.provenance, **_profiles(plan), "ppdsim": __version__}.items()),
         unread_keys=plan.setup.unread_keys,
     )

@@ -55,6 +55,7 @@ def crossing_of(plan: Plan, question: Question, found: Found, *, axis: str, fixe
         values=found.values,
         interval=found.interval,
         share_without=found.share_without,
+        share_carried=found.share_carried,
         extrapolated=outside,
         source=source,
     )
@@ -78,6 +79,7 @@ def slider_table(plan: Plan, question: Question, total_tokens: int) -> SliderTab
         gammas=gammas,
         residents=residents,
         r_star=tuple(tuple(found.values[-1] if found.values else None for found in row) for row in table),
+        r_star_median=end("value"),
         r_star_low=end("low"),
         r_star_high=end("high"),
         kind=tuple(tuple(found.kind.value for found in row) for row in table),

@@ -11,6 +11,7 @@ from ppdsim.analytical.question import Question
 from ppdsim.cost.base import Array
 from ppdsim.crossover.traffic import Traffic, traffic_of
 from ppdsim.crossover.waits import under_load
+from ppdsim.des.spec import RESERVED_DECODE_TOKENS
 from ppdsim.errors import ScenarioError
 from ppdsim.profile import Profile
 from ppdsim.scenario import Scenario
@@ -27,6 +28,8 @@ SLIDER_GAMMAS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
 """Prices that the report's slider offers [1]."""
 SLIDER_RESIDENTS = (0, 1, 2, 4, 8, 16, 32, 64, 128)
 """Batches that the report's slider offers [streams]."""
+SPARE_PAGES = 3
+"""Pages that rounding prompt, answer and a unified server's last token may take [pages]."""
 SMALLEST_NEW_TOKENS = 32
 """New tokens at the largest cache rate that is looked at: beyond it nothing but the launch floor is left."""
 
@@ -102,17 +105,22 @@ def make_plan(setup: Setup, middle: TurnModel, cloud: TurnModel, rng: np.random.
         raise ScenarioError(f"scenario '{scenario.name}': crossover.arms needs append-d and at least one P arm")
     on_p, on_d = setup.pair()
     headline_tokens = grid.headline_cached_tokens + grid.headline_new_tokens
-    need = max(max(grid.total_tokens) + grid.output_tokens, headline_tokens, *grid.fixed_cached_tokens)
+    # A decode server admits a turn only beside what it reserves for its answer.
+    reserved = scenario.num_reserved_decode_tokens
+    answer_tokens = max(grid.output_tokens, RESERVED_DECODE_TOKENS if reserved is None else reserved)
+    need = max(*grid.total_tokens, headline_tokens, *grid.fixed_cached_tokens) + answer_tokens
     longest = max(*grid.total_tokens, headline_tokens, *grid.fixed_cached_tokens)
     if setup.context_tokens is not None and longest > setup.context_tokens:
         raise ScenarioError(
             f"scenario '{scenario.name}': a prompt of {longest} tokens; the model takes at most {setup.context_tokens} "
             "(its context)"
         )
-    taken = grid.residents * grid.resident_context_tokens
+    page = middle.page_size_tokens
+    # What `Cluster.can_hold` rounds up, for the turn and for each resident's growing last page.
+    taken = grid.residents * (grid.resident_context_tokens + page) + SPARE_PAGES * page
     if need + taken > on_d.kv_pool_tokens:
         raise ScenarioError(
-            f"scenario '{scenario.name}': a turn of {need} tokens beside {grid.residents} residents of "
+            f"scenario '{scenario.name}': a turn of {need} tokens with its answer beside {grid.residents} residents of "
             f"{grid.resident_context_tokens} tokens needs {need + taken}, D's KV pool holds {on_d.kv_pool_tokens}"
         )
     if need > on_p.kv_pool_tokens:

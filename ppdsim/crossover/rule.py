@@ -13,9 +13,11 @@ import numpy as np
 
 from ppdsim.analytical.question import Question, cached_on_p
 from ppdsim.answers import ArmCurve
+from ppdsim.cost.base import Array
 from ppdsim.crossover.arms import choice_of
 from ppdsim.crossover.plan import Plan
 from ppdsim.crossover.words import link
+from ppdsim.metrics import OVERLOADED
 from ppdsim.routing import FleetModel, PolicyContext, build_policy
 from ppdsim.routing.base import AbstractPolicy
 from ppdsim.routing.view import AbstractClusterView, Request
@@ -97,7 +99,7 @@ class IdlePair(AbstractClusterView):
 
 
 def rule_findings(plan: Plan, curves: Iterable[ArmCurve]) -> tuple[str, ...]:
-    """Return a sentence a P arm: where the scenario's rule takes the dearer arm, and what that costs at most."""
+    """Return a sentence a P arm: where the scenario's rule takes the more expensive arm, and by how much at most."""
     routing = plan.scenario.routing
     asked = plan.grid.previous_output_tokens[0]
     every = list(curves)
@@ -113,13 +115,22 @@ def rule_findings(plan: Plan, curves: Iterable[ArmCurve]) -> tuple[str, ...]:
         policy = build_policy(routing.policy, routing.parameters, context)
         mine = [c for c in every if c.arm == choice_of(question) and c.previous_output_tokens == asked]
         regrets = np.array([regret for curve in mine for regret in _regrets_s(plan, policy, question, curve, every)])
-        over = link(question.arm.value, question.transport.value)
-        worst = f", by up to {MS_PER_S * regrets.max():.0f} ms of J" if (regrets > 0.0).any() else ""
-        out.append(
-            f"The policy '{routing.policy}' takes the dearer arm at {(regrets > 0.0).sum()} of the {len(regrets)} "
-            f"cache rates looked at over {over}{worst}."
-        )
+        out.append(_sentence(routing.policy, link(question.arm.value, question.transport.value), regrets))
     return tuple(out)
+
+
+def _sentence(policy: str, over: str, regrets: Array) -> str:
+    """Return what a rule's regrets say: infinite where the arm that it takes is overloaded and the other is not."""
+    compared, overloaded = regrets[np.isfinite(regrets)], int(np.isposinf(regrets).sum())
+    if not len(compared) and not overloaded:
+        return f"The policy '{policy}' was not judged over {over}: at no cache rate both arms are carried."
+    worst = f", by up to {MS_PER_S * compared.max():.0f} ms of J" if (compared > 0.0).any() else ""
+    where = "" if len(compared) == len(regrets) else " and that both arms carry"
+    out = (
+        f"The policy '{policy}' takes the more expensive arm at {(compared > 0.0).sum()} of the {len(compared)} cache "
+        f"rates looked at over {over}{where}{worst}"
+    )
+    return out + (f"; at {overloaded} more it takes an arm that is {OVERLOADED} there." if overloaded else ".")
 
 
 def _regrets_s(
@@ -132,5 +143,6 @@ def _regrets_s(
         request = Request(conversation_id=0, turn=1, prompt_tokens=curve.total_tokens)
         appends = policy.decide(request, IdlePair(plan, question, cached)).arm is Arm.APPEND_D
         taken, other = (append_j[cached], handoff_j) if appends else (handoff_j, append_j[cached])
-        out.append(max(taken - other, 0.0))
+        only_other = np.isnan(taken) and not np.isnan(other)
+        out.append(np.inf if only_other else np.nan if np.isnan(other) else max(taken - other, 0.0))
     return out

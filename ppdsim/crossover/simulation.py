@@ -15,17 +15,17 @@ from ppdsim.answers import (
     ArmCurve,
     BreakEvenPoint,
     Crossing,
-    CrossingKind,
     CrossoverAnswer,
-    Interval,
 )
 from ppdsim.cost.base import Array
 from ppdsim.crossover.arms import choice_of
 from ppdsim.crossover.bench import Bench, Simulated
 from ppdsim.crossover.differences import crossing_differences, point_differences
+from ppdsim.crossover.intervals import host_interval
 from ppdsim.crossover.levels import crossing_of
+from ppdsim.crossover.overload import overloaded
 from ppdsim.crossover.plan import Plan
-from ppdsim.metrics import interval_90
+from ppdsim.metrics import OVERLOADED, interval_90
 
 SPREAD_NEW_TOKENS = (0.25, 0.5, 0.75, 1.0, 1.35, 2.0, 4.0)
 """Appends that are simulated around an expected m* [share of it]."""
@@ -71,6 +71,7 @@ def simulated(
         curves=tuple(curves),
         crossings=(*answer.crossings, *(crossing for _, crossing in found)),
         points=tuple(points),
+        overloaded=overloaded(plan, curves),
         differences=(
             *point_differences(points),
             *crossing_differences(plan, bench, answer.crossings, found),
@@ -84,14 +85,15 @@ def _with_simulation(curve: ArmCurve, samples: list[Simulated], gamma: float) ->
     low, high = interval_90(draws, axis=1)
     return replace(
         curve,
+        simulated_label=tuple(s.middle.label for s in samples),
         simulated_ttft_s=tuple(s.middle.ttft_s for s in samples),
         simulated_tpot_s=tuple(s.middle.tpot_s for s in samples),
         simulated_e2e_s=tuple(s.middle.e2e_s for s in samples),
         simulated_kv_transfer_s=tuple(s.middle.kv_transfer_s for s in samples),
         simulated_lost_s=tuple(s.middle.lost_s for s in samples),
         simulated_j_s=tuple(middle.tolist()),
-        simulated_j_low_s=tuple(np.minimum(low, middle).tolist()),
-        simulated_j_high_s=tuple(np.maximum(high, middle).tolist()),
+        simulated_j_low_s=tuple(low.tolist()),
+        simulated_j_high_s=tuple(high.tolist()),
     )
 
 
@@ -99,15 +101,12 @@ def _crossing(plan: Plan, bench: Bench, question: Question, axis: Array, pairs: 
     gamma = plan.grid.gamma
     appends = [bench.append(*pair) for pair in pairs]
     handoffs = [bench.handoff(question, *pair) for pair in pairs]
-    middle = np.array([p.middle.j_s(gamma) - d.middle.j_s(gamma) for p, d in zip(handoffs, appends, strict=True)])
-    draws = np.array([p.j_s(gamma) - d.j_s(gamma) for p, d in zip(handoffs, appends, strict=True)]).T
-    # An arm that is so overloaded that turns time out has no J: its points are not compared.
-    carried = np.isfinite(middle) & np.all(np.isfinite(draws), axis=0)
-    if not carried.any():
-        appended = np.isfinite([d.middle.j_s(gamma) for d in appends]).any()
-        kind = CrossingKind.ALWAYS_D if appended else CrossingKind.ALWAYS_P
-        return Found(kind=kind, values=(), interval=None, share_without=1.0)
-    return sampled_crossing(axis[carried], middle[carried], draws[:, carried])
+    on_p, on_d = (np.array([s.middle.j_s(gamma) for s in side]) for side in (handoffs, appends))
+    # Of an arm that is overloaded there is no J; the gain says which one it is.
+    only_d, only_p = np.isnan(on_p) & ~np.isnan(on_d), np.isnan(on_d) & ~np.isnan(on_p)
+    middle = np.where(only_d, np.inf, np.where(only_p, -np.inf, on_p - on_d))
+    draws = [p.j_s(gamma) - d.j_s(gamma) for p, d in zip(handoffs, appends, strict=True)]
+    return sampled_crossing(axis, middle, np.array(draws).T if draws else np.empty((0, 0)))
 
 
 def _new_tokens(plan: Plan, bench: Bench, question: Question, cached: int, formulas: Sequence[Crossing]) -> Crossing:
@@ -134,16 +133,16 @@ def _point(plan: Plan, bench: Bench, question: Question, point: BreakEvenPoint) 
         return point
     append = bench.append(point.cached_tokens, point.new_tokens)
     handoff = bench.handoff(question, point.cached_tokens, point.new_tokens)
+    if OVERLOADED in (append.middle.label, handoff.middle.label):
+        return point
     price = _ratio(handoff.middle.ttft_s - append.middle.ttft_s, append.middle.lost_s - handoff.middle.lost_s)
     gains, losses = handoff.ttft_s - append.ttft_s, append.lost_s - handoff.lost_s
     prices = [_ratio(gain, loss) for gain, loss in zip(gains, losses, strict=True)]
-    low, high = map(float, interval_90(prices))
-    gamma = Interval(value=price, low=min(low, price), high=max(high, price))
     n = plan.grid.residents
     return replace(
         point,
-        simulated_gamma_star=gamma,
-        simulated_n_star=Interval(value=gamma.value * n, low=gamma.low * n, high=gamma.high * n),
+        simulated_gamma_star=host_interval(price, prices),
+        simulated_n_star=host_interval(price * n, [each * n for each in prices]),
     )
 
 

@@ -13,7 +13,7 @@ correlation of the two queues. The simulator knows all four.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,8 +25,41 @@ from ppdsim.scenario.schema import CrossoverGrid
 from ppdsim.turn import TurnModel
 from ppdsim.types import Arm
 
-SATURATED_S = 3600.0
-"""Stands for the wait at a saturated server [s], so that two infinite waits can be compared."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """For how long a turn keeps each server busy [s], arrays of the tokens' shape: D, P, and the link between them."""
+
+    on_d_s: Array
+    on_p_s: Array
+    on_link_s: Array
+
+    @property
+    def append_per_s(self) -> Array:
+        """Rate below which D keeps up with appends [1/s]."""
+        return np.asarray(1.0 / self.on_d_s)
+
+    @property
+    def handoff_per_s(self) -> Array:
+        """Rate below which P and the link keep up with hand-offs [1/s]."""
+        return np.asarray(1.0 / np.maximum(self.on_p_s, self.on_link_s))
+
+
+def services(
+    grid: CrossoverGrid, model: TurnModel, question: Question, cached_tokens: Array, new_tokens: Array
+) -> Services:
+    """Return how long turns of these sizes keep the servers of both arms busy."""
+    beside_s = _step_s(grid, model) if grid.residents else 0.0
+    on_p = np.asarray(cached_on_p(question, cached_tokens, model.on_p.page_size_tokens))
+    prompt = cached_tokens + new_tokens
+    held = cached_tokens if question.arm is Arm.P_DELTA else cached_tokens * 0.0
+    forward_p = model.on_p.prefill.seconds(prompt - on_p, on_p, model.on_p.chunked_prefill_size)
+    wire = model.handoff(question.arm, question.transport).wire_s(prompt - held, held)
+    return Services(
+        on_d_s=np.asarray(model.prefill.seconds(new_tokens, cached_tokens, model.chunked_prefill_size, beside_s)),
+        on_p_s=np.asarray(forward_p),
+        on_link_s=np.asarray(wire),
+    )
 
 
 def under_load(
@@ -37,25 +70,21 @@ def under_load(
     cached_tokens: Array,
     new_tokens: Array,
 ) -> Question:
-    """Return the question with the mean waits of turns of these sizes, arrays of the tokens' shape."""
-    rate = traffic.rate_per_s
-    step_s = float(model.decode.step_s(float(grid.residents), float(grid.residents * grid.resident_context_tokens)))
-    if grid.residents:
-        busy = np.asarray(model.prefill.seconds(new_tokens, cached_tokens, model.chunked_prefill_size, step_s))
-        wait_d = mg1_wait_s(rate, busy) + model.step_wait_s(Arm.APPEND_D, step_s)
-    else:
-        forward_d = np.asarray(model.prefill.seconds(new_tokens, cached_tokens, model.chunked_prefill_size))
-        wait_d = mg1_wait_s(rate, forward_d)
-    on_p = np.asarray(cached_on_p(question, cached_tokens, model.on_p.page_size_tokens))
-    prompt = cached_tokens + new_tokens
-    forward_p = model.on_p.prefill.seconds(prompt - on_p, on_p, model.on_p.chunked_prefill_size)
-    held = cached_tokens if question.arm is Arm.P_DELTA else cached_tokens * 0.0
-    wire = model.handoff(question.arm, question.transport).wire_s(prompt - held, held)
-    boundaries_s = model.step_wait_s(question.arm, step_s) if grid.residents else 0.0
-    wait_p = mg1_wait_s(rate, forward_p) + mg1_wait_s(rate, wire) + boundaries_s
+    """Return the question with the mean waits of turns of these sizes, arrays of the tokens' shape.
+
+    A wait is infinite where a server of the arm is asked for more than it can do: the arm is OVERLOADED there.
+    """
+    rate, step_s = traffic.rate_per_s, _step_s(grid, model)
+    busy = services(grid, model, question, cached_tokens, new_tokens)
+    boundary_d_s = model.step_wait_s(Arm.APPEND_D, step_s) if grid.residents else 0.0
+    boundaries_p_s = model.step_wait_s(question.arm, step_s) if grid.residents else 0.0
     return replace(
         question,
-        wait_d_s=np.minimum(wait_d, SATURATED_S),
-        wait_p_s=np.minimum(wait_p, SATURATED_S),
+        wait_d_s=mg1_wait_s(rate, busy.on_d_s) + boundary_d_s,
+        wait_p_s=mg1_wait_s(rate, busy.on_p_s) + mg1_wait_s(rate, busy.on_link_s) + boundaries_p_s,
         decoding_turns=rate * step_s * (traffic.mean_output_tokens - 1.0),
     )
+
+
+def _step_s(grid: CrossoverGrid, model: TurnModel) -> float:
+    return float(model.decode.step_s(float(grid.residents), float(grid.residents * grid.resident_context_tokens)))

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ppdsim.analytical.breakeven import Case
 from ppdsim.analytical.question import j_gain_s
-from ppdsim.answers import ArmCurve, BreakEvenPoint
+from ppdsim.answers import ALL_EQUAL, NOT_DRAWN, ArmCurve, BreakEvenPoint, HostInterval
 from ppdsim.crossover.plan import Plan
 from ppdsim.types import Tag
 from ppdsim.units import BYTES_PER_GB, MS_PER_S
@@ -35,23 +36,42 @@ def link(against: str, transport: str) -> str:
 
 
 def headline(points: Sequence[BreakEvenPoint], gamma: float) -> str:
-    """Return the answer in one sentence: N* of the typical turn over each link, with its interval."""
-    parts: list[str] = []
-    for point in points:
-        over = link(point.against.arm, point.against.transport)
-        n = point.n_star
-        if point.case.startswith("D wins while fewer"):
-            high = "any number" if n.high == float("inf") else f"{n.high:.1f}"
-            parts.append(f"over {over} while fewer than {n.value:.1f} ({n.low:.1f} to {high}) streams decode there")
-        elif point.case.startswith("D wins while more"):
-            parts.append(f"over {over} while more than {n.value:.1f} streams decode there")
-        else:
-            parts.append(f"over {over} {'always' if 'D wins at any' in point.case else 'never'}")
+    """Return the answer in one sentence: N* of the typical turn over each link, on this host and on another one."""
+    parts = [f"over {link(p.against.arm, p.against.transport)} {_while(p)}" for p in points]
     first = points[0]
     price = "" if gamma == 1.0 else f" at a price of {gamma:g} s of TTFT for a stalled stream-second"
     return (
         f"Append {first.new_tokens} tokens to {first.cached_tokens} cached ones on D{price}: " + "; ".join(parts) + "."
     )
+
+
+def _while(point: BreakEvenPoint) -> str:
+    n = point.n_star
+    if point.case == Case.ABOVE.value:
+        return f"while more than {n.this_host:.1f} streams decode there"
+    if n.draws == ALL_EQUAL and not 0.0 < n.this_host < float("inf"):
+        return "at any number of streams there" if n.this_host else "at no number of streams there"
+    return f"while fewer than N* streams decode there: {both_hosts(n)}"
+
+
+def both_hosts(found: HostInterval) -> str:
+    """Print a number of streams on this host and on another one, each under its name.
+
+    >>> both_hosts(HostInterval(this_host=3.9, value=4.8, low=3.8, high=float("inf")))
+    'this host 3.9; another host of this kind 4.8 (3.8 to any number)'
+    >>> both_hosts(HostInterval(this_host=3.9, value=3.9, low=None, high=None, draws="all equal"))
+    'this host 3.9; another host of this kind 3.9 (all draws equal)'
+    """
+
+    def show(value: float) -> str:
+        return "any number" if value == float("inf") else f"{value:.1f}"
+
+    if found.draws == NOT_DRAWN:
+        return f"this host {show(found.this_host)}; another host of this kind not drawn"
+    spread = f"{found.draws.replace('equal', 'draws equal')}"
+    if found.low is not None and found.high is not None:
+        spread = f"{show(found.low)} to {show(found.high)}"
+    return f"this host {show(found.this_host)}; another host of this kind {show(found.value)} ({spread})"
 
 
 def shares_on_d(plan: Plan) -> tuple[str, ...]:

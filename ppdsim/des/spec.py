@@ -18,6 +18,8 @@ DECODE_ROLES = (NodeRole.D, NodeRole.PD, NodeRole.U)
 APPEND_ROLES = (NodeRole.PD, NodeRole.U)
 HANDOFF_ROLES = (NodeRole.D, NodeRole.PD)
 
+RESERVED_DECODE_TOKENS = 512
+"""What a decode server reserves for each admitted turn's answer unless it is told [tokens]."""
 EXTRA_SLOTS_UP_TO = 32
 """Largest `max_running_requests` at which SGLang gives a decode server extra slots by itself [requests]."""
 
@@ -102,7 +104,7 @@ class ClusterSpec:
     chunked_prefill_size: int | None = None
     max_prefill_tokens: int = 16_384
     max_running_requests: int = 2_048
-    num_reserved_decode_tokens: int = 512
+    num_reserved_decode_tokens: int = RESERVED_DECODE_TOKENS
     schedule_conservativeness: float = 1.0
     enable_mixed_chunk: bool = False
     disaggregation_decode_extra_slots: int | None = None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ppdsim.answers import ANALYTICAL, SIMULATED, WITH_WAITS, Crossing, CrossoverAnswer, CurveCard, Interval
+from ppdsim.answers import ANALYTICAL, SIMULATED, WITH_WAITS, Crossing, CrossoverAnswer, CurveCard, HostInterval
 from ppdsim.metrics import is_known
 from ppdsim.report import wording
 from ppdsim.units import MS_PER_S, format_quantity
@@ -74,7 +74,10 @@ def crossings_table(answer: CrossoverAnswer, axis: str) -> Table:
 def points_table(answer: CrossoverAnswer) -> Table:
     """Return N* and gamma* of the headline's turn, analytical beside simulated."""
     return Table(
-        caption=f"Break-even of the headline's turn: N* at gamma = {answer.gamma:g}, gamma* at N = {answer.residents}",
+        caption=(
+            "Break-even of the headline's turn on this host, and median with 90 % interval on another host of this "
+            f"kind: N* at gamma = {answer.gamma:g}, gamma* at N = {answer.residents}"
+        ),
         columns=(
             "against",
             "cached L [tokens]",
@@ -94,10 +97,10 @@ def points_table(answer: CrossoverAnswer) -> Table:
                 Cell(text=wording.tokens(point.new_tokens)),
                 Cell(text=wording.tokens(point.previous_output_tokens)),
                 Cell(text=f"{point.handoff_stall_s * MS_PER_S:g}"),
-                Cell(text=wording.interval(point.n_star), css=OUTSIDE if point.extrapolated else ""),
-                _interval(point.simulated_n_star),
-                Cell(text=wording.price(point.gamma_star), css=OUTSIDE if point.extrapolated else ""),
-                _interval(point.simulated_gamma_star, price=True),
+                _both_hosts(point.n_star, wording.streams, css=OUTSIDE if point.extrapolated else ""),
+                _both_hosts(point.simulated_n_star, wording.streams),
+                _both_hosts(point.gamma_star, wording.price, css=OUTSIDE if point.extrapolated else ""),
+                _both_hosts(point.simulated_gamma_star, wording.price),
                 Cell(text=point.case, css="words"),
             )
             for point in answer.points
@@ -167,7 +170,7 @@ def _crossing(crossing: Crossing | None) -> Cell:
     return Cell(text=text, notes=notes, css=OUTSIDE if crossing.extrapolated else "")
 
 
-def _interval(found: Interval | None, *, price: bool = False) -> Cell:
+def _both_hosts(found: HostInterval | None, show: Callable[[float], str], *, css: str = "") -> Cell:
     if found is None:
         return Cell(text="-")
-    return Cell(text=wording.price(found) if price else wording.interval(found))
+    return Cell(text=show(found.this_host), notes=(wording.another_host(found, show),), css=css)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
-from ppdsim.answers import Crossing, CrossingKind, CrossoverAnswer, Interval
+from ppdsim.answers import NEARLY_EQUAL, NOT_DRAWN, Crossing, CrossingKind, CrossoverAnswer, HostInterval
 from ppdsim.units import MS_PER_S
 
 NOT_COMPUTED = "not computed"
@@ -66,44 +67,57 @@ def percent(share: float | None) -> str:
     return "-" if share is None or not math.isfinite(share) else f"{100 * share:.1f} %"
 
 
-def cache_rate_crossing(kind: str, value: float | None, low: float | None, high: float | None) -> str:
-    """Print an r* as the read-out beside the sliders does.
+def cache_rate_crossing(kind: str, value: float | None, ends: tuple[float, float, float] | None) -> str:
+    """Print an r* as the read-out beside the sliders does: on this host, and `ends` (median, low, high) on another.
 
-    >>> cache_rate_crossing("value", 0.531, 0.474, 0.602)
-    'r* = 0.53 (0.47 to 0.60)'
-    >>> cache_rate_crossing("always D", None, None, None)
+    >>> cache_rate_crossing("value", 0.531, (0.54, 0.474, 0.602))
+    'r* = 0.53; another host 0.54 (0.47 to 0.60)'
+    >>> cache_rate_crossing("always D", None, None)
     'always D'
-    >>> cache_rate_crossing("several", 0.531, 0.474, 0.602)
-    'several, last r* = 0.53 (0.47 to 0.60)'
+    >>> cache_rate_crossing("several", 0.531, (0.54, 0.474, 0.602))
+    'several, last r* = 0.53; another host 0.54 (0.47 to 0.60)'
     """
     if value is None or not math.isfinite(value):
         return kind if kind != CrossingKind.VALUE.value else NOT_COMPUTED
     number = f"r* = {rate(value)}"
-    if low is not None and high is not None and math.isfinite(low) and math.isfinite(high):
-        number += f" ({rate(low)} to {rate(high)})"
+    if ends is not None:
+        middle, low, high = map(rate, ends)
+        number += f"; another host {middle} ({low} to {high})"
     return f"several, last {number}" if kind == CrossingKind.SEVERAL.value else number
 
 
-def interval(found: Interval) -> str:
-    """Print N* with its interval.
+def price(value: float) -> str:
+    """Print a price of a stalled stream-second.
 
-    >>> interval(Interval(value=3.3, low=2.6, high=4.1))
-    '3.3 (2.6 to 4.1)'
+    >>> price(0.984), price(float("inf"))
+    ('0.98', 'any price')
     """
-    return f"{streams(found.value)} ({streams(found.low)} to {streams(found.high)})"
+    return streams(value).replace("any number", "any price")
 
 
-def price(found: Interval) -> str:
-    """Print gamma* with its interval.
+def spread(low: float, high: float) -> str:
+    """Print the central 90 % of draws of a number of streams.
 
-    >>> price(Interval(value=0.984, low=0.94, high=float("inf")))
-    '0.98 (0.94 to any price)'
+    >>> spread(2.6, float("inf")), spread(float("inf"), float("inf"))
+    ('2.6 to any number', 'nearly all draws equal')
     """
+    return NEARLY_EQUAL.replace("equal", "draws equal") if low == high else f"{streams(low)} to {streams(high)}"
 
-    def show(value: float) -> str:
-        return streams(value).replace("any number", "any price")
 
-    return f"{show(found.value)} ({show(found.low)} to {show(found.high)})"
+def another_host(found: HostInterval, show: Callable[[float], str]) -> str:
+    """Print what a number is on another host of this kind.
+
+    >>> another_host(HostInterval(this_host=3.3, value=4.0, low=2.6, high=float("inf")), streams)
+    'another host: 4 (2.6 to any number)'
+    >>> another_host(HostInterval(this_host=3.3, value=3.3, low=None, high=None, draws="all equal"), streams)
+    'another host: 3.3 (all draws equal)'
+    """
+    if found.draws == NOT_DRAWN:
+        return "another host: not drawn"
+    spread = found.draws.replace("equal", "draws equal")
+    if found.low is not None and found.high is not None:
+        spread = f"{show(found.low)} to {show(found.high)}"
+    return f"another host: {show(found.value)} ({spread})"
 
 
 def meaning(answer: CrossoverAnswer) -> tuple[str, str]:
@@ -135,14 +149,15 @@ def _clause(crossing: Crossing) -> str:
     if crossing.kind is CrossingKind.ALWAYS_P:
         return f"{against} never"
     if not crossing.values:
-        return f"{against} in several stretches"
+        return f"{against}: {crossing.kind.value}"
     cached = f"{_per_cent(crossing.values[-1])} %"
     several = crossing.kind is CrossingKind.SEVERAL
     stretch = f"in several stretches, the last from {cached} cached" if several else f"once {cached} of it is cached"
     share = f"{against} {stretch} there"
     if crossing.interval is None:
         return share
-    return f"{share} ({_per_cent(crossing.interval.low)} to {_per_cent(crossing.interval.high)} %)"
+    middle, low, high = (_per_cent(x) for x in (crossing.interval.value, crossing.interval.low, crossing.interval.high))
+    return f"{share} (another host: {middle} %, {low} to {high} %)"
 
 
 def _per_cent(value: float) -> str:
@@ -152,28 +167,32 @@ def _per_cent(value: float) -> str:
 
 
 def crossing_cell(crossing: Crossing) -> tuple[str, tuple[str, ...]]:
-    """Print a crossing for a table: r* or m* with its interval, or the case in words; and what else is to be said.
+    """Print a crossing for a table: r* or m* on this host, or the case in words; and what else is to be said.
 
-    >>> from ppdsim.answers import ArmChoice
+    >>> from ppdsim.answers import ArmChoice, Interval
     >>> at = dict(against=ArmChoice(arm="p-full", transport="tcp"), fixed_tokens=8192, previous_output_tokens=0)
     >>> at |= dict(prefill_cache="warm", gamma=1.0, residents=4, handoff_stall_s=0.0, extrapolated=False)
-    >>> found = Interval(value=0.53, low=0.47, high=0.6)
+    >>> found = Interval(value=0.54, low=0.47, high=0.6)
     >>> several = dict(axis="r", kind=CrossingKind.SEVERAL, values=(0.1, 0.53), interval=found, share_without=0.0)
     >>> crossing_cell(Crossing(**at, **several))
-    ('0.53 (0.47 to 0.60)', ('several: the last of 2',))
+    ('0.53', ('another host: 0.54 (0.47 to 0.60)', 'several: the last of 2'))
     >>> never = dict(axis="new_tokens", kind=CrossingKind.ALWAYS_D, values=(), interval=None, share_without=0.8)
     >>> crossing_cell(Crossing(**at, **never))
     ('always D', ('no crossing in 80.0 % of draws',))
     """
     notes = []
+    show = rate if crossing.axis == "r" else tokens
+    if crossing.interval is not None:
+        middle, low, high = map(show, (crossing.interval.value, crossing.interval.low, crossing.interval.high))
+        notes.append(f"another host: {middle} ({low} to {high})")
+    elif crossing.values and crossing.share_without < 1.0:
+        notes.append("no interval: all draws equal")
     if crossing.kind is CrossingKind.SEVERAL:
         notes.append(f"several: the last of {len(crossing.values)}")
     if crossing.share_without > 0.0:
         notes.append(f"no crossing in {percent(crossing.share_without)} of draws")
+    if crossing.share_carried < 1.0:
+        notes.append(f"both arms are carried at {percent(crossing.share_carried)} of the axis")
     if not crossing.values:
         return crossing.kind.value, tuple(notes)
-    show = rate if crossing.axis == "r" else tokens
-    text = show(crossing.values[-1])
-    if crossing.interval is not None:
-        text += f" ({show(crossing.interval.low)} to {show(crossing.interval.high)})"
-    return text, tuple(notes)
+    return show(crossing.values[-1]), tuple(notes)

@@ -8,10 +8,10 @@ from crossover_cases import against, small_answer
 
 
 def over_nvlink(*settings: str) -> tuple[int, int, float]:
-    """Return (dearer, looked at, worst ms) of the rule's sentence over NVLink."""
+    """Return (more expensive, looked at, worst ms) of the rule's sentence over NVLink."""
     text = next(t for t in small_answer("crossover.draws=1", *against("nvlink"), *settings).findings if "NVLink" in t)
     found = re.fullmatch(
-        r"The policy '[\w-]+' takes the dearer arm at (\d+) of the (\d+) cache rates looked at over NVLink"
+        r"The policy '[\w-]+' takes the more expensive arm at (\d+) of the (\d+) cache rates looked at over NVLink"
         r"(?:, by up to (\d+) ms of J)?\.",
         text,
     )

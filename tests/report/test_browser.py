@@ -39,7 +39,7 @@ class Report:
 
     def drawn(self) -> dict:
         """Return the traces, shapes and annotations that Plotly holds now."""
-        keep = "({x, y, line, error_y}) => ({x, y, dash: line && line.dash, up: error_y && error_y.array})"
+        keep = "({x, y, line}) => ({x, y, dash: line && line.dash})"
         return self.page.evaluate(
             f"() => ({{data: {PLOT}.data.map({keep}), shapes: {PLOT}.layout.shapes, "
             f"words: {PLOT}.layout.annotations.map(a => a.text), yaxis: {PLOT}.layout.yaxis.title.text}})"
@@ -103,7 +103,6 @@ def assert_draws(report, figure):
         assert same(shown["x"], trace.x), trace.name
         assert same(shown["y"], trace.y), trace.name
         assert shown.get("dash") == trace.line.dash
-        assert same(shown.get("up"), trace.error_y.array), trace.name
     for shown, shape in zip(drawn["shapes"], figure.layout.shapes, strict=True):
         assert shown["visible"] == shape.visible
         if shape.visible:

@@ -28,8 +28,8 @@ def test_the_map_marks_what_was_not_measured():
     data = breakeven_map_data(built_answer(), breakeven_map(NVLINK, 0))
     assert data.text == [["(2)", "1", "0.5"], ["(any)", "4", "0"], ["(8)", "(unknown)", "(0.25)"]]
     assert data.hover[1][1] == (
-        "256 new tokens on 1,024 cached ones<br>D pays while fewer than N* = 4 (2 to 8)<br>"
-        "streams decode there (inside the measured range)"
+        "256 new tokens on 1,024 cached ones<br>D pays while fewer than N* = 4<br>"
+        "streams decode there, on another host 2 to 8 (inside the measured range)"
     )
     assert "extrapolated or unmeasured" in data.hover[2][0]
     measured, outside = plot_breakeven_map(built_answer()).data
@@ -51,7 +51,11 @@ def test_the_cuts_have_gaps_where_p_always_wins_and_end_at_the_largest_batch():
     (line,) = [found for found in breakeven_lines_data(breakeven_map(NVLINK, 0)) if found.cached_tokens == 1024]
     assert line.n_star == [1000.0, 4.0, None]
     assert line.low == [1000.0, 2.0, None]
-    assert line.text == ["any number (any number to any number)", "4 (2 to 8)", "0 (0 to 0)"]
+    assert line.text == [
+        "any number; another host nearly all draws equal",
+        "4; another host 2 to 8",
+        "0; another host nearly all draws equal",
+    ]
 
 
 def test_the_cuts_are_spread_over_measured_prefixes():

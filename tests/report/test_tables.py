@@ -22,11 +22,12 @@ def test_level_lines_have_a_column_for_each_source_and_stall():
         "p-full over nvlink",
         "1,000",
         "0",
-        "0.60 (0.50 to 0.70)",
-        "0.55 (0.50 to 0.70)",
-        "0.65 (0.50 to 0.70)",
+        "0.60",
+        "0.55",
+        "0.65",
     ]
-    assert nvlink[5].notes == ("several: the last of 2",)
+    assert nvlink[3].notes == ("another host: 0.60 (0.50 to 0.70)",)
+    assert nvlink[5].notes == ("another host: 0.60 (0.50 to 0.70)", "several: the last of 2")
     assert [cell.css for cell in nvlink[3:]] == ["", "", "extrapolated"]
     assert texts(tcp) == ["p-full over tcp", "1,000", "0", "always D", "-", "-"]
     assert tcp[3].notes == ("no crossing in 80.0 % of draws",)
@@ -50,12 +51,28 @@ def test_break_even_points_say_cold_and_any_number():
         "256",
         "0",
         "2",
-        "3.3 (2.6 to any number)",
+        "3.3",
         "-",
-        "1.6 (1.3 to any price)",
-        "1.5 (1.2 to 1.9)",
+        "1.6",
+        "1.5",
         "D wins while fewer than N* streams decode there",
     ]
+    assert [cell.notes for cell in row[5:9]] == [
+        ("another host: 4.1 (2.6 to any number)",),
+        (),
+        ("another host: 1.9 (1.3 to any price)",),
+        ("another host: 1.6 (1.6 to 1.9)",),
+    ]
+
+
+def test_a_crossing_says_where_arms_are_carried_and_draws_that_are_all_equal():
+    partly = replace(crossing(NVLINK), share_carried=0.4, interval=None, share_without=0.0)
+    assert wording.crossing_cell(partly) == (
+        "0.60",
+        ("no interval: all draws equal", "both arms are carried at 40.0 % of the axis"),
+    )
+    nowhere = replace(crossing(TCP), kind=CrossingKind.OVERLOADED, values=(), interval=None, share_carried=0.0)
+    assert wording.crossing_cell(nowhere)[0] == "OVERLOADED"
 
 
 def test_quality_and_parameters():
@@ -85,7 +102,8 @@ def test_every_row_has_a_cell_for_every_column():
 def test_the_meaning_says_each_arm_once_at_the_middle_prompt():
     assert wording.meaning(built_answer())[1] == (
         "With N = 2 streams on D and gamma = 1, a prompt of 1,000 tokens is cheaper on D: "
-        "against p-full over nvlink once 60 % of it is cached there (50 to 70 %); against p-full over tcp always."
+        "against p-full over nvlink once 60 % of it is cached there (another host: 60 %, 50 to 70 %); "
+        "against p-full over tcp always."
     )
     several = crossing(TCP, kind=CrossingKind.SEVERAL, values=(0.2, 0.987), interval=None)
     never = crossing(NVLINK, kind=CrossingKind.ALWAYS_P, values=(), interval=None)

@@ -24,7 +24,7 @@ QUANTITIES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Band:
-    """A central line and its 90 % band."""
+    """The line of this host, and the band of the central 90 % on another host of this kind."""
 
     value: Gapped
     low: Gapped
@@ -178,7 +178,9 @@ def _crossings(table: SliderTable, lines: Sequence[ArmCurve]) -> list[list[Drawn
     def cell(g: int, n: int) -> DrawnCrossing:
         kind = table.kind[g][n]
         value, low, high = (finite(m[g][n]) for m in (table.r_star, table.r_star_low, table.r_star_high))
-        text = wording.cache_rate_crossing(kind, value, low, high)
+        middle = finite(table.r_star_median[g][n])
+        ends = None if middle is None or low is None or high is None else (middle, low, high)
+        text = wording.cache_rate_crossing(kind, value, ends)
         outside = value is not None and any(_dashed_at(line, value) for line in lines)
         return DrawnCrossing(kind=kind, r_star=value, low=low, high=high, text=text, extrapolated=outside)
 

@@ -6,6 +6,7 @@ that length shares it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -26,8 +27,13 @@ class View(NamedTuple):
 
 
 def views_of(answer: CrossoverAnswer) -> list[View]:
-    """Return the views for which some P arm has a curve, by prompt length, then previous answer."""
-    return sorted({View(c.total_tokens, c.previous_output_tokens) for c in answer.curves if not is_append(c.arm)})
+    """Return the views for which some P arm has a curve, by prompt length, then previous answer.
+
+    A prompt length at which every arm is overloaded throughout has none: nothing of it is carried.
+    """
+    carried = {c.total_tokens for c in answer.curves if any(math.isfinite(j) for j in (*c.j_s, *c.simulated_j_s))}
+    handoffs = [c for c in answer.curves if not is_append(c.arm) and c.total_tokens in carried]
+    return sorted({View(c.total_tokens, c.previous_output_tokens) for c in handoffs})
 
 
 def append_of(answer: CrossoverAnswer, view: View) -> ArmCurve | None:

@@ -34,7 +34,8 @@ TITLE = "N* over the length of the append"
 X_TITLE = "new tokens m [tokens]"
 Y_TITLE = "break-even streams N* [streams]"
 CAPTION = (
-    "Cuts through the map at a few cached prefixes L (paler is shorter, in every panel), with 90 % intervals. Below a "
+    "Cuts through the map at a few cached prefixes L (paler is shorter, in every panel): lines of this host, bands "
+    "of the central 90 % on another host of this kind. Below a "
     f"line the append on D is cheaper. An N* above {wording.LARGEST_STREAMS:,.0f} is drawn there; where the "
     "hand-off wins at any batch (N* = 0) the line has a gap. The level line is the scenario's N."
 )
@@ -149,7 +150,7 @@ def _line(drawn: BreakevenMap, row: int) -> BreakevenLine:
         high=capped(parts[2]),
         extrapolated=list(drawn.extrapolated[row]),
         text=[
-            f"{wording.streams(value)} ({wording.streams(low)} to {wording.streams(high)})"
+            f"{wording.streams(value)}; another host {wording.spread(low, high)}"
             for value, low, high in zip(*parts, strict=True)
         ],
     )

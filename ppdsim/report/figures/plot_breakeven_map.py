@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from ppdsim.answers import BreakevenMap, CrossoverAnswer, Interval
+from ppdsim.answers import BreakevenMap, CrossoverAnswer
 from ppdsim.report import wording
 from ppdsim.report.figures._series import Gapped, short_tokens
 from ppdsim.report.figures._style import INK, empty, finish, lighten
@@ -62,14 +62,12 @@ def breakeven_map_data(answer: CrossoverAnswer, drawn: BreakevenMap) -> MapData:
         return f"({short})" if outside else short
 
     def hover(row: int, column: int) -> str:
-        found = Interval(
-            value=drawn.n_star[row][column],
-            low=drawn.n_star_low[row][column],
-            high=drawn.n_star_high[row][column],
-        )
+        here, low, high = (m[row][column] for m in (drawn.n_star, drawn.n_star_low, drawn.n_star_high))
+        another = f"on another host {wording.spread(low, high)}"
         tokens = f"{drawn.new_tokens[column]:,} new tokens on {drawn.cached_tokens[row]:,} cached ones"
         known = "extrapolated or unmeasured" if drawn.extrapolated[row][column] else "inside the measured range"
-        return f"{tokens}<br>D pays while fewer than N* = {wording.interval(found)}<br>streams decode there ({known})"
+        pays = f"D pays while fewer than N* = {wording.streams(here)}"
+        return f"{tokens}<br>{pays}<br>streams decode there, {another} ({known})"
 
     rows, columns = range(len(drawn.cached_tokens)), range(len(drawn.new_tokens))
     return MapData(
@@ -95,7 +93,7 @@ def plot_breakeven_map(
         The previous answer o; by default the answer's first.
     """
     caption = (
-        f"N* at gamma = {answer.gamma:g}; at another price it is N*/gamma streams, all but exactly. White is the "
+        f"N* at gamma = {answer.gamma:g}; at another price it is N*/gamma streams, almost exactly. White is the "
         f"scenario's N = {answer.residents}: in blue cells the append on D is cheaper there, in orange ones the "
         "hand-off. Pale cells in brackets are extrapolated or unmeasured."
     )

@@ -32,9 +32,10 @@ __all__ = ["costs_data", "plot_costs"]
 
 TITLE = "Cost of a turn over the cache rate"
 CAPTION = (
-    "Lines: the formula on idle machines, with the 90 % band for another run of the machine (the band of J adds the "
+    "Lines: the formula on this host, idle; bands: the central 90 % on another host of this kind (that of J adds the "
     "bands of TTFT and stall). Thin lines: the formula with the waits of the scenario's traffic. Dots: simulated under "
-    "that traffic, with 90 % intervals from the profile's draws. Thin lines and dots belong to the scenario's own "
+    "that traffic on this host; upright strokes: the central 90 % on another one. Where an arm is OVERLOADED it has no "
+    "J. Thin lines and dots belong to the scenario's own "
     "gamma and N and are hidden elsewhere. Upright: r* of the idle formula with its interval; D is worth it to its "
     "right. The axis is logarithmic in 1 - r."
 )
@@ -106,12 +107,12 @@ def _draw(
     residents: int,
     own: bool,
 ) -> None:
-    """Add an arm's six traces. The page's script fills them in this order again when a control moves."""
+    """Add an arm's seven traces. The page's script fills them in this order again when a control moves."""
     x = line.uncached
     shown = series(line, quantity, gamma, residents)
     corners = polygon(shown.low, shown.high)
     edges = shown.low, shown.high
-    loaded, simulated, low, high = _under_load(line, quantity, own=own)
+    loaded, simulated, strokes = _under_load(line, quantity, own=own)
     common = {"xaxis": anchor("x", panel), "yaxis": anchor("y", panel), "name": name, "legendgroup": name}
     first = panel == 0
     fig.add_scatter(
@@ -168,10 +169,18 @@ def _draw(
         **{**common, "name": DASHED, "legendgroup": "waits"},
     )
     fig.add_scatter(
+        x=[place for at in x for place in (at, at, None)] if strokes else [],
+        y=strokes,
+        mode="lines",
+        line={"color": colour, "width": 1},
+        hoverinfo="skip",
+        showlegend=False,
+        **{**common, "name": "simulated, another host", "legendgroup": "simulated"},
+    )
+    fig.add_scatter(
         x=x if simulated else [],
         y=simulated,
         text=line.text,
-        error_y={"array": high, "arrayminus": low, "color": colour, "thickness": 1, "width": 2},
         hovertemplate=hover.replace("ms<", "ms, simulated<"),
         mode="markers",
         marker={"color": "#ffffff", "size": 5.5, "line": {"color": colour, "width": 1.5}},
@@ -180,18 +189,14 @@ def _draw(
     )
 
 
-def _under_load(line: CostLine, quantity: str, *, own: bool) -> tuple[Gapped, Gapped, Gapped, Gapped]:
-    """Return loaded and simulated values, and the lengths of the latter's error bars down and up [ms]."""
+def _under_load(line: CostLine, quantity: str, *, own: bool) -> tuple[Gapped, Gapped, Gapped]:
+    """Return loaded and simulated values on this host, and the ends of the latter on another one, gaps between [ms]."""
     if not own or quantity == "stall":
-        return [], [], [], []
+        return [], [], []
     if quantity == "ttft":
-        return line.loaded_ttft_ms, line.simulated_ttft_ms, [], []
-    middle = line.simulated_j_ms
-
-    def lengths(ends: Gapped) -> Gapped:
-        return [None if m is None or e is None else abs(e - m) for m, e in zip(middle, ends, strict=True)]
-
-    return line.loaded_j_ms, middle, lengths(line.simulated_j_low_ms), lengths(line.simulated_j_high_ms)
+        return line.loaded_ttft_ms, line.simulated_ttft_ms, []
+    ends = zip(line.simulated_j_low_ms, line.simulated_j_high_ms, strict=True)
+    return line.loaded_j_ms, line.simulated_j_ms, [end for low, high in ends for end in (low, high, None)]
 
 
 def _mark(fig: go.Figure, i: int, panel: CostPanel, crossing: DrawnCrossing, colour: str) -> None:

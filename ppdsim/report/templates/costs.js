@@ -15,7 +15,7 @@ function seriesOf(line, quantity, gamma, residents) {
 }
 
 function fill(traces, line, quantity, gamma, residents, own) {
-  const [band, solid, dashed, loaded, loadedDashed, simulated] = traces;
+  const [band, solid, dashed, loaded, loadedDashed, strokes, simulated] = traces;
   const shown = seriesOf(line, quantity, gamma, residents), flags = [false, ...line.extrapolated, false];
   const known = line.uncached.map((_, i) => i).filter(i => shown.low[i] !== null && shown.high[i] !== null);
   const back = known.slice().reverse();
@@ -32,10 +32,9 @@ function fill(traces, line, quantity, gamma, residents, own) {
   loadedDashed.y = outside(waiting);
   simulated.y = !underLoad ? [] : cost ? line.simulated_j_ms : line.simulated_ttft_ms;
   simulated.x = simulated.y.length ? line.uncached : [];
-  const lengths = ends => !underLoad || !cost ? [] : ends.map(
-    (end, i) => end === null || line.simulated_j_ms[i] === null ? null : Math.abs(end - line.simulated_j_ms[i]));
-  simulated.error_y.array = lengths(line.simulated_j_high_ms);
-  simulated.error_y.arrayminus = lengths(line.simulated_j_low_ms);
+  const ends = underLoad && cost ? line.simulated_j_low_ms.map((low, i) => [low, line.simulated_j_high_ms[i], null]) : [];
+  strokes.y = ends.flat();
+  strokes.x = ends.flatMap((_, i) => [line.uncached[i], line.uncached[i], null]);
 }
 
 function crossingOf(panel, gamma, residents) {
@@ -72,8 +71,8 @@ function drawCosts() {
   const view = costs.views[`${total}|${previous}`] || {panels: [], x_range: null};
   const readings = [];
   view.panels.forEach((panel, i) => {
-    fill(drawing.data.slice(12 * i, 12 * i + 6), panel.append, quantity, gamma, residents, own);
-    fill(drawing.data.slice(12 * i + 6, 12 * i + 12), panel.handoff, quantity, gamma, residents, own);
+    fill(drawing.data.slice(14 * i, 14 * i + 7), panel.append, quantity, gamma, residents, own);
+    fill(drawing.data.slice(14 * i + 7, 14 * i + 14), panel.handoff, quantity, gamma, residents, own);
     const crossing = crossingOf(panel, gamma, residents);
     mark(drawing.layout, i, crossing);
     readings.push(read(panel, crossing));

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppdsim import metrics
-from ppdsim.types import Arm, NodeRole
+from ppdsim.types import NodeRole
 
 Mask = NDArray[np.bool_]
 
@@ -82,9 +82,13 @@ class LinkActivity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Activity:
-    """All of it, over the `span_s` seconds from the first arrival to the end of the run."""
+    """All of it, over the `span_s` seconds from the first arrival to the end of the run.
+
+    `sends_delta`: hand-offs send only what the decode machine lacks, so they look for the prefix there.
+    """
 
     span_s: float
+    sends_delta: bool
     nodes: tuple[NodeActivity, ...]
     links: tuple[LinkActivity, ...]
 
@@ -138,9 +142,9 @@ class Activity:
     def hit_rates(self, turns: Mapping[str, NDArray[Any]]) -> dict[str, float | None]:
         """Return the hit rate of these turns, which may be some of the run's, on P and on all that decode."""
         prefill = [node.number for node in self.nodes if node.role is NodeRole.P]
-        arms, begun = turns["arm"], ~np.isnan(turns["t_prefill_start_s"])
-        asked_p = begun & np.isin(turns["prefill_node"], prefill)
-        asked_d = begun & ((arms == Arm.APPEND_D.value) | (arms == Arm.P_DELTA.value))
+        begun, on = ~np.isnan(turns["t_prefill_start_s"]), turns["prefill_node"]
+        asked_p = begun & np.isin(on, prefill)
+        asked_d = begun if self.sends_delta else begun & (on == turns["decode_node"])
         prompt = turns["input_tokens"]
         return {
             "prefill": _hit_rate(turns["prefill_cached_tokens"], prompt, asked_p),

@@ -81,12 +81,13 @@ class Plan:
     @property
     def headline_tokens(self) -> tuple[int, int]:
         """Cached and new tokens of the headline's turn: the workload's median follow-up, else the grid's."""
-        if len(self.traffic.new_tokens):
-            return round(float(np.median(self.traffic.cached_tokens))), round(float(np.median(self.traffic.new_tokens)))
+        found = self.traffic.follow_ups
+        if found is not None:
+            return round(float(np.median(found.cached_tokens))), round(float(np.median(found.new_tokens)))
         return self.grid.headline_cached_tokens, self.grid.headline_new_tokens
 
 
-def make_plan(setup: Setup, middle: TurnModel, cloud: TurnModel, rng: np.random.Generator) -> Plan:
+def make_plan(setup: Setup, middle: TurnModel, cloud: TurnModel, *, seed: int) -> Plan:
     """Resolve a scenario's crossover block and its traffic.
 
     Raises
@@ -150,7 +151,7 @@ def make_plan(setup: Setup, middle: TurnModel, cloud: TurnModel, rng: np.random.
         middle=middle,
         cloud=cloud,
         questions=questions,
-        traffic=traffic_of(scenario, grid, rng),
+        traffic=traffic_of(scenario, grid, seed=seed),
     )
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
 from ppdsim import compose
 from ppdsim.answers import CrossoverAnswer
 from ppdsim.crossover.bench import Bench
@@ -51,7 +49,7 @@ def crossover(
     on_p, on_d = (machine.profile for machine in setup.pair())
     middle = _pair(setup, compose.central(on_p), compose.central(on_d))
     cloud = _pair(setup, *(compose.cloud(profile, another_run=True) for profile in _same_draws(on_p, on_d)))
-    plan = make_plan(setup, middle, cloud, np.random.default_rng(seed))
+    plan = make_plan(setup, middle, cloud, seed=seed)
     answer = formulas(plan, seed=seed)
     draws = (compose.some_draws(profile, plan.grid.draws, another_run=True) for profile in (on_p, on_d))
     bench = Bench(plan, [_pair(setup, *models) for models in zip(*draws, strict=True)])

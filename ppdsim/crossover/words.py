@@ -10,6 +10,7 @@ from ppdsim.analytical.breakeven import Case
 from ppdsim.analytical.question import j_gain_s
 from ppdsim.answers import ALL_EQUAL, NOT_DRAWN, ArmCurve, BreakEvenPoint, HostInterval
 from ppdsim.crossover.plan import Plan
+from ppdsim.metrics import quantile
 from ppdsim.types import Tag
 from ppdsim.units import BYTES_PER_GB, MS_PER_S
 
@@ -75,19 +76,26 @@ def both_hosts(found: HostInterval) -> str:
 
 
 def shares_on_d(plan: Plan) -> tuple[str, ...]:
-    """Return, for each P arm, the share of the workload's follow-up turns that an idle D appends more cheaply."""
-    traffic = plan.traffic
-    if not len(traffic.new_tokens):
+    """Return what the workload's follow-up turns find on D, and how many are cheaper there than on each P arm."""
+    found = plan.traffic.follow_ups
+    if found is None:
         return ()
-    out = []
+    streams = round(float(np.median(found.streams)))
+    out = [
+        f"Played through {found.played}, {len(found.streams)} follow-up turns of the workload find a median of "
+        f"{np.median(found.cached_tokens):.0f} tokens of their prompt cached on D and {np.median(found.new_tokens):.0f}"
+        f" not; {found.held_share:.0%} find their previous prompt still there. As they arrive {streams} streams decode "
+        f"on D (median; p90 {quantile(found.streams, 0.9):.0f})."
+        + (" The fleet is OVERLOADED by it, so these numbers depend on how long the workload is." * found.overloaded)
+    ]
     for question in plan.questions:
         if question.previous_output_tokens == plan.grid.previous_output_tokens[0]:
-            gain = np.asarray(j_gain_s(plan.middle, question, traffic.cached_tokens, traffic.new_tokens))
+            at = question.at(gamma=question.gamma, residents=streams)
+            gain = np.asarray(j_gain_s(plan.middle, at, found.cached_tokens, found.new_tokens))
             over = link(question.arm.value, question.transport.value)
             out.append(
-                f"Of the workload's {len(gain)} follow-up turns, {np.mean(gain > 0.0):.0%} are cheaper on D than over "
-                f"{over} with {question.residents} streams decoding there (median: "
-                f"{np.median(traffic.new_tokens):.0f} new tokens on {np.median(traffic.cached_tokens):.0f})."
+                f"Of these turns, {np.mean(gain > 0.0):.0%} are cheaper on an idle D than over {over} with {streams} "
+                "streams decoding there."
             )
     return tuple(out)
 

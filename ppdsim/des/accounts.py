@@ -24,6 +24,7 @@ def activity_of(cluster: Cluster) -> Activity:
     span_s = max(now - first_s, 0.0)
     return Activity(
         span_s=span_s,
+        sends_delta=cluster.spec.disaggregation_decode_enable_radix_cache,
         nodes=tuple(_node(cluster, number, now, span_s) for number in range(len(cluster.spec.nodes))),
         links=_links(cluster, now),
     )

@@ -184,7 +184,12 @@ class ConversationKvPool(AbstractKvPool):
         else:
             self.free -= pages
             self.used += pages
-        self._admitted()
+        # `_admitted`, without the call: every turn passes here.
+        held = self.capacity - self.free - self.kept
+        self.admissions += 1
+        self.admitted_pages += held
+        if held > self.largest_pages:
+            self.largest_pages = held
         return hit
 
     def release(self, turn: int, kv_tokens: int, keep_tokens: int) -> None:

@@ -86,6 +86,11 @@ def _not_crossover(call: Call) -> bool:
     return call.command is not Command.CROSSOVER
 
 
+def _plays_fleet(call: Call) -> bool:
+    """Return whether the fleet is played as it is: by a crossover only to see what a workload's turns find there."""
+    return _not_crossover(call) or call.scenario.workload is not None
+
+
 def _drawn_traffic(call: Call) -> bool:
     return call.command is Command.CROSSOVER and call.scenario.workload is None
 
@@ -121,13 +126,13 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         keys=("transport",),
-        read=lambda call: _not_crossover(call) and call.has(NodeRole.P),
-        why="crossover.arms names the links there, and a fleet without P nodes hands nothing over",
+        read=lambda call: _plays_fleet(call) and call.has(NodeRole.P),
+        why="crossover.arms names the links (unless a workload is played), and a fleet without P hands nothing over",
     ),
     Rule(
         keys=("disaggregation_decode_enable_radix_cache",),
-        read=lambda call: _not_crossover(call) and call.has(NodeRole.P),
-        why="crossover.arms says p-full or p-delta there, and a fleet without P nodes hands nothing over",
+        read=lambda call: _plays_fleet(call) and call.has(NodeRole.P),
+        why="crossover.arms says it (unless a workload is played), and a fleet without P nodes hands nothing over",
     ),
     Rule(
         keys=("link_bytes_per_s", "disagg_prefill_early_send_cached_prefix", "routing.awaits_prefill"),
@@ -156,13 +161,13 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         keys=("fleet.N.count",),
-        read=lambda call: _not_crossover(call) or all(group.count == 1 for group in call.scenario.fleet),
-        why="it compares one P with one D",
+        read=lambda call: _plays_fleet(call) or all(group.count == 1 for group in call.scenario.fleet),
+        why="it compares one P with one D, and there is no workload to play",
     ),
     Rule(
         keys=("fleet.N.nic",),
-        read=_not_crossover,
-        why="it compares one P with one D",
+        read=_plays_fleet,
+        why="it compares one P with one D, and there is no workload to play",
     ),
     Rule(
         keys=("fleet.N.nic",),
@@ -173,22 +178,22 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         keys=("routing.prefill_policy",),
-        read=lambda call: _not_crossover(call) and _choice(call, NodeRole.P),
+        read=lambda call: _plays_fleet(call) and _choice(call, NodeRole.P),
         why="there is one P node to choose from",
     ),
     Rule(
         keys=("routing.decode_policy", "routing.sticky_sessions"),
-        read=lambda call: _not_crossover(call) and _choice(call, NodeRole.D, NodeRole.PD, NodeRole.U),
+        read=lambda call: _plays_fleet(call) and _choice(call, NodeRole.D, NodeRole.PD, NodeRole.U),
         why="there is one decode node to choose from",
     ),
     Rule(
         keys=("routing.client_max_conversations", "routing.frontend_max_conversations"),
-        read=_not_crossover,
-        why="it plays single turns",
+        read=_plays_fleet,
+        why="it plays single turns, and there is no workload to play",
     ),
     Rule(
         keys=("oversized_turns", "stop_when_overloaded"),
-        read=_not_crossover,
+        read=_plays_fleet,
         why="it checks its own grid, and marks what is overloaded",
     ),
     Rule(
@@ -201,7 +206,7 @@ RULES: tuple[Rule, ...] = (
         keys=("routing.gamma",),
         read=lambda call: (
             call.command in (Command.SWEEP, Command.POLICIES)
-            or (_not_crossover(call) and (call.logs_decisions or call.asks_policy("gamma")))
+            or (_plays_fleet(call) and (call.logs_decisions or call.asks_policy("gamma")))
         ),
         why="no policy of the call weighs stalls (crossover has crossover.gamma; --decisions prices each decision)",
     ),
@@ -214,11 +219,6 @@ RULES: tuple[Rule, ...] = (
         keys=("slo.ttft_ms", "slo.tpot_ms"),
         read=_not_crossover,
         why="it finds the cheaper arm, whatever the limits",
-    ),
-    Rule(
-        keys=("workload.think_time",),
-        read=_not_crossover,
-        why="it takes when conversations start, and the sizes of their turns",
     ),
 )
 """A key is read if every rule that covers it says so."""

@@ -23,14 +23,14 @@ def write(path, rows):
 
 
 def traffic(scenario, seed=0):
-    return traffic_of(scenario, scenario.crossover, np.random.default_rng(seed))
+    return traffic_of(scenario, scenario.crossover, seed=seed)
 
 
 def test_without_a_workload_turns_arrive_at_the_grids_rate():
     found = traffic(load("cache-rate", ["crossover.turns=4000"]))
     assert found.rate_per_s == pytest.approx(0.2, rel=0.05)
     assert set(found.output_tokens) == {140}
-    assert not len(found.new_tokens)
+    assert found.follow_ups is None
 
 
 def test_a_conversation_file_gives_its_arrivals_and_its_follow_up_turns(tmp_path):
@@ -43,9 +43,31 @@ def test_a_conversation_file_gives_its_arrivals_and_its_follow_up_turns(tmp_path
     found = traffic(load("cache-rate", trace=write(tmp_path / "chat.jsonl", rows)))
     assert found.arrivals_s.tolist() == [0.5, 4.0]
     assert found.output_tokens == (100, 3)
-    # 1000 + 100 are held before turn 1, and 50 + 10 more before turn 2.
-    assert found.cached_tokens.tolist() == [1100.0, 1160.0]
-    assert found.new_tokens.tolist() == [50.0, 70.0]
+    # D keeps whole pages of 64: of 1000 + 99 tokens before turn 1, and of 60 more before turn 2.
+    seen = found.follow_ups
+    assert seen.cached_tokens.tolist() == [1088.0, 1152.0]
+    assert seen.new_tokens.tolist() == [62.0, 78.0]
+    assert seen.streams.tolist() == [0.0, 0.0]
+    assert (seen.held_share, seen.played, seen.overloaded) == (1.0, "1P_1pD over nvlink, routed by cost-aware", False)
+
+
+def test_a_machine_that_evicts_leaves_more_to_compute(tmp_path):
+    """D holds 8 prompts of 1,000 tokens, and 20 conversations come before any second turn."""
+    rows = [
+        row
+        for number in range(20)
+        for row in (
+            {"conversation_id": number, "turn": 0, "arrival_s": float(number), "new_tokens": 1000, "output_tokens": 9},
+            {"conversation_id": number, "turn": 1, "think_s": 30.0, "new_tokens": 50, "output_tokens": 9},
+        )
+    ]
+    path = write(tmp_path / "chat.jsonl", rows)
+    roomy = traffic(load("cache-rate", trace=path)).follow_ups
+    tight = traffic(load("cache-rate", ["fleet.1.kv_pool_tokens=8192"], trace=path)).follow_ups
+    assert (roomy.held_share, set(roomy.new_tokens)) == (1.0, {99.0})
+    assert tight.held_share < 0.6
+    assert np.median(tight.new_tokens) == 1059.0
+    assert np.all(tight.new_tokens + tight.cached_tokens == 1059.0)
 
 
 def test_a_mooncake_file_reuses_by_block(tmp_path):
@@ -55,9 +77,9 @@ def test_a_mooncake_file_reuses_by_block(tmp_path):
         {"timestamp": 2800, "input_length": 1024, "output_length": 5, "hash_ids": [1, 2]},
     ]
     found = traffic(load("cache-rate", trace=write(tmp_path / "mooncake.jsonl", rows)))
-    # The third is wholly known; the engine still computes its last token.
-    assert found.cached_tokens.tolist() == [1024.0, 1023.0]
-    assert found.new_tokens.tolist() == [476.0, 1.0]
+    # The third is wholly known; the engine still computes its last token, so it reuses whole blocks below that.
+    assert found.follow_ups.cached_tokens.tolist() == [1024.0, 512.0]
+    assert found.follow_ups.new_tokens.tolist() == [476.0, 512.0]
 
 
 def test_turns_that_a_trace_times_are_arrivals_like_any_other(tmp_path):
@@ -69,7 +91,7 @@ def test_turns_that_a_trace_times_are_arrivals_like_any_other(tmp_path):
     # Two conversations of two turns each.
     assert found.arrivals_s.tolist() == [0.0, 1.0, 2.0, 3.0]
     assert found.output_tokens == (5, 6, 7, 8)
-    assert found.cached_tokens.tolist() == [1024.0, 512.0]
+    assert found.follow_ups.cached_tokens.tolist() == [1024.0, 512.0]
     assert found.name == "mooncake workload, 4 of 4 requests"
 
 
@@ -101,7 +123,11 @@ def test_the_answer_is_about_the_workloads_typical_turn(tmp_path):
     ]
     scenario = load("cache-rate", [*SMALL, *against("nvlink", "delta")], trace=write(tmp_path / "chat.jsonl", rows))
     answer = crossover(resolve(scenario, Command.CROSSOVER), seed=0)
-    assert answer.headline.startswith("Append 200 tokens to 375 cached ones on D")
-    about = [text for text in answer.findings if text.startswith("Of the workload's 10 follow-up turns, ")]
+    # 375 tokens are past, of which the last has no KV and D keeps 5 whole pages of 64.
+    assert answer.headline.startswith("Append 255 tokens to 320 cached ones on D")
+    (played,) = (text for text in answer.findings if text.startswith("Played through 1P_1pD over nvlink"))
+    assert "10 follow-up turns of the workload find a median of 320 tokens of their prompt cached on D" in played
+    assert "100% find their previous prompt still there. As they arrive 0 streams decode on D" in played
+    about = [text for text in answer.findings if text.startswith("Of these turns, ")]
     assert len(about) == 2
     assert ("turns arrive", "conversations workload, 10 of 10 conversations") in answer.settings

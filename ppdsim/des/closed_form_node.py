@@ -116,6 +116,10 @@ class ClosedFormNode(AbstractDecodeNode):
     def _running(self) -> list[tuple[int, int]]:
         return sorted((turn, offset + self.steps) for turn, (offset, _) in self._growing.items())
 
+    def _paged(self) -> list[tuple[int, int]]:
+        steps = max(self.steps, self._paged_steps)
+        return [(turn, offset + steps) for turn, (offset, _) in self._growing.items()]
+
     def _next_step_pages(self) -> int:
         return self._phases[self.steps % self.pool.page]
 

@@ -99,6 +99,10 @@ class AbstractNodeMemory(abc.ABC):
         """Return (turn, KV tokens) of the streams in the batch, residents excluded, in order of turn."""
 
     @abc.abstractmethod
+    def _paged(self) -> list[tuple[int, int]]:
+        """Return (turn, KV tokens that its pages are for): those of steps that have not ended are taken already."""
+
+    @abc.abstractmethod
     def _next_step_pages(self) -> int:
         """Return the pages that the coming step takes."""
 
@@ -216,5 +220,5 @@ class AbstractNodeMemory(abc.ABC):
     def check_integrity(self) -> None:
         """Check the books of the KV pool."""
         pool, turns = self.pool, self._turns
-        held = [(turn, turns.fill[turn]) for turn in self.holding] + self._running()
+        held = [(turn, turns.fill[turn]) for turn in self.holding] + self._paged()
         pool.check_integrity(sum(pool.pages(kv_tokens) - pool.shared_pages(turn) for turn, kv_tokens in held))

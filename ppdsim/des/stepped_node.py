@@ -15,12 +15,13 @@ from ppdsim.des.decode_node import AbstractDecodeNode
 class SteppedNode(AbstractDecodeNode):
     """A decode node that handles every step boundary."""
 
-    __slots__ = ("_batch", "_resident_context")
+    __slots__ = ("_batch", "_boarded", "_resident_context")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         spec = args[2]
         self._batch: dict[int, list[int]] = {}  # turn: [KV tokens, steps left]
+        self._boarded = 0  # 1 while a step runs for which the streams' pages are taken
         self._resident_context = spec.residents * spec.resident_context_tokens
         if self.streams:
             self._decode_on(None)
@@ -42,15 +43,20 @@ class SteppedNode(AbstractDecodeNode):
     def _running(self) -> list[tuple[int, int]]:
         return sorted((turn, kv_tokens) for turn, (kv_tokens, _) in self._batch.items())
 
+    def _paged(self) -> list[tuple[int, int]]:
+        return [(turn, kv_tokens + self._boarded) for turn, (kv_tokens, _) in self._batch.items()]
+
     def _next_step_pages(self) -> int:
         return sum(kv_tokens % self.pool.page == 0 for kv_tokens, _ in self._batch.values())
 
     def _board(self) -> int:
         self.pool.take(self._next_step_pages())
+        self._boarded = 1
         context: int = self._resident_context + sum(kv_tokens for kv_tokens, _ in self._batch.values())
         return context
 
     def _ride(self) -> None:
+        self._boarded = 0
         for stream in self._batch.values():
             stream[0] += 1
             stream[1] -= 1

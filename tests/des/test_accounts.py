@@ -140,10 +140,10 @@ def test_pairs_that_share_a_nic_are_one_link():
 
 
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-@given(scenes(), st.floats(0.01, 3.0))
-def test_a_run_that_is_cut_off_has_done_no_more_than_its_time_allows(scene, until_s):
+@given(scenes(), st.floats(0.01, 3.0), st.booleans())
+def test_a_run_that_is_cut_off_has_done_no_more_than_its_time_allows(scene, until_s, per_step):
     spec, conversations, policy = scene
-    results = run_cluster(replace(spec, until_s=until_s), conversations, policy)
+    results = run_cluster(replace(spec, until_s=until_s, per_step=per_step), conversations, policy)
     activity = results.activity
     assert 0.0 <= activity.span_s <= until_s
     for each in (*activity.nodes, *activity.links):

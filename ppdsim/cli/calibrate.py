@@ -14,7 +14,7 @@ from ppdsim.cli.servers import ApiKeyOption, gpus_of, key_of, teller, url_of
 from ppdsim.files import write_whole
 
 if TYPE_CHECKING:
-    from ppdsim.calibrate.drivers.sglang_http import Tell
+    from ppdsim.calibrate.drivers.base import Tell
     from ppdsim.calibrate.live.foreseen import Foreseen
     from ppdsim.calibrate.live.plan import Plan
     from ppdsim.calibrate.live.service import Service

@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
 from ppdsim.errors import PpdsimError
+
+EVERY_S = 10.0
+"""How often it is said what is waited for [s]."""
+Tell = Callable[[str], None]
+"""What is given a line for people now and then while something is waited for."""
 
 
 class Failure(str, Enum):

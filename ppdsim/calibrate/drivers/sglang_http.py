@@ -18,7 +18,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ppdsim.calibrate.drivers.base import AbstractEngine, EngineInfo, Failure, Generation, RequestFailed, Stream
+from ppdsim.calibrate.drivers.base import (
+    EVERY_S,
+    AbstractEngine,
+    EngineInfo,
+    Failure,
+    Generation,
+    RequestFailed,
+    Stream,
+    Tell,
+)
 from ppdsim.calibrate.drivers.sglang_answers import (
     Progress,
     read_event,
@@ -42,11 +51,8 @@ FLUSH_S = IDLE_S + 5.0
 """Bound on /flush_cache [s]."""
 ABORT_S = 5.0
 """Bound on /abort_request [s]."""
-EVERY_S = 10.0
-"""How often it is said what is waited for [s]."""
 
 T = TypeVar("T")
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

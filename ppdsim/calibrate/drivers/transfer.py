@@ -25,6 +25,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
+from ppdsim.calibrate.drivers.base import EVERY_S, Tell
 from ppdsim.calibrate.stack.family import MARK
 from ppdsim.errors import EnvironmentProblem, InputError, unknown
 
@@ -86,14 +87,24 @@ class TransferPair:
         ``tcp``, ``nvlink`` or ``rdma``.
     gpus : (int, int) or None
         CUDA devices of source and target, or None for host memory.
+    tell : callable or None
+        Given a line now and then while a worker is waited for.
     """
 
-    def __init__(self, capacity_bytes: int, *, transport: str = "tcp", gpus: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        capacity_bytes: int,
+        *,
+        transport: str = "tcp",
+        gpus: tuple[int, int] | None = None,
+        tell: Tell | None = None,
+    ) -> None:
         if transport not in ENVIRONMENT:
             raise unknown("transport", transport, ENVIRONMENT)
         self._capacity_bytes = capacity_bytes
         self._transport = transport
         self._gpus = gpus
+        self._tell = tell
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> TransferPair:
@@ -107,7 +118,7 @@ class TransferPair:
         try:
             for index, role in enumerate(("target", "source")):
                 device = "cpu" if self._gpus is None else f"cuda:{self._gpus[1 - index]}"
-                self._workers.append(_Worker(role, self._transport, self._capacity_bytes, device))
+                self._workers.append(_Worker(role, self._transport, self._capacity_bytes, device, self._tell))
             bound_s = time.monotonic() + START_TIMEOUT_S
             target = self._workers[0].answer(bound_s)
             self._workers[1].answer(bound_s)
@@ -160,8 +171,9 @@ class TransferPair:
 class _Worker:
     """One side: a process that answers JSON lines with JSON lines."""
 
-    def __init__(self, role: str, transport: str, capacity_bytes: int, device: str) -> None:
+    def __init__(self, role: str, transport: str, capacity_bytes: int, device: str, tell: Tell | None = None) -> None:
         self._role = role
+        self._tell = tell
         command = [sys.executable, "-m", __name__, transport, str(capacity_bytes), device]
         self._process = subprocess.Popen(  # noqa: S603
             command,
@@ -187,10 +199,16 @@ class _Worker:
         with selectors.DefaultSelector() as selector:
             for name in ("out", "err"):
                 selector.register(getattr(self._process, f"std{name}"), selectors.EVENT_READ, name)
+            begin_s = time.monotonic()
+            tell_s = begin_s + EVERY_S
             while b"\n" not in self._said["out"]:
-                left_s = bound_s - time.monotonic()
-                ready = selector.select(max(left_s, 0.0)) if left_s > 0.0 else []
-                if not ready:
+                now_s = time.monotonic()
+                if self._tell is not None and now_s >= tell_s:
+                    tell_s = now_s + EVERY_S
+                    waited = f"{now_s - begin_s:.0f} s, at most {bound_s - now_s:.0f} s more"
+                    self._tell(f"waiting for the transfer's {self._role}: {waited}")
+                ready = selector.select(max(0.0, min(bound_s, tell_s) - now_s))
+                if not ready and time.monotonic() >= bound_s:
                     raise EnvironmentProblem(f"the transfer's {self._role} did not answer in time; it was killed")
                 for key, _ in ready:
                     found = os.read(key.fd, 65_536)

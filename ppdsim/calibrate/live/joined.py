@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from ppdsim.calibrate.drivers.base import AbstractEngine
-from ppdsim.calibrate.drivers.sglang_http import Endpoints, SglangHttp, Tell
+from ppdsim.calibrate.drivers.base import AbstractEngine, Tell
+from ppdsim.calibrate.drivers.sglang_http import Endpoints, SglangHttp
 from ppdsim.calibrate.live.service import Service, handoff_arms
 from ppdsim.calibrate.stack.check import check_client
 from ppdsim.types import Arm, Transport

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from ppdsim.calibrate.live.journal import cut_torn_line
 from ppdsim.calibrate.live.machine_notes import machine_notes
 from ppdsim.calibrate.live.sampler import AbstractSampler, Sample
 
@@ -26,6 +27,8 @@ class Monitor:
         self._sampler = sampler
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ppdsim-monitor", daemon=True)
+        if self._path.exists():
+            cut_torn_line(self._path)
         self._samples = list(_earlier(self._path))
         self._earlier = len(self._samples)
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from ppdsim.calibrate.drivers.base import AbstractEngine, Failure, RequestFailed
-from ppdsim.calibrate.drivers.sglang_http import SglangHttp, Tell
+from ppdsim.calibrate.drivers.base import AbstractEngine, Failure, RequestFailed, Tell
+from ppdsim.calibrate.drivers.sglang_http import SglangHttp
 from ppdsim.calibrate.live.cells import LoadCell
 from ppdsim.calibrate.live.plan import Plan, cells_of
 from ppdsim.calibrate.live.service import Service, handoff_arms

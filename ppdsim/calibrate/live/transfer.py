@@ -129,7 +129,7 @@ def measure_transfer(
     if not todo:
         return
     largest = max(cell.size_bytes for cell in todo)
-    with TransferPair(largest, transport=link.transport.value, gpus=link.gpus) as pair:
+    with TransferPair(largest, transport=link.transport.value, gpus=link.gpus, tell=say) as pair:
         start_s = time.monotonic() - record.elapsed_s(time.time(), at_least_s=journal.last_elapsed_s)
         for number in range(plan.repeats_for(cells[0]).most):
             todo = unsettled()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -102,6 +103,20 @@ def test_a_transfer_that_does_not_happen_is_no_measurement(
     with TransferPair(4096) as opened, pytest.raises(EnvironmentProblem, match=words):
         opened.seconds(4096, 2, timeout_s=2.0)
     assert time.monotonic() - begin_s < 20.0
+
+
+def test_a_worker_that_is_waited_for_is_named_with_its_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planted_mooncake(
+        tmp_path, ENGINE.format(initialize=0, register=0, write="import time; time.sleep(60)"), monkeypatch
+    )
+    monkeypatch.setattr("ppdsim.calibrate.drivers.transfer.EVERY_S", 0.2)
+    told: list[str] = []
+    with (
+        TransferPair(4096, tell=told.append) as opened,
+        pytest.raises(EnvironmentProblem, match="did not answer in time"),
+    ):
+        opened.seconds(4096, 2, timeout_s=1.0)
+    assert any(re.fullmatch(r"waiting for the transfer's source: \d s, at most \d s more", line) for line in told)
 
 
 def test_nothing_is_left_over(require: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ Faults that `hangs` end by a bound in time (a minute); the tests make the bounds
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any
 
@@ -92,6 +93,11 @@ FAULTS: tuple[Fault, ...] = (
     _of_info("no page size", info(page_size=...), "lacks 'page_size'"),
     _of_info("a version that is a document", info(version={"a": 1}), "version = {'a': 1}, expected"),
     _of_info("too large", endless(chunk(b" " * 65_536), before=FOREVER), "the limit server_info_bytes"),
+    _of_info(
+        "packed though not asked for",
+        sends(http(gzip.compress(b" " * 10_000_000), more="Content-Encoding: gzip\r\n")),
+        "not JSON",
+    ),
     _of_info("cut off", sends(http(b"{", length=100)), "unreachable: .*/server_info: "),
     _of_info("reset", sends(RESET), "unreachable: .*/server_info: "),
     _of_info("no HTTP", sends(b"SSH-2.0-OpenSSH_9.6\r\n"), "unreachable: .*/server_info: "),

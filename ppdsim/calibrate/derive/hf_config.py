@@ -280,7 +280,8 @@ def _checked(kind: type[R], content: dict[str, Any], path: Path, *, within: str)
         if first["type"] == "missing":
             raise InputError(f"{path}: missing key '{key}'") from None
         given = " ".join(str(first.get("input")).split())[:60]
-        raise InputError(f"{path}: '{key}' = {given!r}: {first['msg'].lower()}") from None
+        wanted = "expected an object" if first["type"] == "model_type" else first["msg"].lower()
+        raise InputError(f"{path}: '{key}' = {given!r}: {wanted}") from None
 
 
 def _json(path: Path) -> dict[str, Any]:

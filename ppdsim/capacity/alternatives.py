@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ppdsim import saved
-from ppdsim.capacity.run import CapacityAnswer, capacity
+from ppdsim.capacity.run import CapacityAnswer, Interrupted, capacity
 from ppdsim.capacity.words import document
 from ppdsim.carried import CarriedAlternative, CarriedAlternatives
 from ppdsim.files import write_whole
@@ -41,6 +41,8 @@ def capacity_of_each(
     ------
     InputError
         As `capacity`; and if something was set for this call that no alternative reads.
+    Interrupted
+        On Ctrl-C once a run has begun.
     """
     unread_keys = resolve(scenario, Command.CAPACITY).unread_keys
     names = [alternative.name for alternative in scenario.alternatives]
@@ -50,9 +52,13 @@ def capacity_of_each(
         def advance(done: int, total: int, number: int = number) -> None:
             progress(number * total + done, len(names) * total)
 
-        found[name] = capacity(
-            variant, seed=seed, seeds=seeds, slo=slo, wanted=wanted, tolerance=tolerance, progress=advance
-        )
+        try:
+            found[name] = capacity(
+                variant, seed=seed, seeds=seeds, slo=slo, wanted=wanted, tolerance=tolerance, progress=advance
+            )
+        except Interrupted as stop:
+            found |= dict(zip([name], stop.answers.values(), strict=False))
+            raise Interrupted(found) from None
     ranked = sorted(found, key=lambda name: -found[name].rate_per_s / found[name].gpus)
     return CarriedAlternatives(
         scenario=scenario.name,

@@ -82,6 +82,14 @@ class CapacityAnswer:
     unread_keys: tuple[str, ...] = ()
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C; `answers` has what the seeds that had ended say, by alternative ("" without any)."""
+
+    def __init__(self, answers: Mapping[str, CapacityAnswer]) -> None:
+        super().__init__()
+        self.answers = answers
+
+
 def capacity(
     scenario: Scenario,
     *,
@@ -107,6 +115,8 @@ def capacity(
     ------
     InputError
         If there is no limit, a share or tolerance that cannot be, or a workload without a rate.
+    Interrupted
+        On Ctrl-C once a run has begun.
     """
     chosen = scenario if slo is None else scenario.model_copy(update={"slo": slo})
     limits = SloLimits(ttft_s=chosen.slo.ttft_s, tpot_s=chosen.slo.tpot_s, itl_max_s=chosen.slo.itl_max_s)
@@ -128,41 +138,49 @@ def capacity(
     provenance: Mapping[str, Any] = {}
     start, step = load.own_rate_per_s, 2.0
     count = seeds if load.drawn else 1
-    for number in range(count):
-        probes: dict[float, Probe] = {}
 
-        def keeps(rate: float, number: int = number, probes: dict[float, Probe] = probes) -> bool:
-            nonlocal provenance
-            results = simulate(load.at(rate), seed=seed + number, command=Command.CAPACITY)
-            provenance = results.provenance
-            probes[rate] = judge(results, rate, wanted, roles)
-            return probes[rate].kept
+    def answered(*notes: str) -> CapacityAnswer:
+        low = median_low(answer.found.low for answer in answers)
+        middle = next(answer for answer in answers if answer.found.low == low)
+        probe, beyond = middle.at(low), middle.at(middle.found.high)
+        return CapacityAnswer(
+            limits=limits,
+            wanted=wanted,
+            tolerance=tolerance,
+            kind=middle.found.kind,
+            rate_per_s=low,
+            low_per_s=min(answer.found.low for answer in answers),
+            high_per_s=max(answer.found.high for answer in answers),
+            probe=probe,
+            binding=None if beyond is None else beyond.binding,
+            gpus=setup.gpus,
+            unread_keys=setup.unread_keys,
+            seeds=tuple(answers),
+            notes=(*notes, *setup.notes, *load.notes, *_notes(probe, drawn=load.drawn)),
+            provenance={key: value for key, value in provenance.items() if key != "seed"},
+        )
 
-        found = search(keeps, start, tolerance=tolerance, step=step)
-        if found.low:
-            start, step = found.low, NEAR
-        runs = tuple(probes[rate] for rate in sorted(probes))
-        answers.append(SeedAnswer(seed=seed + number, found=found, probes=runs))
-        progress(number + 1, count)
-    low = median_low(answer.found.low for answer in answers)
-    middle = next(answer for answer in answers if answer.found.low == low)
-    probe, beyond = middle.at(low), middle.at(middle.found.high)
-    return CapacityAnswer(
-        limits=limits,
-        wanted=wanted,
-        tolerance=tolerance,
-        kind=middle.found.kind,
-        rate_per_s=low,
-        low_per_s=min(answer.found.low for answer in answers),
-        high_per_s=max(answer.found.high for answer in answers),
-        probe=probe,
-        binding=None if beyond is None else beyond.binding,
-        gpus=setup.gpus,
-        unread_keys=setup.unread_keys,
-        seeds=tuple(answers),
-        notes=(*setup.notes, *load.notes, *_notes(probe, drawn=load.drawn)),
-        provenance={key: value for key, value in provenance.items() if key != "seed"},
-    )
+    try:
+        for number in range(count):
+            probes: dict[float, Probe] = {}
+
+            def keeps(rate: float, number: int = number, probes: dict[float, Probe] = probes) -> bool:
+                nonlocal provenance
+                results = simulate(load.at(rate), seed=seed + number, command=Command.CAPACITY)
+                provenance = results.provenance
+                probes[rate] = judge(results, rate, wanted, roles)
+                return probes[rate].kept
+
+            found = search(keeps, start, tolerance=tolerance, step=step)
+            if found.low:
+                start, step = found.low, NEAR
+            runs = tuple(probes[rate] for rate in sorted(probes))
+            answers.append(SeedAnswer(seed=seed + number, found=found, probes=runs))
+            progress(number + 1, count)
+    except KeyboardInterrupt:
+        ended = f"interrupted: the answer is of {len(answers)} of {count} seeds"
+        raise Interrupted({"": answered(ended)} if answers else {}) from None
+    return answered()
 
 
 def _notes(probe: Probe | None, *, drawn: bool) -> list[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,7 +25,10 @@ from ppdsim.cli.common import (
     progress,
     wrote,
 )
-from ppdsim.cli.run_folder import claim, of_scenario
+from ppdsim.cli.run_folder import RunFolder, claim, of_scenario
+
+if TYPE_CHECKING:
+    from ppdsim.capacity import CapacityAnswer
 
 
 def capacity(
@@ -53,10 +57,22 @@ def capacity(
     Writes capacity.json and report.html. A scenario with alternatives gets them for each, in a folder of its name, and
     capacities.json, which ranks them by what a GPU carries. Exit code 1 if no rate keeps the SLO.
 
+    Ctrl-C keeps the answer of the seeds that had ended, in a folder 'interrupted'.
+
     Example: ppdsim capacity one-pair --slo ttft_ms=500,tpot_ms=25 -o out
     """
+    from ppdsim.capacity import (
+        Interrupted,
+        capacity_of_each,
+        document,
+        parse_limits,
+        save,
+        save_each,
+        sentence,
+        table,
+        to_json,
+    )
     from ppdsim.capacity import capacity as run
-    from ppdsim.capacity import capacity_of_each, document, parse_limits, save, save_each, sentence, table, to_json
     from ppdsim.errors import GateError, InputError
     from ppdsim.report import write_capacity_report
     from ppdsim.scenario import load
@@ -71,16 +87,20 @@ def capacity(
     )
     folder = claim(out, command="capacity", on=chosen.name, decided_by=decided_by, force=force)
     if chosen.alternatives:
-        with progress("alternatives", quiet=quiet) as advance:
-            each = capacity_of_each(
-                chosen,
-                seed=chosen.seed,
-                seeds=seeds,
-                slo=limits,
-                wanted=attained,
-                tolerance=tolerance,
-                progress=advance,
-            )
+        try:
+            with progress("alternatives", quiet=quiet) as advance:
+                each = capacity_of_each(
+                    chosen,
+                    seed=chosen.seed,
+                    seeds=seeds,
+                    slo=limits,
+                    wanted=attained,
+                    tolerance=tolerance,
+                    progress=advance,
+                )
+        except Interrupted as stop:
+            _keep(stop.answers, folder, quiet=quiet)
+            raise
         with folder.writing() as written:
             for alternative in each.alternatives:
                 inside, carried = out / alternative.name, alternative.capacity
@@ -92,18 +112,22 @@ def capacity(
             echo(table(each))
         wrote(written, quiet=quiet)
         if not any(alternative.capacity.rate_per_s for alternative in each.alternatives):
-            raise GateError("no arrival rate keeps the SLO")
+            raise GateError("no arrival rate keeps the SLO", answered=True)
         return
-    with progress("seeds", quiet=quiet) as advance:
-        answer = run(
-            chosen,
-            seed=chosen.seed,
-            seeds=seeds,
-            slo=limits,
-            wanted=attained,
-            tolerance=tolerance,
-            progress=advance,
-        )
+    try:
+        with progress("seeds", quiet=quiet) as advance:
+            answer = run(
+                chosen,
+                seed=chosen.seed,
+                seeds=seeds,
+                slo=limits,
+                wanted=attained,
+                tolerance=tolerance,
+                progress=advance,
+            )
+    except Interrupted as stop:
+        _keep(stop.answers, folder, quiet=quiet)
+        raise
     found = document(answer)
     with folder.writing() as written:
         written.extend([save(found, out), write_capacity_report(found, out / "report.html")])
@@ -114,3 +138,12 @@ def capacity(
     wrote(written, quiet=quiet)
     if not answer.rate_per_s:
         raise GateError("no arrival rate keeps the SLO", answered=True)
+
+
+def _keep(answers: Mapping[str, CapacityAnswer], folder: RunFolder, *, quiet: bool) -> None:
+    from ppdsim.capacity import document, save
+
+    def write(place: Path) -> list[Path]:
+        return [save(document(answer), place / name) for name, answer in answers.items()]
+
+    folder.keep_interrupted(write, quiet=quiet, lost="no seed had ended")

@@ -19,6 +19,7 @@ from ppdsim.cli.common import (
     echo_json,
     overrides,
     progress,
+    say,
     wrote,
 )
 from ppdsim.cli.run_folder import claim, of_scenario
@@ -39,7 +40,7 @@ def crossover(
 ) -> None:
     """Find where an append on the decode machine stops paying: crossover.json and report.html.
 
-    Ctrl-C while it simulates keeps what the formulas found, in formulas-only.json.
+    Ctrl-C while it simulates keeps what the formulas found, in formulas-only.json; before they are ready, nothing.
 
     Example: ppdsim crossover cache-rate -o out
     """
@@ -63,6 +64,9 @@ def crossover(
         with folder.writing(whole=False) as written:
             written.append(write_whole(out / "formulas-only.json", to_json(stop.answer)))
         wrote(written, quiet=quiet)
+        raise
+    except KeyboardInterrupt:
+        say("nothing is kept: the formulas were not ready", quiet=quiet)
         raise
     document = to_json(answer)
     with folder.writing() as written:

@@ -350,9 +350,9 @@ def _crossover() -> dict[str, Any]:
 
 
 def _capacity() -> dict[str, Any]:
-    from ppdsim.carried import Carried
+    from ppdsim.carried import Carried, CarriedAlternatives
 
-    return _schema(Carried)()
+    return _schema(Carried, CarriedAlternatives)()
 
 
 def _sweep() -> dict[str, Any]:

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppdsim.cli.common import check_folder, check_target
+from ppdsim.cli.common import check_folder, check_target, say, wrote
 from ppdsim.errors import InputError
 from ppdsim.files import write_whole
 from ppdsim.reading import read_json
@@ -36,6 +36,8 @@ RESULT_FILES = (
     "sweep.csv", "sweep.json", "turns.csv", "turns.parquet", "validation.json",
 )  # fmt: skip
 """What commands write into a folder; found without a record, such a file is of a run that is not known."""
+INTERRUPTED = "interrupted"
+"""Folder of what had ended at Ctrl-C."""
 MOST_NAMED = 3
 """Names that an error lists."""
 
@@ -80,6 +82,22 @@ class RunFolder:
                 (self.path / RECORD).unlink()
                 if made:
                     self.path.rmdir()
+
+    def keep_interrupted(self, write: Callable[[Path], Iterable[Path]], *, quiet: bool, lost: str) -> None:
+        """Keep what had ended at Ctrl-C in the folder ``interrupted``, beside what the same run may have left before.
+
+        Parameters
+        ----------
+        write : callable
+            Writes what there is into a folder, and returns the files.
+        lost : str
+            Where that is nothing: what had not ended by then.
+        """
+        with self.writing(whole=False) as written:
+            written.extend(write(self.path / INTERRUPTED))
+        if not written:
+            say(f"nothing is kept: {lost}", quiet=quiet)
+        wrote(written, quiet=quiet)
 
     def _record(self, files: Iterable[str]) -> None:
         document = {"schema": SCHEMA, **self.run, "files": sorted(dict.fromkeys(files))}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +30,7 @@ from ppdsim.cli.run_folder import RunFolder, claim, of_scenario
 from ppdsim.files import write_whole
 
 if TYPE_CHECKING:
+    from ppdsim.results import Results
     from ppdsim.scenario import Scenario
 
 
@@ -57,7 +59,7 @@ def simulate(
 
     A scenario with alternatives runs them all on the same conversations: the answer, alternatives.json, report.html,
     and a folder each with the run of the first seed. So do several policies: policies.json has their regret.
-    Ctrl-C keeps the turns that had ended, in a folder 'interrupted'.
+    Ctrl-C keeps the turns that had ended in a folder 'interrupted'; of alternatives or policies, the runs that had.
 
     Example: ppdsim simulate one-pair --policy always-p --policy cost-aware -o out
     """
@@ -115,9 +117,7 @@ def _run(
     try:
         results = run(scenario, seed=seed, decisions=decisions is not None, timeline=record)
     except Interrupted as stop:
-        with folder.writing(whole=False) as written:
-            written.extend(stop.results.save(folder.path / "interrupted"))
-        wrote(written, quiet=quiet)
+        folder.keep_interrupted(stop.results.save, quiet=quiet, lost="no turn had ended")
         raise
     with folder.writing() as written:
         written.extend(results.save(folder.path, "parquet" if parquet else "csv"))
@@ -137,10 +137,14 @@ def _run(
 def _what_if(scenario: Scenario, seed: int, folder: RunFolder, *, parquet: bool, json: bool, quiet: bool) -> None:
     from ppdsim.report import write_alternatives_report
     from ppdsim.results import not_read
-    from ppdsim.whatif import run, save, table, to_json
+    from ppdsim.whatif import Interrupted, run, save, table, to_json
 
-    with progress("alternatives", quiet=quiet) as advance:
-        outcome = run(scenario, seed=seed, progress=advance)
+    try:
+        with progress("alternatives", quiet=quiet) as advance:
+            outcome = run(scenario, seed=seed, progress=advance)
+    except Interrupted as stop:
+        _keep_runs(stop.first_runs, folder, "the run of no alternative had ended", parquet=parquet, quiet=quiet)
+        raise
     found = outcome.comparison
     with folder.writing() as written:
         for name, results in outcome.first_runs.items():
@@ -177,11 +181,15 @@ def _compare(
     from ppdsim.routing.decision_log import write
     from ppdsim.scenario.keys import Command
     from ppdsim.setup import resolve
-    from ppdsim.simulation.compare import compare, notes, table
+    from ppdsim.simulation.compare import Interrupted, compare, notes, table
 
     unread_keys = resolve(scenario, Command.POLICIES).unread_keys
-    with progress("policies", quiet=quiet) as advance:
-        compared = compare(scenario, policies, seed=seed, progress=advance)
+    try:
+        with progress("policies", quiet=quiet) as advance:
+            compared = compare(scenario, policies, seed=seed, progress=advance)
+    except Interrupted as stop:
+        _keep_runs(stop.runs, folder, "the run of no policy had ended", parquet=parquet, quiet=quiet)
+        raise
     rows = {
         "schema": "ppdsim/policies/1",
         "scenario": scenario.name,
@@ -204,3 +212,10 @@ def _compare(
     elif not quiet:
         echo("\n".join([table(compared), *(f"note: {note}" for note in notes(compared)), *not_read(unread_keys)]))
     wrote(written, quiet=quiet)
+
+
+def _keep_runs(runs: Mapping[str, Results], folder: RunFolder, lost: str, *, parquet: bool, quiet: bool) -> None:
+    def write(place: Path) -> list[Path]:
+        return [p for name, one in runs.items() for p in one.save(place / name, "parquet" if parquet else "csv")]
+
+    folder.keep_interrupted(write, quiet=quiet, lost=lost)

@@ -99,6 +99,8 @@ def sweep(
                 written.extend(save.save(plan, stop.rows, answer, out))
                 wrote(written, quiet=quiet)
                 say(f"{answer.missing} rows are left; the same command goes on with them", quiet=quiet)
+            else:
+                say("nothing is kept: no row had ended", quiet=quiet)
             raise
         answer = summarise(plan, found, judged)
         written.extend(save.save(plan, found, answer, out))

@@ -78,6 +78,14 @@ def expand(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(found, key=lambda name: name == ORACLE))
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C between or within runs; `runs` has those of the policies that had ended by then."""
+
+    def __init__(self, runs: Mapping[str, Results]) -> None:
+        super().__init__()
+        self.runs = runs
+
+
 def compare(
     scenario: Scenario, policies: Sequence[str], *, seed: int, progress: Callable[[int, int], None] | None = None
 ) -> tuple[Compared, ...]:
@@ -85,6 +93,11 @@ def compare(
 
     A policy has the scenario's ``routing.parameters`` where it is the scenario's own, else its defaults. The oracle is
     always found, and listed where it is asked for.
+
+    Raises
+    ------
+    Interrupted
+        On Ctrl-C once a run has begun.
     """
     asked = expand(policies)
     resolve(scenario, Command.POLICIES)
@@ -93,11 +106,14 @@ def compare(
     queries = [(name, gamma) for name in names] + [(CHEAPEST, price * gamma) for price in PRICES]
     conversations = conversations_of(scenario, seed).kept()
     tried: list[Results] = []
-    for name, price in queries:
-        variant = _with(scenario, name, price)
-        tried.append(simulate(variant, seed=seed, decisions=price == gamma, conversations=conversations))
-        if progress is not None:
-            progress(len(tried), len(queries))
+    try:
+        for name, price in queries:
+            variant = _with(scenario, name, price)
+            tried.append(simulate(variant, seed=seed, decisions=price == gamma, conversations=conversations))
+            if progress is not None:
+                progress(len(tried), len(queries))
+    except KeyboardInterrupt:
+        raise Interrupted(dict(zip(names, tried, strict=False))) from None
     ended = np.logical_and.reduce([run.turns["status"] == "ok" for run in tried])
     costs = [mean_j_s(run.turns, ended, gamma) for run in tried]
     best = int(np.argmin(costs))

@@ -26,6 +26,7 @@ from ppdsim.simulation.replicates import basis, draws_workload, parts_of, picks_
 from ppdsim.simulation.run import conversations_of, simulate
 from ppdsim.types import Arm, NodeRole
 from ppdsim.whatif import words
+from ppdsim.workload import Conversations
 
 MATTERS = 0.01
 """Two attainments that differ by less than this count as equal [1]."""
@@ -41,6 +42,14 @@ class Outcome:
     first_runs: Mapping[str, Results]
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C between or within runs; `first_runs` has those of the first seed that had ended by then."""
+
+    def __init__(self, first_runs: Mapping[str, Results]) -> None:
+        super().__init__()
+        self.first_runs = first_runs
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Runs:
     """One alternative's runs, a seed each, as far as they are kept."""
@@ -48,6 +57,13 @@ class _Runs:
     summaries: list[dict[str, Any]]
     attainments: list[float]
     times_s: dict[str, list[np.ndarray[Any, Any]]]
+
+    def add(self, results: Results, *, in_parts: bool) -> None:
+        """Keep what the comparison needs of one more run."""
+        self.summaries.append(results.summary())
+        self.attainments.extend(_attainments(results, in_parts=in_parts))
+        for title, column in SPREAD.items():
+            self.times_s[title].append(results.turns[column])
 
 
 def run(
@@ -65,6 +81,8 @@ def run(
     ------
     InputError
         If a profile, a policy or the workload cannot be used.
+    Interrupted
+        On Ctrl-C once a run has begun.
     """
     unread_keys = resolve(scenario, Command.ALTERNATIVES).unread_keys
     names = [alternative.name for alternative in scenario.alternatives]
@@ -74,23 +92,19 @@ def run(
     kept = {name: _Runs(summaries=[], attainments=[], times_s={title: [] for title in SPREAD}) for name in names}
     first_runs: dict[str, Results] = {}
     done = 0
-    for number in numbers:
-        if number != seed:
-            conversations = conversations_of(scenario, number).kept()
-        for name, variant in zip(names, scenario.variants, strict=True):
-            try:
-                results = simulate(variant, seed=number, conversations=conversations)
-            except InputError as problem:
-                raise type(problem)(f"alternative '{name}': {problem}") from None
-            first_runs.setdefault(name, results)
-            summary = results.summary()
-            kept[name].summaries.append(summary)
-            kept[name].attainments.extend(_attainments(results, in_parts=fixed))
-            for title, column in SPREAD.items():
-                kept[name].times_s[title].append(results.turns[column])
-            done += 1
-            if progress is not None:
-                progress(done, len(numbers) * len(names))
+    try:
+        for number in numbers:
+            if number != seed:
+                conversations = conversations_of(scenario, number).kept()
+            for name, variant in zip(names, scenario.variants, strict=True):
+                results = _run(name, variant, number, conversations)
+                first_runs.setdefault(name, results)
+                kept[name].add(results, in_parts=fixed)
+                done += 1
+                if progress is not None:
+                    progress(done, len(numbers) * len(names))
+    except KeyboardInterrupt:
+        raise Interrupted(first_runs) from None
     found = tuple(_alternative(name, v, kept[name]) for name, v in zip(names, scenario.variants, strict=True))
     differences = _differences(found)
     over = basis(parts=len(found[0].attainments) if fixed else 0, seeds=len(numbers))
@@ -115,6 +129,13 @@ def run(
         ),
         first_runs=first_runs,
     )
+
+
+def _run(name: str, variant: Scenario, seed: int, conversations: Conversations) -> Results:
+    try:
+        return simulate(variant, seed=seed, conversations=conversations)
+    except InputError as problem:
+        raise type(problem)(f"alternative '{name}': {problem}") from None
 
 
 def _alternative(name: str, variant: Scenario, runs: _Runs) -> Alternative:

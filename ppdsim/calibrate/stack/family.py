@@ -1,17 +1,20 @@
 """A server's processes, however they were started: found in /proc, so that none is missed when it is taken down.
 
-A process belongs to a server if it is in a session that the server opened, descends from one that does, or carries the
-server's mark in its environment. The sessions and descendants are remembered from look to look, so a child that opens a
-session of its own, or whose parent ends, stays known. A process is told by pid and start time: a reused pid is another
-process.
+A process belongs to a server if another of the server's is in the same session, if its parent is one of the server's,
+or if it carries the server's mark in its environment: the leader opens a session, and who descends from it is in that
+one or opens another. Members are remembered from look to look, so a child that opens a session of its own, or whose
+parent ends, stays known. A process is told by pid and start time: a reused pid is another process, and no signal
+reaches it. The number of a session is trusted while a known process is in it; after that a stranger may have it.
 
-What it does not know: without /proc (not Linux) only the server's process group is taken down. A process that leaves
-session and parents between two looks and also wipes its environment is missed; none of the engine's does.
+Not modelled: without /proc (not Linux) only the server's process group is taken down. A process that leaves session and
+parents between two looks and also wipes its environment is missed; none of the engine's does.
 """
 
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,46 +76,56 @@ def inherited(pid: int, name: str) -> str | None:
 
 
 class Family:
-    """The processes of one server; `leader` opened their session."""
+    """The processes of one server; `leader` opened their session, `members` are others that were known earlier."""
 
-    def __init__(self, leader: Identity, mark: str) -> None:
+    def __init__(self, leader: Identity, mark: str, members: Iterable[Identity] = ()) -> None:
         self.leader = leader
         self._mark = f"{MARK}={mark}".encode()
-        self._members = {leader}
-        self._sessions = {leader.pid}
+        self._members = {leader, *members}
         self._strangers: set[Identity] = set()
+
+    def known(self) -> list[Identity]:
+        """Return the processes that lived at the last look, the leader among them whether it lives or not."""
+        return sorted(self._members)
 
     def look(self) -> list[int]:
         """Return the pids of the processes that live now; one that has ended and only waits to be reaped does not."""
         rows = _table()
         if not rows:
             return [self.leader.pid] if _group_exists(self.leader.pid) else []
+        self._members &= {row.identity for row in rows.values()} | {self.leader}
         grown = True
         while grown:
-            new = {row.identity for row in rows.values() if row.identity not in self._members and self._owns(row, rows)}
+            sessions = self._sessions(rows)
+            new = {
+                row.identity
+                for row in rows.values()
+                if row.identity not in self._members and self._owns(row, rows, sessions)
+            }
             self._members |= new
-            self._sessions |= {one.pid for one in new if rows[one.pid].session == one.pid}
             grown = bool(new)
         # Their environment was read and has no mark; it need not be read again.
         self._strangers = {row.identity for row in rows.values()} - self._members
         return sorted(one.pid for one in self._members if _living(one, rows))
 
     def signal(self, number: int) -> None:
-        """Send a signal to the process group, and to each process outside of it."""
-        living = self.look()
-        group = [pid for pid in living if _group(pid) == self.leader.pid]
-        if group:
+        """Send a signal to each process."""
+        living = set(self.look())
+        if not PROC.is_dir():
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.leader.pid, number)
-        for pid in living:
-            if pid not in group:
-                with suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, number)
+            return
+        for one in self.known():
+            if one.pid in living:
+                _send(one, number)
 
-    def _owns(self, row: _Row, rows: dict[int, _Row]) -> bool:
-        # While a session has a member its number is nobody else's pid; if it is, the session has ended.
-        opener = rows.get(row.session)
-        if row.session in self._sessions and (opener is None or opener.identity in self._members):
+    def _sessions(self, rows: dict[int, _Row]) -> set[int]:
+        """Return the sessions that a process of the server is in now: while it is, their numbers are nobody else's."""
+        held = {row.session for row in rows.values() if row.identity in self._members}
+        return {number for number in held if number not in rows or rows[number].identity in self._members}
+
+    def _owns(self, row: _Row, rows: dict[int, _Row], sessions: set[int]) -> bool:
+        if row.session in sessions:
             return True
         parent = rows.get(row.parent)
         if parent is not None and parent.identity in self._members:
@@ -133,11 +146,22 @@ def _living(one: Identity, rows: dict[int, _Row]) -> bool:
     return row is not None and row.identity == one and not row.zombie
 
 
-def _group(pid: int) -> int | None:
+def _send(one: Identity, number: int) -> None:
+    """Send a signal to a process, and to no other that has its pid by then."""
     try:
-        return os.getpgid(pid)
+        held = os.pidfd_open(one.pid)
     except ProcessLookupError:
-        return None
+        return
+    except OSError:
+        # A kernel before 5.3, or a sandbox: between look and signal the pid could be given away.
+        held = None
+    try:
+        if identity_of(one.pid) == one:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(one.pid, number) if held is None else signal.pidfd_send_signal(held, number)
+    finally:
+        if held is not None:
+            os.close(held)
 
 
 def _group_exists(group: int) -> bool:

@@ -113,6 +113,10 @@ class Stack:
             If a process or a port is left over.
         """
         if self._keep_running and kind is None:
+            # With the processes that they have by now.
+            for server in self.servers.values():
+                server.family.look()
+            state.write(self._log_dir, self.servers.values())
             atexit.unregister(self._at_exit)
             self._interrupts.give_back()
             return

@@ -1,7 +1,8 @@
 """``servers.json``: which processes a folder's servers are, so that another command can end them.
 
 Written as soon as a server starts and removed when all are down, so it is there exactly while something may run,
-whatever became of the command that started it. Processes of another boot are none of these.
+whatever became of the command that started it. Processes of another boot are none of these, and a pid that another
+process has by now is not signalled. No command line and no environment is in the file: they may hold secrets.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Started(BaseModel):
-    """One started server."""
+    """One started server; `members` are its processes as they were last seen, by pid and start [clock ticks]."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -36,10 +37,12 @@ class Started(BaseModel):
     pid: int
     start_ticks: int
     mark: str
+    members: tuple[tuple[int, int], ...] = ()
 
     def family(self) -> Family:
         """Return its processes."""
-        return Family(Identity(pid=self.pid, start_ticks=self.start_ticks), self.mark)
+        members = (Identity(pid=pid, start_ticks=start_ticks) for pid, start_ticks in self.members)
+        return Family(Identity(pid=self.pid, start_ticks=self.start_ticks), self.mark, members)
 
 
 class State(BaseModel):
@@ -63,6 +66,7 @@ def write(folder: Path, servers: Iterable[Server]) -> None:
             pid=server.family.leader.pid,
             start_ticks=server.family.leader.start_ticks,
             mark=server.mark,
+            members=tuple((one.pid, one.start_ticks) for one in server.family.known()),
         )
         for server in servers
     )

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from ppdsim.calibrate.stack import state, takedown
-from ppdsim.calibrate.stack.family import identity_of
+from ppdsim.calibrate.stack import family, state, takedown
+from ppdsim.calibrate.stack.family import Identity, identity_of
 from ppdsim.calibrate.stack.owner import SERVERS_FILE
 from ppdsim.errors import EnvironmentProblem, InputError
 
@@ -47,6 +50,67 @@ def test_a_pid_that_another_process_has_by_now_is_left_alone(tmp_path: Path, sle
     path.write_text(json.dumps(content))
     assert state.stop(tmp_path, grace_s=1.0) == []
     assert sleeper.poll() is None
+
+
+ORPHANING = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)"], env={})
+print(child.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def orphan():
+    """Yield the identity of a session's leader that has ended, and its child that has not."""
+    with subprocess.Popen(
+        [sys.executable, "-c", ORPHANING], start_new_session=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as leader:
+        child = identity_of(int(leader.stdout.readline()))
+        one = identity_of(leader.pid)
+        leader.stdin.close()
+    yield one, child
+    with suppress(ProcessLookupError):
+        os.kill(child.pid, signal.SIGKILL)
+
+
+def runs(pid: int) -> bool:
+    """Tell whether a process goes on; one that has ended may wait for a parent that collects it."""
+    status = Path(f"/proc/{pid}/status")
+    return status.exists() and "State:\tZ" not in status.read_text()
+
+
+def test_children_of_a_stranger_that_had_the_pid_are_left_alone(tmp_path: Path, orphan) -> None:
+    leader, child = orphan
+    path = written(tmp_path, leader.pid)
+    content = json.loads(path.read_text())
+    # The server's process started earlier, and its pid was given away when it had ended.
+    content["servers"][0]["start_ticks"] = leader.start_ticks - 1
+    path.write_text(json.dumps(content))
+    state.refuse_if_running(tmp_path)
+    assert state.stop(tmp_path, grace_s=1.0) == []
+    assert runs(child.pid)
+
+
+def test_a_server_s_own_children_go_though_its_first_process_has_ended(tmp_path: Path, orphan) -> None:
+    leader, child = orphan
+    path = written(tmp_path, leader.pid)
+    content = json.loads(path.read_text())
+    content["servers"][0]["members"] = [[child.pid, child.start_ticks]]
+    path.write_text(json.dumps(content))
+    assert [one.name for one in state.stop(tmp_path, grace_s=5.0)] == ["decode-0"]
+    assert not runs(child.pid)
+
+
+def test_no_signal_reaches_a_process_of_another_start(sleeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = identity_of(sleeper.pid)
+    other = Identity(pid=known.pid, start_ticks=known.start_ticks - 1)
+    family._send(other, signal.SIGKILL)
+    monkeypatch.setattr(os, "pidfd_open", lambda pid: (_ for _ in ()).throw(OSError(38, "no such call")))
+    family._send(other, signal.SIGKILL)
+    assert sleeper.poll() is None
+    family._send(known, signal.SIGKILL)
+    assert sleeper.wait(10.0) == -signal.SIGKILL
 
 
 def test_a_port_that_stays_held_is_named_and_the_file_stays(tmp_path: Path, sleeper, monkeypatch) -> None:

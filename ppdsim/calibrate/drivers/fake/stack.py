@@ -106,8 +106,8 @@ class FakeStack:
             _signal(process, signal.SIGTERM)
         until_s = time.monotonic() + STOP_TIMEOUT_S
         for process in processes.values():
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(max(until_s - time.monotonic(), 0.0))
+            while _exit_code(process) is None and time.monotonic() < until_s:
+                time.sleep(0.01)
             _signal(process, signal.SIGKILL)
             process.wait()
         for log in self._logs.values():
@@ -116,7 +116,7 @@ class FakeStack:
 
     def ended(self) -> dict[str, int]:
         """Return the exit codes of processes that have ended, by role."""
-        return {role: code for role, process in self.processes.items() if (code := process.poll()) is not None}
+        return {role: code for role, process in self.processes.items() if (code := _exit_code(process)) is not None}
 
     def log_text(self, role: str) -> str:
         """Return what a process has printed."""
@@ -145,8 +145,9 @@ class FakeStack:
             process = self.processes[role]
             lines = [line for line in self.log_text(role).splitlines() if line.strip()]
             last = lines[-1].strip()[:300] if lines else "it printed nothing"
-            if process.poll() is not None:
-                raise EnvironmentProblem(f"the {role} ended with code {process.returncode}: {last}")
+            code = _exit_code(process)
+            if code is not None:
+                raise EnvironmentProblem(f"the {role} ended with code {code}: {last}")
             if time.monotonic() > until_s:
                 raise EnvironmentProblem(f"the {role} was not ready within {START_TIMEOUT_S:g} s: {last}")
             time.sleep(0.05)
@@ -262,6 +263,18 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def _exit_code(process: subprocess.Popen[bytes]) -> int | None:
+    """Return how a process ended, None while it runs; it is not collected, so that its pid stays its own."""
+    if process.returncode is not None:
+        return process.returncode
+    ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    if ended is None:
+        return None
+    return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+
+
 def _signal(process: subprocess.Popen[bytes], number: int) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
+    """Signal a process's group, unless the process was collected: then the number may be another group's."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)

@@ -33,10 +33,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ppdsim import metrics
+from ppdsim import extras, metrics
 from ppdsim.activity import Activity
 from ppdsim.columns import Columns
-from ppdsim.errors import EnvironmentProblem
 from ppdsim.files import whole
 from ppdsim.printable import cell
 from ppdsim.types import Arm
@@ -195,7 +194,7 @@ class Results:
         try:
             self.to_frame().to_parquet(path, index=False)
         except ImportError:
-            raise EnvironmentProblem("parquet: pyarrow is not installed; pip install 'ppdsim[parquet]'") from None
+            raise extras.missing("pyarrow", by="a parquet file") from None
 
     def __str__(self) -> str:
         summary = self.summary()

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from ppdsim.calibrate.masking import masked_line
 from ppdsim.calibrate.troubles import Trouble, recognise
 
 TAIL_BYTES = 256 * 1024
@@ -38,7 +39,7 @@ class Cause:
 
 
 def tail(path: Path) -> list[str]:
-    """Return the last lines of a log, without empty ones, colours and overwritten progress bars."""
+    """Return the last lines of a log, without empty ones, colours, overwritten progress bars and secrets."""
     try:
         with path.open("rb") as log:
             size = log.seek(0, 2)
@@ -47,7 +48,7 @@ def tail(path: Path) -> list[str]:
     except OSError:
         return []
     lines = (_ESCAPE.sub("", line).rstrip().rsplit("\r", 1)[-1].strip() for line in content.split("\n"))
-    return [line[:LINE_CHARACTERS] for line in lines if line]
+    return [masked_line(line)[:LINE_CHARACTERS] for line in lines if line]
 
 
 def decisive(lines: list[str]) -> Cause | None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ppdsim.cli.calibrate_servers import Call, join, prepare, settings_of, transports_of
 from ppdsim.cli.common import JsonOption, QuietOption, echo, print_json, say, wrote
+from ppdsim.cli.reads import CALIBRATE, given
 from ppdsim.cli.run_folder import refuse_results
-from ppdsim.cli.servers import ApiKeyOption, gpus_of, key_of, teller, url_of
+from ppdsim.cli.servers import ApiKeyOption, gpus_of, key_of
 from ppdsim.files import write_whole
 
 if TYPE_CHECKING:
-    from ppdsim.calibrate.drivers.base import Tell
+    from ppdsim.calibrate.live.finish import Machine
     from ppdsim.calibrate.live.foreseen import Foreseen
     from ppdsim.calibrate.live.plan import Plan
     from ppdsim.calibrate.live.service import Service
@@ -27,6 +29,7 @@ RUN_FILES = ("points.jsonl", "manifest.json", "profile.json", "card.txt", "accur
 
 
 def calibrate(
+    context: typer.Context,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run: raw points, manifest, profile, report.")],
     model: Annotated[
         Path | None, typer.Option(help="Folder of the model under test; its config.json is enough.")
@@ -82,40 +85,37 @@ def calibrate(
 
     Example: ppdsim calibrate --model M -o run
     """
-    from ppdsim.calibrate.live.calibrate import fit, measure
-    from ppdsim.calibrate.live.foreseen import Foreseen, asked
+    from ppdsim.calibrate.doctor.machine import ThisMachine
+    from ppdsim.calibrate.live.foreseen import Foreseen
     from ppdsim.calibrate.live.journal import LIMITS
     from ppdsim.calibrate.live.machine import describe_machine
     from ppdsim.calibrate.live.plan import load_plan
     from ppdsim.calibrate.live.reference import reference
     from ppdsim.calibrate.live.run_file import read_limits
     from ppdsim.calibrate.live.transfer import links_of
-    from ppdsim.errors import EnvironmentProblem, InputError
-    from ppdsim.types import Transport
+    from ppdsim.calibrate.stack.check import check_programs
+    from ppdsim.calibrate.stack.specs import host_of
+    from ppdsim.errors import InputError, unknown
 
-    def tell(text: str) -> None:
-        say(text, quiet=quiet)
-
+    named = given(context)
     refuse_results(out, but=RUN_FILES, goes_on=resume)
     chosen = _with_budget(load_plan(plan), budget_s)
     pair = _pair(gpus)
+    if only not in (None, "transfer"):
+        raise unknown("part", only, ["transfer"])
     if only is not None:
-        (link,) = _transports(transport or "tcp", most=1)
-        _only(only, chosen, out, link, pair, resume=resume, json=json, quiet=quiet)
+        CALIBRATE.refuse_unread(named, frozenset({"transfer"}))
+        (link,) = transports_of(transport or "tcp", most=1)
+        _transfer(chosen, out, link, pair, resume=resume, dry_run=dry_run, json=json, quiet=quiet)
         return
     if model is None:
         raise InputError("--model: not given, expected the folder of the model that the servers run")
-    machine = describe_machine(name or out.resolve().name, model, dummy_weights=dummy_weights)
-    urls = (unified_url, router_url, prefill_url, decode_url)
-    if any(urls):
-        (link,) = _transports(transport or "tcp", most=1)
-        key = key_of(api_key_env)
-        services = _joined(
-            unified_url, router_url, prefill_url, decode_url, link, decode_radix=decode_radix, key=key, tell=tell
-        )
-        if router_url is not None and transport is None:
-            say("the running pair is taken to hand over by tcp; --transport says otherwise", quiet=quiet)
-        foreseen = {service.name: asked(service, chosen) for service in services}
+    run_id, key = name or out.resolve().name, key_of(api_key_env)
+    call = Call(named=named, plan=chosen, transport=transport, key=key, quiet=quiet)
+    pair_urls = (router_url, prefill_url, decode_url)
+    if unified_url is not None or any(pair_urls):
+        machine = describe_machine(run_id, model, dummy_weights=dummy_weights)
+        ready = join(call, unified_url, pair_urls, decode_radix=decode_radix)
     else:
         options = {
             "model": str(model),
@@ -125,13 +125,14 @@ def calibrate(
             "dummy_weights": dummy_weights or None,
             "cpu_pin": cpu_pin,
         }
-        links = _transports(transport, most=len(Transport)) if transport else []
-        key = key_of(api_key_env)
-        services, foreseen, on_gpus = _started(
-            chosen, settings, options, assign or [], links, out, key=key, tell=tell, quiet=quiet
-        )
-        pair = pair or on_gpus
-    alone = links_of(chosen, services, pair)
+        host = host_of(ThisMachine(), runs_here=not dry_run)
+        to_start = settings_of(call, settings, options, assign or [], host)
+        machine = describe_machine(run_id, model, dummy_weights=to_start.dummy_weights)
+        ready = prepare(call, to_start, host, out / "servers")
+    services, foreseen = ready.services, ready.foreseen
+    alone = links_of(chosen, services, pair or ready.gpus)
+    if pair is not None and not alone:
+        raise InputError(f"--gpus {gpus}: plan '{chosen.name}' measures no link alone; for a plan with transfer cells")
     if resume:
         earlier, _ = read_limits(out / LIMITS)
         for service in services:
@@ -143,6 +144,34 @@ def calibrate(
     if dry_run:
         _document(planned, [], None, dry_run=True, json=json)
         return
+    if ready.to_start is not None:
+        check_programs(ready.to_start)
+    paths, fitted = _run(
+        chosen, services, machine, alone, times, out, resume=resume, measure_only=measure_only, quiet=quiet
+    )
+    _document(planned, paths, fitted, dry_run=False, json=json)
+    wrote(paths, quiet=quiet)
+
+
+def _run(
+    chosen: Plan,
+    services: list[Service],
+    machine: Machine,
+    alone: list[Link],
+    times: Profile,
+    out: Path,
+    *,
+    resume: bool,
+    measure_only: bool,
+    quiet: bool,
+) -> tuple[list[Path], Profile | None]:
+    """Measure, fit and report, and return the files and the profile; what was measured stays, whatever ends it."""
+    from ppdsim.calibrate.live.calibrate import fit, measure
+    from ppdsim.errors import EnvironmentProblem
+
+    def tell(text: str) -> None:
+        say(text, quiet=quiet)
+
     try:
         measured = measure(chosen, services, machine, out, resume=resume, say=tell, links=alone)
     except (KeyboardInterrupt, EnvironmentProblem):
@@ -151,6 +180,7 @@ def calibrate(
     for what, seconds in sorted(measured.seconds.items(), key=lambda item: -item[1]):
         say(f"  {seconds:7.1f} s  {what}", quiet=quiet)
     paths = [out / "points.jsonl", out / "manifest.json"]
+    fitted = None
     if not measure_only:
         try:
             fitted = fit(out, say=tell)
@@ -158,78 +188,7 @@ def calibrate(
             tell("what the plan asks is measured; to fit it: the same command with --resume")
             raise
         paths += [out / "profile.json", *_report(fitted, out, quiet=quiet)]
-    paths = [path for path in paths if path.exists()]
-    _document(planned, paths, None if measure_only else fitted, dry_run=False, json=json)
-    wrote(paths, quiet=quiet)
-
-
-def _transports(text: str, *, most: int) -> list[Transport]:
-    from ppdsim.errors import InputError, unknown
-    from ppdsim.types import Transport
-
-    links = [link.value for link in Transport if link is not Transport.NONE]
-    names = text.split(",")
-    for name in names:
-        if name not in links:
-            raise unknown("transport", name, links)
-    if len(names) > most:
-        raise InputError(f"--transport {text}: {len(names)} transports, expected {most}")
-    return [Transport(name) for name in names]
-
-
-def _started(
-    plan: Plan,
-    settings: Path | None,
-    options: dict[str, Any],
-    assign: list[str],
-    links: list[Transport],
-    out: Path,
-    *,
-    key: str | None,
-    tell: Tell,
-    quiet: bool,
-) -> tuple[list[Service], dict[str, Foreseen], tuple[int, int] | None]:
-    """Return services of servers to start, what they will allow by name, and the GPUs between which KV will travel.
-
-    Without a list of GPUs they are the first one or two that the machine has.
-    """
-    from ppdsim.calibrate.doctor.machine import ThisMachine
-    from ppdsim.calibrate.doctor.versions import DECODE_RADIX_SINCE
-    from ppdsim.calibrate.live.foreseen import from_settings
-    from ppdsim.calibrate.live.started import buffer_gpus, started
-    from ppdsim.calibrate.stack.link import refuse_missing_link
-    from ppdsim.calibrate.stack.settings import load
-    from ppdsim.calibrate.stack.specs import host_of
-    from ppdsim.errors import InputError
-
-    machine = ThisMachine()
-    chosen = load(settings, options, assign)
-    if not (chosen.prefill_gpus or chosen.decode_gpus or chosen.unified_gpus):
-        count = len(machine.gpus())
-        if not count:
-            raise InputError(
-                "no servers: give --unified-url, or --router-url with --prefill-url and --decode-url; or, on a machine "
-                "with GPUs, --prefill-gpu, --decode-gpu and --unified-gpu"
-            )
-        on_gpus = (
-            {"prefill_gpus": (0,), "decode_gpus": (1,), "unified_gpus": (1,)} if count > 1 else {"unified_gpus": (0,)}
-        )
-        chosen = chosen.model_copy(update=on_gpus)
-        if count == 1:
-            say("one GPU: a unified server only; for hand-offs on it, see docs/how-to/calibrate.md", quiet=quiet)
-    for link in links:
-        refuse_missing_link(link, machine)
-    host = host_of(machine)
-    services = started(plan, chosen, links, host, out / "servers", progress=teller(quiet=quiet), key=key, tell=tell)
-    if chosen.prefill_gpus and not links:
-        over = ", ".join(dict.fromkeys(t.value for s in services if not s.unified for _, t in s.arms))
-        what = "the settings choose" if chosen.transport != "auto" else "all that this machine has between P and D"
-        say(f"links: {over} ({what}; --transport LIST chooses others)", quiet=quiet)
-    if chosen.prefill_gpus and not host.decode_radix:
-        engine = f"SGLang {machine.version('sglang')}"
-        say(f"{engine} gives D no prefix cache ({DECODE_RADIX_SINCE} does): full hand-offs only", quiet=quiet)
-    foreseen = {service.name: from_settings(service, plan, chosen, host) for service in services}
-    return services, foreseen, buffer_gpus(chosen, host)
+    return [path for path in paths if path.exists()], fitted
 
 
 def _pair(gpus: str | None) -> tuple[int, int] | None:
@@ -243,8 +202,7 @@ def _pair(gpus: str | None) -> tuple[int, int] | None:
     return int(parts[0]), int(parts[1])
 
 
-def _only(
-    only: str,
+def _transfer(
     plan: Plan,
     out: Path,
     transport: Transport,
@@ -252,16 +210,23 @@ def _only(
     *,
     resume: bool,
     json: bool,
+    dry_run: bool,
     quiet: bool,
 ) -> None:
+    from ppdsim import extras
+    from ppdsim.calibrate.doctor.machine import ThisMachine
+    from ppdsim.calibrate.live.reference import reference
     from ppdsim.calibrate.live.transfer import Link, calibrate_transfer
-    from ppdsim.errors import unknown
 
-    if only != "transfer":
-        raise unknown("part", only, ["transfer"])
     link = Link(transport=transport, gpus=gpus)
+    cards = ThisMachine().gpus()
+    planned = _print_plan(plan, [], {}, [link], reference(cards[0].name if cards else "no GPU"), quiet=quiet)
+    if dry_run:
+        _document(planned, [], None, dry_run=True, json=json)
+        return
+    extras.require("mooncake", by="--only transfer")
     paths, text = calibrate_transfer(plan, out, link, resume=resume, say=lambda line: say(line, quiet=quiet))
-    _document([], paths, None, dry_run=False, json=json)
+    _document(planned, paths, None, dry_run=False, json=json)
     if not (json or quiet):
         echo(text)
     wrote(paths, quiet=quiet)
@@ -276,43 +241,6 @@ def _with_budget(plan: Plan, budget_s: float | None) -> Plan:
     if not 1.0 <= budget_s <= NUMBER.value:
         raise InputError(f"--budget-s {budget_s:g}: expected from 1 to {NUMBER.value:,} s")
     return plan.model_copy(update={"budget_s": budget_s})
-
-
-def _joined(
-    unified_url: str | None,
-    router_url: str | None,
-    prefill_url: str | None,
-    decode_url: str | None,
-    transport: Transport,
-    *,
-    decode_radix: bool,
-    key: str | None,
-    tell: Tell,
-) -> list[Service]:
-    from ppdsim.calibrate.drivers.sglang_http import Endpoints
-    from ppdsim.calibrate.live.joined import joined
-    from ppdsim.errors import InputError
-    from ppdsim.types import Transport
-
-    services: list[Service] = []
-    if unified_url is not None:
-        url = url_of("--unified-url", unified_url)
-        endpoints = Endpoints(entry=url, servers=(("unified", url),), key=key)
-        services.append(joined(endpoints, transport=Transport.NONE, decode_radix=False, tell=tell))
-    pair = (router_url, prefill_url, decode_url)
-    if router_url is not None and prefill_url is not None and decode_url is not None:
-        endpoints = Endpoints(
-            entry=url_of("--router-url", router_url),
-            servers=(
-                ("prefill", url_of("--prefill-url", prefill_url)),
-                ("decode", url_of("--decode-url", decode_url)),
-            ),
-            key=key,
-        )
-        services.append(joined(endpoints, transport=transport, decode_radix=decode_radix, tell=tell))
-    elif any(pair):
-        raise InputError("--router-url, --prefill-url and --decode-url belong together: give all three or none")
-    return services
 
 
 def _print_plan(

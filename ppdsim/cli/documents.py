@@ -284,10 +284,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """The answer of ``serve``; `pids` with ``--keep-running``."""
+    """The answer of ``serve``; `pids` with ``--keep-running``.
+
+    Secrets in commands and environments are masked; `notes` say what a dry run leaves to the machine that serves.
+    """
 
     transport: str | None
     servers: Sequence[Server]
+    log_dir: str
+    keep_running: bool
+    notes: Sequence[str] = ()
     requests: Sequence[Request] = ()
     pids: Mapping[str, int] | None = None
     schema: str = "ppdsim/served/1"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ppdsim.cli.common import JsonOption, QuietOption, check_folder, echo, print_json, say
+from ppdsim.cli.reads import SERVE, given
 from ppdsim.cli.servers import ApiKeyOption, gpus_of, key_of, teller
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 
 def serve(
+    context: typer.Context,
     model: Annotated[str | None, typer.Option(help="Folder of the model (or its name on a hub).")] = None,
     prefill_gpu: Annotated[str | None, typer.Option(help="GPUs of prefill servers, such as 0 or 0,1.")] = None,
     decode_gpu: Annotated[str | None, typer.Option(help="GPUs of decode servers.")] = None,
@@ -73,10 +75,14 @@ def serve(
 
     Example: ppdsim serve --model M --prefill-gpu 0 --decode-gpu 1 --use-tcp
     """
+    from ppdsim.calibrate.stack.layout import check
     from ppdsim.calibrate.stack.settings import load
+    from ppdsim.calibrate.stack.unread import refuse_unread, unread_of_file
     from ppdsim.errors import InputError
 
+    named = given(context)
     if stop is not None:
+        SERVE.refuse_unread(named, frozenset({"stop"}))
         _stop(stop, json=json, quiet=quiet)
         return
     if use_tcp and transport not in (None, "tcp"):
@@ -100,8 +106,15 @@ def serve(
         "engine_flags": [*(engine_flag or []), *(flags or [])] or None,
     }
     check_folder(log_dir)
+    chosen = load(settings, options, assign or [])
+    check(chosen)
+    has = {"pair": bool(chosen.prefill_gpus), "unified": bool(chosen.unified_gpus)}
+    SERVE.refuse_unread(named, frozenset({"started", *(facet for facet, there in has.items() if there)}))
+    refuse_unread(assign or [], chosen, instead={})
+    if (line := unread_of_file(settings, chosen, instead={})) is not None:
+        say(line, quiet=quiet)
     _run(
-        load(settings, options, assign or []),
+        chosen,
         log_dir,
         key=key_of(api_key_env),
         keep_running=keep_running,
@@ -117,27 +130,34 @@ def _run(
     import os
 
     from ppdsim.calibrate.doctor.machine import ThisMachine
-    from ppdsim.calibrate.stack.check import check_client
-    from ppdsim.calibrate.stack.layout import chosen_transport, layout
+    from ppdsim.calibrate.stack.check import check_client, check_programs
+    from ppdsim.calibrate.stack.layout import chosen_transport, cores_note, layout, link_note
     from ppdsim.calibrate.stack.link import refuse_missing_link
-    from ppdsim.calibrate.stack.shell import changes, script
+    from ppdsim.calibrate.stack.shell import changes, script, shown
     from ppdsim.calibrate.stack.specs import host_of
     from ppdsim.calibrate.stack.stack import Stack
     from ppdsim.cli.documents import Served
 
     machine = ThisMachine()
-    host = host_of(machine)
+    host = host_of(machine, runs_here=not dry_run)
     specs = layout(settings, host)
     transport = chosen_transport(settings, host) if settings.prefill_gpus else None
     served = Served(
         transport=None if transport is None else transport.value,
-        servers=[_described(spec, changes(spec, os.environ)[1]) for spec in specs],
+        servers=[_described(spec, changes(spec, os.environ)[1]) for spec in map(shown, specs)],
+        log_dir=str(log_dir),
+        keep_running=keep_running,
+        notes=[note for note in (cores_note(settings, host), link_note(settings, host)) if note is not None],
     )
     described: dict[str, Any] = asdict(served)
     if dry_run:
-        print_json(described) if json else echo(script(specs, log_dir, os.environ))
+        end = f"ppdsim serve --stop {log_dir}" if keep_running else "all are taken down"
+        lines = [*(f"# {note}" for note in served.notes), script(specs, log_dir, os.environ)]
+        lines.append(f"# then one request a way in; to end: {end}")
+        print_json(described) if json else echo("\n".join(lines))
         return
     check_client()
+    check_programs(settings)
     _check_model(settings.model)
     if transport is not None:
         refuse_missing_link(transport, machine)

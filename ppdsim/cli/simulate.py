@@ -63,9 +63,12 @@ def simulate(
 
     Example: ppdsim simulate one-pair --policy always-p --policy cost-aware -o out
     """
+    from ppdsim import extras
     from ppdsim.errors import InputError
     from ppdsim.scenario import load
 
+    if parquet:
+        extras.require("pyarrow", by="--parquet")
     several = policy is not None and (len(policy) > 1 or "all" in policy)
     if several and timeline is not None:
         raise InputError("--timeline: shows one run; give one --policy")

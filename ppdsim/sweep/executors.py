@@ -21,7 +21,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ppdsim import __version__
+from ppdsim import __version__, extras
 from ppdsim.errors import EnvironmentProblem, InputError
 from ppdsim.limits import JOBS
 
@@ -104,9 +104,7 @@ def cluster(address: str) -> StartExecutor:
             from distributed import Client
             from distributed.scheduler import KilledWorker
         except ImportError:
-            raise EnvironmentProblem(
-                "--cluster needs dask.distributed, which is not installed; pip install 'ppdsim[cluster]'"
-            ) from None
+            raise extras.missing("distributed", by="--cluster") from None
         with ExitStack() as stack:
             stack.enter_context(_silenced("distributed.client"))
             try:

@@ -67,7 +67,8 @@ def command(place: Path, held: dict[str, int], pair: Mapping[str, object] = PAIR
     return [
         "calibrate",
         *("--model", str(place / "model"), "--dummy-weights", "--plan", str(place / "plan.yaml")),
-        *("--settings", str(place / "stack.yaml"), "--transport", "tcp", "--measure-only", "-o", str(place / "out")),
+        *("--settings", str(place / "stack.yaml"), "--measure-only", "-o", str(place / "out")),
+        *(("--transport", "tcp") if pair else ()),
     ]
 
 
@@ -335,9 +336,12 @@ def test_full_hand_offs_under_load_have_a_decode_server_without_a_cache(
 def test_without_a_client_no_server_is_started(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ppdsim.calibrate.stack.check.find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
     assert run([*command(place, ports()), "-q"]) == 3
-    assert "aiohttp is not installed: pip install 'ppdsim[live]'" in capsys.readouterr().err
+    assert (
+        "aiohttp is not installed, and the client of the servers needs it: pip install 'ppdsim[live]'"
+        in capsys.readouterr().err
+    )
     assert not (place / "out" / "servers").exists()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import signal
@@ -40,7 +41,9 @@ def model(tmp_path: Path) -> Path:
 
 def arguments(model: Path, *more: str, held: dict[str, int] | None = None) -> list[str]:
     program = shlex.join(PROGRAM)
-    chosen = ports() if held is None else held
+    # A port that the call does not read is refused.
+    unread = {"unified": "--unified-gpu" not in more, "metrics": "mini-lb" in more}
+    chosen = {name: port for name, port in (held or ports()).items() if not unread.get(name)}
     return [
         "serve",
         *("--model", str(model), "--prefill-gpu", "0", "--decode-gpu", "1", "--use-tcp"),
@@ -179,7 +182,7 @@ def test_while_it_waits_it_shows_the_last_line_of_the_log(
     model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(servers, "EVERY_S", 0.0)
-    assert run(arguments(model, "--engine-flag=--standin=hang-start", "--set", "start_timeout_s=0.6")) == 3
+    assert run(arguments(model, "--engine-flag=--standin=hang-start", "--set", "start_timeout_s=2")) == 3
     assert "prefill-0: waiting, 0 s: loading weights:  50%\n" in capsys.readouterr().err
 
 
@@ -218,6 +221,24 @@ def test_a_dry_run_starts_nothing_and_needs_no_model(tmp_path: Path, capsys: pyt
     assert printed.count("--watchdog-timeout 60") == 2
     assert "MC_FORCE_TCP=1" in printed
     assert not (tmp_path / "logs").exists()
+
+
+def test_a_dry_run_leaves_cores_and_link_to_the_machine_that_serves(
+    model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    command = ["serve", "--model", str(model), "--prefill-gpu", "0", "--decode-gpu", "1", "--cpu-pin", "auto"]
+    program = ["--engine-program", "x", "--set", "router_program=x", "--log-dir", str(model.parent / "logs")]
+    assert run([*command, *program, "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert "# --cpu-pin auto: each server and the client get an equal share of the cores of the machine that" in printed
+    assert "this one has 2\n# --transport auto: the fastest link of the machine that serves; of this one" in printed
+    assert [f"taskset -c CORES-OF-{name} " in printed for name in ("prefill-0", "decode-0", "router")] == [True] * 3
+    assert run([*command, *program]) == 2
+    assert "--cpu-pin auto: 2 cores for 3 servers and the client" in capsys.readouterr().err
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    assert run([*command, *program, "--dry-run"]) == 0
+    assert "taskset -c 2,3 " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -84,13 +84,11 @@ def started(
     """
     services = []
     opening = _Opening(host=host, log_dir=log_dir, progress=progress, key=key, tell=tell)
+    _refuse_several(settings)
     if settings.unified_gpus:
-        alone = settings.model_copy(
-            update={"prefill_gpus": (), "decode_gpus": (), "unified_gpus": settings.unified_gpus[: settings.tp]}
-        )
+        alone = settings.model_copy(update={"prefill_gpus": (), "decode_gpus": ()})
         services.append(_service("unified", [(Arm.APPEND_D, Transport.NONE)], alone, opening))
     if settings.prefill_gpus or settings.decode_gpus:
-        _refuse_several(settings)
         links = transports or chosen_transports(settings, host)
         # Nobody asked for one of several that the machine has.
         optional = not transports and len(links) > 1
@@ -117,13 +115,14 @@ def buffer_gpus(settings: Settings, host: Host) -> tuple[int, int] | None:
 
 
 def _refuse_several(settings: Settings) -> None:
-    """Refuse several P or D: a turn would find its prefix on one of them and be sent to another."""
-    for role, gpus in (("prefill", settings.prefill_gpus), ("decode", settings.decode_gpus)):
+    """Refuse several of a role: a turn would find its prefix on one of them and be sent to another."""
+    roles = {"prefill": settings.prefill_gpus, "decode": settings.decode_gpus, "unified": settings.unified_gpus}
+    for role, gpus in roles.items():
         if len(gpus) > settings.tp:
             listed = ",".join(map(str, gpus))
             raise InputError(
-                f"--{role}-gpu {listed}: {len(gpus) // settings.tp} servers, expected one: a calibration measures one "
-                f"P and one D, of {settings.tp} GPU{'s' * (settings.tp > 1)} each"
+                f"--{role}-gpu {listed}: {len(gpus)} GPUs, expected {settings.tp}: a calibration measures one server "
+                "of each role"
             )
 
 

@@ -18,11 +18,12 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
-from importlib.util import find_spec
 from urllib.parse import urlsplit
 
+from ppdsim import extras
 from ppdsim.calibrate.drivers.base import Failure, Generation, RequestFailed
 from ppdsim.calibrate.drivers.sglang_http import Endpoints, SglangHttp
+from ppdsim.calibrate.stack.settings import Settings
 from ppdsim.errors import EnvironmentProblem
 from ppdsim.limits import SERVER_INFO_BYTES
 from ppdsim.units import MS_PER_S
@@ -57,8 +58,21 @@ def check_client() -> None:
     EnvironmentProblem
         If aiohttp is missing.
     """
-    if find_spec("aiohttp") is None:
-        raise EnvironmentProblem("aiohttp is not installed: pip install 'ppdsim[live]'")
+    extras.require("aiohttp", by="the client of the servers")
+
+
+def check_programs(settings: Settings) -> None:
+    """Say before anything is started that a program of the settings is not installed; one of the user's own may be.
+
+    Raises
+    ------
+    EnvironmentProblem
+        If SGLang or its router is to be started and is missing.
+    """
+    if settings.engine_program == Settings.model_fields["engine_program"].default:
+        extras.require("sglang", by="a server", instead="ppdsim fake-stack, which needs no GPU")
+    if settings.prefill_gpus and settings.router_program == Settings.model_fields["router_program"].default:
+        extras.require("sglang_router", by="the router of a prefill/decode pair")
 
 
 def first_request(

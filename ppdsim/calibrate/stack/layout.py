@@ -36,6 +36,8 @@ DUMMY_FLAGS = (
     *("--page-size", "64"),
 )
 """A folder with only a config.json, random weights, no tokenizer; the backends are Hopper's."""
+UNDECIDED = "CORES-OF"
+"""What stands for a list of cores that only the machine that serves can decide on."""
 LOOPBACK = "127.0.0.1"
 """Where the router's Prometheus port listens. An address and no name: the router takes a name for every interface."""
 WORKER_CHECK_S = 1
@@ -65,7 +67,7 @@ def layout(settings: Settings, host: Host) -> tuple[ServerSpec, ...]:
     InputError
         If the settings name no servers, contradict each other, or share a GPU or a port in a way that cannot work.
     """
-    _check(settings)
+    check(settings)
     groups = [
         (role, number, gpus)
         for role, listed in (
@@ -96,10 +98,28 @@ def layout(settings: Settings, host: Host) -> tuple[ServerSpec, ...]:
 
 def cores_left(settings: Settings, host: Host, servers: Sequence[ServerSpec]) -> frozenset[int]:
     """Return the cores that pinned servers leave to the client; none where servers are not pinned."""
-    if settings.cpu_pin is None:
+    if settings.cpu_pin is None or any(spec.argv[2].startswith(UNDECIDED) for spec in servers):
         return frozenset()
     taken = {core for spec in servers for core in _cores(spec.argv[2])}
     return frozenset(host.cores) - taken
+
+
+def cores_note(settings: Settings, host: Host) -> str | None:
+    """Return what a dry run says of cores that another machine will share out; None where none are shared out."""
+    if settings.cpu_pin != "auto" or host.runs_here:
+        return None
+    return (
+        "--cpu-pin auto: each server and the client get an equal share of the cores of the machine that serves; this "
+        f"one has {len(host.cores)}"
+    )
+
+
+def link_note(settings: Settings, host: Host) -> str | None:
+    """Return what a dry run says of a link that another machine will choose; None where none is chosen."""
+    if not settings.prefill_gpus or settings.transport != "auto" or host.runs_here:
+        return None
+    link = chosen_transport(settings, host).value
+    return f"--transport auto: the fastest link of the machine that serves; of this one it is {link}"
 
 
 def _cores(text: str) -> set[int]:
@@ -108,7 +128,14 @@ def _cores(text: str) -> set[int]:
     return {core for first, *last in ends for core in range(int(first), int(last[0] if last else first) + 1)}
 
 
-def _check(settings: Settings) -> None:
+def check(settings: Settings) -> None:
+    """Refuse settings that name no servers or one half of a pair, or flags that cannot work.
+
+    Raises
+    ------
+    InputError
+        Naming the option.
+    """
     if bool(settings.prefill_gpus) != bool(settings.decode_gpus):
         raise InputError("--prefill-gpu and --decode-gpu belong together: give both or neither")
     if not settings.prefill_gpus and not settings.unified_gpus:
@@ -218,6 +245,8 @@ def _pins(settings: Settings, host: Host, names: Sequence[str]) -> list[tuple[st
     if settings.cpu_pin == "auto":
         # One share more than servers: the client must not compete with what it measures.
         share = len(host.cores) // (len(names) + 1)
+        if share == 0 and not host.runs_here:
+            return [("taskset", "-c", f"{UNDECIDED}-{name}") for name in names]
         if share == 0:
             raise InputError(
                 f"--cpu-pin auto: {len(host.cores)} cores for {len(names)} servers and the client, expected at least "

@@ -57,7 +57,9 @@ class Server:
         self.begin_s = time.monotonic()
         self.ready = False
         self._doomed_s: float | None = None
-        with log.open("wb") as output:
+        # The engine prints all of its arguments there, keys among them.
+        log.unlink(missing_ok=True)
+        with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as output:
             try:
                 self.popen = subprocess.Popen(  # noqa: S603
                     spec.argv,

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -103,12 +104,14 @@ def load(path: Path | None, options: Mapping[str, Any], assignments: Sequence[st
     Raises
     ------
     InputError
-        If the file cannot be read or is malformed, or a key or a value is wrong.
+        If the file cannot be read or is malformed, a key or a value is wrong, or an option and an assignment say the
+        same key.
     """
-    content = {} if path is None else read(path, may_be_empty=True)[0]
-    content.update({key: value for key, value in options.items() if value is not None})
+    named = {key: value for key, value in options.items() if value is not None}
     for text in assignments:
-        _assign(content, text)
+        if (key := text.partition("=")[0].split(".")[0]) in named:
+            raise InputError(f"--set {text}: an option of this call gives {key} already; give one of them")
+    content = content_of(path, assignments, named)
     try:
         # Through JSON, strict means what one expects: a list becomes a tuple, but "4" is no number.
         return Settings.model_validate_json(json.dumps(content, default=str), strict=True)
@@ -118,6 +121,23 @@ def load(path: Path | None, options: Mapping[str, Any], assignments: Sequence[st
         raise InputError(f"{path or 'settings'}: {text}{hint}") from None
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{path or 'settings'}: no such setting ({' '.join(str(error).split())[:200]})") from None
+
+
+def content_of(
+    path: Path | None, assignments: Iterable[str], options: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
+    """Return the keys and values that are given, unchecked: of a file, of options, and assignments over both.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or is malformed, or an assignment is.
+    """
+    content = {} if path is None else read(path, may_be_empty=True)[0]
+    content.update(options)
+    for text in assignments:
+        _assign(content, text)
+    return content
 
 
 def _assign(content: dict[str, Any], text: str) -> None:

@@ -1,16 +1,18 @@
 """The environment that a server is started with, and the same as a shell command.
 
 The inherited environment stays, but for variables that would choose another link than the one asked for, and a proxy,
-which would catch requests between the servers of one host.
+which would catch requests between the servers of one host. What is shown has no secrets.
 """
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
+from ppdsim.calibrate.masking import MASK, masked_environment, masked_words
 from ppdsim.calibrate.stack.layout import TRANSPORT_ENVIRONMENT
 from ppdsim.calibrate.stack.specs import Role, ServerSpec
 
@@ -32,6 +34,11 @@ def environment(spec: ServerSpec, inherited: Mapping[str, str]) -> dict[str, str
     return {**{name: value for name, value in inherited.items() if name not in out}, **into}
 
 
+def shown(spec: ServerSpec) -> ServerSpec:
+    """Return a server with the secrets of its command and environment masked."""
+    return replace(spec, argv=masked_words(spec.argv), env=masked_environment(spec.env))
+
+
 def command(spec: ServerSpec, inherited: Mapping[str, str]) -> str:
     """Return what to type for one server."""
     out, into = changes(spec, inherited)
@@ -41,8 +48,14 @@ def command(spec: ServerSpec, inherited: Mapping[str, str]) -> str:
 
 
 def script(specs: Sequence[ServerSpec], log_dir: Path, inherited: Mapping[str, str]) -> str:
-    """Return the commands of all servers as a shell script; comments say when the next ones may start."""
+    """Return the commands of all servers as a shell script; comments say when the next ones may start.
+
+    Secrets are masked, and a comment says so.
+    """
+    original, specs = specs, [shown(spec) for spec in specs]
     lines = [f"mkdir -p {shlex.quote(str(log_dir))}"]
+    if list(original) != specs:
+        lines.insert(0, f"# {MASK} is a secret: put it in")
     last = specs[-1].wave
     for wave, members in groupby(specs, key=lambda spec: spec.wave):
         together = list(members)

@@ -69,7 +69,8 @@ class Host:
     """What must be known of the machine: cores that may be used, RDMA devices, GPUs, the engine.
 
     `nvlink_lanes` are by pair of GPUs, `gpu_memory_bytes` has one entry a GPU [B]. `decode_radix` says whether the
-    engine can give a decode server a prefix cache.
+    engine can give a decode server a prefix cache, `runs_here` whether the servers are to run on this host: a dry run
+    leaves open what another machine will decide.
     """
 
     cores: tuple[int, ...]
@@ -77,10 +78,11 @@ class Host:
     nvlink_lanes: Mapping[tuple[int, int], int] = field(default_factory=dict)
     gpu_memory_bytes: tuple[int, ...] = ()
     decode_radix: bool = True
+    runs_here: bool = True
 
 
-def host_of(machine: AbstractMachine) -> Host:
-    """Return what a machine offers to servers that this process starts."""
+def host_of(machine: AbstractMachine, *, runs_here: bool = True) -> Host:
+    """Return what a machine offers to servers that this process starts, or would start (`runs_here` False)."""
     # Where the operating system has no affinity (macOS), every core may be used.
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     engine = machine.version("sglang")
@@ -90,6 +92,7 @@ def host_of(machine: AbstractMachine) -> Host:
         nvlink_lanes=usable_lanes(machine),
         gpu_memory_bytes=tuple(gpu.memory_bytes for gpu in machine.gpus()),
         decode_radix=engine is None or numbers(engine) >= numbers(DECODE_RADIX_SINCE),
+        runs_here=runs_here,
     )
 
 

@@ -54,10 +54,11 @@ def test_an_engine_without_a_cache_on_d_gives_full_hand_offs_and_their_loads(tmp
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"prefill_gpus": (0, 1), "decode_gpus": (2,)}, "--prefill-gpu 0,1: 2 servers, expected one: .* of 1 GPU each"),
+        ({"prefill_gpus": (0, 1), "decode_gpus": (2,)}, "--prefill-gpu 0,1: 2 GPUs, expected 1: "),
+        ({"unified_gpus": (0, 1)}, "--unified-gpu 0,1: 2 GPUs, expected 1: "),
         (
             {"prefill_gpus": (0, 1), "decode_gpus": (2, 3, 4, 5), "unified_gpus": (), "tp": 2},
-            "--decode-gpu 2,3,4,5: 2 servers, .* of 2 GPUs each",
+            "--decode-gpu 2,3,4,5: 4 GPUs, expected 2: ",
         ),
     ],
 )
@@ -67,7 +68,7 @@ def test_several_servers_of_a_role_are_refused(settings, said, tmp_path):
 
 
 def test_a_tensor_parallel_group_is_one_server(tmp_path):
-    groups = {"prefill_gpus": (0, 1), "decode_gpus": (2, 3), "unified_gpus": (2, 3, 4), "tp": 2}
+    groups = {"prefill_gpus": (0, 1), "decode_gpus": (2, 3), "unified_gpus": (2, 3), "tp": 2}
     notes = [note for one in services([Transport.TCP], tmp_path, **groups) for note in one.notes]
     assert notes[0].startswith("unified: unified-0 on GPU 2,3; ")
     assert notes[1].startswith("hand-offs over tcp: prefill-0 on GPU 0,1, MC_FORCE_TCP=1")

@@ -19,10 +19,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
-from importlib.util import find_spec
 from types import TracebackType
 from typing import IO
 
+from ppdsim import extras
 from ppdsim.calibrate.drivers.fake.build import DEFAULT_PROFILE, load_profile
 from ppdsim.calibrate.drivers.fake.faults import Fault
 from ppdsim.errors import EnvironmentProblem, InputError, nearest
@@ -78,8 +78,10 @@ class FakeStack:
         Raises
         ------
         EnvironmentProblem
-            If a process ends, or is not ready in time; the message ends with the last line of its log.
+            If a library is missing, or a process ends, or is not ready in time; the message then ends with the last
+            line of its log.
         """
+        check_libraries(self.options)
         with ExitStack() as undo:
             undo.callback(self.stop)
             roles = ("unified",) if self.options.mode == "unified" else ("prefill", "decode")
@@ -171,10 +173,6 @@ class FakeStack:
         return [*command, *options.arguments]
 
     def _router_command(self) -> list[str]:
-        if find_spec("sglang_router") is None:
-            raise EnvironmentProblem(
-                "sglang-router is not installed (pip install 'ppdsim[live]'), or start without one: --router none"
-            )
         command = [sys.executable, "-m", "sglang_router.launch_router", "--pd-disaggregation", "--host", HOST]
         command += ["--port", str(self._ports["router"]), "--policy", "random"]
         command += ["--prefill", self.urls["prefill"], str(self._ports["bootstrap"]), "--decode", self.urls["decode"]]
@@ -216,6 +214,21 @@ def check(options: StackOptions) -> None:
         if options.kv_pool_tokens < 1024:
             raise InputError(f"--kv-pool-tokens {options.kv_pool_tokens}, expected at least 1024")
         COUNT.check(options.kv_pool_tokens, "--kv-pool-tokens")
+
+
+def check_libraries(options: StackOptions) -> None:
+    """Say before anything is started that a library is missing.
+
+    Raises
+    ------
+    EnvironmentProblem
+        Naming it.
+    """
+    extras.require("aiohttp", by="a stand-in server")
+    if options.router != "none" and options.mode != "unified":
+        extras.require("sglang_router", by="the router", instead="start without one: --router none")
+    if options.kv_transfer == "mooncake":
+        extras.require("mooncake", by="--kv-transfer mooncake")
 
 
 def _ports(base: int) -> Mapping[str, int]:

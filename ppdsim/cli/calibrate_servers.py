@@ -1,0 +1,178 @@
+"""The servers of a calibration: joined by URL, or those to start; what they will allow, and what the call may say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ppdsim.cli.common import say
+from ppdsim.cli.reads import CALIBRATE
+from ppdsim.cli.servers import teller, url_of
+
+if TYPE_CHECKING:
+    from ppdsim.calibrate.live.foreseen import Foreseen
+    from ppdsim.calibrate.live.plan import Plan
+    from ppdsim.calibrate.live.service import Service
+    from ppdsim.calibrate.stack.settings import Settings
+    from ppdsim.calibrate.stack.specs import Host
+    from ppdsim.types import Transport
+
+SAID_OTHERWISE = {
+    "model": "--model says it",
+    "decode_radix": "D is started with a prefix cache and without one, as the plan needs it",
+}
+"""Keys of the settings that a calibration decides by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What both kinds of servers need of the command line; `named` are the options that were typed."""
+
+    named: Mapping[str, str]
+    plan: Plan
+    transport: str | None
+    key: str | None
+    quiet: bool
+
+    def tell(self, text: str) -> None:
+        """Print a line for people."""
+        say(text, quiet=self.quiet)
+
+    def refuse_unread(self, how: str, *, pair: bool, unified: bool) -> None:
+        """Refuse options that were typed and are not read for these servers."""
+        has = {"pair": pair, "unified": unified}
+        here = frozenset({"servers", how, *(facet for facet, there in has.items() if there)})
+        CALIBRATE.refuse_unread(self.named, here)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """Services, what they will allow by name, the GPUs between which KV travels, and the settings to start with."""
+
+    services: list[Service]
+    foreseen: dict[str, Foreseen]
+    gpus: tuple[int, int] | None = None
+    to_start: Settings | None = None
+
+
+def transports_of(text: str, *, most: int) -> list[Transport]:
+    """Read ``--transport``.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown, or there are too many.
+    """
+    from ppdsim.errors import InputError, unknown
+    from ppdsim.types import Transport
+
+    links = [link.value for link in Transport if link is not Transport.NONE]
+    names = text.split(",")
+    for name in names:
+        if name not in links:
+            raise unknown("transport", name, links)
+    if len(names) > most:
+        raise InputError(f"--transport {text}: {len(names)} transports, expected {most}")
+    return [Transport(name) for name in names]
+
+
+def join(
+    call: Call, unified_url: str | None, pair_urls: tuple[str | None, str | None, str | None], *, decode_radix: bool
+) -> Ready:
+    """Return the services of servers that run; `pair_urls` are those of router, P and D."""
+    from ppdsim.calibrate.drivers.sglang_http import Endpoints
+    from ppdsim.calibrate.live.foreseen import asked
+    from ppdsim.calibrate.live.joined import joined
+    from ppdsim.errors import InputError
+    from ppdsim.types import Transport
+
+    if any(pair_urls) and not all(pair_urls):
+        raise InputError("--router-url, --prefill-url and --decode-url belong together: give all three or none")
+    call.refuse_unread("joined", pair=any(pair_urls), unified=unified_url is not None)
+    (link,) = transports_of(call.transport or "tcp", most=1)
+    services: list[Service] = []
+    if unified_url is not None:
+        url = url_of("--unified-url", unified_url)
+        endpoints = Endpoints(entry=url, servers=(("unified", url),), key=call.key)
+        services.append(joined(endpoints, transport=Transport.NONE, decode_radix=False, tell=call.tell))
+    router_url, prefill_url, decode_url = pair_urls
+    if router_url is not None and prefill_url is not None and decode_url is not None:
+        endpoints = Endpoints(
+            entry=url_of("--router-url", router_url),
+            servers=(
+                ("prefill", url_of("--prefill-url", prefill_url)),
+                ("decode", url_of("--decode-url", decode_url)),
+            ),
+            key=call.key,
+        )
+        services.append(joined(endpoints, transport=link, decode_radix=decode_radix, tell=call.tell))
+        if call.transport is None:
+            call.tell("the running pair is taken to hand over by tcp; --transport says otherwise")
+    return Ready(services=services, foreseen={service.name: asked(service, call.plan) for service in services})
+
+
+def settings_of(
+    call: Call, path: Path | None, options: Mapping[str, Any], assign: Sequence[str], host: Host
+) -> Settings:
+    """Return the settings of the servers to start; without a list of GPUs they take the first one or two."""
+    from ppdsim.calibrate.stack.settings import load
+    from ppdsim.calibrate.stack.unread import refuse_unread, unread_of_file
+    from ppdsim.errors import InputError
+
+    links = _links(call)
+    chosen = load(path, {**options, "transport": links[0].value if links else None}, assign)
+    if not (chosen.prefill_gpus or chosen.decode_gpus or chosen.unified_gpus):
+        count = len(host.gpu_memory_bytes)
+        if not count:
+            raise InputError(
+                "no servers: give --unified-url, or --router-url with --prefill-url and --decode-url; or, on a machine "
+                "with GPUs, --prefill-gpu, --decode-gpu and --unified-gpu"
+            )
+        on_gpus = (
+            {"prefill_gpus": (0,), "decode_gpus": (1,), "unified_gpus": (1,)} if count > 1 else {"unified_gpus": (0,)}
+        )
+        chosen = chosen.model_copy(update=on_gpus)
+        if count == 1:
+            call.tell("one GPU: a unified server only; for hand-offs on it, see docs/how-to/calibrate.md")
+    pair = bool(chosen.prefill_gpus or chosen.decode_gpus)
+    call.refuse_unread("started", pair=pair, unified=bool(chosen.unified_gpus))
+    refuse_unread(assign, chosen, instead=SAID_OTHERWISE)
+    if (line := unread_of_file(path, chosen, instead=SAID_OTHERWISE)) is not None:
+        call.tell(line)
+    return chosen
+
+
+def prepare(call: Call, chosen: Settings, host: Host, log_dir: Path) -> Ready:
+    """Return the services of servers to start."""
+    from ppdsim.calibrate.doctor.machine import ThisMachine
+    from ppdsim.calibrate.doctor.versions import DECODE_RADIX_SINCE
+    from ppdsim.calibrate.live.foreseen import from_settings
+    from ppdsim.calibrate.live.started import buffer_gpus, started
+    from ppdsim.calibrate.stack.layout import cores_note
+    from ppdsim.calibrate.stack.link import refuse_missing_link
+
+    machine, links = ThisMachine(), _links(call)
+    for link in links:
+        refuse_missing_link(link, machine)
+    if (note := cores_note(chosen, host)) is not None:
+        call.tell(note)
+    services = started(
+        call.plan, chosen, links, host, log_dir, progress=teller(quiet=call.quiet), key=call.key, tell=call.tell
+    )
+    if chosen.prefill_gpus and not links:
+        over = ", ".join(dict.fromkeys(t.value for s in services if not s.unified for _, t in s.arms))
+        what = "the settings choose" if chosen.transport != "auto" else "all that this machine has between P and D"
+        call.tell(f"links: {over} ({what}; --transport LIST chooses others)")
+    if chosen.prefill_gpus and not host.decode_radix:
+        engine = f"SGLang {machine.version('sglang')}"
+        call.tell(f"{engine} gives D no prefix cache ({DECODE_RADIX_SINCE} does): full hand-offs only")
+    foreseen = {service.name: from_settings(service, call.plan, chosen, host) for service in services}
+    return Ready(services=services, foreseen=foreseen, gpus=buffer_gpus(chosen, host), to_start=chosen)
+
+
+def _links(call: Call) -> list[Transport]:
+    from ppdsim.types import Transport
+
+    return transports_of(call.transport, most=len(Transport)) if call.transport else []

@@ -139,7 +139,7 @@ def number(record: dict[str, Any], name: str, where: str, *, required: bool, lim
             raise InputError(f"{where}: column '{name}' is missing or empty{misspelt(name, record, known=COLUMNS)}")
         return 0.0
     try:
-        value = float(given)
+        value = math.nan if isinstance(given, bool) else float(given)
     except (TypeError, ValueError, OverflowError):
         raise InputError(f"{where}: {name}={str(given)[:40]!r} is not a number") from None
     if not math.isfinite(value) or value < 0:

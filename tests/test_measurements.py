@@ -133,3 +133,32 @@ def test_the_json_schema_knows_every_kind():
     text = json.dumps(measurements.json_schema())
     for kind in measurements.KINDS:
         assert f'"{kind}"' in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"new_tokens": True}, r"points.jsonl:1: 'new_tokens' = True: expected a number"),
+        ({"ttft_s": True}, r"'ttft_s' = True: expected a number"),
+        ({"output_tokens": False}, r"'output_tokens' = False: expected a number"),
+    ],
+)
+def test_true_is_no_number(tmp_path, changes, words):
+    with pytest.raises(MeasurementError, match=words):
+        measurements.parse_row({**PREFILL, **changes}, where="points.jsonl:1")
+    assert measurements.parse_row({**INTERFERENCE, "all_running": True}, where="x").all_running
+
+
+@pytest.mark.parametrize("value", [-1, 0, True, 1e308, "64", 4096.5, 2**40])
+@pytest.mark.parametrize("key", ["page_size_tokens", "kv_pool_tokens", "tensor_parallel_size"])
+def test_a_count_of_the_manifest_is_one(tmp_path, key, value):
+    folder = write(tmp_path / "m", GOOD[:1])
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, key: value}))
+    with pytest.raises(MeasurementError, match=f"manifest.json: '{key}' = "):
+        measurements.read(folder)
+
+
+def test_a_folder_without_rows_is_refused(tmp_path):
+    with pytest.raises(MeasurementError, match="points.jsonl: no rows"):
+        measurements.read(write(tmp_path / "m", []))

@@ -92,6 +92,7 @@ def test_what_a_value_rests_on_is_said(shipped, columns, mechanisms, outside):
         ({"cached_tokens": -1}, "cached_tokens=-1, expected a finite number"),
         ({"cached_tokens": "many"}, "cached_tokens='many' is not a number"),
         ({"cached_tokens": "nan"}, "finite"),
+        ({"new_tokens": True}, "new_tokens=True, expected a finite number"),
         ({"new_tokens": 1e308}, r"points.csv:2: new_tokens: given 1e\+308, more than the limit tokens"),
         ({"cached_tokens": 2**24 + 1}, "limit tokens = 16,777,216"),
         ({"prefill_cached_tokens": "1e9", "arm": "p-full", "transport": "tcp"}, "limit tokens"),

@@ -78,6 +78,8 @@ def read(folder: Path) -> Measurements:
             kept[row.kind].append(row)
         else:
             refused.append(Refused(row=number, kind=row.kind, reason=reason))
+    if not refused and not any(kept.values()):
+        raise MeasurementError(f"{path}: no rows")
     return Measurements(
         manifest=manifest,
         path=folder,

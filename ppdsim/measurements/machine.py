@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
-
-from ppdsim.measurements.strict import Strict
+from ppdsim.measurements.strict import Amount, Count, Strict
 
 
 class Gpu(Strict):
@@ -14,11 +12,11 @@ class Gpu(Strict):
     """
 
     name: str
-    count: int
-    memory_bandwidth_bytes_per_s: float
-    peak_flops_per_s: float
+    count: Count
+    memory_bandwidth_bytes_per_s: Amount
+    peak_flops_per_s: Amount
     limits_source: str
-    multiprocessors: int | None = Field(default=None, gt=0)
+    multiprocessors: Count | None = None
 
 
 class Model(Strict):
@@ -30,18 +28,18 @@ class Model(Strict):
     """
 
     name: str
-    layers: int
-    kv_heads: int
-    query_heads: int
-    head_dim: int
+    layers: Count
+    kv_heads: Count
+    query_heads: Count
+    head_dim: Count
     dtype: str
-    dtype_bytes: int
-    matrix_parameters: float
-    vocabulary_parameters: float
+    dtype_bytes: Count
+    matrix_parameters: Amount
+    vocabulary_parameters: Amount
     weights: str
-    hidden_size: int | None = None
-    intermediate_size: int | None = None
+    hidden_size: Count | None = None
+    intermediate_size: Count | None = None
     query_key_norm: bool = False
     tied_embeddings: bool = False
     weights_dtype: str = "bf16"
-    context_tokens: int | None = Field(default=None, gt=0)
+    context_tokens: Count | None = None

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+import orjson
 from pydantic import ConfigDict, Field, ValidationError
 
 from ppdsim.errors import MeasurementError
 from ppdsim.measurements.floor import HardwareFloor
 from ppdsim.measurements.machine import Gpu, Model
-from ppdsim.measurements.strict import Strict, explain
+from ppdsim.measurements.strict import Count, Strict, explain
 from ppdsim.reading import read_json, sha256
 from ppdsim.schema_keys import dotted_keys
 from ppdsim.types import Arm, Transport
@@ -41,12 +42,12 @@ class Manifest(Strict):
     role_flags: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     environment: dict[str, str] = Field(default_factory=dict)
     cores: dict[str, str] = Field(default_factory=dict)
-    page_size_tokens: int
-    chunked_prefill_size: int
-    kv_pool_tokens: int
-    kv_pools_tokens: dict[Arm, int] = Field(default_factory=dict)
-    max_running_requests: int | None = None
-    tensor_parallel_size: int
+    page_size_tokens: Count
+    chunked_prefill_size: Count
+    kv_pool_tokens: Count
+    kv_pools_tokens: dict[Arm, Count] = Field(default_factory=dict)
+    max_running_requests: Count | None = None
+    tensor_parallel_size: Count
     client: str
     notes: tuple[str, ...] = ()
     source: str
@@ -91,7 +92,7 @@ def check_manifest(content: Any, *, where: str) -> Manifest:
         Naming `where` and the key.
     """
     try:
-        return Manifest.model_validate(content)
+        return Manifest.model_validate_json(orjson.dumps(content), strict=True)
     except ValidationError as error:
         raise MeasurementError(f"{where}: {explain(error, dotted_keys(Manifest.model_json_schema()))}") from None
 

@@ -229,7 +229,7 @@ def parse_row(record: Any, *, where: str) -> Any:
     if kind not in kinds:
         raise MeasurementError(f"{where}: kind={kind!r} is not one of {', '.join(kinds)}{nearest(str(kind), kinds)}")
     try:
-        return _ROW.validate_python(record, strict=False)
+        row = _ROW.validate_python(record, strict=False)
     except ValidationError as error:
         models: dict[str, type[BaseModel]] = {
             "prefill": PrefillRow,
@@ -241,6 +241,15 @@ def parse_row(record: Any, *, where: str) -> Any:
         }
         model = models[kind]
         raise MeasurementError(f"{where}: {explain(error, tuple(model.model_fields), tags=kinds)}") from None
+    for name, given in record.items():
+        if _has_truth(given) and not _has_truth(getattr(row, name, None)):
+            raise MeasurementError(f"{where}: '{name}' = {given!r}: expected a number")
+    return row
+
+
+def _has_truth(value: Any) -> bool:
+    """Return whether a value is true or false, or a list with one of them; a number may be read from either."""
+    return isinstance(value, bool) or (isinstance(value, (list, tuple)) and any(map(_has_truth, value)))
 
 
 def row_schema() -> dict[str, Any]:

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ppdsim.errors import nearest
+from ppdsim.limits import COUNT
+
+Count = Annotated[int, Field(gt=0, le=COUNT.value)]
+"""A count of at least one."""
+Amount = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+"""A quantity above nothing."""
 
 
 class Strict(BaseModel):

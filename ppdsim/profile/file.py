@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import orjson
 from pydantic import ValidationError
 
 from ppdsim.errors import ProfileError, nearest
@@ -33,7 +34,7 @@ def load(path: Path) -> Profile:
     """
     content = read_json(path, error=ProfileError)
     try:
-        found = Profile.model_validate(content)
+        found = Profile.model_validate_json(orjson.dumps(content), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

@@ -45,7 +45,8 @@ GRID = {
 CAPACITY = b"""{
  "schema": "ppdsim/capacity/1", "answer": ["Up to 1.5 conversations/s keep it."], "kind": "rate",
  "limits": {"ttft_s": 0.5, "tpot_s": null, "itl_max_s": null}, "attained_wanted": 0.9, "rate_per_s": 1.5,
- "rate_per_gpu_per_s": 0.75, "interval_per_s": {"low": 1.5, "high": 1.6, "coverage": null}, "turns_per_s": 6.0,
+ "rate_per_gpu_per_s": 0.75, "interval_per_s": {"low": 1.5, "high": 1.6, "over": "bracket", "coverage": null},
+ "turns_per_s": 6.0,
  "goodput_per_s": 5.5, "goodput_per_gpu_per_s": 2.75, "gpus": 2, "tolerance": 0.02, "notes": [], "provenance": {"a": 1},
  "binds": {"limit": "ttft_s", "share": 0.1, "place": "KV transfer", "node": 0, "role": "P", "seconds": 0.4},
  "seeds": [{"seed": 0, "kind": "rate", "low_per_s": 1.5, "high_per_s": 1.6, "runs": [

@@ -136,12 +136,19 @@ class CrossingCheck:
 
     @property
     def intervals_meet(self) -> bool:
-        """Return whether the predicted and the measured interval share a value."""
-        if self.predicted_low is None or self.predicted_high is None:
-            return False
-        if self.measured_low is None or self.measured_high is None:
-            return False
-        return max(self.predicted_low, self.measured_low) <= min(self.predicted_high, self.measured_high)
+        """Return whether the predicted and the measured interval share a value.
+
+        What is known without a spread (repeats without noise, draws that are all equal) is its value alone.
+        """
+        ends = []
+        for value, low, high in (
+            (self.predicted, self.predicted_low, self.predicted_high),
+            (self.measured, self.measured_low, self.measured_high),
+        ):
+            if value is None:
+                return False
+            ends.append((value, value) if low is None or high is None else (low, high))
+        return max(low for low, _ in ends) <= min(high for _, high in ends)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

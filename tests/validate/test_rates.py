@@ -59,6 +59,9 @@ def test_r_star_is_where_planted_costs_cross(run, fitted):
     assert (line.against, line.fixed_tokens, line.residents, line.axis) == ("p-full:tcp", TOTAL, STREAMS, "r")
     assert line.measured == pytest.approx(0.6, abs=1e-3)
     assert (line.measured_low, line.measured_high) == (None, None), "repeats without noise have no interval"
+    assert replace(line, predicted=0.5, predicted_low=0.4, predicted_high=0.61).intervals_meet
+    assert not replace(line, predicted=0.5, predicted_low=0.4, predicted_high=0.59).intervals_meet
+    assert not replace(line, measured=None).intervals_meet
 
 
 def test_rows_made_of_the_profile_are_what_it_predicts(run, fitted):

@@ -172,3 +172,10 @@ def test_fit_states_what_the_gpu_holds(repository):
     assert found.kv_pool_tokens == 160_000
     assert found.gpu_kv_pool_tokens == 906_944
     assert found.model.context_tokens == 131_072
+
+
+def test_the_derive_page_shows_the_pools_that_profiles_state(shipped, repository):
+    page = " ".join((repository / "docs/explanation/derive.md").read_text().split())
+    pools = (f"{shipped[name].gpu_kv_pool_tokens:,}" for name in (H200, H100))
+    assert "Llama-3.1-8B: {} tokens on an H200, {} on an H100.".format(*pools) in page
+    assert f"held {shipped[H100].kv_pool_tokens:,} tokens at 0.85" in page

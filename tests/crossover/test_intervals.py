@@ -33,7 +33,7 @@ def plan(*settings: str) -> Plan:
     setup = resolve(load("cache-rate", [*SMALL, *against("nvlink"), *settings]), Command.CROSSOVER)
     found = setup.pair()[1].profile
     middle, cloud = setup.as_run(compose.central(found)), setup.as_run(compose.cloud(found, another_run=True))
-    return make_plan(setup, middle, cloud, np.random.default_rng(0))
+    return make_plan(setup, middle, cloud, seed=0)
 
 
 def draws_of(what, some=slice(None)) -> np.ndarray:

@@ -20,6 +20,7 @@ from ppdsim.metrics import (
     e2e_s,
     goodput_per_s,
     interval_90,
+    is_known,
     load_label,
     quantile,
     slo_met,
@@ -166,3 +167,82 @@ def test_the_label_says_whether_waits_grow(waits, unfinished, label):
     arrivals = np.arange(9.0)
     found = load_label(arrivals, np.array(waits, dtype=float), np.ones(9), last_start_s=9.0, unfinished=unfinished)
     assert found == label
+
+
+def beyond(value):
+    """Return the next larger float."""
+    return np.nextafter(value, np.inf)
+
+
+@pytest.mark.parametrize("name", ["ttft_s", "tpot_s", "itl_max_s"])
+def test_a_limit_is_kept_at_equality_and_broken_by_the_next_float(name):
+    columns = {each: np.zeros(3) for each in ("ttft_s", "tpot_s", "itl_max_s")}
+    columns[name] = np.array([0.3, beyond(0.3), np.nan])
+    met = slo_met(columns, np.ones(3, dtype=bool), SloLimits(**{name: 0.3}))
+    assert met.tolist() == [True, False, True]
+    # No answer keeps no limit, and what has no limit is not judged.
+    assert slo_met(columns, np.zeros(3, dtype=bool), SloLimits(**{name: 0.3})).tolist() == [False] * 3
+    assert slo_met(columns, np.ones(3, dtype=bool), SloLimits()).tolist() == [True] * 3
+
+
+@pytest.mark.parametrize(
+    ("waits", "label"),
+    [
+        # The last third waits as long as a turn is served: that is no backlog.
+        ([0.0, 0.0, 1.0], STABLE),
+        ([0.0, 0.0, beyond(1.0)], BACKLOGGED),
+        # It grows in both steps, to five times the service.
+        ([1.0, 3.0, 5.0], BACKLOGGED),
+        ([1.0, 3.0, beyond(5.0)], OVERLOADED),
+        # Growth is by more than a fifth, in the first step and in the second.
+        ([10.0, 1.2 * 10.0, 99.0], BACKLOGGED),
+        ([10.0, beyond(1.2 * 10.0), 99.0], OVERLOADED),
+        ([1.0, 10.0, 1.2 * 10.0], BACKLOGGED),
+        ([1.0, 10.0, beyond(1.2 * 10.0)], OVERLOADED),
+        ([9.0, 10.0, 99.0], BACKLOGGED),
+        ([1.0, 100.0, 99.0], BACKLOGGED),
+    ],
+)
+def test_the_label_at_its_boundaries(waits, label):
+    found = load_label(np.arange(3.0), np.array(waits), np.ones(3), last_start_s=2.0, unfinished=0)
+    assert found == label
+
+
+def test_the_label_looks_at_turns_that_arrive_while_conversations_start():
+    """A turn that arrives with the last start counts, the backlog of later ones does not; two are too few to tell."""
+    waits, arrivals = np.array([0.0, 0.0, 9.0, 90.0, 90.0]), np.arange(5.0)
+
+    def label(last_start_s, waits):
+        return load_label(arrivals, waits, np.ones(5), last_start_s=last_start_s, unfinished=0)
+
+    assert label(2.0, waits) == BACKLOGGED
+    assert label(2.0, np.array([0.0, 0.0, 0.5, 90.0, 90.0])) == STABLE
+    # Fewer than three: all count.
+    assert label(1.0, np.array([0.0, 0.0, 0.5, 90.0, 90.0])) != STABLE
+    # What has no answer is not waited for.
+    assert label(4.0, np.array([0.0, np.nan, 0.5, np.nan, np.nan])) == STABLE
+
+
+def test_thirds_are_by_arrival_and_the_wait_is_a_mean():
+    """The order of rows is that of conversations, not of arrivals."""
+    arrivals = np.array([5.0, 0.0, 4.0, 1.0, 3.0, 2.0])
+    waits = np.array([20.0, 0.0, 10.0, 2.0, 4.0, 4.0])  # by arrival: 0 2 | 4 4 | 10 20
+    assert load_label(arrivals, waits, np.ones(6), last_start_s=9.0, unfinished=0) == OVERLOADED
+    assert load_label(np.arange(6.0), waits, np.ones(6), last_start_s=9.0, unfinished=0) == BACKLOGGED
+    # Longer services: the last third's 15 are no more than 5 x 3, and then no more than one service.
+    assert load_label(arrivals, waits, np.full(6, 3.0), last_start_s=9.0, unfinished=0) == BACKLOGGED
+    assert load_label(arrivals, waits, np.full(6, 15.0), last_start_s=9.0, unfinished=0) == STABLE
+
+
+def test_goodput_and_attainment_are_shares_of_what_was_offered():
+    met, offered = np.array([True, True, False, False]), np.array([True, True, True, False])
+    assert attainment(met, offered) == 2 / 3
+    assert goodput_per_s(met, 0.5) == 4.0
+    assert goodput_per_s(met, -1.0) is None
+
+
+@pytest.mark.parametrize(
+    ("share", "rows", "known"), [(0.9, 10, True), (0.9, 9, False), (0.99, 100, True), (0.5, 2, True), (0.5, 1, False)]
+)
+def test_a_quantile_is_known_from_one_value_expected_beyond_it(share, rows, known):
+    assert is_known(share, rows) is known

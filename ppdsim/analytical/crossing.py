@@ -42,7 +42,7 @@ class Found:
     values: tuple[float, ...]
     interval: Interval | None
     share_without: float
-    share_carried: float = 1.0
+    share_carried: float
 
 
 def _rate_scan(total_tokens: int) -> Array:

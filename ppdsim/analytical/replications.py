@@ -77,9 +77,7 @@ def mean_interval(
 
 def differ(values: Array) -> bool:
     """Return whether replications, shape (n,) or (n, points), show any spread: at least two, not all equal."""
-    if len(values) < 2:
-        return False
-    return bool(np.any(np.ptp(values, axis=0) > ALIKE * np.max(np.abs(values))))
+    return bool(len(values)) and bool(np.any(np.ptp(values, axis=0) > ALIKE * np.max(np.abs(values))))
 
 
 def _ends(middle: float, half: float, scale: Scale) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppdsim.analytical.breakeven import Case, break_even, break_even_price, break_even_streams
-from ppdsim.analytical.question import Question, cached_on_p, j_gain_s
+from ppdsim.analytical.question import Question, cached_on_p, j_gain_s, ttft_gain_s
 from ppdsim.errors import InputError
 from ppdsim.types import Arm, Transport
 
@@ -104,3 +104,42 @@ def test_what_p_has_cached_follows_the_previous_answer_and_the_pages():
 def test_an_append_is_no_p_arm():
     with pytest.raises(InputError, match="compares a P arm"):
         Question(arm=Arm.APPEND_D, transport=Transport.NONE)
+
+
+def test_an_append_that_is_neither_faster_nor_cheaper_leaves_the_turn_to_p():
+    """Without a price on stalls TTFT alone decides: D waits 1 s, so P wins at any batch, whatever the stall."""
+    slower = replace(FULL, wait_d_s=1.0, gamma=0.0)
+    found = break_even(constants(), slower, 0.0, 1024.0)
+    assert (found.case, found.streams) == (Case.ALWAYS_P, 0.0)
+    # As fast as P, to the last digit, and no dearer: an append.
+    even = replace(FULL, gamma=0.0, wait_d_s=float(break_even_gain_s(0.0, 1024.0)))
+    assert break_even(constants(), even, 0.0, 1024.0).case is Case.ALWAYS_D
+
+
+def break_even_gain_s(cached, new):
+    return ttft_gain_s(constants(), FULL, cached, new)
+
+
+@pytest.mark.parametrize(("wait_s", "price"), [(0.0, float("inf")), (0.5, 0.0)])
+def test_an_append_that_costs_the_residents_nothing_has_no_price_or_any(wait_s, price):
+    """No residents, so no loss: D wins at any price if it gains 0.1 s or less of TTFT, at none if it loses some."""
+    alone = replace(FULL.at(residents=0), wait_d_s=wait_s)
+    gain_s = float(ttft_gain_s(constants(), alone, 4096.0, 1024.0))
+    assert abs(gain_s) < 1.0
+    assert (gain_s > 0.0) is (price > 0.0)
+    assert float(break_even_price(constants(), alone, 4096.0, 1024.0)) == price
+
+
+def test_a_price_of_a_loss_below_one_is_the_quotient():
+    """A stalled stream-second costs less than 1 s here: the quotient all the same."""
+    few = FULL.at(residents=1)
+    gain = float(ttft_gain_s(constants(), few, 4096.0, 1024.0))
+    assert 0.0 < A * 1024.0 < 1.0
+    assert float(break_even_price(constants(), few, 4096.0, 1024.0)) == pytest.approx(gain / (A * 1024.0), rel=1e-9)
+
+
+@pytest.mark.parametrize(("gamma", "residents"), [(-0.5, 4), (1.0, -1), (-0.5, -1)])
+def test_neither_a_price_nor_a_batch_is_negative(gamma, residents):
+    with pytest.raises(InputError, match="expected both not negative"):
+        replace(FULL, gamma=gamma, residents=residents)
+    assert replace(FULL, gamma=0.0, residents=0).residents == 0

@@ -9,7 +9,13 @@ import pytest
 from analytical.closed_forms import ALPHA, L_STAR, WIRE, A, constants
 from curve_cases import turn_model
 
-from ppdsim.analytical.crossing import cache_rate_crossing, new_tokens_crossing
+from ppdsim.analytical.crossing import (
+    LARGEST_NEW_TOKENS,
+    cache_rate_crossing,
+    cache_rate_table,
+    new_tokens_crossing,
+    sampled_crossing,
+)
 from ppdsim.analytical.question import Question
 from ppdsim.answers import CrossingKind
 from ppdsim.turn import TurnModel
@@ -102,3 +108,92 @@ def test_the_share_of_draws_without_a_crossing_is_counted():
     model = constants(wire_s_per_token=0.98 * A)
     found = new_tokens_crossing(model, cloud(model), replace(DELTA, residents=1), 4096)
     assert 0.0 < found.share_without < 1.0
+
+
+def test_a_table_gives_what_each_price_and_batch_gives_alone():
+    model = turn_model()
+    draws = cloud(model)
+    gammas, residents = (0.5, 3.0), (1, 2, 7)
+    table = cache_rate_table(model, draws, FULL, 8192, gammas, residents)
+    assert (len(table), len(table[0])) == (2, 3)
+    for gamma, row in zip(gammas, table, strict=True):
+        for streams, found in zip(residents, row, strict=True):
+            alone = cache_rate_crossing(model, draws, FULL.at(gamma=gamma, residents=streams), 8192)
+            assert found.kind is alone.kind
+            assert found.values == pytest.approx(alone.values)
+            assert found.share_without == alone.share_without
+            assert (found.interval is None) is (alone.interval is None)
+            if found.interval is not None:
+                assert (found.interval.low, found.interval.high) == pytest.approx(
+                    (alone.interval.low, alone.interval.high), rel=1e-9
+                )
+    # Prices and batches that move the line.
+    assert len({found.values for row in table for found in row}) > 2
+
+
+def test_the_scan_ends_one_token_short_of_the_prompt():
+    """At least one token is new: a change between the last two tokens is found, and none beyond them."""
+    axis_gains = []
+    model = constants()
+
+    def load(question, cached, new):
+        axis_gains.append((cached, new))
+        return question
+
+    cache_rate_crossing(model, cloud(model), FULL, 64, load=load)
+    cached, new = (np.concatenate([np.atleast_1d(pair[i]) for pair in axis_gains]) for i in (0, 1))
+    assert (cached.min(), cached.max()) == (0.0, 63.0)
+    assert np.all(cached + new == 64.0)
+
+
+def test_m_star_is_looked_for_from_one_token_on():
+    asked = []
+    model = constants()
+
+    def load(question, cached, new):
+        asked.append(np.atleast_1d(new))
+        return question
+
+    new_tokens_crossing(model, cloud(model), FULL, 4096, load=load)
+    assert (min(each.min() for each in asked), max(each.max() for each in asked)) == (1.0, LARGEST_NEW_TOKENS)
+
+
+def test_a_draws_last_change_is_interpolated():
+    """Draws whose last change is between 4 and 8, between 4 and 8 as well, between 2 and 4, and nowhere."""
+    axis = np.array([1.0, 2.0, 4.0, 8.0])
+    draws = np.array([[1.0, -1.0, -1.0, 1.0], [1.0, -1.0, -3.0, 1.0], [1.0, 1.0, -1.0, -1.0], [1.0, 1.0, 1.0, 1.0]])
+    found = sampled_crossing(axis, draws[0], draws)
+    assert found.kind is CrossingKind.SEVERAL
+    assert found.values == pytest.approx((1.5, 6.0))
+    # 6, 7 and 3: between 5 % and 95 % of them, by interpolation.
+    assert (found.interval.low, found.interval.value, found.interval.high) == pytest.approx((3.3, 6.0, 6.9))
+    assert (found.share_without, found.share_carried) == (0.25, 1.0)
+
+
+def test_one_draw_or_equal_draws_have_no_interval():
+    axis, gain = np.array([1.0, 2.0]), np.array([-1.0, 1.0])
+    for draws in ([gain], [gain, gain], [-gain * 0.0 + 1.0, gain]):
+        assert sampled_crossing(axis, gain, np.array(draws)).interval is None
+    none = sampled_crossing(axis, gain, np.array([[1.0, 1.0], [2.0, 2.0]]))
+    assert (none.values, none.interval, none.share_without) == ((1.5,), None, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("gain", "kind", "carried"),
+    [
+        ([], CrossingKind.NO_ROOM, 0.0),
+        ([2.0], CrossingKind.D_WHERE_BOTH, 1.0),
+        ([-2.0], CrossingKind.P_WHERE_BOTH, 1.0),
+        ([1.0, 2.0], CrossingKind.ALWAYS_D, 1.0),
+        ([-1.0, -2.0], CrossingKind.ALWAYS_P, 1.0),
+        ([1.0, 2.0, np.nan, np.nan], CrossingKind.D_WHERE_BOTH, 0.5),
+        ([np.inf, np.inf], CrossingKind.P_NOT_CARRIED, 0.0),
+        ([-np.inf, -np.inf], CrossingKind.D_NOT_CARRIED, 0.0),
+        ([np.nan, np.inf], CrossingKind.OVERLOADED, 0.0),
+    ],
+)
+def test_an_axis_without_a_change_says_why(gain, kind, carried):
+    middle = np.array(gain, dtype=float)
+    found = sampled_crossing(np.arange(1.0, len(gain) + 1.0), middle, np.array([middle]))
+    assert (found.kind, found.values, found.interval, found.share_carried) == (kind, (), None, carried)
+    assert found.share_without == 1.0

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 from curve_cases import turn_model
 
-from ppdsim.analytical.question import Question
+from ppdsim.analytical.question import Question, ttft_gain_s
 from ppdsim.analytical.slo import largest_append_tokens, slo_arm
 from ppdsim.types import Arm, Transport
 
@@ -40,3 +41,22 @@ def test_without_residents_nothing_is_stalled():
 
 def test_a_budget_below_a_step_fits_no_append():
     assert largest_append_tokens(turn_model(), QUESTION, 4096.0, 1e-3) == 0
+
+
+def test_ttft_decides_by_however_little():
+    """P is faster by a tenth of a second or less: it takes the turn, whatever the budget."""
+    model = turn_model()
+    gain_s = float(ttft_gain_s(model, QUESTION, 4096.0, 1024.0))
+    just_slower = replace(QUESTION, wait_d_s=gain_s + 1e-6)
+    assert slo_arm(model, just_slower, 4096.0, 1024.0, 1.0) is Arm.P_FULL
+    just_faster = replace(QUESTION, wait_d_s=gain_s - 1e-6)
+    assert slo_arm(model, just_faster, 4096.0, 1024.0, 1.0) is Arm.APPEND_D
+
+
+def test_a_budget_is_kept_at_equality():
+    model = turn_model()
+    gap_s = float(model.stall_gap_s(4096.0, 1024.0, 8.0, QUESTION.resident_context_tokens))
+    assert slo_arm(model, QUESTION, 4096.0, 1024.0, gap_s) is Arm.APPEND_D
+    assert slo_arm(model, QUESTION, 4096.0, 1024.0, np.nextafter(gap_s, 0.0)) is Arm.P_FULL
+    # Nobody is stalled where nobody decodes.
+    assert slo_arm(model, QUESTION.at(residents=0), 4096.0, 1024.0, 0.0) is Arm.APPEND_D

@@ -111,6 +111,22 @@ def test_a_wrong_manifest_names_its_key(tmp_path, changes, words):
         measurements.read(folder)
 
 
+@pytest.mark.parametrize("name", ["../points.jsonl", "{tmp}/points.jsonl", "sub/points.jsonl", "..", ".", "", "link"])
+def test_points_outside_the_folder_are_not_read(tmp_path, name):
+    inside = write(tmp_path / "m", GOOD[:1])
+    text = (inside / "points.jsonl").read_bytes()
+    (tmp_path / "points.jsonl").write_bytes(text)
+    (inside / "sub").mkdir()
+    (inside / "sub" / "points.jsonl").write_bytes(text)
+    (inside / "link").symlink_to(tmp_path / "points.jsonl")
+    (inside / "near").symlink_to(inside / "points.jsonl")
+    known = hashlib.sha256(text).hexdigest()
+    folder = write(inside, GOOD[:1], points_file=name.format(tmp=tmp_path), points_sha256=known)
+    with pytest.raises(MeasurementError, match="points_file '.*', expected a file in that folder|which is not there"):
+        measurements.read(folder)
+    assert len(measurements.read(write(inside, GOOD[:1], points_file="near", points_sha256=known)).prefill) == 1
+
+
 def test_csv_and_gz_read_as_jsonl_does(tmp_path):
     plain = measurements.read(write(tmp_path / "plain", [DECODE, INTERFERENCE]))
     fields = list({**DECODE, **INTERFERENCE})

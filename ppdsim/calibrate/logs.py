@@ -18,7 +18,8 @@ TAIL_BYTES = 256 * 1024
 LINE_CHARACTERS = 300
 DECISIVE = ("out-of-memory", "port-taken", "device-ordinal", "kernel-package")
 """Troubles that no server gets over: it is not waited for, even while its process lives."""
-CONSEQUENCE = "killed"
+CONSEQUENCES = ("killed", "kv-bootstrap-timeout", "kv-waiting-timeout", "kv-peer-lost", "kv-transfer")
+"""Troubles that follow another one, here or at the other end: an earlier trouble in the log is the cause."""
 _WARNING = re.compile(r"Ignore import error|\bWARN(?:ING)?\b|Warning:|^\s*warn\w*[.(:]")
 _ERROR = re.compile(r"\b(?:[A-Za-z_.]*(?:Error|Exception)\b|ERROR\b|error:|[Ff]atal\b|Failed\b|panicked\b)")
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -62,7 +63,7 @@ def cause(lines: list[str], exit_code: int | None) -> Cause:
     found = _last_trouble(lines)
     if found is not None:
         return found
-    line = _last_error(lines) or (lines[-1] if lines else "nothing")
+    line = last_error(lines) or (lines[-1] if lines else "nothing")
     after = "" if exit_code is None else f"exit code {exit_code}"
     return Cause(line=line, trouble=recognise("\n".join([*_without_warnings(lines)[-20:], after])))
 
@@ -70,12 +71,13 @@ def cause(lines: list[str], exit_code: int | None) -> Cause:
 def _last_trouble(lines: list[str]) -> Cause | None:
     for line in reversed(_without_warnings(lines)):
         trouble = recognise(line)
-        if trouble is not None and trouble.name != CONSEQUENCE:
+        if trouble is not None and trouble.name not in CONSEQUENCES:
             return Cause(line=line, trouble=trouble)
     return None
 
 
-def _last_error(lines: list[str]) -> str | None:
+def last_error(lines: list[str]) -> str | None:
+    """Return the last line that is an error, known or not."""
     return next((line for line in reversed(_without_warnings(lines)) if _ERROR.search(line)), None)
 
 

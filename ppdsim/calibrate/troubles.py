@@ -45,6 +45,23 @@ TROUBLES: tuple[tuple[str, Trouble], ...] = (
         ),
     ),
     (
+        r"Failed to create QP\b|failed to create QP for peer|Failed to create completion queue|"
+        r"Failed to register memory.*(?:Cannot allocate memory|\[12\])",
+        Trouble(
+            name="rdma-resources",
+            reason="the RDMA device gave no queue pair or no memory: a limit on locked memory, or too many in use",
+            mend="ulimit -l unlimited  # for the servers, then start them again; 'rdma resource' counts queue pairs",
+        ),
+    ),
+    (
+        r"Failed to modify QP.* to (?:INIT|RTR|RTS)",
+        Trouble(
+            name="rdma-connect",
+            reason="two RDMA ends do not reach each other: GID, MTU or port do not fit",
+            mend="export MC_GID_INDEX=3  # on both hosts, the index of a RoCE v2 address in their network: show_gids",
+        ),
+    ),
+    (
         r"invalid device ordinal",
         Trouble(
             name="device-ordinal",
@@ -106,6 +123,39 @@ TROUBLES: tuple[tuple[str, Trouble], ...] = (
         ),
     ),
     (
+        r"tim(?:ed|e) ?out.*KVPoll\.Bootstrapping|KVPoll\.Bootstrapping.*tim(?:ed|e) ?out",
+        Trouble(
+            name="kv-bootstrap-timeout",
+            reason="P waited for D to make room for a request: D is out of KV pages, has ended, or was not asked",
+            mend="ppdsim doctor --log DECODE.log  # why? or wait longer: SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT=600",
+        ),
+    ),
+    (
+        r"tim(?:ed|e) ?out.*KVPoll\.\w+|KVPoll\.\w+.*tim(?:ed|e) ?out",
+        Trouble(
+            name="kv-waiting-timeout",
+            reason="D waited for the KV of a request: P is overloaded or has ended, or the link does not carry it",
+            mend="ppdsim doctor --log PREFILL.log  # why? or wait longer: SGLANG_DISAGGREGATION_WAITING_TIMEOUT=600",
+        ),
+    ),
+    (
+        r"(?:[Dd]ecode|[Pp]refill) instance could be dead|Failed to get kvcache from prefill instance|"
+        r"mooncake session \S+ is not alive|Losing connection with prefill instance",
+        Trouble(
+            name="kv-peer-lost",
+            reason="the server at the other end of a hand-off has ended, or cannot be reached",
+            mend="ppdsim doctor --log OTHER.log  # the log of the other server says why",
+        ),
+    ),
+    (
+        r"KVTransferError|KVPoll\.Failed|(?:[Pp]refill|[Dd]ecode) (?:transfer|bootstrap|handshake) failed",
+        Trouble(
+            name="kv-transfer",
+            reason="a hand-off of KV failed, or its request was given up",
+            mend="ppdsim doctor --log OTHER.log  # P and D fail together: the first error of either says why",
+        ),
+    ),
+    (
         r"\bKilled\b|signal 9|SIGKILL|exit(?:ed)?(?: with)? (?:code|status):? -?9\b|returncode -9",
         Trouble(
             name="killed",
@@ -114,8 +164,9 @@ TROUBLES: tuple[tuple[str, Trouble], ...] = (
         ),
     ),
 )
-"""(pattern, trouble), special before general. Sources: the stack's own troubleshooting notes, SGLang 0.5.17 and
-Mooncake error texts."""
+"""(pattern, trouble), special before general. Sources: the stack's own troubleshooting notes, SGLang 0.5.17
+(disaggregation/mooncake/conn.py, prefill.py, decode.py), Mooncake 0.3 error texts, sgl-project/sglang issue 12688,
+kvcache-ai/Mooncake issues 691 and 1845."""
 
 
 def recognise(text: str) -> Trouble | None:

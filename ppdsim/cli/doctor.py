@@ -39,7 +39,9 @@ def doctor(
         found = examine(ThisMachine(), model=model, log=log, waiting=waiting)
     if json:
         findings = [FindingRow(**asdict(finding)) for finding in found.findings]
-        print_json(asdict(Diagnosis(failed=found.failed, transport=found.transport, findings=findings)))
+        took_s = {name: round(seconds, 3) for name, seconds in found.took_s.items()}
+        answer = Diagnosis(failed=found.failed, transport=found.transport, findings=findings, took_s=took_s)
+        print_json(asdict(answer))
     else:
         width = max(len(finding.check) for finding in found.findings)
         for finding in found.findings:

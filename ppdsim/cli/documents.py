@@ -248,11 +248,12 @@ class FindingRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """The answer of ``doctor``."""
+    """The answer of ``doctor``; `took_s` is how long each check ran, several at a time [s]."""
 
     failed: bool
     transport: str
     findings: Sequence[FindingRow]
+    took_s: Mapping[str, float]
     schema: str = "ppdsim/doctor/1"
 
 

@@ -103,9 +103,15 @@ def find_points(folder: Path, manifest: Manifest) -> Path:
     Raises
     ------
     MeasurementError
-        If it is not there, or its hash is not the manifest's.
+        If it is not in that folder, or its hash is not the manifest's.
     """
-    path = folder / manifest.points_file
+    name = manifest.points_file
+    path = folder / name
+    # A manifest may be somebody else's: it names a file beside it, and no link leads to another one.
+    if Path(name).name != name or "\\" in name or (path.is_symlink() and path.resolve().parent != folder.resolve()):
+        raise MeasurementError(
+            f"{folder}: manifest.json names points_file '{name}', expected a file in that folder, such as points.jsonl"
+        )
     if not path.is_file():
         raise MeasurementError(f"{folder}: manifest.json names '{manifest.points_file}', which is not there")
     found = sha256(path, error=MeasurementError)

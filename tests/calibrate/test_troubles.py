@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ppdsim.calibrate.logs import cause
 from ppdsim.calibrate.troubles import TROUBLES, recognise
 
 BY_NAME = {trouble.name: trouble for _, trouble in TROUBLES}
@@ -77,6 +78,51 @@ SYMPTOMS = {
         "pip install transformers==5.12.1",
     ),
     "a missing module": ("ModuleNotFoundError: No module named 'flashinfer'", "missing-library", "ppdsim doctor"),
+    "no queue pair": (
+        "E0729 05:04:30.527725 14093 rdma_endpoint.cpp:70] Failed to create QP: Cannot allocate memory [12]",
+        "rdma-resources",
+        "ulimit -l unlimited",
+    ),
+    "no memory for RDMA": (
+        "E0115 11:21:21.4 3 rdma_context.cpp:160] Failed to register memory 0x7fa3ce00: Cannot allocate memory [12]",
+        "rdma-resources",
+        "rdma resource",
+    ),
+    "two ends that do not meet": (
+        "E0421 09:35:01.1 7 rdma_endpoint.cpp:301] Failed to modify QP to RTR, check mtu, gid, peer lid, peer qp num: "
+        "Connection timed out [110]",
+        "rdma-connect",
+        "MC_GID_INDEX",
+    ),
+    "P waits": (
+        "Prefill bootstrap failed for request rank=0 req.rid='a' req.bootstrap_room=8 with exception "
+        "KVTransferError(bootstrap_room=8): Request 8 timed out after 300.0s in KVPoll.Bootstrapping",
+        "kv-bootstrap-timeout",
+        "SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT",
+    ),
+    "D waits": (
+        "Decode transfer failed for request rank=0 decode_req.req.rid='a' with exception "
+        "KVTransferError(bootstrap_room=8): Request 8 timed out after 300.0s in KVPoll.WaitingForInput",
+        "kv-waiting-timeout",
+        "SGLANG_DISAGGREGATION_WAITING_TIMEOUT",
+    ),
+    "D is gone": (
+        "[2026-02-26 16:00:13 TP10] Prefill transfer failed for request rank=10 req.rid='a' with exception "
+        "KVTransferError(bootstrap_room=8): Decode instance could be dead, remote mooncake session 10.9.1.5:16581 is "
+        "not alive",
+        "kv-peer-lost",
+        "ppdsim doctor --log OTHER.log",
+    ),
+    "P is gone": (
+        "KVTransferError(bootstrap_room=12346): Failed to get kvcache from prefill instance, it might be dead",
+        "kv-peer-lost",
+        "the log of the other server",
+    ),
+    "a hand-off failed": (
+        "Decode transfer failed for request rank=0 with exception KVTransferError(bootstrap_room=4): Aborted by",
+        "kv-transfer",
+        "P and D fail together",
+    ),
     "killed by the kernel": ("Rank 0 scheduler died during initialization (exit code: -9).", "killed", "dmesg"),
     "killed, as a launcher says it": ("subprocess exited with code -9", "killed", "dmesg"),
 }
@@ -88,6 +134,18 @@ def test_a_symptom_is_recognised_and_mended_by_name(symptom: str) -> None:
     found = recognise(text)
     assert found is BY_NAME[name]
     assert mend in found.mend
+
+
+def test_what_follows_a_failure_is_not_taken_for_its_cause() -> None:
+    """Of a log that ends in failed hand-offs the first cause is told, and hand-offs where there is no other."""
+    handoff = SYMPTOMS["D is gone"][0]
+    for symptom in ("no queue pair", "out of memory", "port taken"):
+        text, name, _ = SYMPTOMS[symptom]
+        found = cause([text, "INFO: something else", handoff, handoff], None)
+        assert found.trouble is BY_NAME[name]
+        assert found.line == text
+    found = cause(["INFO: The server is fired up and ready to roll!", handoff], None)
+    assert (found.trouble, found.line) == (BY_NAME["kv-peer-lost"], handoff)
 
 
 def test_every_trouble_has_a_symptom() -> None:
@@ -111,7 +169,7 @@ def test_what_is_no_known_trouble_is_not_taken_for_one(text: str) -> None:
 @pytest.mark.parametrize("name", BY_NAME)
 def test_every_mend_can_be_pasted(name: str) -> None:
     mend = BY_NAME[name].mend
-    assert re.match(r"(apt-get|dmesg|export|nvidia-smi|pip|ppdsim|sed|ss|unset) ?", mend)
+    assert re.match(r"(apt-get|dmesg|export|nvidia-smi|pip|ppdsim|sed|ss|ulimit|unset) ?", mend)
     subprocess.run(["bash", "-n", "-c", mend], check=True)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from calibrate.doctor.machines import FakeMachine
 
-from ppdsim.calibrate.doctor import examine, machine
+from ppdsim.calibrate.doctor import CHECKS, examine, machine
 from ppdsim.cli import servers
 from ppdsim.cli.app import run
 
@@ -70,7 +70,8 @@ def test_json_is_every_row_in_order_with_its_mend(on, capsys):
     on(FakeMachine())
     assert run(["doctor", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert list(found) == ["schema", "failed", "transport", "findings"]
+    assert set(found) == {"schema", "failed", "transport", "findings", "took_s"}
+    assert list(found["took_s"]) == list(CHECKS)
     assert (found["schema"], found["failed"], found["transport"]) == ("ppdsim/doctor/1", False, "nvlink")
     assert [row["check"] for row in found["findings"]] == ROWS
     assert all(list(row) == ["check", "status", "found", "mend"] for row in found["findings"])
@@ -113,6 +114,14 @@ def test_a_log_is_explained(on, capsys, tmp_path):
     row = json.loads(capsys.readouterr().out)["findings"][-1]
     assert (row["check"], row["status"], row["mend"]) == ("log", "OK", "")
     assert "ready to roll" in row["found"]
+    log.write_text("INFO: ready\n[TP0] Prefill transfer failed with exception KVTransferError(bootstrap_room=1): x\n")
+    assert run(["doctor", "--log", str(log)]) == 3
+    assert "(kv-transfer): [TP0] Prefill transfer failed" in capsys.readouterr().out
+    log.write_text("INFO: ready\nValueError: the moon is not in the right phase\n")
+    assert run(["doctor", "--log", str(log), "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)["findings"][-1]
+    assert (row["status"], row["mend"].split()[0]) == ("warning", "less")
+    assert "the moon" in row["found"]
 
 
 def test_a_log_that_is_not_there_is_bad_input(on, capsys):

@@ -27,6 +27,8 @@ COVERED = {
     "Qwen3ForCausalLM": "qwen3",
 }
 """Architectures that the cost curves describe, and the ``model_type`` that a nested ``text_config`` has of each."""
+UNKNOWN = "not covered"
+"""Why a model is refused of which nothing else is known."""
 EXPERT_KEYS = ("num_experts", "num_local_experts", "n_routed_experts")
 LARGEST_SIZE = 2**31 - 1
 """Largest size of a layer, or count of layers, that is believed [1]."""
@@ -132,6 +134,15 @@ class HfModel:
     notes: tuple[str, ...]
 
 
+class NotCovered(InputError):
+    """A model that an engine may well serve, and that the cost curves do not describe; `reason` says what it has."""
+
+    def __init__(self, path: Path, architecture: str, reason: str) -> None:
+        super().__init__(f"{path}: architecture {architecture} ({reason}); the cost curves cover {', '.join(COVERED)}")
+        self.architecture = architecture
+        self.reason = reason
+
+
 def read_model(folder: Path, *, dummy_weights: bool) -> Model:
     """Read a model folder's shape.
 
@@ -162,7 +173,7 @@ def read_config(path: Path, *, dummy_weights: bool) -> HfModel:
     family = COVERED.get(architecture) if nested is None else _nested_family(nested)
     reason = _not_covered(family, architecture, text)
     if reason:
-        raise InputError(f"{path}: architecture {architecture} ({reason}); the cost curves cover {', '.join(COVERED)}")
+        raise NotCovered(path, architecture, reason)
     sizes = _checked(_Sizes, text, path, within="" if nested is None else "text_config.")
     hidden, layers, heads = sizes.hidden_size, sizes.num_hidden_layers, sizes.num_attention_heads
     kv_heads = sizes.num_key_value_heads or heads
@@ -242,7 +253,7 @@ def _not_covered(family: str | None, architecture: str, text: dict[str, Any]) ->
     if (window and used) or (isinstance(kinds, list) and "sliding_attention" in kinds):
         reasons.append(f"attention in a sliding window of {window} tokens")
     if not reasons and family is None:
-        reasons.append("not covered")
+        reasons.append(UNKNOWN)
     return " and ".join(reasons) or None
 
 

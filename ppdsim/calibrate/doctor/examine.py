@@ -1,11 +1,13 @@
 """All checks, in the order in which a machine is set up. A new one is a function, a line here, and a test case.
 
-Several run at a time, each for itself: what takes long is libraries that are imported in processes of their own.
+All begin at once, each for itself. What takes long is libraries that are imported in processes of their own (SGLang the
+longest), and the first question to the NVIDIA driver, so that none may wait for the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +17,6 @@ from ppdsim.calibrate.doctor.finding import Finding, Status
 from ppdsim.calibrate.doctor.machine import AbstractMachine
 from ppdsim.registry import Registry
 
-AT_ONCE = 4
-"""Checks that run at a time: each import of torch or the engine takes a core and some GiB."""
 TOLD_EVERY_S = 1.0
 Check = Callable[[AbstractMachine], list[Finding]]
 
@@ -41,12 +41,17 @@ CHECKS: Registry[Check] = Registry(
 )
 
 
+AT_ONCE = len(CHECKS)
+"""Checks that run at a time. Five import libraries, each in a process that takes a core and some GiB."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examination:
-    """Every finding, and the transport that this machine should take."""
+    """Every finding, the transport that this machine should take, and how long each check took [s]."""
 
     findings: tuple[Finding, ...]
     transport: str
+    took_s: Mapping[str, float]
 
     @property
     def failed(self) -> bool:
@@ -80,16 +85,25 @@ def examine(
         If there is no such log.
     """
     about_log = surroundings.check_log(log)
-    findings = [finding for found in _all_checks(machine, waiting) for finding in found]
+    checked = _all_checks(machine, waiting)
+    findings = [finding for found, _ in checked.values() for finding in found]
     findings += surroundings.check_model(model)
     findings += about_log
-    return Examination(findings=tuple(findings), transport=gpus.recommended(machine).value)
+    took_s = {name: took for name, (_, took) in checked.items()}
+    return Examination(findings=tuple(findings), transport=gpus.recommended(machine).value, took_s=took_s)
 
 
-def _all_checks(machine: AbstractMachine, waiting: Callable[[tuple[str, ...]], None]) -> list[list[Finding]]:
-    """Return what each check found, in their order."""
+def _timed(check: Check, machine: AbstractMachine) -> tuple[list[Finding], float]:
+    begin_s = time.monotonic()
+    return check(machine), time.monotonic() - begin_s
+
+
+def _all_checks(
+    machine: AbstractMachine, waiting: Callable[[tuple[str, ...]], None]
+) -> dict[str, tuple[list[Finding], float]]:
+    """Return what each check found and how long it took [s], in their order."""
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="ppdsim-doctor") as pool:
-        running = {pool.submit(check, machine): name for name, check in CHECKS.items()}
+        running = {pool.submit(_timed, check, machine): name for name, check in CHECKS.items()}
         left = set(running)
         try:
             while left:
@@ -99,4 +113,4 @@ def _all_checks(machine: AbstractMachine, waiting: Callable[[tuple[str, ...]], N
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-        return [future.result() for future in running]
+        return {name: future.result() for future, name in running.items()}

@@ -17,6 +17,7 @@ ENGINE_MODULE = "sglang.launch_server"
 """What is started as a server; it imports SGLang and what that needs."""
 KERNEL_PACKAGES = ("sglang-kernel", "sgl-kernel")
 """The kernel package by its present and by its former name; both are imported as sgl_kernel."""
+TORCH = "torch.version.cuda, torch.cuda.is_available()"
 SKIP_KERNEL_CHECK = "SGLANG_SKIP_SGL_KERNEL_VERSION_CHECK"
 SKIP_FLASHINFER_CHECK = "FLASHINFER_DISABLE_VERSION_CHECK"
 
@@ -45,9 +46,10 @@ def check_torch(machine: AbstractMachine) -> list[Finding]:
         return [failure("torch", "not installed", INSTALL_ENGINE)]
     pins = pins_here(machine)
     reinstall = f"pip install --force-reinstall torch=={version.split('+')[0] if pins is None else pins.torch}"
-    cuda = machine.evaluate("torch.version.cuda")
-    if cuda is None:
-        error = machine.import_error("torch") or "torch has no torch.version.cuda"
+    # One import tells both, and importing torch is most of what this check takes.
+    cuda, _, available = (machine.evaluate(TORCH) or "").partition(" ")
+    if not available:
+        error = machine.import_error("torch") or "torch.cuda.is_available() ended its process"
         return [import_failure("torch", version, error, reinstall)]
     if cuda == "None":
         return [failure("torch", f"{version}, built without CUDA", reinstall)]
@@ -57,7 +59,7 @@ def check_torch(machine: AbstractMachine) -> list[Finding]:
     if driver is not None and least is not None and numbers(driver)[:2] < least:
         needs = ".".join(str(part) for part in least)
         return [failure("torch", f"{text}; driver {driver}, it needs {needs} or later", UPDATE_DRIVER)]
-    if has_driver(machine) and machine.evaluate("torch.cuda.is_available()") != "True":
+    if has_driver(machine) and available != "True":
         visible = machine.environment.get("CUDA_VISIBLE_DEVICES")
         if visible is not None:
             found = f"{text}; torch.cuda.is_available() is False, CUDA_VISIBLE_DEVICES={visible}"

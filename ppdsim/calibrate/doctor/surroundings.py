@@ -5,11 +5,11 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from ppdsim.calibrate.derive.hf_config import read_model
-from ppdsim.calibrate.doctor.finding import Finding, failure, ok, warning
+from ppdsim.calibrate.derive.hf_config import UNKNOWN, NotCovered, read_model
+from ppdsim.calibrate.doctor.finding import Finding, Status, failure, ok, warning
 from ppdsim.calibrate.doctor.imports import import_failure
 from ppdsim.calibrate.doctor.machine import AbstractMachine
-from ppdsim.calibrate.logs import cause, tail
+from ppdsim.calibrate.logs import cause, last_error, tail
 from ppdsim.errors import InputError
 
 PORTS = {
@@ -72,9 +72,14 @@ def check_model(folder: Path | None) -> list[Finding]:
     """Return the model's shape, and whether its weights and tokenizer are there."""
     if folder is None:
         return []
-    serve = f"ppdsim serve --model {shlex.quote(str(folder))} --unified-gpu 0"
     try:
         model = read_model(folder, dummy_weights=False)
+    except NotCovered as other:
+        known = other.reason != UNKNOWN
+        served = "served by the engine" if known else "the engine says whether it serves it"
+        what = f"{other.architecture} ({other.reason})" if known else other.architecture
+        shape = f"{folder.name}: {what}, {served}; ppdsim calibrate, fit and derive do not cover it"
+        return [_files(folder, shape, Status.WARNING)]
     except InputError as problem:
         return [failure("model", str(problem), "ppdsim doctor --model FOLDER  # a Hugging Face model with config.json")]
     kv_bytes = 2 * model.layers * model.kv_heads * model.head_dim * model.dtype_bytes
@@ -82,12 +87,18 @@ def check_model(folder: Path | None) -> list[Finding]:
         f"{folder.name}: {model.layers} layers, {model.kv_heads} KV heads of {model.head_dim}, "
         f"{kv_bytes / 1024:.0f} KiB of KV a token"
     )
+    return [_files(folder, shape, Status.OK)]
+
+
+def _files(folder: Path, shape: str, otherwise: Status) -> Finding:
+    """Return what a model's folder lacks; `otherwise` holds where it lacks nothing."""
+    serve = f"ppdsim serve --model {shlex.quote(str(folder))} --unified-gpu 0"
     names = {path.name for path in folder.iterdir()}
     if not any(name.endswith((".safetensors", ".bin")) for name in names):
-        return [warning("model", f"{shape}; no weights", f"{serve} --dummy-weights  # costs do not depend on them")]
+        return warning("model", f"{shape}; no weights", f"{serve} --dummy-weights  # costs do not depend on them")
     if not names & {"tokenizer.json", "tokenizer.model", "vocab.json"}:
-        return [warning("model", f"{shape}; no tokenizer", f"{serve} -- --skip-tokenizer-init")]
-    return [ok("model", f"{shape}; weights and tokenizer")]
+        return warning("model", f"{shape}; no tokenizer", f"{serve} -- --skip-tokenizer-init")
+    return Finding(check="model", status=otherwise, found=f"{shape}; weights and tokenizer")
 
 
 def check_log(path: Path | None) -> list[Finding]:
@@ -102,7 +113,11 @@ def check_log(path: Path | None) -> list[Finding]:
         return []
     if not path.is_file():
         raise InputError(f"--log {path}: no such file, expected a log")
-    found = cause(tail(path), None)
+    lines = tail(path)
+    found = cause(lines, None)
+    if found.trouble is None and (line := last_error(lines)) is not None:
+        see = f"less {shlex.quote(str(path))}  # an error that this doctor does not know"
+        return [warning("log", f"{path}: {line}", see)]
     if found.trouble is None:
-        return [ok("log", f"{path}: no trouble that is known; it says: {found.line}")]
+        return [ok("log", f"{path}: no error; it ends with: {found.line}")]
     return [failure("log", f"{found.trouble.reason} ({found.trouble.name}): {found.line}", found.trouble.mend)]

@@ -9,6 +9,8 @@ from ppdsim.calibrate.doctor.finding import Finding, failure, ok, warning
 from ppdsim.calibrate.doctor.imports import import_failure
 from ppdsim.calibrate.doctor.machine import AbstractMachine
 from ppdsim.calibrate.doctor.versions import CUDA_13_SINCE, IN_NODE_SINCE, numbers
+from ppdsim.calibrate.links import fastest_transport
+from ppdsim.types import Transport
 
 PACKAGES = ("mooncake-transfer-engine-cuda13", "mooncake-transfer-engine", "mooncake-transfer-engine-non-cuda")
 """For CUDA 13, for CUDA 12, and without CUDA (host memory only)."""
@@ -38,7 +40,11 @@ def check_rdma(machine: AbstractMachine) -> list[Finding]:
     devices = rdma_devices(machine)
     if devices:
         return [ok("rdma", ", ".join(devices))]
-    return [warning("rdma", "no RDMA devices: hand-offs within the host by NVLink, between hosts by TCP", USE_TCP)]
+    within = fastest_transport([(0, 1)], nvlink_lanes=usable_lanes(machine), rdma=False)
+    if within is Transport.NVLINK:
+        # To force TCP here would give up the link that is there.
+        return [ok("rdma", "no RDMA devices: hand-offs within this host go by NVLink; to another one they need TCP")]
+    return [warning("rdma", "no RDMA devices, and no NVLink that joins GPUs 0 and 1: hand-offs go by TCP", USE_TCP)]
 
 
 def rdma_devices(machine: AbstractMachine) -> tuple[str, ...]:

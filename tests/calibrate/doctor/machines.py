@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ppdsim.calibrate.doctor.machine import AbstractMachine, GpuFacts
+from ppdsim.calibrate.doctor.software import TORCH
 
 H200 = GpuFacts(
     name="NVIDIA H200",
@@ -17,8 +18,7 @@ H200 = GpuFacts(
     max_sm_mhz=1980,
 )
 VALUES = {
-    "torch.version.cuda": "13.0",
-    "torch.cuda.is_available()": "True",
+    TORCH: "13.0 True",
     "ctypes.CDLL('libnvidia-ml.so.1')": "<CDLL 'libnvidia-ml.so.1', handle 1 at 0x1>",
 }
 """What Python expressions give on a machine as it should be."""

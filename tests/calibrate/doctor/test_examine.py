@@ -16,6 +16,7 @@ from calibrate.doctor.machines import H200, LISTS, SOURCES, VALUES, FakeMachine
 
 from ppdsim.calibrate.doctor import CHECKS, Status, examine
 from ppdsim.calibrate.doctor.machine import GpuUser, ThisMachine
+from ppdsim.calibrate.doctor.software import TORCH
 from ppdsim.calibrate.doctor.versions import PINS, numbers
 
 HEALTHY = FakeMachine()
@@ -40,10 +41,9 @@ def used_by(*users: GpuUser, files: dict[str, tuple[str, ...]] | None = None) ->
     return replace(HEALTHY, cards=(H200, card), folders={**HEALTHY.folders, **(files or {})})
 
 
-def evaluates(**values: str) -> dict[str, str]:
-    """Return what expressions give, where some give something else; ``cuda`` is the build, ``sees`` whether GPUs."""
-    names = {"cuda": "torch.version.cuda", "sees": "torch.cuda.is_available()"}
-    return {**VALUES, **{names[name]: value for name, value in values.items()}}
+def evaluates(cuda: str = "13.0", sees: str = "True") -> dict[str, str]:
+    """Return what expressions give, where torch says something else: its build, and whether it sees GPUs."""
+    return {**VALUES, TORCH: f"{cuda} {sees}"}
 
 
 def apt(*lists: str, **files: str) -> dict[str, object]:
@@ -391,10 +391,10 @@ CASES = {
         "apt-get install -y libibverbs1 rdma-core",
     ),
     "trouble 3: no RDMA devices": (
-        replace(HEALTHY, folders={}),
+        replace(HEALTHY, folders={}, lanes={}),
         "rdma",
         "warning",
-        "no RDMA devices",
+        "no RDMA devices, and no NVLink",
         "export MC_FORCE_TCP=1",
     ),
     "trouble 4: device ordinal": (
@@ -522,7 +522,7 @@ def test_every_mend_can_be_pasted(name):
 
 
 def assert_pasteable(mend: str) -> None:
-    assert re.match(r"(apt-get|cat|dmesg|export|nvidia-smi|pip|ppdsim|python|sed|ss|unset) ?", mend), mend
+    assert re.match(r"(apt-get|cat|dmesg|export|less|nvidia-smi|pip|ppdsim|python|sed|ss|unset) ?", mend), mend
     subprocess.run(["bash", "-n", "-c", mend], check=True)
 
 
@@ -637,6 +637,7 @@ def test_the_machine_that_the_project_began_with_is_seen_as_it_was():
     assert not found.failed
     assert found.transport == "tcp"
     assert set(warned) == {"sglang", "kernel package", "flashinfer", "rdma", "links"}
+    assert "hand-offs go by TCP" in warned["rdma"]
     assert "torch 2.9.1 where it pins 2.8.0" in warned["sglang"]
     assert "sgl-kernel 0.3.18.post1, imports; SGLang 0.5.5.post3 pins 0.3.17.post1" in warned["kernel package"]
 
@@ -717,6 +718,76 @@ def test_a_model_folder(tmp_path, names, status, part):
     if finding.mend:
         assert_pasteable(finding.mend)
     assert "32 layers, 8 KV heads of 128, 128 KiB of KV a token" in finding.found
+
+
+OTHERS = {
+    "MoE": (
+        {"architectures": ["Qwen3MoeForCausalLM"], "num_experts": 128},
+        "Qwen3MoeForCausalLM (mixture of experts (MoE)), served by the engine",
+    ),
+    "MLA": (
+        {"architectures": ["DeepseekV3ForCausalLM"], "kv_lora_rank": 512, "n_routed_experts": 256},
+        "DeepseekV3ForCausalLM (multi-head latent attention (MLA) and mixture of experts (MoE)), served by the engine",
+    ),
+    "sliding window": (
+        {"architectures": ["MistralForCausalLM"], "sliding_window": 4096},
+        "MistralForCausalLM (attention in a sliding window of 4096 tokens), served by the engine",
+    ),
+    "unknown": ({"architectures": ["NewForCausalLM"]}, "NewForCausalLM, the engine says whether it serves it"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_a_model_that_the_curves_do_not_cover_is_no_failure(tmp_path, kind):
+    config, said = OTHERS[kind]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    finding = rows(HEALTHY, model=tmp_path)["model"]
+    assert finding.status is Status.WARNING
+    assert f"{said}; ppdsim calibrate, fit and derive do not cover it; no weights" in finding.found
+    (tmp_path / "model.safetensors").write_text("")
+    (tmp_path / "tokenizer.json").write_text("")
+    finding = rows(HEALTHY, model=tmp_path)["model"]
+    assert (finding.status, finding.mend) == (Status.WARNING, "")
+    assert not examine(HEALTHY, model=tmp_path).failed
+
+
+def test_no_row_forces_tcp_where_nvlink_is_taken():
+    for machine in (replace(HEALTHY, folders={}), HEALTHY):
+        found = examine(machine)
+        assert found.transport == "nvlink"
+        assert not [row for row in found.findings if "MC_FORCE_TCP" in row.mend or "--transport tcp" in row.mend]
+    assert rows(replace(HEALTHY, folders={}))["rdma"].status is Status.OK
+
+
+def test_each_check_says_how_long_it_took_and_torch_is_asked_once():
+    asked = []
+
+    class Asked(FakeMachine):
+        def evaluate(self, expression: str) -> str | None:
+            asked.append(expression)
+            return super().evaluate(expression)
+
+    found = examine(Asked())
+    assert list(found.took_s) == list(CHECKS)
+    assert all(seconds >= 0.0 for seconds in found.took_s.values())
+    assert [one for one in asked if "torch" in one] == [TORCH]
+
+
+def test_every_check_begins_at_once():
+    """One that waits for a driver or a cold disk keeps none of the others from beginning."""
+    meeting = threading.Barrier(len(CHECKS), timeout=20.0)
+    named = dict(CHECKS.items())
+
+    def meets(check):
+        def run(machine):
+            meeting.wait()
+            return check(machine)
+
+        return run
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "CHECKS", {name: meets(check) for name, check in named.items()})
+        assert not examine(HEALTHY).failed
 
 
 def test_a_folder_that_is_no_model(tmp_path):

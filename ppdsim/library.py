@@ -14,7 +14,6 @@ which profile that is, and what each shipped profile is for. An installed profil
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from pathlib import Path
 import platformdirs
 
 from ppdsim.errors import UnknownNameError, unknown
+from ppdsim.reading import read_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +80,7 @@ class Recommended:
 
 def recommended() -> Recommended:
     """Return what ``recommended.json`` says."""
-    content = json.loads(shipped("recommended.json").read_text(encoding="utf-8"))
+    content = read_json(shipped("recommended.json"))
     return Recommended(short_names=content["short_names"], advice=content["advice"])
 
 

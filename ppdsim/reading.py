@@ -100,11 +100,6 @@ def raw_chunks(path: Path, *, limit: Limit, error: type[InputError] = InputError
         yield from _bounded(file, path, limit, error)
 
 
-def read_bytes(path: Path, *, limit: Limit, error: type[InputError] = InputError, hint: str = "") -> bytes:
-    """Return a file's bytes as they lie on disk; the errors are those of `raw_chunks`."""
-    return b"".join(raw_chunks(path, limit=limit, error=error, hint=hint))
-
-
 def sha256(path: Path, *, limit: Limit = ROWS_BYTES, error: type[InputError] = InputError) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal; the errors are those of `raw_chunks`."""
     digest = hashlib.sha256()

@@ -15,6 +15,7 @@ from scipy.optimize import brentq
 from ppdsim import compose
 from ppdsim.cost.base import Array
 from ppdsim.errors import InputError
+from ppdsim.limits import NUMBER, TOKENS
 from ppdsim.metrics import interval_90
 from ppdsim.points import number, read_records
 from ppdsim.profile import Drift, Profile
@@ -41,7 +42,10 @@ def read_probes(path: Path) -> tuple[Array, Array, Array]:
         arm = str(record.get("arm") or Arm.APPEND_D.value)
         if str(record.get("kind") or "prefill") != "prefill" or arm != Arm.APPEND_D.value:
             continue
-        values = tuple(number(record, name, where, required=True) for name in ("cached_tokens", "new_tokens", "ttft_s"))
+        values = tuple(
+            number(record, name, where, required=True, limit=limit)
+            for name, limit in (("cached_tokens", TOKENS), ("new_tokens", TOKENS), ("ttft_s", NUMBER))
+        )
         if values[1] < 1 or values[2] <= 0:
             raise InputError(f"{where}: new_tokens={values[1]:g}, ttft_s={values[2]:g}; expected both above 0")
         rows.append((values[0], values[1], values[2]))

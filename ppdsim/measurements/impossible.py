@@ -6,6 +6,7 @@ from typing import Any
 
 from ppdsim.measurements.floor import HardwareFloor
 from ppdsim.measurements.rows import DecodeRow, InterferenceRow, LoadRow, PrefillRow
+from ppdsim.units import LARGEST
 
 
 def impossible(row: Any, floor: HardwareFloor) -> str | None:
@@ -54,6 +55,8 @@ def _negative_time(record: dict[str, Any]) -> str | None:
             for number in value if isinstance(value, tuple) else (value,):
                 if number is not None and number < 0.0:
                     return f"negative time {name}={number}"
+                if number is not None and number > LARGEST:
+                    return f"{name}={number:g}, beyond {LARGEST:g}"
     return None
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
+from ppdsim.limits import COUNT
 from ppdsim.measurements.strict import Amount, Count, Strict
 
 
 class Gpu(Strict):
     """One kind of GPU; the two limits are data-sheet numbers and set the floor under a believable first token.
 
-    `multiprocessors` may be left out of a GPU that calibration/hardware.yaml names.
+    `count` is 0 where the client sees no GPU. `multiprocessors` may be left out of a GPU that calibration/hardware.yaml
+    names.
     """
 
     name: str
-    count: Count
+    count: Annotated[int, Field(ge=0, le=COUNT.value)]
     memory_bandwidth_bytes_per_s: Amount
     peak_flops_per_s: Amount
     limits_source: str

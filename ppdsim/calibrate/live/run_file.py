@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from ppdsim.calibrate.drivers.base import EngineInfo
 from ppdsim.calibrate.live.limits import Limits
 from ppdsim.errors import InputError, MeasurementError
+from ppdsim.limits import ROWS_BYTES
 from ppdsim.measurements.strict import explain
-from ppdsim.reading import read_text
+from ppdsim.reading import raw_chunks, read_text
 
 RUN = "run.json"
 SCHEMA = "ppdsim/run/1"
@@ -85,7 +86,7 @@ def read_skipped(path: Path) -> tuple[tuple[tuple[str, str], ...], str | None]:
     if not path.exists():
         return (), None
     found, lost = [], 0
-    for line in path.read_bytes().splitlines():
+    for line in b"".join(raw_chunks(path, limit=ROWS_BYTES)).splitlines():
         try:
             one = _Skipped.model_validate_json(line, strict=True)
             found.append((one.cell, one.reason))

@@ -48,7 +48,7 @@ def recognise(source: Source) -> Format:
         for needed, form in KEYS:
             if needed <= keys:
                 return form
-    if any(MARK in line for line in source.lines):
+    if MARK in source.text:
         return Format.TIME_STATS
     shown = line.strip() if len(line.strip()) <= 60 else line.strip()[:57] + "..."
     raise MeasurementError(

@@ -19,7 +19,8 @@ from ppdsim.calibrate.records.recognise import Format, recognise
 from ppdsim.calibrate.records.source import Source, read_source
 from ppdsim.errors import MeasurementError
 from ppdsim.files import whole
-from ppdsim.reading import read_json
+from ppdsim.limits import ROWS_BYTES
+from ppdsim.reading import raw_chunks, read_json
 
 CONVERTERS: Mapping[Format, Callable[[Sequence[Source], Deployment], Converted]] = {
     Format.GRID: grid.convert,
@@ -72,12 +73,20 @@ def import_records(
     complete = {
         **manifest,
         "notes": [*described.notes, *converted.notes],
-        "source_sha256": hashlib.sha256(b"".join(source.content for source in sources)).hexdigest(),
+        "source_sha256": _digest(paths),
         "points_file": "points.jsonl.gz",
         "points_sha256": hashlib.sha256(points).hexdigest(),
     }
     text = json.dumps(complete, indent=2) + "\n"
     return form, converted.notes, _write(folder, {"points.jsonl.gz": points, "manifest.json": text.encode()})
+
+
+def _digest(paths: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        for chunk in raw_chunks(path, limit=ROWS_BYTES, error=MeasurementError):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _line(row: Mapping[str, Any]) -> str:

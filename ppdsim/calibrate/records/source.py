@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,16 +10,15 @@ from typing import Any
 
 from ppdsim.errors import MeasurementError
 from ppdsim.limits import ROWS_BYTES
-from ppdsim.reading import parse_json, read_bytes, read_text
+from ppdsim.reading import parse_json, read_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One recorded file. `content` is the file as it is, `lines` its text unpacked, without line ends."""
+    """One recorded file and its text, unpacked."""
 
     path: Path
-    content: bytes
-    lines: tuple[str, ...]
+    text: str
 
     @property
     def name(self) -> str:
@@ -31,9 +31,10 @@ class Source:
 
     def filled(self) -> Iterator[tuple[int, str]]:
         """Yield (number from 1, line) of every line that is not blank."""
-        for number, line in enumerate(self.lines, start=1):
+        # A JSON text may hold U+2028 and other characters at which str.splitlines would cut it.
+        for number, line in enumerate(io.StringIO(self.text, newline="\n"), start=1):
             if line.strip():
-                yield number, line
+                yield number, line.removesuffix("\n")
 
     def json_lines(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield (where, object) of a JSONL file.
@@ -58,8 +59,4 @@ def read_source(path: Path) -> Source:
     MeasurementError
         If it cannot be read as text.
     """
-    text = read_text(path, limit=ROWS_BYTES, error=MeasurementError)
-    # A JSON text may hold U+2028 and other characters at which str.splitlines would cut it.
-    return Source(
-        path=path, content=read_bytes(path, limit=ROWS_BYTES, error=MeasurementError), lines=tuple(text.split("\n"))
-    )
+    return Source(path=path, text=read_text(path, limit=ROWS_BYTES, error=MeasurementError))

@@ -22,7 +22,7 @@ FULL = Deployment(arm=Arm.P_FULL, transport=Transport.TCP)
 
 
 def converted(record, said=FULL):
-    return convert([Source(path=Path("b.jsonl"), content=b"", lines=(json.dumps(record),))], said).rows
+    return convert([Source(path=Path("b.jsonl"), text=json.dumps(record))], said).rows
 
 
 def one(**changes):
@@ -160,7 +160,7 @@ def test_whatever_the_client_writes_is_read_back(turns):
 
 @given(key=st.sampled_from(sorted(one() | {"cached_tokens": 0, "tag": 0})), value=ANYTHING)
 def test_a_damaged_field_is_an_error_of_one_line_or_rows_without_it(key, value):
-    source = Source(path=Path("b.jsonl"), content=b"", lines=(json.dumps({**one(), key: value}),))
+    source = Source(path=Path("b.jsonl"), text=json.dumps({**one(), key: value}))
     for row in rows_or_one_line(lambda: convert([source], FULL), "b.jsonl:1: "):
         assert row["prompt_tokens"] >= 0
         assert all(math.isfinite(v) for v in row.values() if isinstance(v, float))

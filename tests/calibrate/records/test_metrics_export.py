@@ -156,7 +156,7 @@ def test_a_bad_record_is_one_line_of_help_and_nothing_written(tmp_path, records,
 
 
 def converted(record):
-    source = Source(path=Path("e.log"), content=b"", lines=(json.dumps(record),))
+    source = Source(path=Path("e.log"), text=json.dumps(record))
     return convert([source], Deployment(arm=Arm.P_FULL, transport=Transport.TCP))
 
 

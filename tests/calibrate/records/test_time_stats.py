@@ -125,7 +125,7 @@ def test_a_bad_log_is_one_line_of_help_and_nothing_written(tmp_path, lines, said
 
 
 def test_several_links_need_a_choice(tmp_path):
-    source = Source(path=Path("d.log"), content=b"", lines=(DECODE,))
+    source = Source(path=Path("d.log"), text=DECODE)
     several = Deployment(arm=Arm.P_DELTA, transports=(Transport.TCP, Transport.NVLINK))
     with pytest.raises(MeasurementError, match="the manifest lists 2 transports: give --transport"):
         convert([source], several)
@@ -149,7 +149,7 @@ def test_whatever_the_engine_writes_is_read_back(rid, counts, times, entry):
         f"attempts=0, type=unified): queue_duration={times[0]:.2f}ms, forward_duration={times[1]:.2f}ms, "
         f"entry_time={entry:.3f}"
     )
-    row = convert([Source(path=Path("u.log"), content=b"", lines=(line,))], Deployment()).rows[0]
+    row = convert([Source(path=Path("u.log"), text=line)], Deployment()).rows[0]
     assert (row["prompt_tokens"], row["cached_tokens"], row["output_tokens"]) == counts
     assert row["server"]["request_id"] == rid
     assert math.isclose(row["server"]["queue_s"], times[0] / 1e3)
@@ -165,7 +165,7 @@ def test_whatever_the_engine_writes_is_read_back(rid, counts, times, entry):
 )
 def test_a_damaged_line_is_an_error_of_one_line_or_a_whole_row(start, length, inserted, line):
     damaged = line[:start] + inserted + line[start + length :]
-    source = Source(path=Path("x.log"), content=b"", lines=(damaged, DECODE.replace("room=7", "room=9")))
+    source = Source(path=Path("x.log"), text=damaged + "\n" + DECODE.replace("room=7", "room=9"))
     for row in rows_or_one_line(lambda: convert([source], TCP), "x.log:"):
         assert row["prompt_tokens"] - row["cached_tokens"] == row["new_tokens"]
         assert all(math.isfinite(v) for v in row["server"].values() if isinstance(v, float))

@@ -64,6 +64,34 @@ def test_r_star_is_where_planted_costs_cross(run, fitted):
     assert not replace(line, measured=None).intervals_meet
 
 
+@pytest.mark.parametrize(("noisy", "width"), [(Arm.P_FULL, 0.0512), (Arm.APPEND_D, 0.0416)])
+def test_the_noise_of_the_repeats_is_the_width_of_the_measured_interval(run, fitted, noisy, width):
+    """J of each cell is drawn again with the half-range of its repeats' J, every stream's stall counted.
+
+    A hand-off's TTFT has repeats 5 % apart: J_P = 1.38 (1 +- 0.05). An append's stall has repeats 4 % apart: J_D = 0.1
+    + 8 x 0.4 (1 - r) (1 +- 0.04). Between the cells at r = 0.5 and 0.75 the line through both, weighted 0.6 and 0.4, is
+    flat at 1.38 for the one and falls by 3.2 a unit for the other; 90 % are 1.645 standard deviations to either side.
+    """
+    rates = np.array([0.25, 0.5, 0.75])
+    cells = [(Arm.APPEND_D, Transport.NONE, round(r * TOTAL), 0.1, 0.4 * (1 - r)) for r in rates]
+    cells += [(Arm.P_FULL, Transport.TCP, round(r * TOTAL), 1.38, 0.0) for r in rates]
+    quiet = planted(run, cells)
+    rows = []
+    spread = np.array([-1.0, 0.0, 1.0])
+    for row in quiet.interference:
+        stall_s = 0.4 * (1 - row.cached_tokens / TOTAL)
+        repeats = {
+            Arm.P_FULL: {"append_ttft_s": tuple(1.38 * (1 + 0.05 * spread))},
+            Arm.APPEND_D: {"stall_gap_s": tuple(STEP_S + stall_s * (1 + 0.04 * spread))},
+        }
+        rows.append(row.model_copy(update=repeats[noisy] if row.arm is noisy else {}))
+    (line,) = rate_crossings(fitted, replace(quiet, interference=tuple(rows)))
+    assert line.measured == pytest.approx(0.6, abs=1e-3)
+    # 200 draws: an end moves by about a twelfth of the width.
+    assert line.measured_high - line.measured_low == pytest.approx(width, rel=0.2)
+    assert line.measured_low < 0.6 < line.measured_high
+
+
 def test_rows_made_of_the_profile_are_what_it_predicts(run, fitted):
     model = compose.central(fitted)
     context = next(r for r in run.interference if r.purpose == "validation")

@@ -155,7 +155,7 @@ def passes(module: str, source: str | None, seconds: int) -> tuple[bool, float]:
     """Return whether the tests of a module pass with this source (None: its own), and the CPU seconds they took."""
     child = os.fork()
     if not child:
-        os.nice(3)
+        os.nice(1)
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
         resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
         null = os.open(os.devnull, os.O_WRONLY)

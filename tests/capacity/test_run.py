@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from ppdsim import library, profile
 from ppdsim.capacity import capacity, document, sentence
 from ppdsim.capacity.load import load_of
 from ppdsim.capacity.search import Kind
+from ppdsim.capacity.words import _coverage
 from ppdsim.errors import InputError, WorkloadError
 from ppdsim.scenario import Slo, load
 from ppdsim.simulation.run import simulate
@@ -197,3 +199,12 @@ def test_a_server_over_several_gpus_counts_each_of_them(tmp_path: Path) -> None:
     assert four.rate_per_gpu_per_s * 5 == pytest.approx(four.rate_per_s)
     assert four.goodput_per_gpu_per_s * 5 == pytest.approx(four.goodput_per_s)
     assert "a GPU, of 5" in " ".join(four.answer)
+
+
+@pytest.mark.parametrize("count", [2, 5, 9])
+def test_the_interval_over_seeds_holds_the_median_capacity_as_often_as_it_says(count: int) -> None:
+    """From the smallest to the largest of n draws, whatever the distribution: here an exponential one."""
+    draws = np.random.default_rng(count).exponential(1.0, (20_000, count))
+    held = (draws.min(axis=1) <= np.log(2.0)) & (np.log(2.0) <= draws.max(axis=1))
+    assert _coverage(SimpleNamespace(seeds=(None,) * count)) == pytest.approx(held.mean(), abs=0.01)
+    assert _coverage(SimpleNamespace(seeds=(None,))) is None

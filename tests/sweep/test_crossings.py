@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sweep.cases import plan, row
 
-from ppdsim.sweep.crossings import crossings_of
+from ppdsim.analytical.replications import draws_of_mean
+from ppdsim.sweep.crossings import DRAWS, SEED, crossings_of
 
 POLICIES = "routing.policy=always-p,cost-aware"
 RATES = "workload.arrivals.rate_per_s=1,8,4,2"
@@ -53,6 +54,22 @@ def test_noise_of_its_own_widens_the_interval(made) -> None:
     # Student's t with 2 degrees of freedom, in units of the rate: the lines part by half a second a unit.
     half = 2.919986 * np.std(NOISE_S, ddof=1) / 4 / np.sqrt(3) * 2
     assert found.interval.high == pytest.approx(found.values[0] + half, rel=0.1)
+
+
+def test_the_interval_is_the_central_90_percent_of_the_draws_of_the_line(made) -> None:
+    """The lines part by (rate - 4) / 2 less a noise of each seed: a draw that moves the gain by d crosses at 4 + 2 d."""
+    noise_s = np.array([0.3, -0.1, 0.05])
+    rows = filled(made, lambda policy, rate, seed: (10.0 + rate, 12.0 + rate / 2 + noise_s[seed])[policy])
+    (found,) = by(crossings_of(made, rows))
+    moved = draws_of_mean(noise_s[:, None], np.random.default_rng(SEED), DRAWS)[:, 0]
+    crossed = 4.0 + 2.0 * moved
+    # Draws that leave the grid have no crossing.
+    crossed = crossed[(crossed > 1.0) & (crossed < 8.0)]
+    assert (found.interval.low, found.interval.high) == pytest.approx(
+        tuple(np.quantile(crossed, [0.05, 0.95])), rel=0.02
+    )
+    assert np.mean(crossed < found.interval.low) == pytest.approx(0.05, abs=0.01)
+    assert np.mean(crossed > found.interval.high) == pytest.approx(0.05, abs=0.01)
 
 
 def test_where_more_is_better_the_larger_one_wins(made) -> None:

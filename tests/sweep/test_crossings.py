@@ -57,7 +57,7 @@ def test_noise_of_its_own_widens_the_interval(made) -> None:
 
 
 def test_the_interval_is_the_central_90_percent_of_the_draws_of_the_line(made) -> None:
-    """The lines part by (rate - 4) / 2 less a noise of each seed: a draw that moves the gain by d crosses at 4 + 2 d."""
+    """The lines part by (rate - 4) / 2 less a noise by seed: a draw that moves the gain by d crosses at 4 + 2 d."""
     noise_s = np.array([0.3, -0.1, 0.05])
     rows = filled(made, lambda policy, rate, seed: (10.0 + rate, 12.0 + rate / 2 + noise_s[seed])[policy])
     (found,) = by(crossings_of(made, rows))

@@ -43,37 +43,27 @@ from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 
 ROOT = Path(__file__).resolve().parents[1]
-CROSSOVER = "tests/crossover"
-FIT = "tests/calibrate/test_fit.py"
+CROSSOVER = tuple(f"tests/crossover/test_{name}.py" for name in ("intervals", "rule", "traffic", "run", "overload"))
+FIT = ("tests/calibrate/test_fit_wire.py", "tests/calibrate/test_fit.py")
+DECODE = tuple(
+    f"tests/des/test_{name}.py"
+    for name in ("timelines", "unified_timelines", "overlap_timelines", "mixed_append", "step_wait", "accounts")
+)
+ANALYTICAL = ("breakeven", "crossing", "queueing", "question", "replications", "slo")
 TARGETS: dict[str, tuple[str, ...]] = {
     "turn.py": ("tests/test_turn.py",),
     "metrics.py": ("tests/test_metrics.py",),
-    "analytical/breakeven.py": ("tests/analytical/test_breakeven.py",),
-    "analytical/crossing.py": ("tests/analytical/test_crossing.py", "tests/crossover/test_intervals.py"),
-    "analytical/queueing.py": ("tests/analytical/test_queueing.py",),
-    "analytical/question.py": ("tests/analytical",),
-    "analytical/replications.py": ("tests/analytical/test_replications.py",),
-    "analytical/slo.py": ("tests/analytical/test_slo.py",),
+    **{f"analytical/{name}.py": (f"tests/analytical/test_{name}.py",) for name in ANALYTICAL},
+    "analytical/question.py": ("tests/analytical/test_breakeven.py", "tests/analytical/test_crossing.py"),
     "validate/rates.py": ("tests/validate/test_rates.py",),
-    "des/decode_node.py": (
-        "tests/des/test_timelines.py",
-        "tests/des/test_unified_timelines.py",
-        "tests/des/test_overlap_timelines.py",
-        "tests/des/test_mixed_append.py",
-        "tests/des/test_queues.py",
-        "tests/des/test_accounts.py",
-        "tests/des/test_invariants.py",
-    ),
+    "des/decode_node.py": DECODE,
     **{
-        f"crossover/{path.name}": (CROSSOVER,)
+        f"crossover/{path.name}": CROSSOVER
         for path in sorted((ROOT / "ppdsim/crossover").glob("*.py"))
         if path.name != "__init__.py"
     },
-    **{
-        f"calibrate/{path.name}": (FIT, "tests/calibrate/test_fit_wire.py")
-        for path in sorted((ROOT / "ppdsim/calibrate").glob("fit*.py"))
-    },
-    "calibrate/cells.py": (FIT, "tests/test_measurements.py"),
+    **{f"calibrate/{path.name}": FIT for path in sorted((ROOT / "ppdsim/calibrate").glob("fit*.py"))},
+    "calibrate/cells.py": FIT,
 }
 """Modules below ppdsim/, and the tests that mirror them, the quickest first."""
 LEFT_OUT = ("Bit", "Shift", "_Is", "Is_", "IsNot", "Invert", "Variable", "Exception", "UAdd", "_Pow", "Decorator")

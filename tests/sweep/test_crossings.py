@@ -98,7 +98,8 @@ def test_several_crossings_are_all_listed(made) -> None:
     rows = filled(made, lambda policy, rate, seed: (gains_s[rate] + noise_s[seed]) * policy)
     (found,) = by(crossings_of(made, rows))
     assert found.values == pytest.approx((1.5, 6.0))
-    assert found.interval.value == pytest.approx(6.0)
+    # The median of the draws.
+    assert found.interval.value == pytest.approx(6.0, abs=0.01)
 
 
 def test_overload_is_named_and_points_with_a_missing_run_are_left_out(made) -> None:

@@ -177,8 +177,15 @@ TOKENS = Limit(
     name="tokens",
     value=2**24,
     unit="tokens",
-    bounds="a token count of a point to predict",
+    bounds="a token count of a point to predict, or of a request of a trace",
     reason="the longest context of any model is 10 million tokens",
+)
+TRACE_BLOCKS = Limit(
+    name="trace_blocks",
+    value=2**24,
+    unit="blocks",
+    bounds="the blocks of all prompts of a trace that codes them by run length",
+    reason="six times the shipped trace; one pair of numbers stands for as many as it likes",
 )
 BATCH = Limit(
     name="batch",

@@ -36,7 +36,7 @@ class AbstractLoad(ABC):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Return what its runs do other than the scenario says."""
+        """Return what its runs do other than the scenario, or the file of a trace, says."""
         return ()
 
     @abstractmethod
@@ -72,11 +72,18 @@ class GeneratedLoad(AbstractLoad):
 class TraceLoad(AbstractLoad):
     """A trace, played faster or slower."""
 
-    __slots__ = ("_base_per_s", "_spec")
+    __slots__ = ("_base_per_s", "_notes", "_spec")
 
-    def __init__(self, scenario: Scenario, spec: TraceSpec, base_per_s: float, *, drawn: bool) -> None:
+    def __init__(
+        self, scenario: Scenario, spec: TraceSpec, base_per_s: float, *, drawn: bool, notes: tuple[str, ...] = ()
+    ) -> None:
         super().__init__(scenario, base_per_s * spec.rate_scale, drawn=drawn)
-        self._spec, self._base_per_s = spec, base_per_s
+        self._spec, self._base_per_s, self._notes = spec, base_per_s, notes
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return what the reader of the trace has noted."""
+        return self._notes
 
     def at(self, rate_per_s: float) -> Scenario:
         """Return the scenario with the trace's `rate_scale` that gives that rate."""
@@ -100,8 +107,6 @@ def load_of(scenario: Scenario) -> AbstractLoad:
     if isinstance(spec, GeneratedSpec):
         return GeneratedLoad(scenario, spec)
     plain = scenario.model_copy(update={"workload": spec.model_copy(update={"rate_scale": 1.0})})
-    source = plain.build_workload()
-    starts_s = [conversation.arrival_s for conversation in source.conversations(np.random.default_rng(0))]
-    return TraceLoad(
-        scenario, spec, rate_per_s(starts_s, f"{spec.file}: its conversations"), drawn=is_drawn(scenario, 0)
-    )
+    read = plain.build_workload().conversations(np.random.default_rng(0))
+    base_per_s = rate_per_s([each.arrival_s for each in read], f"{spec.file}: its conversations")
+    return TraceLoad(scenario, spec, base_per_s, drawn=is_drawn(scenario, 0), notes=read.notes)

@@ -24,13 +24,15 @@ from ppdsim.workload import rate_per_s
 class Traffic:
     """Arrivals [s] and output tokens of the simulated turns, shape (turns,), and what the workload's follow-ups found.
 
-    `follow_ups` is None where there is no workload, or it reuses nothing. `name` says where the turns come from.
+    `follow_ups` is None where there is no workload, or it reuses nothing. `name` says where the turns come from,
+    `notes` what the reader of a trace did with it.
     """
 
     name: str
     arrivals_s: Array
     output_tokens: tuple[int, ...]
     follow_ups: FollowUps | None
+    notes: tuple[str, ...] = ()
 
     @property
     def rate_per_s(self) -> float:
@@ -76,6 +78,7 @@ def traffic_of(scenario: Scenario, grid: CrossoverGrid, *, seed: int) -> Traffic
         arrivals_s=np.array([arrival_s for arrival_s, _ in used]),
         output_tokens=tuple(output_tokens for _, output_tokens in used),
         follow_ups=found if len(found.new_tokens) else None,
+        notes=conversations.notes,
     )
     _ = traffic.rate_per_s
     return traffic

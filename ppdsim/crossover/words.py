@@ -129,6 +129,7 @@ def caveats(plan: Plan, curves: Sequence[ArmCurve]) -> tuple[str, ...]:
     if plan.scenario.link_bytes_per_s is not None:
         speed = f"{plan.scenario.link_bytes_per_s / BYTES_PER_GB:g} GB/s"
         out.append(f"Assumed: KV moves at {speed} on every link; the rest of a hand-off is as measured over that link.")
+    out += [f"Of the workload: {note}." for note in plan.traffic.notes]
     simulated_only = [key for key in SIMULATED_ONLY if plan.setup.sets(key)]
     if simulated_only:
         out.append(f"Only the simulation follows {', '.join(simulated_only)}; the formulas know the engine's defaults.")

@@ -26,7 +26,7 @@ from ppdsim.simulation.replicates import draws_workload, picks_at_random
 from ppdsim.simulation.run import conversations_of, policy_of
 from ppdsim.sweep.axes import Axis
 from ppdsim.sweep.identity import UNREAD
-from ppdsim.workload import Conversation
+from ppdsim.workload import Conversations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +140,7 @@ def _checked(plan: SweepPlan) -> SweepPlan:
     points: list[GridPoint] = []
     varies: dict[str, bool] = {}
     unread: dict[str, None] = {}
-    drawn: dict[str, list[Conversation]] = {}
+    drawn: dict[str, Conversations] = {}
     for point in plan.points:
         block = point.scenario.workload
         workload = "" if block is None else block.model_dump_json()
@@ -151,7 +151,8 @@ def _checked(plan: SweepPlan) -> SweepPlan:
             unread.update(dict.fromkeys(setup.unread_keys))
             policy = policy_of(point.scenario, spec.fleet_model)
             if workload not in drawn:
-                drawn[workload] = list(conversations_of(point.scenario, plan.seeds[0]))
+                drawn[workload] = conversations_of(point.scenario, plan.seeds[0]).kept()
+                notes.update(drawn[workload].notes)
             if workload not in varies:
                 varies[workload] = draws_workload(point.scenario, plan.seeds[0])
             points.append(replace(point, drawn=varies[workload] or picks_at_random(point.scenario)))

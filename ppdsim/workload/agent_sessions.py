@@ -20,11 +20,12 @@ it does not know: that a parent waits for its sub-agent; which model a request a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ppdsim.errors import WorkloadError
+from ppdsim.limits import TRACE_BLOCKS
 from ppdsim.workload.base import BLOCK_TOKENS, Conversation, Conversations, TurnSpec
 from ppdsim.workload.blocks import Blocks, merged
 from ppdsim.workload.tracefile import (
@@ -92,26 +93,31 @@ class AgentSessions(AbstractTrace):
     def conversations(self, rng: np.random.Generator) -> Conversations:
         """Read the file and return its agents in order of arrival; a sub-agent's id is ``session/number``."""
         unanswered = Unanswered(strict=self.strict)
-        sessions: list[list[_Agent]] = []
-        for number, text in numbered_lines(self.path):
-            if self.limit is not None and len(sessions) >= self.limit:
-                break
-            sessions.append(_session(text, f"{self.path}:{number}", unanswered))
-        starts_s = np.cumsum(rng.exponential(MEAN_GAP_S / self.rate_scale, len(sessions))).tolist()
-        found: list[Conversation] = []
+        sessions = read = 0
+        within: list[
+            tuple[int, Conversation]
+        ] = []  # its session, and the conversation with times from that one's start
         seen: set[str] = set()
         blocks: Blocks = {}
-        for place, (start_s, agents) in enumerate(zip(starts_s, sessions, strict=True)):
-            for agent in agents:
+        for number, text in numbered_lines(self.path):
+            if self.limit is not None and sessions >= self.limit:
+                break
+            where = f"{self.path}:{number}"
+            for agent in _session(text, where, unanswered):
                 if agent.name in seen:
                     raise WorkloadError(f"{self.path}: session '{agent.name}' is there twice")
                 seen.add(agent.name)
-                table = EVERYBODY if agent.shares else EVERYBODY - 1 - place
-                arrival_s, turns = without_unanswered(
-                    start_s + agent.start_s, _turns(agent, table, blocks, self.context_length)
-                )
+                read += sum(len(request.ids) for request in agent.requests)
+                TRACE_BLOCKS.check(read, f"{where}: blocks of prompts so far", error=WorkloadError)
+                table = EVERYBODY if agent.shares else EVERYBODY - 1 - sessions
+                arrival_s, turns = without_unanswered(agent.start_s, _turns(agent, table, blocks, self.context_length))
                 if turns:
-                    found.append(Conversation(conversation_id=agent.name, arrival_s=arrival_s, turns=turns))
+                    within.append(
+                        (sessions, Conversation(conversation_id=agent.name, arrival_s=arrival_s, turns=turns))
+                    )
+            sessions += 1
+        starts_s = np.cumsum(rng.exponential(MEAN_GAP_S / self.rate_scale, sessions)).tolist()
+        found = [replace(each, arrival_s=starts_s[session] + each.arrival_s) for session, each in within]
         if not found and not unanswered.dropped:
             raise WorkloadError(f"{self.path}: no session has a request; expected at least one")
         notes = unanswered.notes(self.path)

@@ -14,12 +14,12 @@ from pathlib import Path
 import orjson
 
 from ppdsim.errors import WorkloadError, misspelt, nearest
-from ppdsim.limits import COUNT, NUMBER
+from ppdsim.limits import NUMBER, TOKENS
 from ppdsim.reading import lines, parse_json
 from ppdsim.workload.base import AbstractWorkload, TurnSpec
 
-MAX_TOKENS = COUNT.value
-"""Largest token count that is believed [tokens]; no context is a thousandth as long."""
+MAX_TOKENS = TOKENS.value
+"""Largest token count that is believed [tokens]."""
 MAX_S = float(NUMBER.value)
 """Largest time that is believed, about 32 years [s]."""
 
@@ -189,8 +189,9 @@ def tokens(row: Mapping[str, object], key: str, where: str, *, at_least: int = 1
         If the key is missing, or its value is anything else.
     """
     value = required(row, key, where)
-    if type(value) is not int or not at_least <= value <= MAX_TOKENS:
+    if type(value) is not int or value < at_least:
         raise WorkloadError(f"{where}: {key}: given {shown(value)}, expected a whole number from {at_least} tokens")
+    TOKENS.check(value, f"{where}: {key}", error=WorkloadError)
     return value
 
 

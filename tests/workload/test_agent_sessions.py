@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ppdsim.errors import WorkloadError
-from ppdsim.workload import BLOCK_TOKENS, TRACES, Conversation, recognise
+from ppdsim.workload import BLOCK_TOKENS, TRACES, Conversation, agent_sessions, recognise
 
 
 def request(ids, *, tokens=None, out=10, **more):
@@ -243,3 +243,28 @@ def test_nonsense_is_a_clear_error_or_an_answer(rows, context_length, tmp_path: 
     else:
         assert found
         assert all(turn.new_tokens >= 1 and turn.output_tokens >= 1 for each in found for turn in each.turns)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            [{"id": "s", "block_size": 64, "requests": [request([], tokens=2**24 + 1)]}],
+            "requests[0]: in: given 16,777,217, more than the limit tokens = 16,777,216",
+        ),
+        (
+            [
+                {"id": f"s{i}", "block_size": 64, "requests": [{"in": 2**24, "out": 1, "hash_rle": [0, 2**18]}] * 4}
+                for i in range(20)
+            ],
+            "sessions.jsonl:17: blocks of prompts so far: given 17,825,792, more than the limit trace_blocks = 16,",
+        ),
+    ],
+    ids=["one prompt", "many prompts in a few bytes"],
+)
+def test_a_few_bytes_do_not_stand_for_more_prompt_than_there_can_be(rows, message, tmp_path, monkeypatch):
+    # Only the count matters here; to merge sixteen million blocks takes seconds.
+    monkeypatch.setattr(agent_sessions, "_turns", lambda *_: iter(()))
+    with pytest.raises(WorkloadError) as problem:
+        read(tmp_path, *rows)
+    assert message in str(problem.value)

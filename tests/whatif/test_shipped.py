@@ -36,12 +36,12 @@ def test_the_list_is_complete():
 @pytest.mark.parametrize(
     ("name", "settings", "start"),
     [
-        ("pd-ratio", ("slo.itl_max_ms=null",), "Do not disaggregate: 2P_2D keeps"),
+        ("pd-ratio", ("slo.itl_max_ms=null",), "Disaggregation makes no difference: "),
         ("pd-ratio", ("transport=tcp",), "Do not disaggregate: "),
         ("do-not-disaggregate", ("transport=nvlink", "slo.ttft_ms=800"), "Disaggregation makes no difference: "),
-        ("do-not-disaggregate", ("transport=nvlink", *LONG_PROMPTS), "Disaggregate: 2P_2D keeps"),
-        ("mooncake-conversation", (), "Disaggregate: 4P_4D keeps"),
-        ("mooncake-conversation", ("slo.itl_max_ms=null",), "Do not disaggregate: "),
+        ("do-not-disaggregate", ("transport=nvlink", *LONG_PROMPTS), "Disaggregate: 3P_1D keeps"),
+        ("mooncake-conversation", (), "Disaggregate: 5P_3D keeps"),
+        ("mooncake-conversation", ("slo.itl_max_ms=null",), "Undecided: "),
         ("mooncake-synthetic", ("transport=tcp",), "Do not disaggregate: "),
     ],
 )
@@ -54,20 +54,11 @@ def test_the_answer_follows_from_the_premise(name, settings, start):
     assert "90 % intervals" in comparison.answer[0]
 
 
-@pytest.mark.parametrize(
-    ("name", "start"),
-    [
-        ("pd-ratio", "Disaggregate: 2P_2D keeps the limits in"),
-        ("do-not-disaggregate", "Do not disaggregate: 2P_2D keeps the limits in"),
-        ("mooncake-synthetic", "Undecided: 5P_3D keeps the limits in"),
-        ("link-speed", "Best: nvlink-measured keeps the limits in"),
-        ("slow-and-fast", "Undecided: all-fast keeps the limits in"),
-    ],
-)
-def test_the_answer_is_the_one_that_the_page_shows(name, start, repository):
-    answer = found(name, seeds=None).answer[0]
-    assert answer.startswith(start)
-    assert answer in (repository / "docs/how-to/what-if.md").read_text()
+@pytest.mark.parametrize("name", ["pd-ratio", "mooncake-synthetic", "link-speed", "slow-and-fast"])
+def test_the_answer_is_the_one_that_the_page_shows(name, repository):
+    """do-not-disaggregate is shown whole and run by tests/docs; the others take longer and have tests above."""
+    verdict = found(name, seeds=None).answer[0].split(" keeps ")[0]
+    assert f"| `ppdsim simulate {name}` | {verdict} |" in (repository / "docs/how-to/what-if.md").read_text()
 
 
 def test_the_page_lists_every_what_if(repository):

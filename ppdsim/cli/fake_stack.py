@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from ppdsim.cli.common import JsonOption, ProfileOption, echo, print_json, say
+from ppdsim.cli.reads import FAKE_STACK, given
 
 
 def fake_stack(
+    context: typer.Context,
     profile: ProfileOption = None,
     mode: Annotated[str, typer.Option(help="unified: one server; pd: prefill, decode and a router.")] = "pd",
     router: Annotated[str, typer.Option(help="real (sglang-router), mini-lb (its load balancer) or none.")] = "real",
@@ -64,6 +66,7 @@ def fake_stack(
         fault=fault,
     )
     check(options)
+    FAKE_STACK.refuse_unread(given(context), frozenset({mode}))
 
     def show(line: dict[str, object]) -> None:
         echo(orjson.dumps(line).decode())

@@ -1,7 +1,7 @@
-"""Which options ``calibrate`` and ``serve`` read: one row an option, and what is given and not read is refused by name.
+"""Which options ``calibrate``, ``serve`` and ``fake-stack`` read: what is given and not read is refused by name.
 
-A call has facets: servers are started or joined, there is a pair of P and D, a unified server, or neither. A row says
-which facets an option needs; the words of a facet say which options bring it about.
+A call has facets: servers are started or joined, there is a pair of P and D, a unified server, or neither. Each
+option has a row that says which facets it needs; the words of a facet say which options bring it about.
 """
 
 from __future__ import annotations
@@ -171,5 +171,26 @@ SERVE = OptionTable(
         "json": ALWAYS,
         "quiet": ALWAYS,
         "flags": needs("started"),
+    },
+)
+
+FAKE_STACK = OptionTable(
+    facets={"pd": "a stand-in pair of P and D: --mode pd", "unified": "one stand-in server: --mode unified"},
+    calls={
+        frozenset({"unified"}): "--mode unified starts one server, which hands nothing over",
+        frozenset({"pd"}): "--mode pd starts a pair",
+    },
+    options={
+        "profile": ALWAYS,
+        "mode": ALWAYS,
+        "router": needs("pd"),
+        "port_base": ALWAYS,
+        "time_scale": ALWAYS,
+        "transport": needs("pd"),
+        "kv_transfer": needs("pd"),
+        "decode_radix": needs("pd"),
+        "kv_pool_tokens": ALWAYS,
+        "fault": ALWAYS,
+        "json": ALWAYS,
     },
 )

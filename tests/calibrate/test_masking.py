@@ -64,6 +64,14 @@ def test_a_log_s_line_is_masked(tmp_path: Path, line: str) -> None:
     assert masked_line(plain) == plain
 
 
+@pytest.mark.parametrize("text", [f"environment.HF_TOKEN=[{SECRET}", f"environment.api_key={{a: {SECRET}}}"])
+def test_an_error_about_a_setting_shows_none(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["serve", "--model", "M", "--unified-gpu", "0", "--set", text, "--dry-run"]) == 2
+    errors = capsys.readouterr().err
+    assert SECRET not in errors
+    assert "environment." in errors
+
+
 @pytest.mark.parametrize("json_too", [True, False])
 def test_a_dry_run_prints_none(json_too: bool, capsys: pytest.CaptureFixture[str]) -> None:
     secret = ("--set", f"environment.HF_TOKEN={SECRET}")

@@ -14,13 +14,14 @@ from calibrate.doctor.machines import FakeMachine
 
 from ppdsim.calibrate.derive import hardware
 from ppdsim.calibrate.doctor import machine
+from ppdsim.calibrate.drivers.fake import stack as stand_ins
 from ppdsim.calibrate.live import joined, started
 from ppdsim.calibrate.stack import layout
 from ppdsim.calibrate.stack.check import FirstRequest
 from ppdsim.calibrate.stack.specs import endpoints_of
 from ppdsim.calibrate.stack.stack import Progress
 from ppdsim.cli.app import app, run
-from ppdsim.cli.reads import CALIBRATE, SERVE, OptionTable
+from ppdsim.cli.reads import CALIBRATE, FAKE_STACK, SERVE, OptionTable
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
@@ -127,10 +128,33 @@ SERVE_OPTIONS: dict[str, tuple[str, ...]] = {
 }
 
 
+FAKE_STACK_CALLS: dict[str, tuple[frozenset[str], tuple[str, ...]]] = {
+    "pd": (frozenset({"pd"}), ("--mode", "pd")),
+    "unified": (frozenset({"unified"}), ("--mode", "unified")),
+}
+FAKE_STACK_OPTIONS: dict[str, tuple[str, ...]] = {
+    "profile": ("--profile", "h100x2_llama-3.1-8b_sglang-0.5.17"),
+    "mode": ("--mode", "pd"),
+    "router": ("--router", "none"),
+    "port_base": ("--port-base", "31000"),
+    "time_scale": ("--time-scale", "2"),
+    "transport": ("--transport", "nvlink"),
+    "kv_transfer": ("--kv-transfer", "mooncake"),
+    "decode_radix": ("--decode-radix",),
+    "kv_pool_tokens": ("--kv-pool-tokens", "4096"),
+    "fault": ("--fault", "kill"),
+    "json": ("--json",),
+}
+TABLES: dict[str, tuple[OptionTable, dict[str, Any], dict[str, Any], tuple[str, ...]]] = {
+    "calibrate": (CALIBRATE, CALIBRATE_CALLS, CALIBRATE_OPTIONS, ("--plan", "tiny.yaml", "-o", "out")),
+    "serve": (SERVE, SERVE_CALLS, SERVE_OPTIONS, ()),
+    "fake-stack": (FAKE_STACK, FAKE_STACK_CALLS, FAKE_STACK_OPTIONS, ()),
+}
+"""By command: its table, its kinds of calls, another value of each option, and what every call here has."""
 KINDS = frozenset(
     {
         *("only", "stop", "unified_url", "router_url", "prefill_url", "decode_url"),
-        *("prefill_gpu", "decode_gpu", "unified_gpu"),
+        *("prefill_gpu", "decode_gpu", "unified_gpu", "mode"),
     }
 )
 """Options that make another kind of call of this one: what is read is then another question."""
@@ -217,6 +241,14 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
             pass
 
     monkeypatch.setattr("ppdsim.calibrate.stack.stack.Stack", FakeStack)
+
+    def start(self: Any, role: str, command: object) -> None:
+        found.append((role, command))
+        self.urls[role] = f"http://127.0.0.1:{self._ports[role]}"
+        self.processes[role] = SimpleNamespace(pid=9, poll=lambda: 0, returncode=0, wait=lambda: 0)
+
+    monkeypatch.setattr(stand_ins.FakeStack, "_start", start)
+    monkeypatch.setattr(stand_ins.FakeStack, "_wait", lambda *_: None)
     return found
 
 
@@ -225,30 +257,21 @@ def parameters(command: str) -> set[str]:
     return {one.name for one in given} - {"help"}
 
 
-@pytest.mark.parametrize(
-    ("command", "table", "calls", "options"),
-    [
-        ("calibrate", CALIBRATE, CALIBRATE_CALLS, CALIBRATE_OPTIONS),
-        ("serve", SERVE, SERVE_CALLS, SERVE_OPTIONS),
-    ],
-)
-def test_every_option_and_every_kind_of_call_has_a_row(
-    command: str, table: OptionTable, calls: dict[str, Any], options: dict[str, Any]
-) -> None:
+@pytest.mark.parametrize("command", TABLES)
+def test_every_option_and_every_kind_of_call_has_a_row(command: str) -> None:
+    table, calls, options, _ = TABLES[command]
     assert parameters(command) == set(table.options) == set(options)
     assert {facets for facets, _ in calls.values()} == set(table.calls)
 
 
 @pytest.mark.parametrize(
-    ("command", "call"),
-    [*(("calibrate", call) for call in CALIBRATE_CALLS), *(("serve", call) for call in SERVE_CALLS)],
+    ("command", "call"), [(command, call) for command, (_, calls, _, _) in TABLES.items() for call in calls]
 )
 def test_every_option_changes_what_is_done_or_is_refused_by_name(
     command: str, call: str, seen: list[object], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    table, options = (CALIBRATE, CALIBRATE_OPTIONS) if command == "calibrate" else (SERVE, SERVE_OPTIONS)
-    facets, base = (CALIBRATE_CALLS if command == "calibrate" else SERVE_CALLS)[call]
-    common = ("--plan", "tiny.yaml", "-o", "out") if command == "calibrate" else ()
+    table, calls, options, common = TABLES[command]
+    facets, base = calls[call]
 
     def done(*more: str) -> tuple[int, str, str, list[object]]:
         seen.clear()
@@ -289,7 +312,7 @@ def test_several_that_are_not_read_are_named_in_one_line(
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ("model=larger", "an option of this call gives model already"),
+        ("model=larger", "--set model: an option of this call gives model already"),
         ("decode_radix=true", "--set decode_radix: not read here, D is started with a prefix cache and without one"),
         ("unified_flags=--x", "--set unified_flags: not read by the servers of this call; for a unified server"),
     ],

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from ppdsim.calibrate.masking import is_secret, masked_line
 from ppdsim.errors import InputError
 from ppdsim.measurements.strict import explain
 from ppdsim.scenario.lengths import NonNegativeInt, Positive, PositiveInt
@@ -110,17 +111,23 @@ def load(path: Path | None, options: Mapping[str, Any], assignments: Sequence[st
     named = {key: value for key, value in options.items() if value is not None}
     for text in assignments:
         if (key := text.partition("=")[0].split(".")[0]) in named:
-            raise InputError(f"--set {text}: an option of this call gives {key} already; give one of them")
+            raise InputError(f"--set {key}: an option of this call gives {key} already; give one of them")
     content = content_of(path, assignments, named)
     try:
         # Through JSON, strict means what one expects: a list becomes a tuple, but "4" is no number.
         return Settings.model_validate_json(json.dumps(content, default=str), strict=True)
     except ValidationError as error:
-        text = explain(error, dotted_keys(Settings.model_json_schema()))
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        if is_secret(where):
+            text = f"'{where}': {first['msg'].lower()}"
+        else:
+            text = explain(error, dotted_keys(Settings.model_json_schema()))
         hint = " (give --model)" if text == "missing key 'model'" else ""
-        raise InputError(f"{path or 'settings'}: {text}{hint}") from None
+        raise InputError(f"{path or 'settings'}: {masked_line(text)}{hint}") from None
     except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"{path or 'settings'}: no such setting ({' '.join(str(error).split())[:200]})") from None
+        said = masked_line(" ".join(str(error).split())[:200])
+        raise InputError(f"{path or 'settings'}: no such setting ({said})") from None
 
 
 def content_of(
@@ -142,13 +149,14 @@ def content_of(
 
 def _assign(content: dict[str, Any], text: str) -> None:
     key, equals, value = text.partition("=")
+    shown = f"--set {masked_line(text)}"
     if not equals or not key:
-        raise InputError(f"--set {text}: expected KEY=VALUE, such as ports.prefill=31100")
+        raise InputError(f"{shown}: expected KEY=VALUE, such as ports.prefill=31100")
     *parents, last = key.split(".")
     place = content
     for parent in parents:
         inner = place.setdefault(parent, {})
         if not isinstance(inner, dict):
-            raise InputError(f"--set {text}: '{parent}' has no keys of its own")
+            raise InputError(f"{shown}: '{parent}' has no keys of its own")
         place = inner
-    place[last] = scalar(value, f"--set {text}")
+    place[last] = scalar(value, shown)

@@ -104,5 +104,5 @@ def test_what_is_set_for_this_call_is_refused_and_what_a_file_says_is_named(tmp_
 
 
 def test_an_option_and_an_assignment_of_one_key_are_refused() -> None:
-    with pytest.raises(InputError, match="--set tp=2: an option of this call gives tp already"):
+    with pytest.raises(InputError, match="--set tp: an option of this call gives tp already"):
         load(None, {"model": "m", "tp": 4}, ["tp=2"])

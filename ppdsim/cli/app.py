@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import Annotated
 
@@ -116,6 +117,8 @@ def _fail(kind: str, text: str, code: int, *, json: bool) -> int:
     if json:
         from ppdsim.cli.documents import error_document
 
-        print_json(error_document(kind, text, code))
+        # What stdout does not take is said on stderr.
+        with suppress(OSError):
+            print_json(error_document(kind, text, code))
     say(f"error: {text}")
     return code

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -126,3 +127,14 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     command = f"{sys.executable} -m ppdsim scenarios --json | head -c 1"
     result = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
     assert result.stderr == ""
+
+
+@pytest.mark.parametrize("arguments", [["show", "h200"], ["show", "h200", "--json"], ["show", "nothing", "--json"]])
+def test_a_full_disk_under_stdout_is_one_line(arguments):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "ppdsim", *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == (2 if "nothing" in arguments else 3)
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("error: ")

@@ -61,7 +61,9 @@ class ServerInfo(_Answer):
             # ``context_length`` is null where no flag sets it.
             context_tokens=self.context_length if longest is None else longest,
             flags=kept_flags(told),
-            left_out=left_out_flags(told),
+            left_out=left_out_flags(
+                {name: value for name, value in told.items() if name not in type(self).model_fields}
+            ),
         )
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -28,13 +28,14 @@ from ppdsim.calibrate.drivers.base import (
     Stream,
     Tell,
 )
+from ppdsim.calibrate.drivers.http_content import content_of, lines_of
 from ppdsim.calibrate.drivers.sglang_answers import (
     Progress,
     read_event,
     read_info,
     shown,
 )
-from ppdsim.limits import SERVER_ANSWER_BYTES, SERVER_INFO_BYTES, STREAM_BYTES, STREAM_LINE_BYTES, Limit
+from ppdsim.limits import SERVER_ANSWER_BYTES, SERVER_INFO_BYTES, Limit
 
 if TYPE_CHECKING:
     import aiohttp
@@ -161,7 +162,11 @@ class SglangHttp(AbstractEngine):
                 if not task.done():
                     if left_s() <= 0.0:
                         raise asyncio.TimeoutError
-                    self._say(f"waiting for {what()}: {self.now_s() - begin_s:.0f} s, at most {left_s():.0f} s more")
+                    if left_s() >= 0.1 * EVERY_S:
+                        # What has less left is over before its line is read.
+                        self._say(
+                            f"waiting for {what()}: {self.now_s() - begin_s:.0f} s, at most {left_s():.0f} s more"
+                        )
             return task.result()
         finally:
             task.cancel()
@@ -183,7 +188,7 @@ class SglangHttp(AbstractEngine):
             async with self._http().post(f"{entry}/generate", json=body, allow_redirects=False) as answer:
                 if answer.status != 200:
                     raise RequestFailed(Failure.HTTP, await self._refused(answer))
-                async for line in _lines(answer.content):
+                async for line in lines_of(answer.content):
                     arrived_s = self.now_s()
                     if not line.startswith(b"data:") or line[5:].strip() == b"[DONE]":
                         continue
@@ -203,7 +208,7 @@ class SglangHttp(AbstractEngine):
         if 300 <= answer.status < 400:
             place = shown(answer.headers.get("Location", "nowhere").partition("?")[0])
             return f"status {answer.status}: redirects to {place}; give the address of the server itself"
-        content = await _content(answer, SERVER_ANSWER_BYTES)
+        content = await content_of(answer, SERVER_ANSWER_BYTES)
         text = shown(self._endpoints.without_key(content).decode(errors="replace"))
         wants = "; it wants a key: --api-key-env" if answer.status == 401 and self._endpoints.key is None else ""
         return f"status {answer.status}: {text}{wants}"
@@ -263,7 +268,7 @@ class SglangHttp(AbstractEngine):
             async with self._http().request(method, url, json=body, allow_redirects=False) as answer:
                 if answer.status != 200:
                     raise RequestFailed(Failure.HTTP, f"{url}: {await self._refused(answer)}")
-                return await _content(answer, most)
+                return await content_of(answer, most)
 
         until_s = self.now_s() + limit_s
         try:
@@ -285,40 +290,3 @@ async def _all(work: Any) -> None:
     for result in await asyncio.gather(*work, return_exceptions=True):
         if isinstance(result, BaseException):
             raise result
-
-
-async def _content(answer: aiohttp.ClientResponse, most: Limit) -> bytes:
-    """Return an answer's content.
-
-    Raises
-    ------
-    RequestFailed
-        If it is larger than `most`.
-    """
-    out = bytearray()
-    async for chunk in answer.content.iter_any():
-        out += chunk
-        if len(out) > most.value:
-            raise RequestFailed(Failure.MALFORMED, most.refusal(str(answer.url), "an answer larger"))
-    return bytes(out)
-
-
-async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Yield the lines of a stream as soon as they are complete, and at its end what has no end of line.
-
-    Raises
-    ------
-    RequestFailed
-        If a line, or all of it, is too long.
-    """
-    rest, total = b"", 0
-    async for chunk in content.iter_any():
-        total += len(chunk)
-        *whole, rest = (rest + chunk).split(b"\n")
-        for size, limit in ((max(map(len, (rest, *whole))), STREAM_LINE_BYTES), (total, STREAM_BYTES)):
-            if size > limit.value:
-                raise RequestFailed(Failure.MALFORMED, limit.refusal("the stream", "longer"))
-        for line in whole:
-            yield line
-    if rest:
-        yield rest

@@ -193,10 +193,16 @@ def _words(name: str) -> set[str]:
 def _other_hardware(given: str, candidate: str) -> bool:
     """Return whether a candidate lacks a number of the name given: H100 is no slip for H200, nor 20g for 200g.
 
+    A letter after a product's number makes another product (L40S is no L40), after a plain number it is a unit (100g).
     A dotted number is a version, which may differ.
     """
+
+    def found(part: str, other: str) -> bool:
+        beyond = r"(?!\d|[a-z]+$)" if part[0].isalpha() else r"(?!\d)"
+        return re.match(re.escape(part) + beyond, other) is not None
+
     theirs = _numbered(candidate)
-    return not all(any(re.match(re.escape(part) + r"(?!\d)", other) for other in theirs) for part in _numbered(given))
+    return not all(any(found(part, other) for other in theirs) for part in _numbered(given))
 
 
 def _numbered(name: str) -> list[str]:

@@ -51,7 +51,7 @@ def test_what_a_name_is_taken_for(name: str, valid: list[str], meant: list[str])
         ("GPU", "H20", GPUS, []),
         ("GPU", "H800", GPUS, []),
         ("GPU", "A100-40G", GPUS, []),
-        ("GPU", "L40", GPUS, ["L40S"]),
+        ("GPU", "L40", GPUS, []),  # half the FLOP/s
         ("link", "rdma-20g", LINKS, []),
         ("link", "nvlink5", LINKS, []),
         ("link", "rdma_200g", LINKS, ["rdma-200g"]),

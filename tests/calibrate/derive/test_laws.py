@@ -127,6 +127,10 @@ def test_what_no_engine_runs_is_refused(h200):
 def test_names_of_hardware_are_suggested_and_never_other_hardware():
     with pytest.raises(UnknownNameError, match="unknown GPU 'H100-SMX' .* did you mean 'H100-SXM'"):
         hardware.find_gpu("H100-SMX")
+    with pytest.raises(UnknownNameError, match=r"unknown GPU 'L40' \(valid: .*L40S\) \("):
+        hardware.find_gpu("L40")
+    with pytest.raises(UnknownNameError, match="unknown link 'rdma-100' .* did you mean 'rdma-100g'"):
+        hardware.find_link("rdma-100")
     with pytest.raises(UnknownNameError, match=r"unknown link 'rdma-20g' \(valid: .*rdma-200g.*\) \("):
         hardware.find_link("rdma-20g")
     with pytest.raises(UnknownNameError, match="unknown link 'rdma_200g' .* did you mean 'rdma-200g'"):

@@ -44,7 +44,7 @@ CASES = {
             *("crossover", "cache-rate", "--set", "crossover.total_tokens=[30000]"),
             *("--set", "fleet.0.kv_pool_tokens=20000", "--set", "fleet.1.kv_pool_tokens=20000"),
         ],
-        ["30140", "KV pool holds"],
+        ["30512", "KV pool holds 20000"],
     ),
     "more context than the model's": (
         ["crossover", "cache-rate", "--set", "crossover.total_tokens=[400000]"],

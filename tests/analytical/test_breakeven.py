@@ -143,3 +143,12 @@ def test_neither_a_price_nor_a_batch_is_negative(gamma, residents):
     with pytest.raises(InputError, match="expected both not negative"):
         replace(FULL, gamma=gamma, residents=residents)
     assert replace(FULL, gamma=0.0, residents=0).residents == 0
+
+
+def test_an_append_that_gains_nothing_breaks_even_at_no_stream():
+    """The vectorised form says 0 where the append is slower, and where it is as fast to the last digit."""
+    cached, new = np.array([0.0]), np.array([1024.0])
+    assert break_even_streams(constants(), replace(FULL, wait_d_s=10.0), cached, new).tolist() == [0.0]
+    free = constants(wire_s_per_token=0.0, alpha_s=0.0)
+    assert float(ttft_gain_s(free, FULL, 0.0, 1024.0)) == 0.0
+    assert break_even_streams(free, FULL, cached, new).tolist() == [0.0]

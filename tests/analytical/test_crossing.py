@@ -159,14 +159,14 @@ def test_m_star_is_looked_for_from_one_token_on():
 
 
 def test_a_draws_last_change_is_interpolated():
-    """Draws whose last change is between 4 and 8, between 4 and 8 as well, between 2 and 4, and nowhere."""
+    """Draws whose last change is at 6, at 7, at 2.5, and nowhere."""
     axis = np.array([1.0, 2.0, 4.0, 8.0])
-    draws = np.array([[1.0, -1.0, -1.0, 1.0], [1.0, -1.0, -3.0, 1.0], [1.0, 1.0, -1.0, -1.0], [1.0, 1.0, 1.0, 1.0]])
+    draws = np.array([[2.0, -2.0, -1.0, 1.0], [2.0, -1.0, -3.0, 1.0], [3.0, 1.0, -3.0, -1.0], [1.0, 1.0, 1.0, 1.0]])
     found = sampled_crossing(axis, draws[0], draws)
     assert found.kind is CrossingKind.SEVERAL
     assert found.values == pytest.approx((1.5, 6.0))
-    # 6, 7 and 3: between 5 % and 95 % of them, by interpolation.
-    assert (found.interval.low, found.interval.value, found.interval.high) == pytest.approx((3.3, 6.0, 6.9))
+    # Between 5 % and 95 % of 2.5, 6 and 7, by interpolation.
+    assert (found.interval.low, found.interval.value, found.interval.high) == pytest.approx((2.85, 6.0, 6.9))
     assert (found.share_without, found.share_carried) == (0.25, 1.0)
 
 
@@ -197,3 +197,24 @@ def test_an_axis_without_a_change_says_why(gain, kind, carried):
     found = sampled_crossing(np.arange(1.0, len(gain) + 1.0), middle, np.array([middle]))
     assert (found.kind, found.values, found.interval, found.share_carried) == (kind, (), None, carried)
     assert found.share_without == 1.0
+
+
+def waiting(*waits_s):
+    """Return a load under which D waits for so long in equal parts of the axis, from no cached token on [s]."""
+
+    def load(question, cached, new):
+        part = np.minimum((cached / (cached + new) * len(waits_s)).astype(int), len(waits_s) - 1)
+        return replace(question, wait_d_s=np.array(waits_s)[part])
+
+    return load
+
+
+def test_a_server_that_fills_up_is_crossed_where_it_does_and_nothing_is_across_a_gap():
+    """An append that waits without end loses from there on; where neither arm is carried no line crosses."""
+    model = constants(wire_s_per_token=1.0)
+    full = cache_rate_crossing(model, cloud(model), FULL, S, load=waiting(0.0, np.inf))
+    assert full.kind is CrossingKind.VALUE
+    assert full.values == pytest.approx((0.5,), abs=1e-3)
+    gap = cache_rate_crossing(model, cloud(model), FULL, S, load=waiting(0.0, np.nan, 1e9))
+    assert (gap.kind, gap.values) == (CrossingKind.P_WHERE_BOTH, ())
+    assert gap.share_without == 1.0

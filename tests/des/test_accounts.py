@@ -73,6 +73,15 @@ def test_a_unified_server_of_two_conversations(per_step):
     }
 
 
+def test_a_machine_that_is_cut_off_at_work_was_busy_until_then(per_step):
+    """The same server, cut off at 110: idle from 79.2 to 99.2."""
+    spec = fleet("U", PLAIN, overlap_schedule=False, per_step=per_step, until_s=0.110)
+    talks = [talk("a", 0.0, (128, 5), (64, 2, 0.020)), talk("b", 0.035, (64, 2))]
+    activity = run_cluster(spec, talks, AlwaysD()).activity
+    assert activity.span_s == pytest.approx(0.110)
+    assert activity.nodes[0].busy_s == pytest.approx(0.110 - 0.020)
+
+
 def test_a_pair_whose_prefill_machine_forgets(per_step):
     """P holds 12 pages: B's prompt of 7 pages evicts the 6 whole ones of A's, so A's second turn finds nothing."""
     spec = fleet("P D", PLAIN, num_reserved_decode_tokens=0, per_step=per_step)

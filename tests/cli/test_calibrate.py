@@ -244,7 +244,7 @@ def test_on_a_short_context_every_kind_of_cell_is_clipped_and_the_plan_says_so(t
         (["--unified-url", "http://127.0.0.1:1", "--gpus", "0"], "expected the numbers of two GPUs"),
         (["--router-url", "http://127.0.0.1:1"], "give all three or none"),
         (["--unified-url", "http://127.0.0.1:1", "--plan", "quik"], "did you mean 'quick'"),
-        (["--unified-url", "http://127.0.0.1:1", "--transport", "nvlnk"], "did you mean 'nvlink'"),
+        (["--prefill-gpu", "0", "--decode-gpu", "1", "--transport", "nvlnk"], "did you mean 'nvlink'"),
     ],
 )
 def test_bad_input_is_one_line_and_2(extra, message, tmp_path, capsys):

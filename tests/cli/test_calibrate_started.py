@@ -298,7 +298,7 @@ def test_without_a_list_of_gpus_it_takes_the_first_ones(
 def test_a_link_that_the_machine_has_not_is_refused_before_anything_is_started(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ThisMachine, "gpus", lambda self: ("a GPU", "another"))
+    monkeypatch.setattr(ThisMachine, "gpus", lambda self: (H200,) * 2)
     monkeypatch.setattr(ThisMachine, "listing", lambda self, folder: ())
     arguments = command(place, ports(), {"prefill_gpus": [0], "decode_gpus": [1]})
     arguments[arguments.index("--transport") + 1] = "rdma"

@@ -22,7 +22,7 @@ from ppdsim.measurements.rows import (
     parse_row,
     played,
 )
-from ppdsim.reading import csv_rows, lines, parse_json
+from ppdsim.reading import csv_rows, lines, parse_json, sha256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +69,9 @@ def read(folder: Path) -> Measurements:
     """
     manifest = read_manifest(folder)
     path = find_points(folder, manifest)
+    if not manifest.points_sha256:
+        # Measuring has not ended; what is made of these rows says which ones they were all the same.
+        manifest = manifest.model_copy(update={"points_sha256": sha256(path, error=MeasurementError)})
     kept: dict[str, list[Any]] = {kind: [] for kind in KINDS}
     refused: list[Refused] = []
     parsed = ((number, parse_row(record, where=f"{path}:{number}")) for number, record in _records(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import signal
@@ -94,7 +95,9 @@ def test_a_killed_run_has_a_manifest_that_says_it_has_not_ended(tmp_path, rows):
     assert not any(note.startswith(UNENDED_NOTE) for note in read_manifest(tmp_path / "run").notes)
     if rows:
         # Its rows can be read and fitted as they are.
-        assert measurements.read(killed).prefill
+        found = measurements.read(killed)
+        assert found.prefill
+        assert found.manifest.points_sha256 == hashlib.sha256((killed / POINTS).read_bytes()).hexdigest()
         assert manifest.points_sha256 == ""
     run(tmp_path, resume=True, folder="killed")
     assert len(fitted_cells(killed)) == CELLS

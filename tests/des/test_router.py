@@ -34,7 +34,7 @@ class Fixed(AbstractPolicy):
     [
         ("P D", Arm.P_FULL, 0, 0, "node 0 does not decode"),
         ("P D", Arm.APPEND_D, 1, 1, r"node 1 \(D\) may not prefill this turn"),
-        ("P pD", Arm.APPEND_D, 1, 1, r"node 1 \(pD\) may not prefill this turn"),  # a first turn
+        ("P pD", Arm.APPEND_D, 1, 1, r"node 1 \(pD\) may not prefill this turn"),  # nothing of it is cached there
         ("P pD", Arm.APPEND_D, 0, 1, r"node 1 \(pD\) may not prefill this turn"),
         ("P D U", Arm.P_FULL, 0, 2, "no p-full from node 0 to node 2"),
         ("P D", Arm.P_DELTA, 0, 1, "no p-delta from node 0 to node 1"),

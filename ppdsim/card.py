@@ -6,7 +6,10 @@ number was measured, and what the errors mean beside the spread of repeats.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ppdsim.answers import CurveCard, ParameterCard, ProfileCard
+from ppdsim.compose import UNMEASURED_SIGMA
 from ppdsim.metrics import is_known
 from ppdsim.profile import CurveRecord, ErrorRecord, Profile
 from ppdsim.types import Tag
@@ -14,11 +17,13 @@ from ppdsim.units import format_quantity
 
 NAMES = {"prefill": "append-d"}
 """Curves whose cells have another name: the append curve is seen through the append-d arm."""
+NOT_TESTED = "not tested"
+"""What stands for an error that cross-validation cannot give."""
 
 
 def card_of(profile: Profile) -> ProfileCard:
     """Return the card of a profile."""
-    cards = tuple(_curve(record) for record in profile.curves if record.left_out is not None)
+    cards = tuple(_curve(record) for record in profile.curves if record.in_sample is not None)
     parameters = tuple(
         ParameterCard(
             curve=record.name,
@@ -54,9 +59,24 @@ def card_of(profile: Profile) -> ProfileCard:
         date=profile.date,
         cards=cards,
         parameters=parameters,
-        notes=(*profile.notes, *drifts, *guesses),
+        notes=(*profile.notes, *_untested(profile), *drifts, *guesses),
         left_out_rows=profile.left_out_rows,
     )
+
+
+def _untested(profile: Profile) -> Iterator[str]:
+    """Yield what cross-validation could not look at, and what the intervals take instead."""
+    for record in profile.curves:
+        name, prior = (
+            NAMES.get(record.name, record.name),
+            f"a named prior of {100 * UNMEASURED_SIGMA:.0f} % (one sigma)",
+        )
+        if record.cells and record.left_out is None:
+            yield f"{name}: {NOT_TESTED}, {record.cells} cells are too few to leave any out; its misfit is {prior}"
+        else:
+            for axis in record.untested:
+                low, high = record.domain[axis]
+                yield f"{name}: {NOT_TESTED} at other {axis} than {low:g} to {high:g}; its misfit there has {prior}"
 
 
 def _curve(record: CurveRecord) -> CurveCard:
@@ -102,8 +122,10 @@ def to_text(card: ProfileCard) -> str:
         lines.append("  none: nobody measured this machine")
     for c in card.cards:
         inside = "-" if c.coverage_within_run is None else f"{100 * c.coverage_within_run:.0f} %"
+        tested = c.left_out_median == c.left_out_median
+        left_out = _percent(c.left_out_median) if tested else NOT_TESTED
         lines.append(
-            f"  {c.kind:<16}{c.cells:>6}{_percent(c.left_out_median):>18}{_high(c.left_out_p90, c.cells):>7}"
+            f"  {c.kind:<16}{c.cells:>6}{left_out:>18}{_high(c.left_out_p90, c.cells) if tested else '':>7}"
             f"{_percent(c.in_sample_median):>19}{_high(c.in_sample_p90, c.cells):>7}"
             f"{_percent(c.repeat_noise_median):>14}{inside:>18}"
         )

@@ -95,9 +95,7 @@ def _block(profile: Profile, middle: TurnModel, samples: TurnModel, points: Sequ
         group = [points[i] for i in indices]
         value = np.broadcast_to(np.asarray(_seconds(middle, kind, arm, transport, group)), len(group))
         cloud = np.asarray(_seconds(samples, kind, arm, transport, group))
-        interval = compose.band(
-            np.broadcast_to(cloud, (cloud.shape[0], len(group))), compose.misfit_of(profile, kind, arm, transport)
-        )
+        interval = compose.band(np.broadcast_to(cloud, (cloud.shape[0], len(group))), _misfits(profile, group))
         for place, index in enumerate(indices):
             point = points[index]
             out[index] = Prediction(
@@ -108,6 +106,22 @@ def _block(profile: Profile, middle: TurnModel, samples: TurnModel, points: Sequ
                 mechanisms=mechanisms(profile, point),
             )
     return [found for found in out if found is not None]
+
+
+def _misfits(profile: Profile, points: Sequence[Point]) -> Array:
+    """Return the misfit of points of one kind and arm, with the prior where no cross-validation has looked [1]."""
+    first = points[0]
+    inside = compose.misfit_of(profile, first.kind, first.arm, first.transport)
+    record = profile.curve(first.kind)
+    if first.arm is not Arm.APPEND_D:
+        record = profile.curve("handoff", first.arm, first.transport)
+    beyond = [any(_outside(record, axis, point) for axis in record.untested) for point in points]
+    return np.where(beyond, np.hypot(inside, compose.UNMEASURED_SIGMA), inside)
+
+
+def _outside(record: CurveRecord, axis: str, point: Point) -> bool:
+    low, high = record.domain[axis]
+    return not low <= getattr(point, axis) <= high
 
 
 def _seconds(model: TurnModel, kind: str, arm: Arm, transport: Transport, points: Sequence[Point]) -> Quantity:
@@ -130,9 +144,7 @@ def extrapolated(profile: Profile, point: Point) -> bool:
         records.append(profile.curve("handoff", point.arm, point.transport))
     if any(record.tag.unmeasured for record in (*records, *_parts(profile, point.kind))):
         return True
-    return any(
-        not low <= getattr(point, name) <= high for record in records for name, (low, high) in record.domain.items()
-    )
+    return any(_outside(record, axis, point) for record in records for axis in record.domain)
 
 
 def mechanisms(profile: Profile, point: Point) -> tuple[str, ...]:

@@ -11,9 +11,8 @@
 
 The link is FIFO and starts with the early share of the cached prefix that D lacks when the forward starts, then takes
 each chunk's KV when P sends it (the rest of the prefix with the first): ``link_free = max(link_free, sent) + wire``. P
-launches the next chunk before it handles a chunk's result, and with that it waits for the chunk that it has launched: a
-chunk is sent at the end of the next one, the last at its own, and of all launches only the second hides behind a chunk
-that runs (`ppdsim.des.prefill_node`).
+launches the next chunk before it handles a chunk's result, so chunk k's KV is sent only when chunk k+1 finishes, and
+the last chunk's at its own end (`ppdsim.des.prefill_node`).
 Where streams decode on D, a turn also waits for D's scheduler (w, means over the phase of the steps). It looks once a
 step: an append waits for the end of the running step and the one launched behind it, behind which its own launch hides;
 a hand-off until D allocates, and until its KV may join (SGLang 0.5.17 scheduler.py, event_loop_overlap).
@@ -137,12 +136,10 @@ class TurnModel:
         link_free_s = ready_s + curve.wire_s(curve.early_share * prefix, held)
         late = (1.0 - curve.early_share) * prefix
         end_s = ready_s
-        forward_s: Quantity = 0.0
         unsent: Quantity = 0.0
         for number, (start, size) in enumerate(chunks(prompt - on_p, sender.chunked_prefill_size)):
-            hidden_s = maximum(forward_s - sender.prefill.floor_s, 0.0) if number == 1 else 0.0
-            forward_s = sender.prefill.forward_s(sender.prefill.work(size, on_p + start), hidden_s)
-            end_s = end_s + forward_s * (size > 0)
+            work = sender.prefill.work(size, on_p + start)
+            end_s = end_s + sender.prefill.forward_s(work, further=number > 0) * (size > 0)
             if number:
                 link_free_s = maximum(link_free_s, end_s) + curve.wire_s(unsent, held)
             unsent = maximum(minimum(on_p + start + size - held, size), 0) + late

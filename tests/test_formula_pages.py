@@ -24,7 +24,7 @@ from ppdsim.calibrate.derive.machine import (
     Matrices,
     ring_share,
 )
-from ppdsim.calibrate.mechanisms import UNMEASURED_SIGMA
+from ppdsim.compose import UNMEASURED_SIGMA
 from ppdsim.cost.base import pad_up
 from ppdsim.cost.decode import DECODE_GRAPH_SIZES
 from ppdsim.cost.prefill import ONE_WAVE_TOKENS, PREFILL_GRAPH_SIZES_TOKENS, attention_rows, wave_tokens

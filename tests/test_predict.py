@@ -152,3 +152,37 @@ def test_a_prompt_of_too_many_chunks_is_refused(shipped):
     small = shipped.model_copy(update={"chunked_prefill_size": 1})
     with pytest.raises(InputError, match="limit prompt_chunks = 20,000"):
         check(small, point(new_tokens=20_000))
+
+
+def test_the_printed_interval_holds_the_central_nine_tenths_of_the_draws(shipped):
+    """201 draws of a decode step's floor, 5.00 to 7.00 ms, and no misfit: 10 lie below the interval and 10 above it."""
+    steps = np.linspace(5e-3, 7e-3, 201)
+    record = shipped.curve("decode")
+    fixed = {"row_s": 0.0, "context_s_per_token": 1e-9, "start_s": 0.0}
+    parameters = tuple(
+        p.model_copy(update={"value": 6e-3} if p.name == "floor_s" else {"value": fixed[p.name]})
+        for p in record.parameters
+    )
+    draws = tuple((float(step), *fixed.values()) for step in np.random.default_rng(0).permutation(steps))
+    known = record.model_copy(
+        update={
+            "parameters": parameters,
+            "draw_names": ("floor_s", *fixed),
+            "draws": draws,
+            "misfit": 0.0,
+        }
+    )
+    others = tuple(
+        c.model_copy(update={"draws": c.draws and (*c.draws, c.draws[0])}) for c in shipped.curves if c is not record
+    )
+    synthetic = shipped.model_copy(update={"curves": (known, *others)})
+    point = parse_point({"kind": "decode", "batch": 1, "context_tokens": 0}, "here")
+    (found,) = predict(synthetic, [point], within_run=True)
+    assert (found.low_s, found.predicted_s, found.high_s) == pytest.approx((5.1e-3, 6e-3, 6.9e-3), rel=1e-9)
+    inside = np.sum((found.low_s - 1e-12 <= steps) & (steps <= found.high_s + 1e-12))
+    assert inside == 181
+    # A relative misfit of one sigma widens it in squares of logarithms, about the central value.
+    wider = known.model_copy(update={"misfit": 0.2, "draws": tuple((6e-3, *row[1:]) for row in draws)})
+    (found,) = predict(synthetic.model_copy(update={"curves": (wider, *others)}), [point], within_run=True)
+    assert np.log(found.high_s / found.predicted_s) == pytest.approx(1.645 * 0.2, rel=0.05)
+    assert np.log(found.predicted_s / found.low_s) == pytest.approx(1.645 * 0.2, rel=0.05)

@@ -61,7 +61,7 @@ def test_an_assumed_link_replaces_the_wire_and_nothing_else():
 def test_a_chunk_leaves_at_the_end_of_the_next_one_and_overlaps_with_the_one_after_it():
     # Chunks of 8192, 8192 and 3616 tokens; the first chunk's KV (737 ms) outlasts the third forward.
     first = FLAT.forward_s(FLAT.work(8192.0, 0.0))
-    second = FLAT.forward_s(FLAT.work(8192.0, 8192.0), first - FLAT.floor_s)
+    second = FLAT.forward_s(FLAT.work(8192.0, 8192.0), further=True)
     assert FLAT.forward_s(FLAT.work(3616.0, 16_384.0)) < 8192 * 90e-6
     expected = 3e-3 + 0.2e-6 * 20_000 + 8e-3 + first + second + 20_000 * 90e-6 + 2e-3
     model = turn_model(prefill=FLAT)
@@ -70,7 +70,7 @@ def test_a_chunk_leaves_at_the_end_of_the_next_one_and_overlaps_with_the_one_aft
 
 def test_two_chunks_are_sent_when_both_are_computed():
     first = FLAT.forward_s(FLAT.work(8192.0, 0.0))
-    second = FLAT.forward_s(FLAT.work(1808.0, 8192.0), first - FLAT.floor_s)
+    second = FLAT.forward_s(FLAT.work(1808.0, 8192.0), further=True)
     expected = 3e-3 + 0.2e-6 * 10_000 + 8e-3 + first + second + 10_000 * 90e-6 + 2e-3
     model = turn_model(prefill=FLAT)
     assert model.handoff_ttft_s(Arm.P_FULL, Transport.TCP, 0.0, 10_000.0) == pytest.approx(expected, rel=1e-12)

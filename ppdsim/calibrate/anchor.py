@@ -19,6 +19,7 @@ from ppdsim.limits import NUMBER, TOKENS
 from ppdsim.metrics import interval_90
 from ppdsim.points import number, read_records
 from ppdsim.profile import Drift, Profile
+from ppdsim.profile.numbers import check_numbers
 from ppdsim.types import Arm, Tag, Transport
 
 FLOOR_RANGE_S = (2e-3, 60e-3)
@@ -74,7 +75,7 @@ def anchor_to(profile: Profile, cached: Array, new: Array, ttft: Array, *, sourc
     Raises
     ------
     InputError
-        If no probe is short enough to show the floor, or no believable floor explains them.
+        If no probe is short enough to show the floor, or no believable one explains them, or a draw leaves its bounds.
     """
     model = compose.central(profile)
 
@@ -121,7 +122,7 @@ def _replace_floor(profile: Profile, floor_s: float, ends_s: tuple[float, float]
         if scaled is None:
             curves.append(record)
             continue
-        column = record.draw_names.index(scaled)
+        names = record.draw_names
         curves.append(
             record.model_copy(
                 update={
@@ -132,7 +133,8 @@ def _replace_floor(profile: Profile, floor_s: float, ends_s: tuple[float, float]
                         for p in record.parameters
                     ),
                     "draws": tuple(
-                        tuple(x * ratio if i == column else x for i, x in enumerate(row)) for row in record.draws
+                        tuple(x * ratio if name == scaled else x for name, x in zip(names, row, strict=True))
+                        for row in record.draws
                     ),
                 }
             )
@@ -146,10 +148,12 @@ def _replace_floor(profile: Profile, floor_s: float, ends_s: tuple[float, float]
         source=f"anchored: {source}",
     )
     others = tuple(d for d in profile.drift if d.quantity != "floor_s")
-    return profile.model_copy(
+    anchored = profile.model_copy(
         update={
             "curves": tuple(curves),
             "drift": (drift, *others),
             "provenance": {**profile.provenance, "anchored": source},
         }
     )
+    check_numbers(anchored)
+    return anchored

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ppdsim.calibrate.known import known, median_of_known, or_nan
 from ppdsim.cost.base import Array
 from ppdsim.measurements import DecodeRow, InterferenceRow, MeasuredRow, Measurements, PrefillRow
 from ppdsim.types import Arm, Transport
@@ -42,7 +43,10 @@ def cell_value(values: Iterable[float]) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cells:
-    """Cells of one kind (and arm) as columns of equal length; a column that does not apply is 0."""
+    """Cells of one kind (and arm) as columns of equal length.
+
+    Tokens, batch and context that do not apply are 0; seconds that no repeat has are nan (`ppdsim.calibrate.known`).
+    """
 
     kind: str
     arm: Arm
@@ -55,7 +59,7 @@ class Cells:
     seconds: Array
     noise: Array
     outside_s: Array
-    join_s: Array
+    after_s: Array
     short_itl_s: Array
     short_gaps: Array
     lost_s: Array
@@ -92,34 +96,35 @@ def _group(rows: Iterable[R], key: Callable[[R], tuple[float, ...]]) -> list[tup
 
 
 def _columns(records: list[dict[str, float]]) -> dict[str, Array]:
-    names = (
-        "cached_tokens", "new_tokens", "prefill_cached_tokens", "batch", "context_tokens",
-        "seconds", "noise", "outside_s", "join_s", "short_itl_s", "short_gaps", "lost_s",
-    )  # fmt: skip
-    return {name: np.array([record.get(name, 0.0) for record in records], dtype=np.float64) for name in names}
+    places = ("cached_tokens", "new_tokens", "prefill_cached_tokens", "batch", "context_tokens")
+    seconds = ("seconds", "noise", "outside_s", "after_s", "short_itl_s", "short_gaps", "lost_s")
+    absent = {**dict.fromkeys(places, 0.0), **dict.fromkeys(seconds, float("nan"))}
+    return {
+        name: np.array([record.get(name, without) for record in records], dtype=np.float64)
+        for name, without in absent.items()
+    }
 
 
-def _outside(row: PrefillRow) -> float:
+def _outside(row: PrefillRow) -> float | None:
     """Return what the client waited outside the engine's forward [s]: TTFT less the server's own span."""
     if row.arm is Arm.APPEND_D:
         end = row.server_prefill_finished_s
         start = row.server_forward_entry_s
-        return float("nan") if end is None or start is None else row.ttft_s - (end - start)
+        return None if end is None or start is None else _possible(row.ttft_s - (end - start))
     entry = row.server_forward_entry_s
-    return float("nan") if entry is None else row.ttft_s - entry
+    return None if entry is None else _possible(row.ttft_s - entry)
 
 
-def _after(row: PrefillRow) -> float:
+def _after(row: PrefillRow) -> float | None:
     """Return the seconds from the engine's last own timestamp to its first response."""
     sent = row.server_first_response_s
     done = row.server_prefill_finished_s if row.arm is Arm.APPEND_D else row.server_forward_entry_s
-    return float("nan") if sent is None or done is None else sent - done
+    return None if sent is None or done is None else _possible(sent - done)
 
 
-def _median_of_known(values: list[float]) -> float:
-    """Return the median of the values that are numbers, nan without any: a repeat may have lost its stamps."""
-    known = [value for value in values if np.isfinite(value)]
-    return float(np.median(known)) if known else float("nan")
+def _possible(seconds: float) -> float | None:
+    """Return a difference of stamps, None where it is negative: stamps out of order tell nothing."""
+    return seconds if seconds >= 0.0 else None
 
 
 def prefill_cells(measured: Measurements, arm: Arm, transport: Transport, purpose: Purpose = "fit") -> Cells:
@@ -139,9 +144,9 @@ def prefill_cells(measured: Measurements, arm: Arm, transport: Transport, purpos
                 "prefill_cached_tokens": on_p,
                 "seconds": cell_value(row.ttft_s for row in group),
                 "noise": relative_spread(row.ttft_s for row in group),
-                "outside_s": _median_of_known([_outside(row) for row in group]),
-                "join_s": _median_of_known([_after(row) for row in group]),
-                "short_itl_s": float(np.median([np.nan if row.itl_s is None else row.itl_s for row in group])),
+                "outside_s": or_nan(median_of_known(_outside(row) for row in group)),
+                "after_s": or_nan(median_of_known(_after(row) for row in group)),
+                "short_itl_s": or_nan(median_of_known(row.itl_s for row in group)),
                 "short_gaps": float(np.median([row.output_tokens - 1 for row in group])),
             }
         )
@@ -171,6 +176,12 @@ def decode_cells(measured: Measurements, purpose: Purpose = "fit") -> Cells:
     return Cells(kind="decode", arm=Arm.APPEND_D, transport=Transport.NONE, **_columns(records))
 
 
+def _value_of_known(values: Iterable[float]) -> float:
+    """Return the value of a cell, nan where no repeat has one."""
+    found = known(values).tolist()
+    return cell_value(found) if found else float("nan")
+
+
 def _lost(row: InterferenceRow) -> Iterator[float]:
     """Yield what each turn took from a stream over its whole window: time beyond as many undisturbed steps [s]."""
     for window_s, gaps in zip(row.window_sum_s, row.window_gaps, strict=True):
@@ -196,7 +207,7 @@ def stall_cells(measured: Measurements, arm: Arm, transport: Transport, purpose:
                 "new_tokens": new,
                 "seconds": cell_value(gaps),
                 "noise": relative_spread(gaps),
-                "lost_s": cell_value(lost for row in group for lost in _lost(row)),
+                "lost_s": _value_of_known(lost for row in group for lost in _lost(row)),
             }
         )
     return Cells(kind="stall", arm=arm, transport=transport, **_columns(records))

@@ -2,6 +2,10 @@
 
 A left-out L (or m) leaves every kind and arm at once, because the P arms contain the append curve; decode leaves out
 one batch, then one context. Errors of both splits are pooled.
+
+A value is left out only where the cells that stay can still be fitted: appends, decode steps and stalls, which every
+curve is built from, and a hand-off that is scored, each keep at least as many cells as the fit has terms. Elsewhere a
+refit would give back where its search starts, so nothing is scored and the axis is named as untested.
 """
 
 from __future__ import annotations
@@ -12,11 +16,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from ppdsim.calibrate.cells import Cells, Grid
+from ppdsim.calibrate.fit_curves import terms
 from ppdsim.cost.base import Array
 from ppdsim.turn import TurnModel
-from ppdsim.types import arm_name
+from ppdsim.types import Arm, arm_name
 
 Fit = Callable[[Grid], TurnModel]
+AXES: Mapping[str, str] = {
+    "cached_tokens": "cached_tokens",
+    "new_tokens": "new_tokens",
+    "batch": "batch",
+    "context_column": "context_tokens",
+}
+"""What is left out in turn: a column of cells, and the axis of a domain that it stands for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +43,14 @@ class LeftOut:
     def error(self) -> Array:
         """Return predicted over measured less 1."""
         return self.predicted_s / self.cells.seconds - 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossValidated:
+    """What was left out of refits, by kind and arm, and the axes along which no value of one could be left out."""
+
+    tested: Mapping[str, LeftOut]
+    untested: Mapping[str, tuple[str, ...]]
 
 
 def predict_cells(model: TurnModel, cells: Cells) -> Array:
@@ -55,11 +75,11 @@ def name_of(cells: Cells) -> str:
 
 def splits(cells: Grid) -> Iterator[tuple[str, float]]:
     """Yield every (column, value) that is left out in turn."""
-    for column in ("cached_tokens", "new_tokens"):
+    for column in tuple(AXES)[:2]:
         values = np.concatenate([getattr(group, column) for group in (cells.append, *cells.handoffs, cells.stall)])
         for value in np.unique(values):
             yield column, float(value)
-    for column in ("batch", "context_column"):
+    for column in tuple(AXES)[2:]:
         for value in np.unique(_column(cells.decode, column)):
             yield column, float(value)
 
@@ -76,7 +96,10 @@ def _applies(cells: Cells, column: str) -> bool:
 
 
 def left_out_fits(cells: Grid, fit: Fit, *, only: str | None = None) -> Iterator[tuple[str, float, TurnModel]]:
-    """Yield (column, value, model): a model that has seen no cell with that value in that column, or in `only` one."""
+    """Yield (column, value, model): a model that has seen no cell with that value in that column, or in `only` one.
+
+    Values without which a common curve cannot be fitted are passed over; a hand-off that cannot is not in the model.
+    """
     for column, value in splits(cells):
         if only not in (None, column):
             continue
@@ -84,28 +107,46 @@ def left_out_fits(cells: Grid, fit: Fit, *, only: str | None = None) -> Iterator
         def keep(group: Cells, column: str = column, value: float = value) -> Cells:
             return group.pick(_column(group, column) != value) if _applies(group, column) else group
 
-        model = fit(
-            Grid(
-                append=keep(cells.append),
-                decode=keep(cells.decode),
-                stall=keep(cells.stall),
-                handoffs=tuple(keep(group) for group in cells.handoffs),
-                handoff_stall=keep(cells.handoff_stall),
-            )
+        left = Grid(
+            append=keep(cells.append),
+            decode=keep(cells.decode),
+            stall=keep(cells.stall),
+            handoffs=tuple(group for group in map(keep, cells.handoffs) if _can_be_fitted(group)),
+            handoff_stall=keep(cells.handoff_stall),
         )
-        yield column, value, model
+        if all(_can_be_fitted(group) for group in (left.append, left.decode, left.stall)):
+            yield column, value, fit(left)
 
 
-def leave_one_out(cells: Grid, fit: Fit) -> Mapping[str, LeftOut]:
+def _can_be_fitted(group: Cells) -> bool:
+    return len(group) >= terms(group)
+
+
+def leave_one_out(cells: Grid, fit: Fit) -> CrossValidated:
     """Refit without each L, m, batch and context in turn and predict what was left out, by kind and arm."""
     parts: dict[str, list[tuple[Cells, Array, int]]] = {}
+    tested: set[tuple[str, str]] = set()
     for number, (column, value, model) in enumerate(left_out_fits(cells, fit)):
         for group in cells.all():
-            if _applies(group, column):
+            if _applies(group, column) and _is_in(model, group):
                 out = group.pick(_column(group, column) == value)
                 if len(out):
+                    tested.add((name_of(group), column))
                     parts.setdefault(name_of(group), []).append((out, predict_cells(model, out), number))
-    return {name: _join(found) for name, found in parts.items()}
+    untested = {
+        name_of(group): tuple(
+            axis for column, axis in AXES.items() if _applies(group, column) and (name_of(group), column) not in tested
+        )
+        for group in cells.all()
+    }
+    return CrossValidated(
+        tested={name: _join(found) for name, found in parts.items()},
+        untested={name: axes for name, axes in untested.items() if axes},
+    )
+
+
+def _is_in(model: TurnModel, group: Cells) -> bool:
+    return group.arm is Arm.APPEND_D or (group.arm, group.transport) in model.handoffs
 
 
 def _join(found: list[tuple[Cells, Array, int]]) -> LeftOut:

@@ -3,7 +3,8 @@
 The order follows the composition: append cells give the prefill and front-end curves together (only their sum is seen
 at the client; the server's own span tells them apart), decode and stall cells give theirs, and each hand-off is what
 its arm's TTFT holds beyond them. A term that the cells at hand cannot tell from zero is left at zero by a weak pull
-(`PULL`), so that leaving out all cells without a prefix does not leave the split of a sum to chance.
+(`PULL`), so that leaving out all cells without a prefix does not leave the split of a sum to chance. A term that the
+cells do not show at all is taken as assumed (`ppdsim.calibrate.assumed`), never as 0.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from dataclasses import replace
 import numpy as np
 from scipy.optimize import least_squares, lsq_linear
 
+from ppdsim.calibrate.assumed import Assumed, extra_s, middles
 from ppdsim.calibrate.cells import Cells, Grid
+from ppdsim.calibrate.known import known, median_of_known
 from ppdsim.cost.base import Array, Parameter, Quantity, pad_up
 from ppdsim.cost.decode import DECODE_GRAPH_SIZES, DecodeCurve
 from ppdsim.cost.frontend import FrontendCurve
@@ -68,35 +71,52 @@ FREE_PREFILL: tuple[str, ...] = tuple(p.name for p in PrefillCurve.PARAMETERS if
 """What a run shows of the prefill curve; how many rows a wave holds is counted, from model and GPU."""
 SHOWN_BESIDE_STREAMS = "prepare_s"
 """What of it only appends beside decoding streams show."""
+SHOWN_BY_CHUNKS = "further_chunk_s"
+"""What of it only prompts of several chunks show."""
+MIDDLES: Assumed = middles()
+"""What is taken for terms that the cells do not show, unless a draw takes other values."""
 
 
 def _subset(curve: type[PrefillCurve | FrontendCurve | HandoffCurve | StallCurve], *names: str) -> list[Parameter]:
     return [p for p in curve.PARAMETERS if p.name in names]
 
 
-def fit_append(cells: Cells, chunk_tokens: int, wave_tokens: float) -> tuple[PrefillCurve, FrontendCurve]:
+def fit_append(
+    cells: Cells, chunk_tokens: int, wave_tokens: float, assumed: Assumed = MIDDLES
+) -> tuple[PrefillCurve, FrontendCurve]:
     """Fit T_ext and the front end together to the idle TTFT of appends; `wave_tokens` is known, not fitted.
 
-    Nothing hides in the curve that is returned: `prepared` says what does.
+    Nothing hides in the curve that is returned: `prepared` says what does. Without the server's stamps the front end is
+    what is assumed of it, and T_ext the rest.
     """
-    out_s = float(np.nanmedian(cells.join_s))
-    idle = (name for name in FREE_PREFILL if name != SHOWN_BESIDE_STREAMS)
-    free = [*_subset(PrefillCurve, *idle), *_subset(FrontendCurve, "in_s", "in_s_per_token")]
+    after_s = median_of_known(cells.after_s)
+    out_s = assumed["frontend.out_s"] if after_s is None else after_s
+    spans = np.isfinite(cells.outside_s)
+    entry = ("in_s", "in_s_per_token")
+    fixed: dict[str, Quantity] = {"wave_tokens": wave_tokens, SHOWN_BESIDE_STREAMS: 0.0, "out_s": out_s}
+    if not spans.any():
+        fixed.update({name: assumed[f"frontend.{name}"] for name in entry})
+    if not (cells.new_tokens > chunk_tokens).any():
+        fixed[SHOWN_BY_CHUNKS] = assumed[f"prefill.{SHOWN_BY_CHUNKS}"]
+    names = [name for name in (*FREE_PREFILL, *entry) if name not in fixed]
+    free = [*_subset(PrefillCurve, *names), *_subset(FrontendCurve, *names)]
     start = {
         "floor_s": 8e-3,
         "token_s": 22e-6,
         "attention_s_per_token2": 0.9e-9,
         "kv_read_s_per_token": 10e-9,
         "overlap_sharpness": 3.0,
+        SHOWN_BY_CHUNKS: 9e-3,
         "in_s": 3e-3,
         "in_s_per_token": 0.2e-6,
     }
 
     def split(values: dict[str, Quantity]) -> tuple[PrefillCurve, FrontendCurve]:
-        front = {name: values[name] for name in ("in_s", "in_s_per_token")}
-        rest = {name: value for name, value in values.items() if name not in front}
-        fixed = {"wave_tokens": wave_tokens, SHOWN_BESIDE_STREAMS: 0.0}
-        return PrefillCurve.from_values({**rest, **fixed}), FrontendCurve.from_values({**front, "out_s": out_s})
+        every = {**values, **fixed}
+        prefill = {p.name: every[p.name] for p in PrefillCurve.PARAMETERS}
+        return PrefillCurve.from_values(prefill), FrontendCurve.from_values(
+            {p.name: every[p.name] for p in FrontendCurve.PARAMETERS}
+        )
 
     def predict(values: dict[str, Quantity]) -> Array:
         prefill, frontend = split(values)
@@ -105,20 +125,22 @@ def fit_append(cells: Cells, chunk_tokens: int, wave_tokens: float) -> tuple[Pre
         # The second half holds the server's own span against T_ext, at the weight of a client-side cell.
         return np.concatenate([np.asarray(forward + outside), np.asarray(forward)[spans]])
 
-    spans = np.isfinite(cells.outside_s)
     measured = np.concatenate([cells.seconds, (cells.seconds - cells.outside_s)[spans]])
     return split(dict(solve(free, start, predict, measured)))
 
 
-def prepared(prefill: PrefillCurve, stall: Cells, chunk_tokens: int) -> PrefillCurve:
+def prepared(prefill: PrefillCurve, stall: Cells, chunk_tokens: int, assumed: Assumed = MIDDLES) -> PrefillCurve:
     """Return the curve with what of a launch hides behind a step: T_ext less what streams lose to an append [s].
 
-    The median over appends of one chunk; the others hide the launch of their further chunks behind their own.
+    The median over appends of one chunk; of several, the further ones have no step before them. A loss above T_ext
+    hides nothing, and no more than the floor can be hidden.
     """
     one = stall.pick(stall.new_tokens <= chunk_tokens)
-    if not len(one):
-        return prefill
-    hidden_s = float(np.median(prefill.seconds(one.new_tokens, one.cached_tokens, chunk_tokens) - one.lost_s))
+    hidden_s = median_of_known(
+        np.asarray(prefill.seconds(one.new_tokens, one.cached_tokens, chunk_tokens) - one.lost_s)
+    )
+    if hidden_s is None:
+        hidden_s = assumed[f"prefill.{SHOWN_BESIDE_STREAMS}"]
     return replace(prefill, prepare_s=min(max(hidden_s, 0.0), float(prefill.floor_s)))
 
 
@@ -140,30 +162,25 @@ def fit_decode(cells: Cells, start_s: float) -> DecodeCurve:
     return DecodeCurve.from_values({**values, "start_s": start_s})
 
 
-def first_step_s(append: Cells, handoffs: Sequence[Cells]) -> float:
+def first_step_s(append: Cells, handoffs: Sequence[Cells]) -> float | None:
     """Return what the first step of an idle decode-mode server takes beyond one that another step hides [s].
 
     The few tokens after each idle prefill show it: same prompt, same batch, another server mode. On a unified server
-    the launch of the first step hides behind the prefill. The gaps after the first one are alike on both.
+    the launch of the first step hides behind the prefill. The gaps after the first one are alike on both. None where no
+    such pair has its gaps.
     """
-    unified = {
-        (c, m): itl for c, m, itl in zip(append.cached_tokens, append.new_tokens, append.short_itl_s, strict=True)
-    }
-    extra = [
-        (itl - unified[c, m]) * gaps
-        for cells in handoffs
-        for c, m, itl, gaps in zip(
-            cells.cached_tokens, cells.new_tokens, cells.short_itl_s, cells.short_gaps, strict=True
-        )
-        if (c, m) in unified and np.isfinite(itl)
-    ]
-    return max(0.0, float(np.median(extra))) if extra else 0.0
+    found = median_of_known(extra for cells in handoffs for extra in extra_s(append, cells))
+    return None if found is None else max(0.0, found)
+
+
+UNMEASURED_HANDOFF_STALL_S = 0.0
+"""What a hand-off is assumed to take from streams where no row shows it [s]; results are printed for 2 ms too."""
 
 
 def fit_stall(
     cells: Cells, handoffs: Cells, prefill: PrefillCurve, decode: DecodeCurve, chunk_tokens: int
 ) -> StallCurve:
-    """Fit the launch that hides behind the running step, and what a hand-off takes: 0 where none was measured."""
+    """Fit the launch that hides behind the running step, and what a hand-off takes."""
     forward = prefill.seconds(cells.new_tokens, cells.cached_tokens, chunk_tokens)
     step = decode.step_s(cells.batch, cells.batch * cells.context_tokens)
 
@@ -172,10 +189,10 @@ def fit_stall(
         return np.asarray(curve.append_s(forward, step) + step)
 
     values = solve(_subset(StallCurve, "launch_s"), {"launch_s": 9e-3}, predict, cells.seconds)
-    handoff_s = 0.0
-    if len(handoffs):
-        undisturbed = decode.step_s(handoffs.batch, handoffs.batch * handoffs.context_tokens)
-        handoff_s = max(0.0, float(np.median(handoffs.seconds - undisturbed)))
+    taken_s = median_of_known(
+        np.asarray(handoffs.seconds - decode.step_s(handoffs.batch, handoffs.batch * handoffs.context_tokens))
+    )
+    handoff_s = UNMEASURED_HANDOFF_STALL_S if taken_s is None else max(0.0, taken_s)
     return StallCurve.from_values({**values, "handoff_s": handoff_s})
 
 
@@ -200,9 +217,10 @@ HANDOFF_START: Mapping[str, float] = {
 """Where the fit of a hand-off starts; also the scale of the pull on terms that nothing identifies."""
 
 
-def fit_handoff(cells: Cells, model: TurnModel) -> HandoffCurve:
+def fit_handoff(cells: Cells, model: TurnModel, assumed: Assumed = MIDDLES) -> HandoffCurve:
     """Fit one arm's hand-off to its idle TTFT, given the prefill and front-end curves of `model`."""
-    join_s = max(0.0, float(np.nanmedian(cells.join_s)) - float(model.frontend.after_s()))
+    after_s = median_of_known(cells.after_s)
+    join_s = assumed["handoff.join_s"] if after_s is None else max(0.0, after_s - float(model.frontend.after_s()))
     free = FREE_HANDOFF.get((cells.arm, cells.transport), FREE_HANDOFF_ELSEWHERE)
     start = {name: value for name, value in HANDOFF_START.items() if name in free}
     fixed = {
@@ -223,12 +241,19 @@ def fit_handoff(cells: Cells, model: TurnModel) -> HandoffCurve:
 
 
 def fit_model(
-    cells: Grid, *, chunk_tokens: int, page_size_tokens: int, kv_bytes_per_token: int, wave_tokens: float
+    cells: Grid,
+    assumed: Assumed = MIDDLES,
+    *,
+    chunk_tokens: int,
+    page_size_tokens: int,
+    kv_bytes_per_token: int,
+    wave_tokens: float,
 ) -> TurnModel:
-    """Fit every curve of a run to its cells and compose them."""
-    idle, frontend = fit_append(cells.append, chunk_tokens, wave_tokens)
-    prefill = prepared(idle, cells.stall, chunk_tokens)
-    decode = fit_decode(cells.decode, first_step_s(cells.append, cells.handoffs))
+    """Fit every curve of a run to its cells and compose them; what the cells do not show is `assumed`."""
+    idle, frontend = fit_append(cells.append, chunk_tokens, wave_tokens, assumed)
+    prefill = prepared(idle, cells.stall, chunk_tokens, assumed)
+    start_s = first_step_s(cells.append, cells.handoffs)
+    decode = fit_decode(cells.decode, assumed["decode.start_s"] if start_s is None else start_s)
     model = TurnModel(
         prefill=prefill,
         decode=decode,
@@ -240,5 +265,17 @@ def fit_model(
         kv_bytes_per_token=kv_bytes_per_token,
     )
     for group in cells.handoffs:
-        model = model.with_handoff(group.arm, group.transport, fit_handoff(group, model))
+        model = model.with_handoff(group.arm, group.transport, fit_handoff(group, model, assumed))
     return model
+
+
+def terms(cells: Cells) -> int:
+    """Return how many terms a fit finds from a group of cells: with fewer cells it would give back its start."""
+    if cells.kind == "decode":
+        return len(DecodeCurve.PARAMETERS) - 1
+    if cells.kind == "stall":
+        return 1
+    if cells.arm is Arm.APPEND_D:
+        shown = 2 if len(known(cells.outside_s)) else 0
+        return len(FREE_PREFILL) - len((SHOWN_BESIDE_STREAMS, SHOWN_BY_CHUNKS)) + shown
+    return len(FREE_HANDOFF.get((cells.arm, cells.transport), FREE_HANDOFF_ELSEWHERE))

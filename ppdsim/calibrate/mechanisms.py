@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from ppdsim.compose import HALF_NORMAL_90
+from ppdsim.compose import HALF_NORMAL_90, UNMEASURED_SIGMA
 from ppdsim.transport.handoff import HandoffCurve
 from ppdsim.types import Arm, Transport
 
@@ -21,8 +21,6 @@ BUILT_FROM = (Arm.P_FULL, Transport.NVLINK)
 RDMA_BYTES_PER_S = 41e9
 """One 400 Gb/s NIC at 82 % of its line rate [B/s]; the share is that of 164 GB/s over four such NICs, Mooncake's
 docs/source/performance (SGLang 1P1D, Qwen3-235B)."""
-UNMEASURED_SIGMA = 0.25
-"""Relative one-sigma error of a number that nobody measured [1]: a named prior, wide enough to be seen."""
 WIDEST = 10.0
 """Factor below its value at which the draws of a number are cut off that may as well be 0 [1]."""
 

@@ -4,14 +4,17 @@ One forward costs the smooth maximum of the host's launch floor and the GPU's wo
 
     gpu  = token_s * pad(m) + attention_s_per_token2 * rows(m) (c + m/2) + kv_read_s_per_token * c
     T    = (floor_s**k + gpu**k) ** (1/k),  k = overlap_sharpness
-    T behind a forward or step that runs for h = T - min(h, prepare_s)
+    T behind a decode step that runs for h = T - min(h, prepare_s)
+    T of a further chunk of a prompt = T + further_chunk_s
 
 The floor is the host launching some hundred kernels; the GPU hides behind it while it is shorter, so small appends cost
 the floor. ``pad`` rounds m up to the engine's captured prefill graph sizes. ``rows`` is m while attention fits one wave
 of the GPU's multiprocessors, and whole waves beyond (`attention_rows`). Several requests in one forward add their work.
-Of the floor only ``prepare_s`` hides behind what runs: streams lose all of T but that to an append of any size, so the
-rest of the launch does not run ahead of the GPU.
-What it does not know: clock throttling inside a long forward, tensor-parallel all-reduces, mixture-of-experts.
+Of the floor only ``prepare_s`` hides behind a step: streams lose all of T but that to an append of any size, so the
+rest of the launch does not run ahead of the GPU. Behind another forward nothing hides: prompts of several chunks take
+longer than the sum of their forwards alone, by ``further_chunk_s`` each, on three hosts (docs/design/accuracy.md). So
+cutting a prompt into more chunks saves no time but that of rows which graphs or waves would have padded.
+Not modelled:  clock throttling inside a long forward, tensor-parallel all-reduces, mixture-of-experts.
 Source: model.md section 2 (copied into docs/explanation); SGLang 0.5.17 server_args.py for the sizes.
 """
 
@@ -72,7 +75,20 @@ class PrefillCurve(FittedCurve):
             meaning="query rows of attention that run at once",
             tag=Tag.DATA_SHEET,
         ),
-        Parameter(name="prepare_s", unit="s", low=0.0, high=20e-3, meaning="of a launch, what a running one hides"),
+        Parameter(
+            name="prepare_s",
+            unit="s",
+            low=0.0,
+            high=20e-3,
+            meaning="part of a kernel launch that overlaps the running step",
+        ),
+        Parameter(
+            name="further_chunk_s",
+            unit="s",
+            low=0.0,
+            high=0.1,
+            meaning="a prompt's further chunk, beside its forward",
+        ),
     )
     floor_s: Quantity
     token_s: Quantity
@@ -81,16 +97,18 @@ class PrefillCurve(FittedCurve):
     overlap_sharpness: Quantity
     wave_tokens: Quantity
     prepare_s: Quantity
+    further_chunk_s: Quantity
 
     @staticmethod
     def work(new_tokens: Quantity, cached_tokens: Quantity) -> PrefillWork:
         """Return the work of one request's chunk of `new_tokens` on `cached_tokens`."""
         return PrefillWork(new_tokens, new_tokens * (cached_tokens + 0.5 * new_tokens), cached_tokens)
 
-    def forward_s(self, work: PrefillWork, hidden_s: Quantity = 0.0) -> Quantity:
+    def forward_s(self, work: PrefillWork, hidden_s: Quantity = 0.0, *, further: bool = False) -> Quantity:
         """Return the seconds of one forward that does `work` (sum over its requests).
 
-        `hidden_s` is for how long the GPU still runs what came before when the host begins to prepare it [s].
+        `further` is whether it goes on with a prompt that an earlier forward has begun;
+        `hidden_s` is for how long a decode step still runs when the host begins to prepare it [s].
         """
         tokens, attention_tokens2, cached_tokens = work
         wave_tokens = self.wave_tokens
@@ -102,20 +120,22 @@ class PrefillCurve(FittedCurve):
             + self.kv_read_s_per_token * cached_tokens
         )
         k = self.overlap_sharpness
-        return (self.floor_s**k + gpu_s**k) ** (1.0 / k) - minimum(hidden_s, self.prepare_s)
+        seconds = (self.floor_s**k + gpu_s**k) ** (1.0 / k) - minimum(hidden_s, self.prepare_s)
+        return seconds + self.further_chunk_s if further else seconds
 
     def seconds(
         self, new_tokens: Quantity, cached_tokens: Quantity, chunk_tokens: int, hidden_s: Quantity = 0.0
     ) -> Quantity:
         """Return T_ext(m | c) [s]: the sum of its forwards of at most `chunk_tokens` new tokens.
 
-        `new_tokens` is at least 1: the engine always computes the last prompt token.
+        `new_tokens` is at least 1: the engine always computes the last prompt token. Only the first forward can hide
+        behind a step, which still runs for `hidden_s` [s].
         """
         total: Quantity = 0.0
         for start, size in chunks(new_tokens, chunk_tokens):
-            cost = self.forward_s(self.work(size, cached_tokens + start), hidden_s)
+            cost = self.forward_s(self.work(size, cached_tokens + start), hidden_s, further=start > 0.0)
             total = total + cost * (size > 0)
-            hidden_s = cost
+            hidden_s = 0.0
         return total
 
 

@@ -87,14 +87,16 @@ class PrefillQueue:
         return -1
 
 
-def forward_s(curve: PrefillCurve, pieces: list[Piece], hidden_s: float, riding: int = 0) -> float:
-    """Return the seconds of one forward over `pieces`, launched while the GPU is busy for `hidden_s` more [s].
+def forward_s(curve: PrefillCurve, pieces: list[Piece], hidden_s: float = 0.0, riding: int = 0) -> float:
+    """Return the seconds of one forward over `pieces`, launched while a decode step runs for `hidden_s` more [s].
 
     One row of each of `riding` streams is in it, without their KV.
     """
     if len(pieces) == 1 and not riding:
         piece = pieces[0]
-        return float(curve.forward_s(curve.work(piece.tokens, piece.before), hidden_s))
+        return float(curve.forward_s(curve.work(piece.tokens, piece.before), hidden_s, further=not piece.first))
     works = [curve.work(piece.tokens, piece.before) for piece in pieces]
     tokens, attention, cached = (sum(field) for field in zip(*works, strict=True))
-    return float(curve.forward_s(PrefillWork(tokens + riding, attention, cached), hidden_s))
+    return float(
+        curve.forward_s(PrefillWork(tokens + riding, attention, cached), hidden_s, further=not pieces[0].first)
+    )

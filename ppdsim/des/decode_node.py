@@ -52,8 +52,8 @@ class AbstractDecodeNode(AbstractNodeMemory):
     """
 
     __slots__ = (
-        "_admitted", "_after_step", "_arrived", "_clock", "_delta", "_extra_slots", "_finished", "_forward_s",
-        "_handoff_s", "_idle_s", "_mixed", "_model", "_priority", "_requests", "_start_s", "_state", "_step_extra_s",
+        "_admitted", "_after_step", "_arrived", "_clock", "_delta", "_extra_slots", "_finished", "_handoff_s",
+        "_idle_s", "_mixed", "_model", "_priority", "_requests", "_start_s", "_state", "_step_extra_s",
         "keeps_prefixes", "last_step_s", "log", "spec", "start", "time",
     )  # fmt: skip
 
@@ -84,7 +84,6 @@ class AbstractDecodeNode(AbstractNodeMemory):
         self._arrived: list[int] = []  # turns whose KV has arrived and that wait for a boundary
         self._state = DECODING if spec.residents else IDLE
         self._after_step = False
-        self._forward_s = 0.0  # of the last forward
         self.time = self.start = self.last_step_s = 0.0
         self._idle_s = 0.0  # up to the last time that it woke
         self.log = StepLog()
@@ -362,9 +361,7 @@ class AbstractDecodeNode(AbstractNodeMemory):
         riding = streams if self._mixed else 0
         # Without an overlapping scheduler a launch waits for the results of what ran, so nothing hides it.
         after_step = self._overlap and self._after_step
-        after_forward_s = 0.0 if pieces[0].first or not self._overlap else self._forward_s
-        hidden_s = self.last_step_s if after_step else after_forward_s
-        seconds = forward_s(self._model.prefill, pieces, hidden_s, riding)
+        seconds = forward_s(self._model.prefill, pieces, self.last_step_s if after_step else 0.0, riding)
         context_s = step_s = 0.0
         if riding:
             decode, context_tokens = self._model.decode, self._board()
@@ -384,7 +381,6 @@ class AbstractDecodeNode(AbstractNodeMemory):
         self._state = FORWARD
         self._after_step = False
         self.unit += 1
-        self._forward_s = seconds
         end_s = self.start + seconds
         self.backlog.forward(pieces, turns.fill, end_s)
         self._clock.at(end_s, self._forward_done, (pieces, streams, riding), self._priority)

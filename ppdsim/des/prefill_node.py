@@ -212,8 +212,7 @@ class PrefillNode:
                 self._turns.t_prefill_start[piece.turn] = begin_s
                 if piece.before and links.sends_early(piece):
                     self._clock.at(begin_s, self._send_early, piece, self._priority)
-        # The launch hides behind what the GPU still runs.
-        self._free_s = end_s = begin_s + forward_s(self._curve, pieces, begin_s - time)
+        self._free_s = end_s = begin_s + forward_s(self._curve, pieces)
         self._busy_s += end_s - begin_s
         self._unresolved.append((pieces, end_s))
         self.backlog.forward(pieces, self._turns.prompt, end_s)

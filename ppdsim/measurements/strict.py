@@ -18,9 +18,9 @@ Amount = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
 
 class Strict(BaseModel):
-    """A frozen record without unknown keys."""
+    """A frozen record without unknown keys; a number is finite, and one that is missing is left out or null."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def explain(error: ValidationError, fields: Iterable[str], *, tags: tuple[str, ...] = ()) -> str:

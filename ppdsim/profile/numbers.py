@@ -72,6 +72,7 @@ def _problems(profile: Profile) -> Iterator[str]:
         yield from _of_parameters(record, bounds)
         yield from _of_draws(record, bounds)
         yield from _of_quality(record)
+        yield from _of_domain(record)
     yield from _of_draw_counts(profile)
     for drift in profile.drift:
         yield from _of_drift(drift, sum(d.quantity == drift.quantity for d in profile.drift))
@@ -156,6 +157,17 @@ def _of_quality(record: CurveRecord) -> Iterator[str]:
         found = _beyond(record.coverage_within_run, 0.0, 1.0)
         if found is not None:
             yield f"{record.name}.coverage_within_run = {found}"
+    for what in ("in_sample", "left_out", "repeat_noise"):
+        errors: ErrorRecord | None = getattr(record, what)
+        if errors is None:
+            continue
+        for name, least in (("median", 0.0), ("p90", 0.0), ("maximum", 0.0), ("bias", -1.0)):
+            value = getattr(errors, name)
+            if not math.isfinite(value) or value < least:
+                yield f"{record.name}.{what}.{name} = {value:g}, expected a finite number from {least:g}"
+
+
+def _of_domain(record: CurveRecord) -> Iterator[str]:
     for axis, (low, high) in record.domain.items():
         if axis not in DOMAIN:
             yield f"{record.name}.domain: unknown axis '{axis}'{nearest(axis, DOMAIN)}, expected {', '.join(DOMAIN)}"
@@ -165,14 +177,9 @@ def _of_quality(record: CurveRecord) -> Iterator[str]:
                 yield f"{record.name}.domain.{axis} = {found}"
         if low > high:
             yield f"{record.name}.domain.{axis} = {low:g} to {high:g}, expected the smaller one first"
-    for what in ("in_sample", "left_out", "repeat_noise"):
-        errors: ErrorRecord | None = getattr(record, what)
-        if errors is None:
-            continue
-        for name, least in (("median", 0.0), ("p90", 0.0), ("maximum", 0.0), ("bias", -1.0)):
-            value = getattr(errors, name)
-            if not math.isfinite(value) or value < least:
-                yield f"{record.name}.{what}.{name} = {value:g}, expected a finite number from {least:g}"
+    for axis in record.untested:
+        if axis not in record.domain:
+            yield f"{record.name}.untested: '{axis}', expected an axis of its domain ({', '.join(record.domain)})"
 
 
 def _of_drift(drift: Drift, times: int) -> Iterator[str]:

@@ -55,7 +55,9 @@ class CurveRecord(_Strict):
 
     `draws` has one row a bootstrap draw and one column a name in `draw_names`; the other parameters are the same in
     every draw. `tag` is `mechanism, unmeasured` where no cell of the grid shows the curve: its parameters then state a
-    named prior instead of draws, and `misfit` is that of the measured curve it is built from.
+    named prior instead of draws, and `misfit` is that of the measured curve it is built from. `untested` are the axes
+    along which cross-validation could leave no value out: beyond the domain there its error has a named prior, and
+    everywhere if `left_out` is None.
     """
 
     kind: str
@@ -72,6 +74,7 @@ class CurveRecord(_Strict):
     repeat_noise: ErrorRecord | None
     misfit: float
     coverage_within_run: float | None
+    untested: tuple[Literal["cached_tokens", "new_tokens", "batch", "context_tokens"], ...] = ()
 
     @property
     def name(self) -> str:

@@ -19,7 +19,8 @@ from ppdsim import compose
 from ppdsim.accuracy import ANCHORED, ANOTHER_RUN, HELD_OUT, LEFT_OUT, CellErrors, CellPoint
 from ppdsim.calibrate.cells import Cells, grid
 from ppdsim.calibrate.crossval import leave_one_out, name_of, predict_cells
-from ppdsim.calibrate.fit import fitter, inside_left_out
+from ppdsim.calibrate.curve_records import inside_left_out
+from ppdsim.calibrate.fit import fitter
 from ppdsim.calibrate.split import is_own_run
 from ppdsim.cost.base import Array
 from ppdsim.measurements import Measurements
@@ -59,7 +60,7 @@ def knows(profile: Profile, cells: Cells) -> bool:
 
 def _left_out(profile: Profile, measured: Measurements) -> Iterator[CellErrors]:
     samples = compose.cloud(profile, another_run=False)
-    for name, found in leave_one_out(grid(measured), fitter(measured)).items():
+    for name, found in leave_one_out(grid(measured), fitter(measured)).tested.items():
         log_spread = np.std(np.log(predict_cells(samples, found.cells)), axis=0)
         misfit = compose.misfit_of(profile, found.cells.kind, found.cells.arm, found.cells.transport)
         half = np.exp(compose.HALF_NORMAL_90 * np.hypot(log_spread, misfit))

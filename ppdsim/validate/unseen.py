@@ -19,6 +19,7 @@ from ppdsim.calibrate.split import is_own_run
 from ppdsim.measurements import Measurements
 from ppdsim.profile import Profile
 from ppdsim.turn import TurnModel
+from ppdsim.types import Arm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +48,20 @@ def unseen(profile: Profile, measured: Measurements) -> tuple[Unseen, ...]:
     if is_own_run(profile, measured):
         refits = left_out_fits(fitted, fitter(measured), only="cached_tokens")
         without = {value: model for _, value, model in refits}
+        handoffs = [_refitted(group, without) for group in fitted.handoffs]
         return (
-            part(LEFT_OUT, fitted.append, fitted.handoffs, without),
+            part(LEFT_OUT, _refitted(fitted.append, without), [g for g in handoffs if len(g)], without),
             part(HELD_OUT, held_out.append, held_out.handoffs, {}),
         )
     (append,) = merged([fitted.append, held_out.append])
     return (part(ANOTHER_RUN, append, merged([*fitted.handoffs, *held_out.handoffs]), {}),)
+
+
+def _refitted(group: Cells, without: Mapping[float, TurnModel]) -> Cells:
+    """Return the cells for which there is a refit that has not seen them."""
+    own = (group.arm, group.transport)
+    seen_by_none = [L for L, model in without.items() if group.arm is Arm.APPEND_D or own in model.handoffs]
+    return group.pick(np.isin(group.cached_tokens, seen_by_none))
 
 
 def merged(groups: Iterable[Cells]) -> Iterator[Cells]:

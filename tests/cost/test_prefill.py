@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from curve_cases import PREFILL
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ppdsim import compose, profile
 from ppdsim.calibrate.derive.hardware import gpus
 from ppdsim.cost.prefill import (
     ONE_WAVE_TOKENS,
@@ -21,6 +23,10 @@ from ppdsim.cost.prefill import (
     wave_tokens,
 )
 
+SHIPPED = {
+    path.stem: compose.central(profile.load(path)).prefill
+    for path in (Path(__file__).parents[2] / "calibration/profiles").glob("*.json")
+}
 SHARP = replace(PREFILL, overlap_sharpness=20.0)
 PADDED = {600.0: 640.0, 528.0: 576.0, 512.0: 512.0}
 
@@ -117,18 +123,16 @@ def test_captured_sizes_rise_and_reach_the_chunk():
     assert PREFILL_GRAPH_SIZES_TOKENS[-1] == 8192
 
 
-def test_a_prompt_longer_than_a_chunk_is_the_sum_of_its_forwards_each_launched_behind_the_one_before():
+def test_a_prompt_longer_than_a_chunk_is_the_sum_of_its_forwards_of_which_a_step_hides_the_first_only():
     parts = [(8192, 100), (8192, 8292), (3616, 16484)]
     for hidden_s in (0.0, 0.003):
-        expected, before_s = 0.0, hidden_s
-        for new, cached in parts:
-            before_s = PREFILL.forward_s(PREFILL.work(float(new), float(cached)), before_s)
-            expected += before_s
+        alone_s = sum(PREFILL.forward_s(PREFILL.work(float(new), float(cached))) for new, cached in parts)
+        expected = alone_s - min(hidden_s, PREFILL.prepare_s) + 2 * PREFILL.further_chunk_s
         assert PREFILL.seconds(20_000.0, 100.0, 8192, hidden_s) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("new", [1.0, 64.0, 8192.0])
-def test_what_runs_hides_the_preparation_and_no_more_whatever_the_size(new):
+def test_a_running_step_hides_the_preparation_and_no_more_whatever_the_size(new):
     work = PREFILL.work(new, 0.0)
     alone_s = PREFILL.forward_s(work)
     for runs_s, hidden_s in (
@@ -138,6 +142,34 @@ def test_what_runs_hides_the_preparation_and_no_more_whatever_the_size(new):
         (1.0, PREFILL.prepare_s),
     ):
         assert PREFILL.forward_s(work, runs_s) == pytest.approx(alone_s - hidden_s, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", sorted(SHIPPED))
+@settings(max_examples=40, deadline=None)
+@given(
+    new=st.integers(1, 131_072),
+    cached=st.integers(0, 131_072),
+    chunk=st.sampled_from([512, 1024, 2048, 4096, 8192, 16_384]),
+    parts=st.sampled_from([2, 4, 8]),
+)
+def test_a_smaller_chunk_is_never_faster_than_by_the_rows_that_it_does_not_round_up(name, new, cached, chunk, parts):
+    """Nothing hides behind a forward, so all that a cut can save is rows that graphs and waves would have padded."""
+    curve = SHIPPED[name]
+    gpu = replace(curve, floor_s=0.0, further_chunk_s=0.0)
+    fewer, more = (curve.seconds(float(new), float(cached), size) for size in (chunk, chunk // parts))
+    saved_s = sum(
+        max(gpu.seconds(size, cached + start, chunk) - gpu.seconds(size, cached + start, chunk // parts), 0.0)
+        for start, size in chunks(float(new), chunk)
+    )
+    assert more >= fewer - saved_s - 1e-9 * fewer
+
+
+@pytest.mark.parametrize("name", sorted(SHIPPED))
+def test_32_000_tokens_are_slower_in_smaller_chunks(name):
+    sizes = (512, 1024, 2048, 4096, 8192, 16_384)
+    seconds = [SHIPPED[name].seconds(32_000.0, 0.0, size) for size in sizes]
+    assert seconds == sorted(seconds, reverse=True)
+    assert len(set(seconds)) == len(sizes)
 
 
 def test_chunks_of_arrays_end_with_each_prompt():

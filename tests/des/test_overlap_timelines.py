@@ -1,6 +1,6 @@
 """Timelines of the loops that launch one batch ahead, and of the router that awaits P's answer, worked out by hand.
 
-Costs are those of `test_timelines`: a forward takes 10 ms, which a running one hides, and 0.1 ms a new token, a decode
+Costs are those of `test_timelines`: a forward takes 10 ms and 0.1 ms a new token, which nothing on P hides, a decode
 step 10 ms, and 1 ms more where D had no stream. A hand-off has a handshake of 5 ms, 0.2 ms of wire a token, and 2 ms
 from the last byte to the batch. Times in ms.
 """
@@ -30,7 +30,7 @@ def run(per_step, *talks, model=MODEL, **knobs):
 @pytest.mark.parametrize(
     ("arrival_b", "start_b", "first", "last"),
     [
-        (0.004, 27.8, [61.8, 74.6], [72.8, 85.6]),
+        (0.004, 27.8, [71.8, 84.6], [82.8, 95.6]),
         (0.011, 27.8, [55.4, 68.2], [66.4, 79.2]),
     ],
 )
@@ -38,11 +38,10 @@ def test_a_batch_launched_behind_another_keeps_its_kv_back(per_step, arrival_b, 
     """One P and one D.
 
     A (128 new, 2 out) arrives at 0: P has it at 5, launches until 15, forward 22.8 -> 27.8.
-    B (64 new, 2 out) arrives at 4: P has it at 9, sees it at 15 and launches it behind A, so that nothing of its launch
-        is left: forward 6.4 -> 34.2. Only then is A's KV sent: wire 25.6 -> 59.8, first token 61.8, second 72.8. B's
-        wire 12.8 -> 72.6, first token 74.6.
+    B (64 new, 2 out) arrives at 4: P has it at 9, sees it at 15 and launches it behind A: forward 16.4 -> 44.2. Only
+        then is A's KV sent: wire 25.6 -> 69.8, first token 71.8, second 82.8. B's wire 12.8 -> 82.6, first token 84.6.
     If B arrives at 11, P has it at 16, when the host waits for A's result: A's KV is sent at 27.8 -> 53.4, first token
-        55.4. B's launch is hidden by nothing: forward 16.4 -> 44.2, the link is free at 53.4, wire -> 66.2.
+        55.4. B's forward 16.4 -> 44.2, the link is free at 53.4, wire -> 66.2.
     """
     results = run(per_step, talk("a", 0.0, (128, 2)), talk("b", arrival_b, (64, 2)))
     start, found_first, found_last = columns(results, "t_prefill_start_s", "t_first_token_s", "t_last_token_s")
@@ -54,32 +53,31 @@ def test_a_batch_launched_behind_another_keeps_its_kv_back(per_step, arrival_b, 
 def test_while_requests_keep_coming_every_result_is_handled_one_batch_late(per_step):
     """One P and one D; 16 tokens are 1.6 of work and 3.2 of wire.
 
-    A (128 new) at 0 and B (64 new) at 4 as above: both forwards end at 34.2, when A's KV is sent.
-    C (16 new) arrives at 20: P has it at 25, sees it at 34.2: forward 11.6 -> 45.8. B's KV is sent then, though its
-        forward ended at 34.2: the link is free at 59.8, -> 72.6.
-    D (16 new) arrives at 30: P has it at 35, sees it at 45.8: forward 11.6 -> 57.4, when C's KV is sent -> 75.8;
-    nothing
-        else waits, so D's follows at once -> 79.
+    A (128 new) at 0 and B (64 new) at 4 as above: the second forward ends at 44.2, when A's KV is sent.
+    C (16 new) arrives at 20: P has it at 25, sees it at 44.2: forward 11.6 -> 55.8. B's KV is sent then, though its
+        forward ended at 44.2: the link is free at 69.8, -> 82.6.
+    D (16 new) arrives at 41: P has it at 46, sees it at 55.8: forward 11.6 -> 67.4, when C's KV is sent -> 85.8;
+        nothing else waits, so D's follows at once -> 89.
     All have one token, 2 after their last byte.
     """
-    arrivals = {"a": (0.0, 128), "b": (0.004, 64), "c": (0.020, 16), "d": (0.030, 16)}
+    arrivals = {"a": (0.0, 128), "b": (0.004, 64), "c": (0.020, 16), "d": (0.041, 16)}
     results = run(per_step, *(talk(name, at, (new, 1)) for name, (at, new) in arrivals.items()))
     start, first, exposed = columns(results, "t_prefill_start_s", "t_first_token_s", "kv_transfer_exposed_s")
-    np.testing.assert_allclose(start, [5.0, 27.8, 34.2, 45.8], rtol=1e-9)
-    np.testing.assert_allclose(first, [61.8, 74.6, 77.8, 81.0], rtol=1e-9)
-    np.testing.assert_allclose(exposed, [59.8 - 27.8, 72.6 - 34.2, 75.8 - 45.8, 79.0 - 57.4], rtol=1e-9)
+    np.testing.assert_allclose(start, [5.0, 27.8, 44.2, 55.8], rtol=1e-9)
+    np.testing.assert_allclose(first, [71.8, 84.6, 87.8, 91.0], rtol=1e-9)
+    np.testing.assert_allclose(exposed, [69.8 - 27.8, 82.6 - 44.2, 85.8 - 55.8, 89.0 - 67.4], rtol=1e-9)
 
 
 def test_a_chunk_is_sent_at_the_end_of_the_next_one(per_step):
     """One P with chunks of 128 and one D.
 
     A (320 new, 1 out) arrives at 0: P has it at 5. First chunk 22.8 -> 27.8; the second, launched from 15 on behind it,
-        12.8 -> 40.6, when the first is sent: 25.6 -> 66.2. The third is launched then, 10 + 6.4 -> 57, when the second
-        is sent, and with it the third, for nothing is launched behind it: 25.6 + 12.8 -> 104.6. Token at 106.6.
-    Without overlap each chunk is sent at its end, and no launch hides: 27.8, 50.6, 67; wire -> 53.4, 79, 91.8.
+        22.8 -> 50.6, when the first is sent: 25.6 -> 76.2. The third is launched then, 16.4 -> 67, when the second
+        is sent, and with it the third, for nothing is launched behind it: 25.6 + 12.8 -> 114.6. Token at 116.6.
+    Without overlap each chunk is sent at its end: 27.8, 50.6, 67; wire -> 53.4, 79, 91.8.
     """
     model = replace(MODEL, chunked_prefill_size=128)
-    expected = {True: 106.6, False: 93.8}
+    expected = {True: 116.6, False: 93.8}
     for overlap, first_ms in expected.items():
         results = run(per_step, talk("a", 0.0, (320, 1)), model=model, overlap_schedule=overlap)
         (first,) = columns(results, "t_first_token_s")

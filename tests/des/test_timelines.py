@@ -21,7 +21,13 @@ from ppdsim.routing import AlwaysP, Threshold
 from ppdsim.types import Arm, Transport
 
 MODEL = cost_model(
-    prefill={"floor_s": 0.010, "token_s": 1e-4, "attention_s_per_token2": 0.0, "kv_read_s_per_token": 0.0},
+    prefill={
+        "floor_s": 0.010,
+        "token_s": 1e-4,
+        "attention_s_per_token2": 0.0,
+        "kv_read_s_per_token": 0.0,
+        "further_chunk_s": 0.0,
+    },
     decode={"floor_s": 0.010, "row_s": 0.0, "context_s_per_token": 0.0, "start_s": 0.001},
     stall={"launch_s": 0.0, "handoff_s": 0.0},
     frontend={"in_s": 0.0, "in_s_per_token": 0.0, "out_s": 0.0},
@@ -122,14 +128,14 @@ def test_on_a_pd_node_an_append_and_a_hand_off_meet(per_step):
 
 
 def test_an_append_in_two_chunks_waits_for_the_step_launched_ahead_and_its_launch_delays_a_token(per_step):
-    """One U that launches one step ahead; chunks of 128 tokens; a launch of 12, its floor of 10 hidden by what runs.
+    """One U that launches one step ahead; chunks of 128 tokens; a launch of 12, its floor of 10 hidden by a step.
 
     A (64 new, 6 out) arrives at 0: forward 10 + 6.4 -> first token 16.4, then 26.4, 36.4, 46.4.
     B (192 new, 2 out) arrives at 30, in the step that ends at 36.4; the next step is launched by then and ends at 46.4.
         First chunk 12.8 behind that step -> 59.2. Alone it would take 22.8, less the 2 by which a launch outlasts a
         step: the gap that B opens is 20.8 more than a step, so the tokens of the step before it come 8 early, at 38.4.
-        Second chunk, hidden behind the first: 6.4 -> first token 65.6, second 75.6.
-    A's fifth token comes at 75.6, a gap of 37.2 = a step and the 27.2 that B is charged with; its sixth at 85.6.
+        Second chunk, behind which no step runs: 16.4 -> first token 75.6, second 85.6.
+    A's fifth token comes at 85.6, a gap of 47.2 = a step and the 37.2 that B is charged with; its sixth at 95.6.
     """
     model = replace(MODEL, chunked_prefill_size=128, stall=replace(MODEL.stall, launch_s=0.012))
     spec = fleet("U", model, overlap_schedule=True, per_step=per_step)
@@ -138,11 +144,11 @@ def test_an_append_in_two_chunks_waits_for_the_step_launched_ahead_and_its_launc
         results, "t_prefill_start_s", "t_first_token_s", "t_last_token_s", "prefill_s", "resident_stall_s"
     )
     np.testing.assert_allclose(start, [0.0, 46.4], rtol=1e-9)
-    np.testing.assert_allclose(first, [16.4, 65.6], rtol=1e-9)
-    np.testing.assert_allclose(last, [85.6, 75.6], rtol=1e-9)
-    np.testing.assert_allclose(prefill, [16.4, 19.2], rtol=1e-9)
-    np.testing.assert_allclose(lost, [0.0, 27.2], atol=1e-9)
-    np.testing.assert_allclose(results.turns["itl_max_s"] * 1e3, [37.2, 10.0], rtol=1e-9)
+    np.testing.assert_allclose(first, [16.4, 75.6], rtol=1e-9)
+    np.testing.assert_allclose(last, [95.6, 85.6], rtol=1e-9)
+    np.testing.assert_allclose(prefill, [16.4, 29.2], rtol=1e-9)
+    np.testing.assert_allclose(lost, [0.0, 37.2], atol=1e-9)
+    np.testing.assert_allclose(results.turns["itl_max_s"] * 1e3, [47.2, 10.0], rtol=1e-9)
 
 
 def test_a_cached_prefix_is_sent_early_and_a_join_pauses_the_batch(per_step):

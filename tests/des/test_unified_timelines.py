@@ -16,7 +16,13 @@ from ppdsim.des.cluster import run_cluster
 from ppdsim.routing import AlwaysP, Threshold
 
 MODEL = cost_model(
-    prefill={"floor_s": 0.010, "token_s": 1e-4, "attention_s_per_token2": 0.0, "kv_read_s_per_token": 0.0},
+    prefill={
+        "floor_s": 0.010,
+        "token_s": 1e-4,
+        "attention_s_per_token2": 0.0,
+        "kv_read_s_per_token": 0.0,
+        "further_chunk_s": 0.0,
+    },
     decode={"floor_s": 0.010, "row_s": 0.0, "context_s_per_token": 0.0, "start_s": 0.001},
     stall={"launch_s": 0.0, "handoff_s": 0.0},
     frontend={"in_s": 0.0, "in_s_per_token": 0.0, "out_s": 0.0},

@@ -21,8 +21,7 @@ from ppdsim.calibrate.derive.check import Check, reached
 from ppdsim.calibrate.derive.checks import all_checks
 from ppdsim.calibrate.derive.machine import Machine
 from ppdsim.calibrate.derive.terms import Reached
-from ppdsim.calibrate.mechanisms import UNMEASURED_SIGMA
-from ppdsim.compose import HALF_NORMAL_90
+from ppdsim.compose import HALF_NORMAL_90, UNMEASURED_SIGMA
 from ppdsim.errors import InputError
 from ppdsim.reading import read_text
 

@@ -15,7 +15,7 @@ from ppdsim.calibrate.derive.check import Check
 from ppdsim.calibrate.derive.derive import Change, derive
 from ppdsim.calibrate.derive.machine import machine_of
 from ppdsim.calibrate.derive.whole import whole_checks
-from ppdsim.calibrate.mechanisms import UNMEASURED_SIGMA
+from ppdsim.compose import UNMEASURED_SIGMA
 
 MEASURED = "h200x2_llama-3.1-8b_sglang-0.5.17"
 

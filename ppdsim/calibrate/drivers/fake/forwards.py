@@ -74,7 +74,8 @@ class Forwards:
         return tokens
 
 
-def forward_s(curve: PrefillCurve, pieces: list[Piece], hidden_s: float) -> float:
-    """Return the time of one forward [s], launched while the GPU is busy for `hidden_s` more: its pieces add up."""
+def forward_s(curve: PrefillCurve, pieces: list[Piece], hidden_s: float = 0.0) -> float:
+    """Return the time of one forward [s], launched while a decode step runs for `hidden_s` more: its pieces add up."""
     works = [curve.work(piece.tokens, piece.before) for piece in pieces]
-    return float(curve.forward_s(PrefillWork(*(sum(part) for part in zip(*works, strict=True))), hidden_s))
+    whole = PrefillWork(*(sum(part) for part in zip(*works, strict=True)))
+    return float(curve.forward_s(whole, hidden_s, further=not pieces[0].first))

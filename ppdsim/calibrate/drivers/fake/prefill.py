@@ -167,7 +167,7 @@ class PrefillCore(AbstractCore):
                 early = self._early_share(other) * self._prefix(piece, other)
                 if early > 0.0:
                     self._link.send(piece.request, other.allocated, begin_s, early)
-        self._free_s = begin_s + forward_s(self.model.prefill, pieces, begin_s - time_s)
+        self._free_s = begin_s + forward_s(self.model.prefill, pieces)
         self._unresolved.append((pieces, self._free_s))
 
     def _admit(self, request: Request, time_s: float) -> int | None:

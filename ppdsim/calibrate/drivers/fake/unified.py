@@ -26,7 +26,6 @@ class UnifiedCore(AbstractDecodingCore):
     def __init__(self, settings: CoreSettings, model: TurnModel, clock: AbstractClock) -> None:
         super().__init__(settings, model, clock, start_s=0.0, keeps_prefixes=True)
         self._forwards = Forwards(settings.chunk_tokens, settings.page_tokens)
-        self._forward_s = 0.0  # of the last forward
         self._seen: dict[str, int] = {}  # the coming end of a step or forward when a request arrived
 
     def _arrive(self, request: Request, time_s: float) -> None:
@@ -51,10 +50,9 @@ class UnifiedCore(AbstractDecodingCore):
         pieces = self._forwards.form(self._admit)
         if not pieces:
             return False
-        after_forward_s = 0.0 if pieces[0].first else self._forward_s
-        seconds = self._forward_s = forward_s(self.model.prefill, pieces, self._last_step_s or after_forward_s)
+        seconds = forward_s(self.model.prefill, pieces, self._last_step_s)
         if self.streams and self._last_step_s:
-            alone_s = forward_s(self.model.prefill, pieces, 0.0)
+            alone_s = forward_s(self.model.prefill, pieces)
             self._late_s = seconds - float(self.model.stall.append_s(alone_s, self._last_step_s))
         self.clock.at(self._time_s + seconds, lambda time: self._forward_done(pieces, time))
         return True

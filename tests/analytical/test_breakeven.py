@@ -99,6 +99,9 @@ def test_what_p_has_cached_follows_the_previous_answer_and_the_pages():
     assert cached_on_p(replace(FULL, previous_output_tokens=350), 4096.0, 64) == 3712.0
     assert cached_on_p(replace(FULL, previous_output_tokens=350), 100.0, 64) == 0.0
     assert cached_on_p(replace(FULL, cold=True), 4096.0, 64) == 0.0
+    # Without an answer before, P holds the very prefix that D holds; with one whole pages of what is left of it.
+    assert cached_on_p(FULL, 4100.0, 64) == 4100.0
+    assert cached_on_p(replace(FULL, previous_output_tokens=350), 100.0, 1) == 0.0
 
 
 def test_an_append_is_no_p_arm():

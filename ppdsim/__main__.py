@@ -6,6 +6,7 @@ SIGTERM does what Ctrl-C does.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from types import FrameType
@@ -26,11 +27,15 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         sys.stderr.write("error: interrupted\n")
         code = EXIT_INTERRUPTED
-    # All is said and written: what comes now ends the process at once.
+    # All is said and written: a signal that comes now ends the process at once.
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, _end)
     sys.exit(code)
+
+
+def _end(*_: object) -> NoReturn:
+    os._exit(EXIT_INTERRUPTED)
 
 
 def as_ctrl_c(_: int, frame: FrameType | None) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
 
+
+@pytest.mark.timeout(600)
 def test_a_sample_of_what_goes_wrong_ends_right(repository, require):
     require("python:aiohttp")
     command = [sys.executable, str(repository / "benchmarks/robustness.py"), "--quick", "--jobs", "1"]

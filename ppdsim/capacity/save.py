@@ -37,6 +37,10 @@ def _contradictions(found: Carried) -> Iterator[str]:
     """Yield what does not fit together in a result whose every value has the right type."""
     if not found.answer or not found.seeds:
         yield "answer or seeds: there is none"
+    for name in ("rate_per_s", "rate_per_gpu_per_s", "turns_per_s", "goodput_per_s", "goodput_per_gpu_per_s"):
+        value = getattr(found, name)
+        if value is not None and value < 0.0:
+            yield f"{name}: {value:g} is below 0"
     for seed in found.seeds:
         if any(not run.rate_per_s > 0.0 for run in seed.runs):
             yield f"seed {seed.seed}: a rate is not above 0"

@@ -70,3 +70,19 @@ def test_sigterm_is_left_to_the_handler_of_ctrl_c():
     finally:
         signal.signal(signal.SIGINT, before)
     assert seen == [signal.SIGINT]
+
+
+AT_THE_END = """
+import atexit, os, signal
+atexit.register(lambda: os.kill(os.getpid(), signal.{signal}))
+from ppdsim.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_after_the_end_is_no_traceback(name):
+    command = [sys.executable, "-c", AT_THE_END.format(signal=name), "scenarios"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "")
+    assert "one-pair" in done.stdout

@@ -119,6 +119,7 @@ def test_what_was_saved_is_read_back_and_drawn_alike(found, tmp_path):
         (lambda d: d.update(schema="ppdsim/capacity/2"), "schema"),
         (lambda d: d.update(seeds=[]), "there is none"),
         (lambda d: d["seeds"][0]["runs"][0].update(rate_per_s=0.0), "a rate is not above 0"),
+        (lambda d: d.update(rate_per_s=-1.0), "rate_per_s: -1 is below 0"),
         (lambda d: d.update(rate_per_s="1"), "rate_per_s"),
         (lambda d: d.pop("kind"), "kind"),
     ],

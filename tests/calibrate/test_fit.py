@@ -101,7 +101,7 @@ def test_left_out_cells_were_never_fitted(exact):
         else:
             assert len(cells.decode) < len(grid(exact).decode)
     # Every prefill cell is left out twice: once with its L, once with its m.
-    assert len(found["append-d"].cells) == 2 * len(CACHED) * len(NEW)
+    assert len(found.tested["append-d"].cells) == 2 * len(CACHED) * len(NEW)
 
 
 def test_a_bootstrap_draws_cells_not_rows(noisy):

@@ -23,7 +23,7 @@ PREFILL = PrefillCurve(
     overlap_sharpness=3.0,
     wave_tokens=528.0,
     prepare_s=3e-3,
-    further_chunk_s=6e-3,
+    further_share=0.04,
 )
 DECODE = DecodeCurve(floor_s=5e-3, row_s=12e-6, context_s_per_token=30e-9, start_s=0.5e-3)
 STALL = StallCurve(launch_s=10e-3, handoff_s=0.0)

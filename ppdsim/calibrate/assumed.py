@@ -49,7 +49,7 @@ PRIORS: Mapping[str, Prior] = {
     "prefill.prepare_s": Prior(
         middle=2.9e-3, sigma=0.25, shown_by="interference rows with window_sum_s, of appends of one chunk"
     ),
-    "prefill.further_chunk_s": Prior(middle=9.6e-3, sigma=0.4, shown_by="appends of more than one chunk"),
+    "prefill.further_share": Prior(middle=0.036, sigma=0.4, shown_by="appends of more than one chunk"),
     "decode.start_s": Prior(
         middle=2.4e-3, sigma=0.25, shown_by="itl_s of an append and of a hand-off at the same tokens"
     ),
@@ -80,7 +80,7 @@ def unshown(cells: Grid, chunk_tokens: int) -> dict[str, tuple[str, ...]]:
         ),
         "prefill": (
             *(() if len(known(cells.stall.lost_s[one_chunk])) else ("prepare_s",)),
-            *(() if (append.new_tokens > chunk_tokens).any() else ("further_chunk_s",)),
+            *(() if (append.new_tokens > chunk_tokens).any() else ("further_share",)),
         ),
         "decode": () if any(len(known(extra_s(append, group))) for group in cells.handoffs) else ("start_s",),
     }

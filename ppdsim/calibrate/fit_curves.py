@@ -71,7 +71,7 @@ FREE_PREFILL: tuple[str, ...] = tuple(p.name for p in PrefillCurve.PARAMETERS if
 """What a run shows of the prefill curve; how many rows a wave holds is counted, from model and GPU."""
 SHOWN_BESIDE_STREAMS = "prepare_s"
 """What of it only appends beside decoding streams show."""
-SHOWN_BY_CHUNKS = "further_chunk_s"
+SHOWN_BY_CHUNKS = "further_share"
 """What of it only prompts of several chunks show."""
 MIDDLES: Assumed = middles()
 """What is taken for terms that the cells do not show, unless a draw takes other values."""
@@ -106,7 +106,7 @@ def fit_append(
         "attention_s_per_token2": 0.9e-9,
         "kv_read_s_per_token": 10e-9,
         "overlap_sharpness": 3.0,
-        SHOWN_BY_CHUNKS: 9e-3,
+        SHOWN_BY_CHUNKS: 0.03,
         "in_s": 3e-3,
         "in_s_per_token": 0.2e-6,
     }

@@ -5,16 +5,18 @@ One forward costs the smooth maximum of the host's launch floor and the GPU's wo
     gpu  = token_s * pad(m) + attention_s_per_token2 * rows(m) (c + m/2) + kv_read_s_per_token * c
     T    = (floor_s**k + gpu**k) ** (1/k),  k = overlap_sharpness
     T behind a decode step that runs for h = T - min(h, prepare_s)
-    T of a further chunk of a prompt = T + further_chunk_s
+    gpu of a further chunk of a prompt = gpu (1 + further_share)
 
 The floor is the host launching some hundred kernels; the GPU hides behind it while it is shorter, so small appends cost
 the floor. ``pad`` rounds m up to the engine's captured prefill graph sizes. ``rows`` is m while attention fits one wave
 of the GPU's multiprocessors, and whole waves beyond (`attention_rows`). Several requests in one forward add their work.
 Of the floor only ``prepare_s`` hides behind a step: streams lose all of T but that to an append of any size, so the
-rest of the launch does not run ahead of the GPU. Behind another forward nothing hides: prompts of several chunks take
-longer than the sum of their forwards alone, by ``further_chunk_s`` each, on three hosts (docs/design/accuracy.md). So
-cutting a prompt into more chunks saves no time but that of rows which graphs or waves would have padded.
-Not modelled:  clock throttling inside a long forward, tensor-parallel all-reduces, mixture-of-experts.
+rest of the launch does not run ahead of the GPU. Behind another forward nothing hides: each chunk pays its floor where
+the GPU has less to do, and the GPU's work of the chunks after the first takes a few per cent longer than alone
+(docs/design/accuracy.md: chunks of 512, 2048 and 8192 tokens). So cutting a prompt into more chunks saves no time but
+that of rows which graphs or waves would have padded.
+Not modelled: why the GPU slows down (a clock that falls in long work would do it, and then also between prompts),
+tensor-parallel all-reduces, mixture-of-experts.
 Source: model.md section 2 (copied into docs/explanation); SGLang 0.5.17 server_args.py for the sizes.
 """
 
@@ -83,11 +85,11 @@ class PrefillCurve(FittedCurve):
             meaning="part of a kernel launch that overlaps the running step",
         ),
         Parameter(
-            name="further_chunk_s",
-            unit="s",
+            name="further_share",
+            unit="1",
             low=0.0,
-            high=0.1,
-            meaning="a prompt's further chunk, beside its forward",
+            high=1.0,
+            meaning="by how much a prompt's further chunks take the GPU longer",
         ),
     )
     floor_s: Quantity
@@ -97,7 +99,7 @@ class PrefillCurve(FittedCurve):
     overlap_sharpness: Quantity
     wave_tokens: Quantity
     prepare_s: Quantity
-    further_chunk_s: Quantity
+    further_share: Quantity
 
     @staticmethod
     def work(new_tokens: Quantity, cached_tokens: Quantity) -> PrefillWork:
@@ -119,9 +121,10 @@ class PrefillCurve(FittedCurve):
             + self.attention_s_per_token2 * attention_tokens2 * rounded
             + self.kv_read_s_per_token * cached_tokens
         )
+        if further:
+            gpu_s = gpu_s * (1.0 + self.further_share)
         k = self.overlap_sharpness
-        seconds = (self.floor_s**k + gpu_s**k) ** (1.0 / k) - minimum(hidden_s, self.prepare_s)
-        return seconds + self.further_chunk_s if further else seconds
+        return (self.floor_s**k + gpu_s**k) ** (1.0 / k) - minimum(hidden_s, self.prepare_s)
 
     def seconds(
         self, new_tokens: Quantity, cached_tokens: Quantity, chunk_tokens: int, hidden_s: Quantity = 0.0

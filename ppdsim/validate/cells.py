@@ -74,9 +74,8 @@ def _predicted(profile: Profile, measured: Measurements, cells: Cells, scope: st
     value = np.broadcast_to(predict_cells(compose.central(profile), cells), len(cells))
     samples = predict_cells(compose.cloud(profile, another_run=scope != HELD_OUT), cells)
     band = compose.band(np.broadcast_to(samples, (len(samples), len(cells))), misfit)
-    low, high = np.minimum(band.low, value), np.maximum(band.high, value)
-    inside = (low <= cells.seconds) & (cells.seconds <= high)
-    return _errors(measured, scope, name_of(cells), cells, value, (low, high), inside, splits=1)
+    inside = (band.low <= cells.seconds) & (cells.seconds <= band.high)
+    return _errors(measured, scope, name_of(cells), cells, value, (band.low, band.high), inside, splits=1)
 
 
 def _errors(

@@ -61,17 +61,18 @@ def validate(
     rate_lines: list[CrossingCheck] = []
     loads: list[LoadErrors] = []
     for run in runs:
+        here = _with_settings(profile, run)
         progress(f"{run.manifest.id}: cells")
-        cells += cell_errors(profile, run)
+        cells += cell_errors(here, run)
         progress(f"{run.manifest.id}: decisions")
-        parts = unseen(profile, run)
-        chosen += decisions(profile, run, parts)
-        lines += (*n_star_checks(profile, run, parts), *crossing_checks(profile, run, parts))
-        rates += rate_cells(profile, run)
-        rate_lines += rate_crossings(profile, run)
+        parts = unseen(here, run)
+        chosen += decisions(here, run, parts)
+        lines += (*n_star_checks(here, run, parts), *crossing_checks(here, run, parts))
+        rates += rate_cells(here, run)
+        rate_lines += rate_crossings(here, run)
         if run.played:
             progress(f"{run.manifest.id}: loads")
-            loads += load_errors(profile, run)
+            loads += load_errors(here, run)
     return Validation(
         profile=profile.id,
         derivation=profile.derivation,
@@ -87,6 +88,13 @@ def validate(
         gates=gates(cells, chosen, loads, leaked, fail_over),
         notes=_notes(profile, runs, loads),
     )
+
+
+def _with_settings(profile: Profile, run: Measurements) -> Profile:
+    """Return the profile at the chunk and page size that a run was measured with: they decide its forwards."""
+    manifest = run.manifest
+    settings = {"chunked_prefill_size": manifest.chunked_prefill_size, "page_size_tokens": manifest.page_size_tokens}
+    return profile.model_copy(update=settings)
 
 
 def _check_same_model(profile: Profile, run: Measurements) -> None:

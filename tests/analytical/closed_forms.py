@@ -33,7 +33,7 @@ def constants(*, attention: bool = False, wire_s_per_token: float = WIRE, alpha_
             kv_read_s_per_token=0.0,
             overlap_sharpness=1.0,
             prepare_s=0.0,
-            further_chunk_s=0.0,
+            further_share=0.0,
             wave_tokens=ONE_WAVE_TOKENS,
         ),
         decode=DecodeCurve(floor_s=5e-3, row_s=0.0, context_s_per_token=0.0, start_s=0.0),

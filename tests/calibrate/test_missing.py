@@ -103,22 +103,20 @@ def test_streams_whose_windows_are_missing_leave_what_hides_assumed(tmp_path):
     fitted = fit_profile(measured(tmp_path, records), draws=3)
     hidden = value(fitted, "prefill", "prepare_s")
     assert (hidden.tag, hidden.value) == (Tag.ASSUMED, PRIORS["prefill.prepare_s"].middle)
-    assert "prefill.prepare_s, prefill.further_chunk_s: assumed" in " ".join(fitted.notes)
+    assert "prefill.prepare_s, prefill.further_share: assumed" in " ".join(fitted.notes)
 
 
 def test_a_chunk_more_is_measured_where_a_prompt_has_one_and_assumed_elsewhere(tmp_path):
     records = rows(TRUTH)
     assert max(NEW) <= 8192
-    assert (
-        value(fit_profile(measured(tmp_path / "a", records), draws=2), "prefill", "further_chunk_s").tag is Tag.ASSUMED
-    )
+    assert value(fit_profile(measured(tmp_path / "a", records), draws=2), "prefill", "further_share").tag is Tag.ASSUMED
     long = dict(records[0], cached_tokens=0, found_cached_tokens=0, new_tokens=20_000, cell="")
     long |= {"ttft_s": float(TRUTH.append_ttft_s(0.0, 20_000.0))}
     long["server_prefill_finished_s"] = 1e-3 + float(TRUTH.prefill.seconds(20_000.0, 0.0, 8192))
     fitted = fit_profile(measured(tmp_path / "b", [*records, long]), draws=2)
-    found = value(fitted, "prefill", "further_chunk_s")
+    found = value(fitted, "prefill", "further_share")
     assert found.tag is Tag.MEASURED
-    assert found.value == pytest.approx(TRUTH.prefill.further_chunk_s, rel=0.15)
+    assert found.value == pytest.approx(TRUTH.prefill.further_share, rel=0.15)
 
 
 @pytest.mark.parametrize("name", OPTIONAL)
@@ -137,10 +135,10 @@ def test_an_optional_column_that_is_missing_changes_only_terms_that_are_tagged(t
 
 def test_a_term_is_unshown_exactly_where_its_columns_are_all_missing(tmp_path):
     cells = grid(measured(tmp_path, rows(TRUTH)))
-    assert unshown(cells, 8192) == {"prefill": ("further_chunk_s",)}
+    assert unshown(cells, 8192) == {"prefill": ("further_share",)}
     assert unshown(cells, 4096) == {}
     one_left = without(rows(TRUTH), *OPTIONAL, where=lambda r: r.get("repeat") != 0)
-    assert unshown(grid(measured(tmp_path / "b", one_left)), 8192) == {"prefill": ("further_chunk_s",)}
+    assert unshown(grid(measured(tmp_path / "b", one_left)), 8192) == {"prefill": ("further_share",)}
 
 
 def test_columns_of_seconds_hold_nan_and_never_0_where_nothing_was_measured(tmp_path):

@@ -126,9 +126,18 @@ def test_captured_sizes_rise_and_reach_the_chunk():
 def test_a_prompt_longer_than_a_chunk_is_the_sum_of_its_forwards_of_which_a_step_hides_the_first_only():
     parts = [(8192, 100), (8192, 8292), (3616, 16484)]
     for hidden_s in (0.0, 0.003):
-        alone_s = sum(PREFILL.forward_s(PREFILL.work(float(new), float(cached))) for new, cached in parts)
-        expected = alone_s - min(hidden_s, PREFILL.prepare_s) + 2 * PREFILL.further_chunk_s
+        first, *others = (PREFILL.work(float(new), float(cached)) for new, cached in parts)
+        further_s = sum(PREFILL.forward_s(work, further=True) for work in others)
+        expected = PREFILL.forward_s(first) - min(hidden_s, PREFILL.prepare_s) + further_s
         assert PREFILL.seconds(20_000.0, 100.0, 8192, hidden_s) == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_further_chunk_takes_the_gpu_longer_and_the_host_as_long_as_any():
+    work = PREFILL.work(8192.0, 8192.0)
+    gpu = replace(PREFILL, floor_s=0.0)
+    assert gpu.forward_s(work, further=True) == pytest.approx(1.04 * gpu.forward_s(work), rel=1e-12)
+    bound_by_launch = replace(PREFILL, floor_s=10.0)
+    assert bound_by_launch.forward_s(work, further=True) == pytest.approx(10.0, rel=1e-3)
 
 
 @pytest.mark.parametrize("new", [1.0, 64.0, 8192.0])
@@ -155,7 +164,7 @@ def test_a_running_step_hides_the_preparation_and_no_more_whatever_the_size(new)
 def test_a_smaller_chunk_is_never_faster_than_by_the_rows_that_it_does_not_round_up(name, new, cached, chunk, parts):
     """Nothing hides behind a forward, so all that a cut can save is rows that graphs and waves would have padded."""
     curve = SHIPPED[name]
-    gpu = replace(curve, floor_s=0.0, further_chunk_s=0.0)
+    gpu = replace(curve, floor_s=0.0, further_share=0.0)
     fewer, more = (curve.seconds(float(new), float(cached), size) for size in (chunk, chunk // parts))
     saved_s = sum(
         max(gpu.seconds(size, cached + start, chunk) - gpu.seconds(size, cached + start, chunk // parts), 0.0)

@@ -50,7 +50,7 @@ def cost_model(
         "kv_read_s_per_token": 2.0**-23,
         "overlap_sharpness": 1.0,
         "wave_tokens": ONE_WAVE_TOKENS,
-        "further_chunk_s": 2.0**-8,
+        "further_share": 2.0**-4,
     }
     # The whole launch hides behind a step.
     prefill_values["prepare_s"] = {**prefill_values, **(prefill or {})}["floor_s"]

@@ -21,7 +21,7 @@ MODEL = cost_model(
         "token_s": 1e-4,
         "attention_s_per_token2": 0.0,
         "kv_read_s_per_token": 0.0,
-        "further_chunk_s": 0.0,
+        "further_share": 0.0,
     },
     decode={"floor_s": 0.010, "row_s": 0.0, "context_s_per_token": 0.0, "start_s": 0.001},
     stall={"launch_s": 0.0, "handoff_s": 0.0},

@@ -142,7 +142,7 @@ TERMS: dict[str, dict[str, Term]] = {
         "overlap_sharpness": Term(law=kept, quantity="shape"),
         "wave_tokens": Term(law=wave, quantity="shape"),
         "prepare_s": Term(law=kept, quantity="host"),
-        "further_chunk_s": Term(law=kept, quantity="host"),
+        "further_share": Term(law=kept, quantity="shape"),
     },
     "decode": {
         "floor_s": Term(law=step_floor, quantity="memory"),

@@ -140,9 +140,11 @@ def test_loads_of_two_runs_with_one_name_stay_apart(own):
 
 
 def test_a_high_percentile_of_few_rows_is_marked_and_one_of_enough_is_not(own):
-    """With nine cells the 90th percentile is the largest one under another name."""
+    """With nine cells the 90th percentile lies between the two largest ones, so it says no more than they do."""
     held, left = row(own, "append-d", HELD_OUT), row(own, "append-d", LEFT_OUT)
-    assert (held.cells, held.p90) == (9, held.maximum)
+    second, largest = sorted(abs(p.predicted_s / p.measured_s - 1.0) for p in held.points)[-2:]
+    assert held.cells == 9
+    assert second <= held.p90 <= largest == pytest.approx(held.maximum)
     lines = to_text(own).splitlines()
     assert any(f"({100 * held.p90:.1f})" in line for line in lines if line.startswith("  append-d       held-out"))
     assert any(f" {100 * left.p90:.1f} " in line for line in lines if line.startswith("  append-d       leave-one-out"))

@@ -18,6 +18,8 @@ def impossible(row: Any, floor: HardwareFloor) -> str | None:
     """
     if isinstance(row, LoadRow) and row.finish_reason not in ("length", "stop", None):
         return f"request ended with finish_reason={row.finish_reason!r}, expected 'length' or 'stop'"
+    if isinstance(row, LoadRow) and row.cached_tokens is not None and row.cached_tokens > row.prompt_tokens > 0:
+        return f"cached_tokens={row.cached_tokens} is above the prompt of {row.prompt_tokens} tokens"
     record = row.model_dump()
     unbelievable = _unbelievable_time(record) or _unbelievable_count(record) or _nothing_measured(record)
     if unbelievable is not None:
@@ -121,13 +123,8 @@ def _impossible_interference(row: InterferenceRow) -> str | None:
 def _impossible_load(row: LoadRow, floor: HardwareFloor) -> str | None:
     if row.prompt_tokens < 1:
         return f"prompt_tokens={row.prompt_tokens}, expected at least 1"
-    if row.cached_tokens is not None:
-        if row.cached_tokens > row.prompt_tokens:
-            return f"cached_tokens={row.cached_tokens} is above the prompt of {row.prompt_tokens} tokens"
-        if row.new_tokens != row.prompt_tokens - row.cached_tokens:
-            return (
-                f"new_tokens={row.new_tokens}, but {row.prompt_tokens - row.cached_tokens} of the prompt are not cached"
-            )
+    if row.cached_tokens is not None and row.new_tokens != row.prompt_tokens - row.cached_tokens:
+        return f"new_tokens={row.new_tokens}, but {row.prompt_tokens - row.cached_tokens} of the prompt are not cached"
     # Without a count of cached tokens all but the last may have been cached.
     new_tokens = 1 if row.new_tokens is None else row.new_tokens
     for name, value in (("ttft_s", row.ttft_s), ("e2e_s", row.e2e_s)):

@@ -82,6 +82,6 @@ def test_a_shipped_scenario_at_ten_times_its_load(tmp_path, capsys):
     results = simulate(load("one-pair", ten_times), seed=0)
     assert results.summary()["label"] == "OVERLOADED"
     assert (results.turns["status"] == "unfinished").sum() > 0.8 * len(results)
-    few = ["--set", "workload.arrivals.rate_per_s=15", "--set", "workload.conversations=300"]
+    few = ["--set", "workload.arrivals.rate_per_s=15", "--set", "workload.conversations=1000"]
     assert run(["simulate", "one-pair", *few, "-o", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().out.startswith("OVERLOADED: ")

@@ -18,7 +18,11 @@ from ppdsim.scenario import load
 from ppdsim.simulation.run import simulate
 
 COMMON = settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-HUGE = ["workload.conversations=4", "workload.first_turn_new_tokens={kind: constant, value_tokens: 159700}"]
+HUGE = [
+    "workload.conversations=4",
+    "workload.first_turn_new_tokens={kind: constant, value_tokens: 119700}",
+    "fleet.1.kv_pool_tokens=120000",
+]
 
 
 @COMMON
@@ -51,7 +55,7 @@ def test_it_is_refused_with_the_numbers():
     with pytest.raises(WorkloadError) as problem:
         simulate(load("one-pair", HUGE), seed=0)
     text = str(problem.value)
-    for part in ("conversation 0, turn 0", "a prompt of 159700", "at least 512", "holds 160000 (node 1, pD)"):
+    for part in ("conversation 0, turn 0", "a prompt of 119700", "at least 512", "holds 120000 (node 1, pD)"):
         assert part in text
     assert "\n" not in text
 

@@ -117,12 +117,12 @@ def test_what_lies_mostly_outside_the_measured_is_dashed() -> None:
 
 def test_a_crossing_is_marked_with_its_interval() -> None:
     made = plan("routing.policy=always-p,cost-aware", "workload.arrivals.rate_per_s=1,2", seeds=2)
-    values = ((1.0, 1.0), (3.0, 3.1), (2.0, 2.1), (2.0, 2.0))
+    values = ((1.0, 1.0), (3.0, 3.1), (2.0, 2.3), (2.0, 2.0))
     rows = {(number, seed): row(j_s=value) for number, line in enumerate(values) for seed, value in enumerate(line)}
     answer = summarise(made, rows, "j_s")
     (found,) = [each for each in answer.crossings if each.measure == "j_s"]
     band, line = plot_sweep_lines(answer).layout.shapes
-    assert line.x0 == line.x1 == found.values[0] == pytest.approx(1.5)
+    assert line.x0 == line.x1 == found.values[0] == pytest.approx(1.0 + 1.15 / (1.15 + 1.05))
     assert (band.x0, band.x1) == (found.interval.low, found.interval.high)
     assert headline(answer) == sentence(found)
     assert not plot_sweep_lines(answer, sweep_measure="ttft_mean_s").layout.shapes

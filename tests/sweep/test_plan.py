@@ -33,7 +33,7 @@ def test_every_point_has_its_values_in_place() -> None:
         ("routing.policy=always-p,always-q", "--grid routing.policy=always-q: .*did you mean 'always-p'"),
         ("workload.conversations=3,x", "--grid workload.conversations=x: .*given 'x', expected"),
         ("routing.parameters.threshold=1", "at routing.parameters.threshold=1: .*unknown parameter"),
-        ("profile=h200", "at profile=h200: unknown profile 'h200'"),
+        ("profile=h300", "at profile=h300: unknown profile 'h300'"),
         (
             "fleet.1.kv_pool_tokens=90000,1000",
             "at fleet.1.kv_pool_tokens=1000: conversation .* KV pool of the fleet holds",
@@ -54,9 +54,8 @@ def test_a_wrong_setting_is_not_blamed_on_the_grid() -> None:
 
 def test_a_profile_that_nobody_measured_is_noted(tmp_path) -> None:
     measured, derived = plan("transport=nvlink"), plan("profile=h100x2_llama-3.1-8b_sglang-0.5.17_derived")
-    assert measured.notes == ()
-    (note,) = derived.notes
-    assert "nobody measured this machine" in note
+    assert not any("nobody measured this machine" in note for note in measured.notes)
+    (note,) = (note for note in derived.notes if "nobody measured this machine" in note)
     answer = summarise(derived, run_rows(derived, tmp_path, threads), "j_s")
     assert f"note: {note}" in words.table(answer)
     assert note in read(render_sweep(answer)).text

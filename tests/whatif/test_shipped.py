@@ -47,9 +47,8 @@ def test_the_list_is_complete():
 )
 def test_the_answer_follows_from_the_premise(name, settings, start):
     # These differ by chance more than the others do.
-    comparison = found(
-        name, *settings, seeds=5 if name == "mooncake-conversation" or LONG_PROMPTS[0] in settings else 3
-    )
+    close = name == "mooncake-conversation" or LONG_PROMPTS[0] in settings or settings == ("slo.itl_max_ms=null",)
+    comparison = found(name, *settings, seeds=5 if close else 3)
     assert comparison.answer[0].startswith(start), comparison.answer[0]
     assert "90 % intervals" in comparison.answer[0]
 

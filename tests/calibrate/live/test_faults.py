@@ -170,7 +170,7 @@ def test_a_clock_that_jumps_costs_its_row_the_stamps_and_nothing_else(plan, tmp_
     assert not measured.refused
     cells = prefill_cells(measured, *UNIFIED)
     assert np.isfinite(cells.outside_s).all()
-    assert np.isfinite(cells.join_s).all()
+    assert np.isfinite(cells.after_s).all()
 
 
 def test_a_first_token_before_the_weights_can_be_read_never_reaches_the_file(plan, tmp_path):

@@ -211,10 +211,10 @@ def resolve(
     """
     call = Call(command=command, scenario=scenario, logs_decisions=logs_decisions)
     refuse_unread([call], scenario.asked)
-    if command is not Command.CROSSOVER and scenario.transport is Transport.NONE and scenario.workload is None:
-        scenario.build_workload()  # A scenario for crossovers alone lacks both; the workload is what to say first.
     hands_over = any(group.role is NodeRole.P for group in scenario.fleet)
     if hands_over and command is not Command.CROSSOVER and scenario.transport is Transport.NONE:
+        if scenario.workload is None:
+            scenario.build_workload()  # A scenario for crossovers alone lacks both; the workload is what to say first.
         raise ScenarioError(f"scenario '{scenario.name}': {NO_LINK}; give it with --set transport=nvlink")
     return Setup(scenario=scenario, machines=_machines(scenario, load or _load), unread_keys=unread_keys(call))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -86,18 +86,13 @@ def capacity(
         chosen, **{"--slo": slo, "--attained": attained, "--seeds": seeds, "--tolerance": tolerance}
     )
     folder = claim(out, command="capacity", on=chosen.name, decided_by=decided_by, force=force)
+    search: dict[str, Any] = {
+        "seed": chosen.seed, "seeds": seeds, "slo": limits, "wanted": attained, "tolerance": tolerance,
+    }  # fmt: skip
     if chosen.alternatives:
         try:
             with progress("alternatives", quiet=quiet) as advance:
-                each = capacity_of_each(
-                    chosen,
-                    seed=chosen.seed,
-                    seeds=seeds,
-                    slo=limits,
-                    wanted=attained,
-                    tolerance=tolerance,
-                    progress=advance,
-                )
+                each = capacity_of_each(chosen, progress=advance, **search)
         except Interrupted as stop:
             _keep(stop.answers, folder, quiet=quiet)
             raise
@@ -116,15 +111,7 @@ def capacity(
         return
     try:
         with progress("seeds", quiet=quiet) as advance:
-            answer = run(
-                chosen,
-                seed=chosen.seed,
-                seeds=seeds,
-                slo=limits,
-                wanted=attained,
-                tolerance=tolerance,
-                progress=advance,
-            )
+            answer = run(chosen, progress=advance, **search)
     except Interrupted as stop:
         _keep(stop.answers, folder, quiet=quiet)
         raise

@@ -75,7 +75,8 @@ def _parsed(text: str, where: str, lines: dict[KeyPath, int] | None, error: type
     def at(line: int) -> str:
         return where if lines is None else f"{where}:{line + 1}"
 
-    yaml = YAML(typ="safe", pure=True)
+    # Without a list of them, ruamel looks for plug-ins on disk each time.
+    yaml = YAML(typ="safe", pure=True, plug_ins=[])
     yaml.Composer = _BoundedComposer
     try:
         node = yaml.compose(text)

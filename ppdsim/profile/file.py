@@ -7,6 +7,7 @@ lies outside its curve's bounds, or belongs to a ragged row of draws (`ppdsim.pr
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ from ppdsim.errors import ProfileError, nearest
 from ppdsim.files import write_whole
 from ppdsim.profile.numbers import check_numbers
 from ppdsim.profile.records import SCHEMA, Profile
-from ppdsim.reading import read_json
+from ppdsim.reading import parse_json, read_text
 from ppdsim.schema_keys import dotted_keys
 
 ALWAYS = ("prefill", "frontend", "decode", "stall")
 """Curves without which a profile answers nothing."""
+REMEMBERED = 8
+"""Profiles that are kept as they were checked: each point of a sweep reads the same few files."""
 
 
 def load(path: Path) -> Profile:
@@ -32,7 +35,13 @@ def load(path: Path) -> Profile:
     ProfileError
         Naming the file, the key or curve and parameter, what was given and what was expected.
     """
-    content = read_json(path, error=ProfileError)
+    return _checked(read_text(path, error=ProfileError), path)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _checked(text: str, path: Path) -> Profile:
+    """Return the profile that a file's text holds; `path` is what errors about it begin with."""
+    content = parse_json(text, str(path), error=ProfileError)
     try:
         found = Profile.model_validate_json(orjson.dumps(content), strict=True)
     except ValidationError as error:

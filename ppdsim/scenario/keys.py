@@ -256,14 +256,16 @@ def _possible(scenario: Scenario) -> list[Command]:
 def unread_keys(call: Call) -> tuple[str, ...]:
     """Return the keys that the file gives, other than as their defaults, and that the call does not read."""
     found: list[str] = []
-    for path in given(call.scenario):
-        key = dotted(path)
-        rules = [rule for rule in RULES if rule.covers(_pattern(path)) and not rule.read(call)]
+    silent = [rule for rule in RULES if not rule.read(call)]
+    paths = list(given(call.scenario))
+    for path in paths:
+        pattern = _pattern(path)
+        rules = [rule for rule in silent if rule.covers(pattern)]
         if rules and not any(rule.describes for rule in rules):
-            found.append(key)
+            found.append(dotted(path))
     # A block of which nothing is read is named by its own name.
     blocks = {key.split(".")[0] for key in found}
-    read = {dotted(path) for path in given(call.scenario)} - set(found)
+    read = {dotted(path) for path in paths} - set(found)
     whole = [block for block in blocks if not any(key.split(".")[0] == block for key in read)]
     return tuple(dict.fromkeys(key.split(".")[0] if key.split(".")[0] in whole else key for key in found))
 

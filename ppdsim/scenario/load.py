@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,10 @@ GIVEN_BY_TRACE: tuple[KeyPath, ...] = (("workload", "kind"), ("workload", "file"
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of a scenario file, for editors and for the reference."""
     return Scenario.model_json_schema(by_alias=True)
+
+
+_schema = cache(json_schema)
+"""The same, made once: building it takes longer than the rest of a load. Nothing here changes it."""
 
 
 def load(name: str | Path, overrides: Iterable[str] = (), *, trace: Path | None = None) -> Scenario:
@@ -55,11 +60,10 @@ def load(name: str | Path, overrides: Iterable[str] = (), *, trace: Path | None 
     """
     path = library.find("scenario", str(name))
     data, lines = read(path, error=ScenarioError)
-    root = json_schema()
     if trace is not None:
         data["workload"] = {"kind": recognise(trace), "file": str(trace.absolute())}
         lines = {key: line for key, line in lines.items() if key[0] != "workload"}
-    changed = [(_override(data, text, root, trace), text) for text in overrides]
+    changed = [(_override(data, text, trace), text) for text in overrides]
 
     def where(key: KeyPath) -> str:
         for changed_path, text in reversed(changed):
@@ -73,9 +77,9 @@ def load(name: str | Path, overrides: Iterable[str] = (), *, trace: Path | None 
         return f"{path}{note}" if line is None else f"{path}:{line}{note}"
 
     asked = [(key, f"--set {text}") for key, text in changed]
-    scenario = _validated(data, root, where).located(path).asking(asked)
+    scenario = _validated(data, where).located(path).asking(asked)
     variants = alternatives.variants(data, [(a.name, a.set) for a in scenario.alternatives], where)
-    return scenario.compared(tuple(_validated(v.data, root, v.where).located(path) for v in variants))
+    return scenario.compared(tuple(_validated(v.data, v.where).located(path) for v in variants))
 
 
 def refuse_replaced(overrides: Sequence[str]) -> None:
@@ -97,15 +101,15 @@ def _path_of(dotted: str) -> KeyPath:
     return key_path(SHORT_NAMES.get(dotted, dotted))
 
 
-def _validated(data: dict[str, Any], root: dict[str, Any], where: Callable[[KeyPath], str]) -> Scenario:
+def _validated(data: dict[str, Any], where: Callable[[KeyPath], str]) -> Scenario:
     try:
         # Through JSON, strict means what one expects: a list becomes a tuple, "tcp" a Transport, but "4" is no number.
         return Scenario.model_validate_json(json.dumps(data), strict=True)
     except ValidationError as problem:
-        raise scenario_error(problem, root, data, where) from None
+        raise scenario_error(problem, _schema(), data, where) from None
 
 
-def _override(data: dict[str, Any], text: str, root: dict[str, Any], trace: Path | None) -> KeyPath:
+def _override(data: dict[str, Any], text: str, trace: Path | None) -> KeyPath:
     """Put one ``key=value`` into the data, and return the path it went to."""
     dotted, equals, value = text.partition("=")
     if not equals or not dotted:
@@ -117,6 +121,6 @@ def _override(data: dict[str, Any], text: str, root: dict[str, Any], trace: Path
             f"{said}: --trace {trace} gives the workload; drop one of them, or set single keys of the trace,"
             " such as --set workload.rate_scale=2"
         )
-    wants_text = schema_of(root, path).get("type") == "string"
+    wants_text = schema_of(_schema(), path).get("type") == "string"
     put(data, path, value if wants_text else scalar(value, said, error=ScenarioError), said)
     return path

@@ -229,12 +229,18 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @functools.cache
+def load_once(name: str, *texts: str) -> Scenario:
+    """Return a scenario: all commands are asked about the same ones."""
+    return scenario.load(name, texts)
+
+
+@functools.cache
 def outcome(command: Command, scene: tuple[str, ...], key: str = "", value: str = "") -> str:
     """Return the bytes of a result, or the one line that refused its input."""
     texts = [text for text in scene[1:] if text.split("=")[0] != key]
     if command is Command.ALTERNATIVES and key != "alternatives":
         texts = [*texts, ALTERNATIVES, *([] if key == "seeds" else ["seeds=2"])]
-    loaded = scenario.load(scene[0], [*texts, *([f"{key}={value}"] if key else [])])
+    loaded = load_once(scene[0], *texts, *([f"{key}={value}"] if key else []))
     asked = [each for each in loaded.asked if key and each[1] == f"--set {key}={value}"]
     try:
         return json.dumps(plain(PLAY[command](loaded.asking(asked))), sort_keys=True, default=str)
@@ -258,7 +264,7 @@ def test_a_key_changes_the_result_or_is_refused(row: Row, command: Command) -> N
         return
     scene, key = settings_of(row)
     after = outcome(command, scene, key, row.value)
-    reason = unread_reason(Call(command=command, scenario=scenario.load(scene[0], scene[1:])), row.key)
+    reason = unread_reason(Call(command=command, scenario=load_once(*scene)), row.key)
     if "does not read" in after:
         assert f"--set {key}={row.value}: {command.value} does not read {row.key}" in after
     elif command in row.same:

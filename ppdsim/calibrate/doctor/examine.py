@@ -87,7 +87,7 @@ def examine(
     about_log = surroundings.check_log(log)
     checked = _all_checks(machine, waiting)
     findings = [finding for found, _ in checked.values() for finding in found]
-    findings += surroundings.check_model(model)
+    findings += surroundings.check_model(model, machine)
     findings += about_log
     took_s = {name: took for name, (_, took) in checked.items()}
     return Examination(findings=tuple(findings), transport=gpus.recommended(machine).value, took_s=took_s)

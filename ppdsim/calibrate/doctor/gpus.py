@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from ppdsim.calibrate.doctor.driver import INSTALL_NVML, driver_version, has_driver, has_nvml
 from ppdsim.calibrate.doctor.finding import Finding, failure, ok, warning
 from ppdsim.calibrate.doctor.machine import AbstractMachine, GpuUser
-from ppdsim.calibrate.doctor.transfer import has_in_node_mode, rdma_devices, usable_lanes, wanted_package
+from ppdsim.calibrate.doctor.transfer import first_pair, has_in_node_mode, rdma_devices, usable_lanes, wanted_package
 from ppdsim.calibrate.doctor.versions import IN_NODE_SINCE
 from ppdsim.calibrate.links import fastest_transport
 from ppdsim.calibrate.stack.owner import SERVERS_FILE
@@ -102,5 +102,5 @@ def _lanes_by_pair(lanes: Mapping[tuple[int, int], int]) -> str:
 
 
 def recommended(machine: AbstractMachine) -> Transport:
-    """Return the fastest transport that this machine has between its first two GPUs."""
-    return fastest_transport([(0, 1)], nvlink_lanes=usable_lanes(machine), rdma=bool(rdma_devices(machine)))
+    """Return the fastest transport that this machine has between the GPUs that P and D would take."""
+    return fastest_transport(first_pair(machine), nvlink_lanes=usable_lanes(machine), rdma=bool(rdma_devices(machine)))

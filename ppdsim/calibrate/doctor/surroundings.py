@@ -68,8 +68,8 @@ def check_environment(machine: AbstractMachine) -> list[Finding]:
     return found or [ok("environment", "nothing in the way")]
 
 
-def check_model(folder: Path | None) -> list[Finding]:
-    """Return the model's shape, and whether its weights and tokenizer are there."""
+def check_model(folder: Path | None, machine: AbstractMachine) -> list[Finding]:
+    """Return the model's shape, whether its weights and tokenizer are there, and how this machine would serve it."""
     if folder is None:
         return []
     try:
@@ -79,7 +79,7 @@ def check_model(folder: Path | None) -> list[Finding]:
         served = "served by the engine" if known else "the engine says whether it serves it"
         what = f"{other.architecture} ({other.reason})" if known else other.architecture
         shape = f"{folder.name}: {what}, {served}; ppdsim calibrate, fit and derive do not cover it"
-        return [_files(folder, shape, Status.WARNING)]
+        return [_files(folder, shape, Status.WARNING, machine)]
     except InputError as problem:
         return [failure("model", str(problem), "ppdsim doctor --model FOLDER  # a Hugging Face model with config.json")]
     kv_bytes = 2 * model.layers * model.kv_heads * model.head_dim * model.dtype_bytes
@@ -87,17 +87,20 @@ def check_model(folder: Path | None) -> list[Finding]:
         f"{folder.name}: {model.layers} layers, {model.kv_heads} KV heads of {model.head_dim}, "
         f"{kv_bytes / 1024:.0f} KiB of KV a token"
     )
-    return [_files(folder, shape, Status.OK)]
+    return [_files(folder, shape, Status.OK, machine)]
 
 
-def _files(folder: Path, shape: str, otherwise: Status) -> Finding:
+def _files(folder: Path, shape: str, otherwise: Status, machine: AbstractMachine) -> Finding:
     """Return what a model's folder lacks; `otherwise` holds where it lacks nothing."""
     serve = f"ppdsim serve --model {shlex.quote(str(folder))} --unified-gpu 0"
+    where = "" if machine.gpus() else "  # on a machine with a GPU"
     names = {path.name for path in folder.iterdir()}
     if not any(name.endswith((".safetensors", ".bin")) for name in names):
-        return warning("model", f"{shape}; no weights", f"{serve} --dummy-weights  # costs do not depend on them")
+        return warning(
+            "model", f"{shape}; no weights", f"{serve} --dummy-weights{where or '  # costs do not depend on them'}"
+        )
     if not names & {"tokenizer.json", "tokenizer.model", "vocab.json"}:
-        return warning("model", f"{shape}; no tokenizer", f"{serve} -- --skip-tokenizer-init")
+        return warning("model", f"{shape}; no tokenizer", f"{serve} -- --skip-tokenizer-init{where}")
     return Finding(check="model", status=otherwise, found=f"{shape}; weights and tokenizer")
 
 

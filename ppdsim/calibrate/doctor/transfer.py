@@ -40,11 +40,19 @@ def check_rdma(machine: AbstractMachine) -> list[Finding]:
     devices = rdma_devices(machine)
     if devices:
         return [ok("rdma", ", ".join(devices))]
-    within = fastest_transport([(0, 1)], nvlink_lanes=usable_lanes(machine), rdma=False)
+    within = fastest_transport(first_pair(machine), nvlink_lanes=usable_lanes(machine), rdma=False)
     if within is Transport.NVLINK:
         # To force TCP here would give up the link that is there.
         return [ok("rdma", "no RDMA devices: hand-offs within this host go by NVLink; to another one they need TCP")]
-    return [warning("rdma", "no RDMA devices, and no NVLink that joins GPUs 0 and 1: hand-offs go by TCP", USE_TCP)]
+    lacks = ("no GPU seen", "one GPU, which no NVLink joins to itself", "no NVLink that joins GPUs 0 and 1")
+    other = lacks[min(len(machine.gpus()), 2)]
+    return [warning("rdma", f"no RDMA devices, and {other}: hand-offs go by TCP", USE_TCP)]
+
+
+def first_pair(machine: AbstractMachine) -> list[tuple[int, int]]:
+    """Return the GPUs that P and D would take, of those that are there: the first two, the one they share, or none."""
+    count = len(machine.gpus())
+    return [(0, min(1, count - 1))] if count else []
 
 
 def rdma_devices(machine: AbstractMachine) -> tuple[str, ...]:

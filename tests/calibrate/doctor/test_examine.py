@@ -680,6 +680,40 @@ def test_a_gpu_s_row_says_what_it_is_and_what_it_has_free():
     )
 
 
+NAMES_A_GPU = re.compile(r"\bGPUs? (\d[\d, \-and]*)|-gpus?[ =](\d+)|nvidia-smi -i (\d+)")
+"""What names GPUs by number: in words (pairs as 0-1 too), as an option of a command, and to nvidia-smi."""
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 4])
+@pytest.mark.parametrize("lanes", [{}, {(0, 1): 18}, {(2, 3): 18}], ids=str)
+@pytest.mark.parametrize("rdma", [False, True])
+@pytest.mark.parametrize("mooncake", ["0.3.14", "0.3.13"])
+def test_no_row_names_a_gpu_that_is_not_there(tmp_path, count, lanes, rdma, mooncake):
+    here = {pair: number for pair, number in lanes.items() if max(pair) < count}
+    used = replace(H200, users=(GpuUser(pid=7, name="x"),), free_bytes=0)
+    machine = replace(
+        HEALTHY,
+        cards=(used,) * count,
+        lanes=here,
+        folders=HEALTHY.folders if rdma else {},
+        versions=other(mooncake_transfer_engine_cuda13=mooncake),
+    )
+    found = [
+        row for names in ((), ("w.bin",)) for row in examine(machine, model=model_folder(tmp_path, *names)).findings
+    ]
+    for row in found:
+        if row.mend.endswith("# on a machine with a GPU"):
+            assert count == 0
+            continue
+        named = " ".join(part for text in (row.found, row.mend) for part in map("".join, NAMES_A_GPU.findall(text)))
+        assert all(int(number) < count for number in re.findall(r"\d+", named)), row
+    if not rdma and (0, 1) not in here:
+        row = next(row for row in found if row.check == "rdma")
+        lacks = {0: "no GPU seen", 1: "one GPU, which no NVLink joins to itself"}
+        other_link = lacks.get(count, "no NVLink that joins GPUs 0 and 1")
+        assert row.found == f"no RDMA devices, and {other_link}: hand-offs go by TCP"
+
+
 def test_one_gpu_can_be_shared():
     one = replace(HEALTHY, cards=(H200,), lanes={}, folders={})
     assert examine(one).transport == "tcp"

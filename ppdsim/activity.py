@@ -7,8 +7,9 @@ pool share          KV tokens that running and admitted turns hold, over the poo
                     after each), and the largest at any moment; prefixes kept for later are not counted
 hit rate            prompt tokens found cached over all prompt tokens, of the turns that asked that machine: P when
                     their first forward began, D when they were admitted (appends, and hand-offs of what D lacks)
-held                share of the follow-up turns that met a machine which still held their previous prompt, but for the
-                    part of a page or block at its end: P when their first forward began, D when they arrived
+held                share of the follow-up turns that met a machine which still held the earlier prompt that they go on
+                    with, but for the part of a page or block at its end: P when their first forward began, D when they
+                    arrived. Several turns may go on with one prompt (known by its blocks); each asks for its own
 uncached            prompt tokens of follow-up turns that the machine did not hold, at the same moments
 evictions           prefixes (of workloads with block ids: blocks) that made room for others, and their tokens
 streams             streams that decode on the decode machine of a turn when it arrives, residents included
@@ -85,12 +86,14 @@ class Activity:
     """All of it, over the `span_s` seconds from the first arrival to the end of the run.
 
     `sends_delta`: hand-offs send only what the decode machine lacks, so they look for the prefix there.
+    `shared_tokens`, shape (turns,): the prompt tokens that an earlier turn of the conversation had in its own prompt.
     """
 
     span_s: float
     sends_delta: bool
     nodes: tuple[NodeActivity, ...]
     links: tuple[LinkActivity, ...]
+    shared_tokens: NDArray[np.int64]
 
     def summary(self, turns: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
         """Return the numbers of a run with these turns, ready for JSON (undefined values are None)."""
@@ -105,7 +108,7 @@ class Activity:
                 "link": self._busy([link.busy_s for link in self.links]),
             },
             "kv_pool": {"prefill": _pool(prefill), "decode": _pool(decode)},
-            "prefix_cache": self.caches(turns),
+            "prefix_cache": self._caches(turns),
             "decode_streams": metrics.describe(met),
             "nodes": [
                 {
@@ -120,24 +123,39 @@ class Activity:
             "links": [{"link": link.name, "busy_share": self._share(link.busy_s)} for link in self.links],
         }
 
-    def caches(self, turns: Mapping[str, NDArray[Any]]) -> dict[str, dict[str, Any]]:
-        """Return what these turns found cached, and what was evicted in the whole run."""
+    def _caches(self, turns: Mapping[str, NDArray[Any]]) -> dict[str, dict[str, Any]]:
+        """Return what the turns of the run found cached, and what was evicted."""
         prefill = [node for node in self.nodes if node.role is NodeRole.P]
         decode = [node for node in self.nodes if node.role is not NodeRole.P]
         found = self.hit_rates(turns)
         begun = ~np.isnan(turns["t_prefill_start_s"]) & (turns["turn"] > 0)
         on_p = begun & np.isin(turns["prefill_node"], [node.number for node in prefill])
-        held_p = _held(turns, turns["prefill_cached_tokens"], on_p, prefill)
-        held_d = _held(turns, turns["decode_held_tokens"], self.met_prefixes(turns), decode)
+        prompt = turns["input_tokens"]
+        held_p = self._held(prompt, turns["prefill_cached_tokens"], on_p, prefill)
+        held_d = self._held(prompt, turns["decode_held_tokens"], self._met_prefixes(turns), decode)
         return {
             "prefill": {"hit_rate": found["prefill"], **held_p, **_evicted(prefill)},
             "decode": {"hit_rate": found["decode"], **held_d, **_evicted(decode)},
         }
 
-    def met_prefixes(self, turns: Mapping[str, NDArray[Any]]) -> Mask:
+    def _met_prefixes(self, turns: Mapping[str, NDArray[Any]]) -> Mask:
         """Return which turns are follow-up turns that met a decode machine which keeps prefixes."""
         keeping = [node.number for node in self.nodes if node.role is not NodeRole.P and node.keeps_prefixes]
         return (turns["turn"] > 0) & np.isin(turns["decode_node"], keeping)
+
+    def _held(
+        self, prompt: NDArray[Any], held_tokens: NDArray[Any], asked: Mask, nodes: Sequence[NodeActivity]
+    ) -> dict[str, Any]:
+        """Return how many of the follow-up turns `asked` found what they go on with, and what they lacked."""
+        if not asked.any():
+            return {"follow_ups": 0, "held_share": None, "uncached_tokens": metrics.describe([])}
+        whole = max(node.prefix_tokens for node in nodes)
+        before = self.shared_tokens // whole * whole
+        return {
+            "follow_ups": int(asked.sum()),
+            "held_share": float(np.mean(held_tokens[asked] >= before[asked])),
+            "uncached_tokens": metrics.describe((prompt - held_tokens)[asked]),
+        }
 
     def hit_rates(self, turns: Mapping[str, NDArray[Any]]) -> dict[str, float | None]:
         """Return the hit rate of these turns, which may be some of the run's, on P and on all that decode."""
@@ -164,23 +182,6 @@ class Activity:
 def _hit_rate(cached_tokens: NDArray[Any], input_tokens: NDArray[Any], asked: Mask) -> float | None:
     prompts = int(input_tokens[asked].sum())
     return int(cached_tokens[asked].sum()) / prompts if prompts else None
-
-
-def _held(
-    turns: Mapping[str, NDArray[Any]], held_tokens: NDArray[Any], asked: Mask, nodes: Sequence[NodeActivity]
-) -> dict[str, Any]:
-    """Return how many of the follow-up turns `asked` found their previous prompt, and what they lacked."""
-    if not asked.any():
-        return {"follow_ups": 0, "held_share": None, "uncached_tokens": metrics.describe([])}
-    prompt = turns["input_tokens"]
-    whole = max(node.prefix_tokens for node in nodes)
-    # Rows are conversation by conversation, in order of their turns.
-    before = np.roll(prompt, 1) // whole * whole
-    return {
-        "follow_ups": int(asked.sum()),
-        "held_share": float(np.mean(held_tokens[asked] >= before[asked])),
-        "uncached_tokens": metrics.describe((prompt - held_tokens)[asked]),
-    }
 
 
 def _pool(nodes: Sequence[NodeActivity]) -> dict[str, float | None]:

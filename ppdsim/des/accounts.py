@@ -27,6 +27,7 @@ def activity_of(cluster: Cluster) -> Activity:
         sends_delta=cluster.spec.disaggregation_decode_enable_radix_cache,
         nodes=tuple(_node(cluster, number, now, span_s) for number in range(len(cluster.spec.nodes))),
         links=_links(cluster, now),
+        shared_tokens=np.array(cluster.turns.shared, dtype=np.int64),
     )
 
 

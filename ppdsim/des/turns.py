@@ -8,14 +8,15 @@ A turn that follows an answer comes its think time after it; one with an arrival
 then. `left` counts the turns of a conversation without an end, which of the second kind may end in any order.
 
 Prompt of a turn: all earlier prompts and answers of its conversation plus its new tokens. A turn with block ids is its
-whole prompt.
+whole prompt. A turn shares (`shared`) the prompt before it with its conversation or, with block ids, the leading blocks
+that any earlier prompt of it has whole: several turns may go on with one prompt.
 """
 
 from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from ppdsim.des.spec import Preload
 from ppdsim.workload.base import BLOCK_TOKENS, Conversation
@@ -56,6 +57,7 @@ class Turns:
         "preloads",
         "prompt",
         "sent",
+        "shared",
         "stall",
         "start_step",
         "starts_s",
@@ -81,6 +83,7 @@ class Turns:
         self.left = array("l")
         self.conversation, self.number, self.last = array("i"), array("i"), bytearray()
         self.prompt, self.output = array("l"), array("l")
+        self.shared = array("l")  # tokens of the prompt that an earlier turn of the conversation had in its own
         self.think, self.sent = array("d"), array("d")
         self.blocks: list[tuple[int, ...]] | None = None
         self.block_tokens = BLOCK_TOKENS
@@ -117,7 +120,8 @@ class Turns:
         self.first.append(row)
         self.left.append(len(conversation.turns))
         preload = preloads.get(conversation.conversation_id) if isinstance(preloads, Mapping) else preloads
-        context = 0
+        context = before = 0
+        seen: set[int] = set()  # whole blocks of earlier prompts
         if preload is not None:
             self.preloads[row] = preload
             context = preload.cached_tokens
@@ -132,6 +136,10 @@ class Turns:
                 context = 0
             prompt = context + turn.new_tokens
             context = prompt + turn.output_tokens
+            if turn.block_ids is not None:
+                before = self.block_tokens * self._leading(turn.block_ids, prompt, seen)
+            self.shared.append(before)
+            before = prompt
             self.conversation.append(index)
             self.number.append(number)
             self.last.append(number == len(conversation.turns) - 1)
@@ -144,6 +152,13 @@ class Turns:
                 self.clipped_tokens += turn.clipped_tokens
             if self.blocks is not None:
                 self.blocks.append(turn.block_ids or ())
+
+    def _leading(self, ids: Sequence[int], prompt: int, seen: set[int]) -> int:
+        """Return how many of a prompt's leading blocks were seen, and add its whole ones; its last token is its own."""
+        most = (prompt - 1) // self.block_tokens
+        leading = next((at for at, block in enumerate(ids[:most]) if block not in seen), min(most, len(ids)))
+        seen.update(ids[: prompt // self.block_tokens])
+        return leading
 
     def next_sent_s(self, turn: int) -> float:
         """Return when the turn after this one is sent; NaN if it waits for the answer, or there is none [s]."""

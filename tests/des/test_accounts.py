@@ -139,6 +139,55 @@ def test_blocks_are_held_in_whole_blocks_and_evicted_one_by_one():
     assert (found["evictions"], found["evicted_tokens"]) == (1, size)
 
 
+def forks(*turns):
+    """Return a conversation of turns that are sent 10 s apart, each of (whole blocks, tokens behind them)."""
+    specs = []
+    for number, (blocks, part_tokens) in enumerate(turns):
+        tokens = BLOCK_TOKENS * len(blocks) + part_tokens
+        # A block that is not whole has an id of its own.
+        ids = (*blocks, *([-1 - number] if part_tokens else []))
+        sent_s = 10.0 * number if number else None
+        specs.append(TurnSpec(new_tokens=tokens, output_tokens=2, arrival_s=sent_s, block_ids=ids))
+    return [Conversation(conversation_id="a", arrival_s=0.0, turns=tuple(specs))]
+
+
+@pytest.mark.parametrize("kept_on", ["prefill", "decode"])
+def test_turns_that_go_on_from_one_prompt_each_ask_for_that_prompt(kept_on, per_step):
+    """Three turns fork from blocks 1, 2: with 4 more blocks, with one, and the prompt asked again as it was.
+
+    A machine with room holds what each one goes on with: blocks 1 and 2 of the first two forks, and of the repeated
+    prompt, whose last token is always computed, block 1. The last turn goes on from the first fork.
+    """
+    talks = forks(((1, 2), 0), ((1, 2, 3, 4, 5, 6), 9), ((1, 2, 7), 9), ((1, 2), 0), ((1, 2, 3, 4, 5, 6, 8), 0))
+    size = BLOCK_TOKENS
+    spec = fleet("P D" if kept_on == "prefill" else "P pD", PLAIN, per_step=per_step)
+    results = run_cluster(spec, talks, AlwaysP() if kept_on == "prefill" else AlwaysD())
+    column = {"prefill": "prefill_cached_tokens", "decode": "decode_held_tokens"}[kept_on]
+    assert results.turns[column].tolist() == [0, 2 * size, 2 * size, size, 6 * size]
+    cache = results.summary()["prefix_cache"][kept_on]
+    assert (cache["follow_ups"], cache["held_share"]) == (4, 1.0)
+    # The first turn, of two blocks, asks P alone.
+    prompts = (2 if kept_on == "prefill" else 0) + 6 + 3 + 2 + 7
+    assert cache["hit_rate"] == 11 * size / (prompts * size + 18)
+    # Uncached: 4 blocks and 9, one block and 9, one block, one block.
+    assert (cache["uncached_tokens"]["max"], cache["uncached_tokens"]["p50"]) == (4 * size + 9, size + 4.5)
+
+
+def test_a_fork_whose_prompt_was_evicted_is_not_held(per_step):
+    """P holds 6 blocks, all of which the first fork takes; the second one's two of its own evict the last two of them.
+
+    The third asks the first fork's prompt again, and finds 4 of the 5 blocks that are not its last one.
+    """
+    size = BLOCK_TOKENS
+    talks = forks(((1, 2), 0), ((1, 2, 3, 4, 5, 6), 0), ((1, 2, 7, 8), 0), ((1, 2, 3, 4, 5, 6), 0))
+    spec = fleet("P D", PLAIN, per_step=per_step, num_reserved_decode_tokens=0)
+    spec = replace(spec, nodes=(replace(spec.nodes[0], kv_pool_tokens=6 * size), spec.nodes[1]))
+    results = run_cluster(spec, talks, AlwaysP())
+    assert results.turns["prefill_cached_tokens"].tolist() == [0, 2 * size, 2 * size, 4 * size]
+    cache = results.summary()["prefix_cache"]["prefill"]
+    assert (cache["follow_ups"], cache["held_share"]) == (3, 2 / 3)
+
+
 def test_pairs_that_share_a_nic_are_one_link():
     talks = [talk(i, 0.0, (100, 2)) for i in range(2)]
     apart, shared = (run_cluster(fleet("P P D", PLAIN, nic=nic), talks, AlwaysP()) for nic in (None, "one"))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ppdsim.profile import Profile
     from ppdsim.types import Transport
 
-RUN_FILES = ("points.jsonl", "manifest.json", "profile.json", "card.txt", "accuracy.txt", "report.html")
+RUN_FILES = ("points.jsonl", "manifest.json", "profile.json", "card.txt", "accuracy.txt", "report.html", "wire.json")
 """Files of a run of its own in its folder, which say themselves how to go on."""
 
 

@@ -384,6 +384,12 @@ def _measurements() -> dict[str, Any]:
     return measurements.json_schema()
 
 
+def _wire() -> dict[str, Any]:
+    from ppdsim.calibrate.live.wire_file import Wire
+
+    return _schema(Wire)()
+
+
 def _profile() -> dict[str, Any]:
     from ppdsim import profile
 
@@ -400,13 +406,14 @@ SCHEMAS: Mapping[str, tuple[str, Callable[[], dict[str, Any]]]] = {
     "measurements": ("file: a row of raw measurements", _measurements),
     "profile": ("file: a calibration profile", _profile),
     "scenario": ("file: a scenario", _scenario),
+    "wire": ("file: wire.json, a link that 'calibrate --only transfer' measured alone", _wire),
     "error": ("what any command prints with --json where it fails", _schema(ErrorDocument)),
-    "crossover": ("crossover --json, and crossover.json", _crossover),
+    "crossover": ("crossover --json, and crossover.json or formulas-only.json", _crossover),
     "validate": ("validate --json, and validation.json", _validate),
     "simulate": ("simulate --json: summary.json, policies.json or alternatives.json", _simulate),
     "sweep": ("sweep --json, and sweep.json", _sweep),
     "report": ("report --json", _schema(Drawn)),
-    "capacity": ("capacity --json, and capacity.json", _capacity),
+    "capacity": ("capacity --json: capacity.json or capacities.json", _capacity),
     "calibrate": ("calibrate --json", _schema(Calibrated)),
     "doctor": ("doctor --json", _schema(Diagnosis)),
     "serve": ("serve --json", _schema(Served, Stopped)),

@@ -33,7 +33,7 @@ RESULT_FILES = (
     "accuracy.txt", "alternatives.json", "capacities.json", "capacity.json", "card.txt", "crossover.json",
     "formulas-only.json", "interrupted",
     "manifest.json", "points.jsonl", "policies.json", "profile.json", "report.html", "rows", "summary.json",
-    "sweep.csv", "sweep.json", "turns.csv", "turns.parquet", "validation.json",
+    "sweep.csv", "sweep.json", "turns.csv", "turns.parquet", "validation.json", "wire.json",
 )  # fmt: skip
 """What commands write into a folder; found without a record, such a file is of a run that is not known."""
 INTERRUPTED = "interrupted"

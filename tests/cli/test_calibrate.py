@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import redirect_stdout
 from dataclasses import replace
 from functools import partial
+from io import BytesIO, TextIOWrapper
 
 import pytest
 from calibrate.live.standins import MACHINE, service
+from cli.test_json import assert_described, assert_error, assert_file_described
 
 from ppdsim import measurements, profile, scenario
 from ppdsim.calibrate.drivers.fake.build import DEFAULT_PROFILE
@@ -93,7 +96,9 @@ def calibrated(tmp_path_factory, require):
         servers = ["--unified-url", unified.urls["unified"], "--router-url", urls["router"]]
         servers += ["--prefill-url", urls["prefill"], "--decode-url", urls["decode"], "--transport", "tcp"]
         command = ["calibrate", *common, *servers, "-o", str(path / "out"), "-q"]
-        assert run(command) == 0
+        with redirect_stdout(TextIOWrapper(BytesIO(), encoding="utf-8")) as printed:
+            assert run([*command, "--json"]) == 0
+        (path / "printed.json").write_bytes(printed.buffer.getvalue())
         rows = (path / "out" / "points.jsonl").read_bytes()
         assert run([*command, "--resume", "--measure-only"]) == 0
         assert (path / "out" / "points.jsonl").read_bytes() == rows
@@ -131,6 +136,18 @@ def test_it_leaves_a_profile_a_card_and_a_report(calibrated):
     # Sockets and two busy cores add milliseconds; the profile is recognisable all the same.
     token_s = next(p.value for p in fitted.curve("prefill").parameters if p.name == "token_s")
     assert 1e-5 < token_s < 6e-5
+
+
+def test_what_it_prints_is_one_document_of_its_schema(calibrated):
+    printed = json.loads((calibrated.parent / "printed.json").read_text())
+    assert_described(printed, "calibrate")
+    assert not printed["dry_run"]
+    assert any("cells, about" in line for line in printed["plan"])
+    assert printed["card"]["id"] == "stand-in"
+    names = ["points.jsonl", "manifest.json", "profile.json", "card.txt", "accuracy.txt", "report.html"]
+    assert printed["files"] == [str(calibrated / name) for name in names]
+    for name in ("manifest.json", "profile.json"):
+        assert_file_described(calibrated / name)
 
 
 def test_the_link_was_measured_alone_and_stands_beside_the_hand_offs(calibrated):
@@ -267,8 +284,10 @@ def test_servers_that_are_not_there_are_exit_code_3(tmp_path, capsys, require):
         "--unified-url",
         "http://127.0.0.1:1",
     ]
-    assert run([*command, "-q"]) == 3
-    assert "unreachable" in capsys.readouterr().err
+    assert run([*command, "-q", "--json"]) == 3
+    printed = capsys.readouterr()
+    assert "unreachable" in printed.err
+    assert_error(printed.out, "EnvironmentProblem", 3)
 
 
 def test_the_plan_is_printed_before_anything_is_measured(tmp_path, capsys):

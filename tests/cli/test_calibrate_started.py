@@ -17,6 +17,7 @@ import pytest
 from calibrate.doctor.machines import H200
 from calibrate.stack.standins import PROGRAM, default_signals, left_over, nothing_left, ports
 from cli.test_calibrate import CONFIG
+from cli.test_json import assert_described, assert_error
 
 from ppdsim import measurements
 from ppdsim.calibrate.doctor.machine import ThisMachine
@@ -78,10 +79,14 @@ def test_each_arm_gets_servers_of_its_own_and_a_second_run_starts_none(
     held = ports()
     # Decoding takes the longest to measure, and who measures it is the same as for an append.
     (place / "plan.yaml").write_text("".join(line for line in PLAN.splitlines(True) if not line.startswith("decode")))
-    assert run(command(place, held)) == 0
+    assert run([*command(place, held), "--json"]) == 0
     assert nothing_left(place / "model", list(held.values()))
+    printed = capsys.readouterr()
+    document = json.loads(printed.out)
+    assert_described(document, "calibrate")
+    assert (document["dry_run"], document["card"]) == (False, None), "--measure-only"
     # At the end: where the time went, the most first, and the files that were written.
-    told = capsys.readouterr().err.splitlines()
+    told = printed.err.splitlines()
     spent = [re.fullmatch(r" +(\d+\.\d) s  (.+)", line) for line in told]
     times = [(float(found[1]), found[2]) for found in spent if found is not None]
     assert {what for _, what in times} == {
@@ -147,11 +152,12 @@ def measuring(place: Path, arguments: list[str], *, kind: str = "prefill") -> su
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_keeps_its_rows_and_leaves_no_server(place: Path, number: int) -> None:
     held = ports()
-    process = started_and_measuring(place, held)
+    process = measuring(place, [*command(place, held), "--json"])
     process.send_signal(number)
-    _, errors = process.communicate(timeout=30.0)
+    printed, errors = process.communicate(timeout=30.0)
     assert process.returncode == 130, errors.decode()
     assert b"Traceback" not in errors
+    assert_error(printed.decode(), "Interrupted", 130)
     assert nothing_left(place / "model", list(held.values()))
     assert len(measurements.read(place / "out").prefill) > 0
     *_, told, unified, pair, points, manifest, last = errors.decode().splitlines()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from cli.test_json import assert_file_described
 from crossover_cases import against
 
 from ppdsim import capacity
@@ -86,6 +87,9 @@ def test_what_had_ended_is_kept_and_named(name, interrupt, tmp_path, capsys) -> 
     assert {line.removeprefix("wrote out/") for line in printed.err.splitlines() if line.startswith("wrote")} == {
         file for file in written if not file.startswith("rows/")
     }
+    for file in written:
+        if file.endswith(".json") and not file.startswith("rows/"):
+            assert_file_described(tmp_path / "out" / file)
 
 
 def test_a_capacity_of_some_seeds_says_so(interrupt, tmp_path) -> None:

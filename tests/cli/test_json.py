@@ -19,6 +19,7 @@ from ppdsim.calibrate.doctor import machine
 from ppdsim.calibrate.drivers.fake import stack
 from ppdsim.cli.app import app, run
 from ppdsim.cli.documents import SCHEMAS
+from ppdsim.cli.run_folder import RECORD, RESULT_FILES
 from ppdsim.des.cluster import Cluster
 
 COMMANDS = typer.main.get_command(app).commands
@@ -35,6 +36,7 @@ CONFIG = {
 SMALL = ("total_tokens=[8192]", "cache_rates=[0.5]", "turns=10", "draws=2")
 QUESTION = [f"--set=crossover.{setting}" for setting in SMALL] + [f"--set={setting}" for setting in against("nvlink")]
 PLAYED = ["--trace", "t.jsonl", "-o", "out"]
+CARRIED = ["--set", "workload.conversations=4", "--seeds", "1", "--tolerance", "1"]
 ANSWERS = {
     "crossover": ["cache-rate", *QUESTION, "-o", "out"],
     "validate": ["h200", "measured", "-o", "out"],
@@ -44,6 +46,7 @@ ANSWERS = {
     "sweep": ["one-pair", *PLAYED, "--grid", "transport=nvlink,tcp", "--seeds", "1", "--jobs", "1"],
     "report": ["drawn"],
     "capacity": ["one-pair", "--set", "workload.conversations=4", "--seeds", "1", "--tolerance", "0.5", "-o", "out"],
+    "capacity, alternatives": ["pd-ratio", *CARRIED, "-o", "out"],
     "calibrate": ["--model", "model", "--unified-url", "http://127.0.0.1:1", "--dry-run", "-o", "out"],
     "doctor": [],
     "serve": ["--model", "model", "--unified-gpu", "0", "--dry-run"],
@@ -58,6 +61,23 @@ ANSWERS = {
     "schema": [],
 }
 """Arguments that give an answer in little time, by command."""
+FILES = {
+    "crossover.json": "crossover",
+    "formulas-only.json": "crossover",
+    "validation.json": "validate",
+    "summary.json": "simulate",
+    "policies.json": "simulate",
+    "alternatives.json": "simulate",
+    "sweep.json": "sweep",
+    "capacity.json": "capacity",
+    "capacities.json": "capacity",
+    "profile.json": "profile",
+    "derived.json": "profile",
+    "fitted.json": "profile",
+    "manifest.json": "measurements",
+    "wire.json": "wire",
+}
+"""The schema of each JSON file that a command leaves, by the file's name."""
 
 
 @pytest.fixture
@@ -129,12 +149,47 @@ def test_an_answer_is_one_document_of_its_schema(name: str, place: Path, capsys:
     if command == "report":
         assert run(["capacity", *ANSWERS["capacity"][:-1], "drawn", "-q"]) == 0
         capsys.readouterr()
+    before = {path for path in place.rglob("*.json") if path.is_file()}
     code, document = printed_by(command, ANSWERS[name], capsys)
     assert code == 0, document
+    assert_described(document, command)
+    for path in {path for path in place.rglob("*.json") if path.is_file()} - before:
+        if path.name != RECORD and path.parent.name != "rows":
+            assert_file_described(path)
+
+
+def assert_described(document: object, command: str) -> None:
+    """Assert that a document is of the published schema of a command, with every key that it names and no other."""
     schema = published(command)
     jsonschema.validate(document, schema)
     one = document[0] if isinstance(document, list) else document
     assert set(one) in [set(kind["required"]) for kind in kinds(schema)], "describe it in ppdsim/cli/documents.py"
+
+
+def assert_error(stdout: str, kind: str, exit_code: int) -> None:
+    """Assert that what was printed is one document of the schema of errors, of this kind and exit code."""
+    document = json.loads(stdout)
+    assert_described(document, "error")
+    assert document["error"] | {"message": ""} == {"kind": kind, "exit_code": exit_code, "message": ""}
+    assert document["error"]["message"]
+
+
+def assert_file_described(path: Path) -> None:
+    """Assert that a JSON file is of the published schema of files of its name."""
+    assert path.name in FILES, f"{path.name}: name its schema in FILES"
+    schema = SCHEMAS[FILES[path.name]][1]()
+    document = json.loads(path.read_text())
+    if path.name == "manifest.json":
+        jsonschema.validate(document, schema["manifest"])
+    elif FILES[path.name] == "profile":
+        jsonschema.validate(document, schema)
+    else:
+        assert_described(document, FILES[path.name])
+
+
+def test_every_json_file_among_the_results_has_a_schema() -> None:
+    assert {name for name in RESULT_FILES if name.endswith(".json")} <= set(FILES)
+    assert set(FILES.values()) <= set(SCHEMAS)
 
 
 def kinds(schema: dict) -> list[dict]:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from calibrate.doctor.machines import FakeMachine
 from calibrate.stack.standins import PROGRAM, default_signals, free_run, left_over, nothing_left, ports
+from cli.test_json import assert_described, assert_error
 
 from ppdsim.calibrate.doctor import machine
 from ppdsim.calibrate.stack.owner import log_of
@@ -76,6 +77,7 @@ def test_it_prints_what_the_first_request_took(model: Path, router: str, capsys:
     held = ports()
     assert run([*arguments(model, "--router", router, held=held), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
+    assert_described(printed, "serve")
     assert printed["transport"] == "tcp"
     assert [server["name"] for server in printed["servers"]] == ["prefill-0", "decode-0", "router"]
     (request,) = printed["requests"]
@@ -114,11 +116,12 @@ def test_several_of_each_and_groups(model: Path, capsys: pytest.CaptureFixture[s
 def test_a_kill_at_each_stage_leaves_nothing(model: Path, stage: str, number: int) -> None:
     more, log, text = STAGES[stage]
     held = ports()
-    process = started(arguments(model, *more, held=held))
+    process = started([*arguments(model, *more, held=held), "--json"])
     wait_for(model.parent / "logs" / log, text, process)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=30.0)
+    printed, errors = process.communicate(timeout=30.0)
     assert process.returncode == 130, errors.decode()
+    assert_error(printed.decode(), "Interrupted", 130)
     assert b"Traceback" not in errors
     assert nothing_left(model, list(held.values()))
 
@@ -146,8 +149,10 @@ def test_a_failure_is_one_line_with_its_reason(
     model: Path, word: str, name: str, mend: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     held = ports()
-    assert run(arguments(model, "--set", f"decode_flags=--standin {word}", "-q", held=held)) == 3
-    (line,) = capsys.readouterr().err.splitlines()
+    assert run([*arguments(model, "--set", f"decode_flags=--standin {word}", "-q", held=held), "--json"]) == 3
+    printed = capsys.readouterr()
+    assert_error(printed.out, "EnvironmentProblem", 3)
+    (line,) = printed.err.splitlines()
     assert line.startswith("error: decode-0 ended with code 1")
     assert f"({name})" in line
     assert f"mend: {mend}" in line
@@ -191,16 +196,21 @@ def test_a_wrong_answer_fails_the_first_request(
     model: Path, word: str, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     held = ports()
-    assert run(arguments(model, f"--engine-flag=--standin={word}", "-q", held=held)) == 1
-    assert text in capsys.readouterr().err
+    assert run([*arguments(model, f"--engine-flag=--standin={word}", "-q", held=held), "--json"]) == 1
+    printed = capsys.readouterr()
+    assert text in printed.err
+    assert_error(printed.out, "RequestFailed", 1)
     assert nothing_left(model, list(held.values()))
 
 
 def test_servers_that_stay_and_the_command_that_ends_them(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     held, logs = ports(), model.parent / "logs"
-    process = started(arguments(model, "--keep-running", held=held))
-    _, errors = process.communicate(timeout=30.0)
+    process = started([*arguments(model, "--keep-running", held=held), "--json"])
+    printed, errors = process.communicate(timeout=30.0)
     assert process.returncode == 0, errors.decode()
+    served = json.loads(printed)
+    assert_described(served, "serve")
+    assert set(served["pids"]) == {"prefill-0", "decode-0", "router"}
     assert f"to end them: ppdsim serve --stop {logs}" in errors.decode()
     # The router's command does not name the model; its port tells.
     pids = left_over(model)
@@ -208,10 +218,14 @@ def test_servers_that_stay_and_the_command_that_ends_them(model: Path, capsys: p
     assert not nothing_left(model, [held["router"]])
     assert run(arguments(model, held=held)) == 3
     assert "still run" in capsys.readouterr().err
-    assert run(["serve", "--stop", str(logs)]) == 0
-    assert capsys.readouterr().err.count("ended ") == 3
+    assert run(["serve", "--stop", str(logs), "--json"]) == 0
+    ended = capsys.readouterr()
+    assert ended.err.count("ended ") == 3
+    assert_described(json.loads(ended.out), "serve")
+    assert json.loads(ended.out)["stopped"] == served["pids"]
     assert nothing_left(model, list(held.values()))
-    assert run(["serve", "--stop", str(logs)]) == 2
+    assert run(["serve", "--stop", str(logs), "--json"]) == 2
+    assert_error(capsys.readouterr().out, "InputError", 2)
 
 
 def test_a_dry_run_starts_nothing_and_needs_no_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

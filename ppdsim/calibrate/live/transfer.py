@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,9 +21,9 @@ from ppdsim.calibrate.live.lock import locked
 from ppdsim.calibrate.live.plan import Plan, transfer_cells
 from ppdsim.calibrate.live.record import RunRecord
 from ppdsim.calibrate.live.service import Service
+from ppdsim.calibrate.live.wire_file import save_wire
 from ppdsim.calibrate.stack.signals import Interrupts
 from ppdsim.errors import EnvironmentProblem, InputError
-from ppdsim.files import write_whole
 from ppdsim.measurements import TransferRow
 from ppdsim.types import Arm, Transport
 
@@ -197,27 +196,14 @@ def calibrate_transfer(
         measure_transfer(plan, journal, RunRecord(folder, goes_on=journal.rows > 0), link, say=say)
     rows = [row for row in read_rows(folder) if isinstance(row, TransferRow)]
     fitted = fit_wire([row for row in rows if row.transport is link.transport and row.memory == link.memory])
-    values = fitted.curve.parameter_values()
-    document = {
-        "schema": "ppdsim/wire/1",
-        "date": datetime.now(timezone.utc).date().isoformat(),
-        "transport": link.transport.value,
-        "memory": link.memory,
-        "cells": fitted.cells,
-        "parameters": {
-            p.name: {
-                "value": float(np.asarray(values[p.name])),
-                "low": fitted.interval(p.name)[0],
-                "high": fitted.interval(p.name)[1],
-                "unit": p.unit,
-                "meaning": p.meaning,
-            }
-            for p in fitted.curve.PARAMETERS
-        },
-        "left_out": {"median": fitted.left_out_median, "p90": fitted.left_out_p90},
-        "libraries": {name: version for name, version in versions().items() if name.startswith("mooncake")},
-    }
-    path = write_whole(folder / "wire.json", json.dumps(document, indent=1) + "\n")
+    path = save_wire(
+        fitted,
+        folder,
+        date=datetime.now(timezone.utc).date().isoformat(),
+        transport=link.transport.value,
+        memory=link.memory,
+        libraries={name: version for name, version in versions().items() if name.startswith("mooncake")},
+    )
     return [folder / POINTS, path], _words(fitted, link.transport, link.memory)
 
 

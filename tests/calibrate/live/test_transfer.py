@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import redirect_stdout
 from dataclasses import replace
+from io import BytesIO, TextIOWrapper
 
 import pytest
 from calibrate.live.standins import DELTA_TCP, FULL_NVLINK, MACHINE, UNIFIED, service
+from cli.test_json import assert_described, assert_file_described
 
 from ppdsim.calibrate.drivers.fake.virtual_loop import run_virtually
 from ppdsim.calibrate.live import transfer
@@ -32,10 +35,20 @@ def folder(tmp_path_factory, require):
     require("python:mooncake.engine")
     path = tmp_path_factory.mktemp("transfer")
     (path / "tiny.yaml").write_text(PLAN)
-    assert (
-        run(["calibrate", "--only", "transfer", "--plan", str(path / "tiny.yaml"), "-o", str(path / "out"), "-q"]) == 0
-    )
+    command = ["calibrate", "--only", "transfer", "--plan", str(path / "tiny.yaml"), "-o", str(path / "out"), "-q"]
+    with redirect_stdout(TextIOWrapper(BytesIO(), encoding="utf-8")) as printed:
+        assert run([*command, "--json"]) == 0
+    (path / "printed.json").write_bytes(printed.buffer.getvalue())
     return path
+
+
+def test_what_it_prints_and_writes_is_of_a_published_schema(folder):
+    document = json.loads((folder / "printed.json").read_text())
+    assert_described(document, "calibrate")
+    assert document["files"] == [str(folder / "out" / POINTS), str(folder / "out" / "wire.json")]
+    assert document["plan"]
+    assert (document["dry_run"], document["card"]) == (False, None)
+    assert_file_described(folder / "out" / "wire.json")
 
 
 def test_every_cell_was_measured_and_the_curve_has_intervals(folder):

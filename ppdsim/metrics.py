@@ -8,6 +8,7 @@ E2E ``e2e_s``       from the send to the last token at the client
 SLO attainment      share of the *offered* requests that meet every limit; rejected and unfinished ones miss
 goodput             requests per second that meet every limit
 percentile          linear between the two ordered values around it: :func:`quantile`, the only definition in ppdsim
+median              the 50th percentile: :func:`median`
 ==================  ==================================================================================================
 
 Names that mean something else elsewhere: docs/glossary.md. NaN stands for "undefined" in every column.
@@ -110,6 +111,16 @@ def quantile(values: ArrayLike, share: ArrayLike, *, axis: int | None = None) ->
     # No difference of infinities is taken: it would be NaN.
     step = np.subtract(above, below, out=np.zeros_like(below), where=between)
     return np.where(between, below + part * step, np.where(part > 0.5, above, below))
+
+
+def median(values: ArrayLike) -> float:
+    """Return the half of :func:`quantile`, rounded as the mean of the two middle values; at least one, NaN gives NaN.
+
+    >>> median([3.0, 1.0]), median([np.inf, 1.0])
+    (2.0, 1.0)
+    """
+    data = np.asarray(values, dtype=np.float64)
+    return float(np.median(data) if np.isfinite(data).all() else quantile(data, 0.5))
 
 
 def interval_90(values: ArrayLike, *, axis: int | None = None) -> tuple[Column, Column]:

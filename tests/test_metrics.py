@@ -22,6 +22,7 @@ from ppdsim.metrics import (
     interval_90,
     is_known,
     load_label,
+    median,
     quantile,
     slo_met,
     tpot_s,
@@ -92,10 +93,16 @@ def test_the_90_percent_interval_of_draws_is_their_central_90_percent():
 
 OWN_PERCENTILES = {
     "metrics.py": "the definition",
+    "capacity/run.py": "the seed in the middle, whose runs are shown; of an even number of seeds the lower one",
+    "report/figures/_views.py": "the middle one of the prompt lengths that were asked, which has to be one of them",
+    "report/wording.py": "the same",
     "calibrate/derive/errors.py": "a sigma that has to cover 90 % of few checks at the least, not a percentile",
 }
 """Modules that may ask numpy for a quantile, and why."""
-QUANTILE_NAMES = {"quantile", "quantiles", "percentile", "nanquantile", "nanpercentile", "scoreatpercentile"}
+MEDIAN_NAMES = {"median", "nanmedian", "median_low", "median_high", "median_grouped"}
+QUANTILE_NAMES = MEDIAN_NAMES | {
+    "quantile", "quantiles", "percentile", "nanquantile", "nanpercentile", "scoreatpercentile",
+}  # fmt: skip
 
 
 def own_percentiles(tree):
@@ -104,13 +111,22 @@ def own_percentiles(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in QUANTILE_NAMES:
             if not (isinstance(node.func.value, ast.Name) and node.func.value.id == "metrics"):
                 yield node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            if node.module != "ppdsim.metrics" and any(alias.name in QUANTILE_NAMES for alias in node.names):
+                yield node.lineno
         # sorted(values)[int(0.9 * len(values))], and the same after a sort: an index worked out from a share
         elif isinstance(node, ast.Subscript):
             calls = [each.func for each in ast.walk(node.slice) if isinstance(each, ast.Call)]
             names = {each.id for each in calls if isinstance(each, ast.Name)}
             shares = [each for each in ast.walk(node.slice) if isinstance(getattr(each, "value", None), float)]
-            if {"int", "len"} <= names and shares:
+            halves = [each for each in ast.walk(node.slice) if isinstance(each, ast.BinOp) and is_half(each)]
+            if ("len" in names and halves) or ({"int", "len"} <= names and shares):
                 yield node.lineno
+
+
+def is_half(operation):
+    """Return whether something is divided by two, in whole numbers."""
+    return isinstance(operation.op, ast.FloorDiv) and isinstance(operation.right, ast.Constant)
 
 
 def test_there_is_one_definition_of_a_percentile(repository):
@@ -125,10 +141,30 @@ def test_there_is_one_definition_of_a_percentile(repository):
 
 @pytest.mark.parametrize(
     "line",
-    ["np.percentile(x, 90)", "x[min(len(x) - 1, int(0.9 * len(x)))]", "frame.quantile(0.5)", "np.quantile(x, q)"],
+    [
+        "np.percentile(x, 90)",
+        "x[min(len(x) - 1, int(0.9 * len(x)))]",
+        "frame.quantile(0.5)",
+        "np.quantile(x, q)",
+        "np.median(x)",
+        "frame.median()",
+        "statistics.median_low(x)",
+        "from statistics import median",
+        "sorted(x)[len(x) // 2]",
+    ],
 )
 def test_a_second_definition_would_be_found(line):
     assert list(own_percentiles(ast.parse(line))) == [1]
+
+
+@pytest.mark.parametrize("line", ["metrics.median(x)", "from ppdsim.metrics import median", "x[len(y) - 1]"])
+def test_the_one_definition_is_no_second_one(line):
+    assert not list(own_percentiles(ast.parse(line)))
+
+
+@given(st.lists(st.floats(-1e6, 1e6) | st.just(np.inf), min_size=1, max_size=9))
+def test_the_median_is_the_50th_percentile(values):
+    assert median(values) == pytest.approx(float(quantile(values, 0.5)), rel=1e-12, abs=1e-9)
 
 
 def test_undefined_values_are_left_out():

@@ -16,7 +16,7 @@ from ppdsim import compose
 from ppdsim.cost.base import Array
 from ppdsim.errors import InputError
 from ppdsim.limits import NUMBER, TOKENS
-from ppdsim.metrics import interval_90
+from ppdsim.metrics import interval_90, median
 from ppdsim.points import number, read_records
 from ppdsim.profile import Drift, Profile
 from ppdsim.profile.numbers import check_numbers
@@ -92,13 +92,13 @@ def anchor_to(profile: Profile, cached: Array, new: Array, ttft: Array, *, sourc
         )
 
     def excess(floor_s: float) -> float:
-        return float(np.median((predicted(floor_s) / ttft - 1.0)[use]))
+        return median((predicted(floor_s) / ttft - 1.0)[use])
 
     low, high = FLOOR_RANGE_S
     if excess(low) > 0 or excess(high) < 0:
         raise InputError(
             f"{source}: no launch floor between {low * 1e3:g} and {high * 1e3:g} ms explains the probes' TTFT "
-            f"(median {float(np.median(ttft[use])) * 1e3:.1f} ms): are they idle appends on this profile's machine?"
+            f"(median {median(ttft[use]) * 1e3:.1f} ms): are they idle appends on this profile's machine?"
         )
     floor = float(brentq(excess, low, high, xtol=1e-7))
     # What is predicted is one turn, not a mean of many: its floor is one of those that the probes saw.

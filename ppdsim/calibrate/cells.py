@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ppdsim.calibrate.known import known, median_of_known, or_nan
 from ppdsim.cost.base import Array
 from ppdsim.measurements import DecodeRow, InterferenceRow, MeasuredRow, Measurements, PrefillRow
+from ppdsim.metrics import median
 from ppdsim.types import Arm, Transport
 
 ACCIDENT_RATIO = 1.25
@@ -38,7 +39,7 @@ def cell_value(values: Iterable[float]) -> float:
     found = sorted(values)
     if len(found) == 2 and found[1] > ACCIDENT_RATIO * found[0]:
         return found[0]
-    return float(np.median(found))
+    return median(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +81,7 @@ def relative_spread(values: Iterable[float]) -> float:
     found = list(values)
     if len(found) < 2:
         return float("nan")
-    return 0.5 * (max(found) - min(found)) / float(np.median(found))
+    return 0.5 * (max(found) - min(found)) / median(found)
 
 
 def _meant_for(rows: Iterable[M], purpose: Purpose) -> list[M]:
@@ -147,7 +148,7 @@ def prefill_cells(measured: Measurements, arm: Arm, transport: Transport, purpos
                 "outside_s": or_nan(median_of_known(_outside(row) for row in group)),
                 "after_s": or_nan(median_of_known(_after(row) for row in group)),
                 "short_itl_s": or_nan(median_of_known(row.itl_s for row in group)),
-                "short_gaps": float(np.median([row.output_tokens - 1 for row in group])),
+                "short_gaps": median([row.output_tokens - 1 for row in group]),
             }
         )
     return Cells(kind="prefill", arm=arm, transport=transport, **_columns(records))
@@ -155,7 +156,7 @@ def prefill_cells(measured: Measurements, arm: Arm, transport: Transport, purpos
 
 def _context(group: list[DecodeRow] | list[InterferenceRow]) -> float:
     """Return the context of each stream in a cell [tokens]: its prompt, and what its repeats had generated."""
-    return float(np.median([row.prompt_tokens + row.generated_tokens for row in group]))
+    return median([row.prompt_tokens + row.generated_tokens for row in group])
 
 
 def decode_cells(measured: Measurements, purpose: Purpose = "fit") -> Cells:

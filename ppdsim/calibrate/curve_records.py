@@ -19,7 +19,7 @@ from ppdsim.calibrate.known import known
 from ppdsim.calibrate.mechanisms import prior_interval
 from ppdsim.compose import HALF_NORMAL_90, UNMEASURED_SIGMA
 from ppdsim.cost.base import AbstractCurve, Array, Parameter
-from ppdsim.metrics import interval_90, quantile
+from ppdsim.metrics import interval_90, median, quantile
 from ppdsim.profile import CurveRecord, ErrorRecord, ParameterRecord
 from ppdsim.profile.numbers import LARGEST_MISFIT
 from ppdsim.transport.handoff import HandoffCurve
@@ -39,10 +39,10 @@ def _errors(relative: Array) -> ErrorRecord | None:
         return None
     found = np.abs(signed)
     return ErrorRecord(
-        median=_round(float(np.median(found))),
+        median=_round(median(found)),
         p90=_round(float(quantile(found, 0.9))),
         maximum=_round(float(found.max())),
-        bias=_round(float(np.median(signed))),
+        bias=_round(median(signed)),
     )
 
 

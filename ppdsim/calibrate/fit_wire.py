@@ -13,7 +13,7 @@ from ppdsim.calibrate.fit_curves import solve
 from ppdsim.cost.base import Array, Quantity
 from ppdsim.errors import MeasurementError
 from ppdsim.measurements import TransferRow
-from ppdsim.metrics import interval_90, quantile
+from ppdsim.metrics import interval_90, median, quantile
 from ppdsim.transport.wire import WireCurve
 
 DRAWS = 200
@@ -71,7 +71,7 @@ def fit_wire(rows: Sequence[TransferRow]) -> FittedWire:
         curve=_fit(size, blocks, seconds),
         draws=tuple(_fit(size[pick], blocks[pick], seconds[pick]) for pick in picks),
         cells=len(every),
-        left_out_median=float(np.median(errors)),
+        left_out_median=median(errors),
         left_out_p90=float(quantile(errors, 0.9)),
     )
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from ppdsim.cost.base import Array
+from ppdsim.metrics import median
 
 
 def known(values: Iterable[float | None]) -> Array:
@@ -30,7 +31,7 @@ def median_of_known(values: Iterable[float | None]) -> float | None:
     (2.0, None)
     """
     found = known(values)
-    return float(np.median(found)) if len(found) else None
+    return median(found) if len(found) else None
 
 
 def or_nan(value: float | None) -> float:

@@ -10,10 +10,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
 from ppdsim.calibrate.cells import cell_value
 from ppdsim.measurements import DecodeRow, InterferenceRow, Measurements, PrefillRow
+from ppdsim.metrics import median
 from ppdsim.turn import TurnModel
 from ppdsim.types import Arm
 
@@ -49,9 +48,9 @@ def recovered(measured: Measurements, *, driven: TurnModel, fitted: TurnModel) -
     return [
         RecoveredCell(
             cell=cell,
-            driven_s=float(np.median([_predicted(row, driven) for row in rows])),
+            driven_s=median([_predicted(row, driven) for row in rows]),
             measured_s=cell_value(_value(row) for row in rows),
-            fitted_s=float(np.median([_predicted(row, fitted) for row in rows])),
+            fitted_s=median([_predicted(row, fitted) for row in rows]),
         )
         for cell, rows in groups.items()
     ]
@@ -66,7 +65,7 @@ def _rows(measured: Measurements) -> Iterable[Compared]:
 def _value(row: Compared) -> float:
     if isinstance(row, PrefillRow):
         return row.ttft_s
-    return row.itl_median_s if isinstance(row, DecodeRow) else float(np.median(row.stall_gap_s))
+    return row.itl_median_s if isinstance(row, DecodeRow) else median(row.stall_gap_s)
 
 
 def _predicted(row: Compared, model: TurnModel) -> float:

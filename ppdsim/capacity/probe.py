@@ -91,4 +91,4 @@ def _life_s(turns: Mapping[str, NDArray[Any]], first: NDArray[np.bool_]) -> floa
     last = np.append(rows[1:], len(turns["turn"])) - 1
     lives = turns["t_last_token_s"][last] - turns["t_arrival_s"][rows]
     lives = lives[first[rows] & ~np.isnan(lives)]
-    return float(np.median(lives)) if len(lives) else float("nan")
+    return metrics.median(lives) if len(lives) else float("nan")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from ppdsim.analytical.crossing import cache_rate_crossing
 from ppdsim.analytical.question import Question
 from ppdsim.cost.base import Array
@@ -13,6 +11,7 @@ from ppdsim.crossover.traffic import Traffic, traffic_of
 from ppdsim.crossover.waits import under_load
 from ppdsim.des.spec import RESERVED_DECODE_TOKENS
 from ppdsim.errors import ScenarioError
+from ppdsim.metrics import median
 from ppdsim.profile import Profile
 from ppdsim.scenario import Scenario
 from ppdsim.scenario.schema import CrossoverGrid
@@ -83,7 +82,7 @@ class Plan:
         """Cached and new tokens of the headline's turn: the workload's median follow-up, else the grid's."""
         found = self.traffic.follow_ups
         if found is not None:
-            return round(float(np.median(found.cached_tokens))), round(float(np.median(found.new_tokens)))
+            return round(median(found.cached_tokens)), round(median(found.new_tokens))
         return self.grid.headline_cached_tokens, self.grid.headline_new_tokens
 
 

@@ -10,7 +10,7 @@ from ppdsim.analytical.breakeven import Case
 from ppdsim.analytical.question import j_gain_s
 from ppdsim.answers import ALL_EQUAL, NOT_DRAWN, ArmCurve, BreakEvenPoint, HostInterval
 from ppdsim.crossover.plan import Plan
-from ppdsim.metrics import quantile
+from ppdsim.metrics import median, quantile
 from ppdsim.types import Tag
 from ppdsim.units import BYTES_PER_GB, MS_PER_S
 
@@ -80,10 +80,10 @@ def shares_on_d(plan: Plan) -> tuple[str, ...]:
     found = plan.traffic.follow_ups
     if found is None:
         return ()
-    streams = round(float(np.median(found.streams)))
+    streams = round(median(found.streams))
     out = [
         f"Played through {found.played}, {len(found.streams)} follow-up turns of the workload find a median of "
-        f"{np.median(found.cached_tokens):.0f} tokens of their prompt cached on D and {np.median(found.new_tokens):.0f}"
+        f"{median(found.cached_tokens):.0f} tokens of their prompt cached on D and {median(found.new_tokens):.0f}"
         f" not; {found.held_share:.0%} find their previous prompt still there. As they arrive {streams} streams decode "
         f"on D (median; p90 {quantile(found.streams, 0.9):.0f})."
         + (" The fleet is OVERLOADED by it, so these numbers depend on how long the workload is." * found.overloaded)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ppdsim.des.turns import TIMED_OUT, UNFINISHED, Turns
+from ppdsim.metrics import median
 
 FIRST_LOOK = 1_000
 """Conversations after which the backlog is looked at first [conversations]."""
@@ -58,7 +59,7 @@ def look(turns: Turns, time_s: float) -> Overload | None:
     timed_out = status == TIMED_OUT
     if sent.sum() < LEAST_SENT or waiting.sum() + timed_out.sum() <= WITHOUT_TOKEN * sent.sum() or not waiting.any():
         return None
-    wait_s = float(np.median(time_s - arrival[waiting]))
+    wait_s = median(time_s - arrival[waiting])
     if wait_s <= LONG_WAIT_S:
         return None
     return Overload(

@@ -24,7 +24,7 @@ from ppdsim.calibrate.fit import fitter
 from ppdsim.calibrate.split import is_own_run
 from ppdsim.cost.base import Array
 from ppdsim.measurements import Measurements
-from ppdsim.metrics import quantile
+from ppdsim.metrics import median, quantile
 from ppdsim.profile import Profile
 from ppdsim.types import Arm
 from ppdsim.validate.candidates import candidates
@@ -116,11 +116,11 @@ def _errors(
         measurements=measured.manifest.id,
         kind=kind,
         cells=distinct,
-        median=float(np.median(size)),
+        median=median(size),
         p90=float(quantile(size, 0.9)),
         maximum=float(size.max()),
-        bias=float(np.median(error)),
-        noise=float(np.median(noise)) if len(noise) else None,
+        bias=median(error),
+        noise=median(noise) if len(noise) else None,
         coverage=coverage,
         coverage_p=float(binomtest(round(coverage * distinct), distinct, LEVEL).pvalue),
         worst=place(points[int(np.argmax(size))]),

@@ -28,7 +28,7 @@ from ppdsim.calibrate.cells import cell_value, relative_spread
 from ppdsim.calibrate.split import is_own_run
 from ppdsim.cost.base import Array
 from ppdsim.measurements import InterferenceRow, Measurements, PrefillRow
-from ppdsim.metrics import interval_90
+from ppdsim.metrics import interval_90, median
 from ppdsim.profile import Profile
 from ppdsim.turn import TurnModel
 from ppdsim.types import Arm, Transport, arm_name
@@ -188,7 +188,7 @@ def _beside_streams(rows: Sequence[InterferenceRow]) -> Iterator[_Cell]:
             arm=arm,
             transport=transport,
             prefill_cached_tokens=cached,
-            context_tokens=float(np.median([row.prompt_tokens + row.generated_tokens for row in group])),
+            context_tokens=median([row.prompt_tokens + row.generated_tokens for row in group]),
             ttft_s=cell_value(ttfts),
             stall_s=cell_value(losses),
             noise=relative_spread(t + batch * s for t, s in zip(ttfts, losses, strict=True)),

@@ -18,6 +18,7 @@ import numpy as np
 from ppdsim.calibrate.cells import Purpose, grid
 from ppdsim.cost.base import Array
 from ppdsim.measurements import Measurements
+from ppdsim.metrics import median
 from ppdsim.types import Arm
 from ppdsim.validate.noise import RESAMPLES
 
@@ -106,7 +107,7 @@ def _read(measured: Measurements) -> _Rows:
         appends={at: np.array(values) for at, values in appends.items()},
         handoffs=np.array(handoffs),
         spans=spans,
-        context_tokens=float(np.median(contexts)) if contexts else 0.0,
+        context_tokens=median(contexts) if contexts else 0.0,
     )
 
 
@@ -114,13 +115,13 @@ def _stalls(rows: _Rows) -> MeasuredStalls:
     direct: dict[Tokens, dict[float, float]] = defaultdict(dict)
     hidden: dict[float, list[float]] = defaultdict(list)
     for (at, batch), losses in rows.appends.items():
-        direct[at][batch] = float(np.median(losses))
+        direct[at][batch] = median(losses)
         if np.isfinite(rows.spans.get(at, float("nan"))):
             hidden[batch].append(rows.spans[at] - direct[at][batch])
     return MeasuredStalls(
         direct_s=dict(direct),
         span_s=dict(rows.spans),
-        hidden_s={batch: float(np.median(values)) for batch, values in hidden.items()},
-        handoff_s=max(0.0, float(np.median(rows.handoffs))) if len(rows.handoffs) else 0.0,
+        hidden_s={batch: median(values) for batch, values in hidden.items()},
+        handoff_s=max(0.0, median(rows.handoffs)) if len(rows.handoffs) else 0.0,
         context_tokens=rows.context_tokens,
     )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from statistics import median
 
 from ppdsim.accuracy import SYMBOLS, CellErrors, CrossingCheck, Decisions, LoadErrors, RateCell, Validation
-from ppdsim.metrics import is_known
+from ppdsim.metrics import is_known, median
 from ppdsim.types import Arm
 from ppdsim.units import MS_PER_S
 from ppdsim.validate.gates import by_interval, pooled_coverage
@@ -121,8 +120,8 @@ def _crossings(rows: Sequence[CrossingCheck]) -> Iterator[str]:
 
 def _error_of(both: Sequence[tuple[CrossingCheck, float, float]], *, relative: bool) -> str:
     if relative:
-        return f"{100 * median(abs(p / m - 1.0) for _, p, m in both):.0f} %"
-    return f"{median(abs(p - m) for _, p, m in both):.3f}"
+        return f"{100 * median([abs(p / m - 1.0) for _, p, m in both]):.0f} %"
+    return f"{median([abs(p - m) for _, p, m in both]):.3f}"
 
 
 def _rates(rows: Sequence[RateCell], lines: Sequence[CrossingCheck]) -> Iterator[str]:

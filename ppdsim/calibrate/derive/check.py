@@ -12,6 +12,7 @@ from ppdsim.calibrate.derive import published
 from ppdsim.calibrate.derive.hardware import Gpu, gpus
 from ppdsim.calibrate.derive.terms import Reached
 from ppdsim.cost.base import Array
+from ppdsim.metrics import median
 
 COMPUTE_TOKENS = 512
 """From here on a product is bound by compute on every GPU of the tables [tokens]."""
@@ -59,19 +60,19 @@ def reached(folder: Path) -> Reached:
     memory = large["n"] * large["k"] * BF16_BYTES / large["seconds"] / bandwidth
     size, seconds = published.messages(folder)
     top = size > 0.5 * size.max()
-    link = np.median(size[top] / seconds[top]) / known["H100-SXM"].peer.bandwidth_bytes_per_s
+    link = median(size[top] / seconds[top]) / known["H100-SXM"].peer.bandwidth_bytes_per_s
     rows = [
-        row_s(part.groupby("m")["seconds"].median()) * known[gpu].bf16_flops_per_s / (2.0 * n * k)
+        row_s(part.groupby("m")["seconds"].agg(median)) * known[gpu].bf16_flops_per_s / (2.0 * n * k)
         for gpu, n, k in table[["gpu", "n", "k"]].drop_duplicates().itertuples(index=False)
         for part in [table[(table["gpu"] == gpu) & (table["n"] == n) & (table["k"] == k)]]
     ]
-    return Reached(memory_share=float(np.median(memory)), link_share=float(link), row_share=float(np.median(rows)))
+    return Reached(memory_share=median(memory), link_share=float(link), row_share=median(rows))
 
 
 def row_s(seconds: pd.Series[float]) -> float:
     """Return how much longer a product takes for one more row, from few rows to `ROW_TOKENS` [s]; indexed by rows."""
     few = seconds[seconds.index <= MEMORY_TOKENS / 4]
-    return float((seconds[ROW_TOKENS] - np.median(few)) / (ROW_TOKENS - np.median(few.index)))
+    return float((seconds[ROW_TOKENS] - median(few)) / (ROW_TOKENS - median(few.index)))
 
 
 def moved_reads(seconds: Array, read: Array, read_there: Array) -> Array:

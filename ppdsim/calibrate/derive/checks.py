@@ -30,6 +30,7 @@ from ppdsim.calibrate.derive.check import (
 )
 from ppdsim.calibrate.derive.hardware import gpus
 from ppdsim.calibrate.derive.terms import Reached
+from ppdsim.metrics import median
 
 
 def all_checks(folder: Path) -> list[Check]:
@@ -107,7 +108,7 @@ def _across_models(folder: Path, share: Reached) -> list[Check]:
     sums = {}
     for name, shapes in {"8B": ((6144, 4096), (4096, 4096)), "70B": ((10240, 8192), (8192, 8192))}.items():
         parts = [
-            table[(table["n"] == n) & (table["k"] == k)].groupby(["gpu", "m"])["seconds"].median() for n, k in shapes
+            table[(table["n"] == n) & (table["k"] == k)].groupby(["gpu", "m"])["seconds"].agg(median) for n, k in shapes
         ]
         sums[name] = parts[0] + parts[1]
     both = pd.DataFrame(sums).dropna().reset_index()

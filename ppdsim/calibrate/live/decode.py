@@ -12,6 +12,7 @@ from ppdsim.calibrate.live.plan import DECODE_OUTPUT_TOKENS
 from ppdsim.calibrate.live.prompts import Prompts
 from ppdsim.calibrate.live.residents import RAMP_TOKENS, gaps_within, mean_generated, residents
 from ppdsim.measurements import DecodeRow
+from ppdsim.metrics import median
 
 FEWEST_GAPS = 16
 """Gaps of one stream below which a window is too short to count."""
@@ -46,10 +47,10 @@ async def measure_decode(engine: AbstractEngine, cell: DecodeCell, prompts: Prom
             f"only {shortest} gaps while all {cell.batch} streams ran: not enough KV, or max_running_requests too low",
         )
     every = np.concatenate(gaps)
-    if np.median(every) < BURST_SHARE * np.mean(every):
+    if median(every) < BURST_SHARE * np.mean(every):
         raise RequestFailed(
             Failure.REFUSED,
-            f"half of the {len(every)} gaps are below {np.median(every) * 1e3:.2f} ms, their mean is"
+            f"half of the {len(every)} gaps are below {median(every) * 1e3:.2f} ms, their mean is"
             f" {np.mean(every) * 1e3:.2f} ms: the client could not read the tokens in time (--cpu-pin)",
         )
     return DecodeRow(
@@ -58,7 +59,7 @@ async def measure_decode(engine: AbstractEngine, cell: DecodeCell, prompts: Prom
         generated_tokens=mean_generated(streams, 0.5 * (start_s + end_s)),
         gaps=len(every),
         elapsed_s=start_s - started_s,
-        itl_median_s=float(np.median(every)),
+        itl_median_s=median(every),
         itl_mean_s=float(np.mean(every)),
         window_s=end_s - start_s,
         finish_reason="length",

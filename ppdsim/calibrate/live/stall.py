@@ -20,6 +20,7 @@ from ppdsim.calibrate.live.prompts import Prompts
 from ppdsim.calibrate.live.residents import gaps_touching, gaps_within, mean_generated, residents
 from ppdsim.calibrate.live.verify import not_as_asked
 from ppdsim.measurements import InterferenceRow
+from ppdsim.metrics import median
 
 QUIET_TOKENS = 12
 """Tokens that the residents generate undisturbed before each turn and after the last."""
@@ -71,7 +72,7 @@ async def measure_stall(
         for number in range(INJECTED_TURNS):
             await _generate_more(streams, QUIET_TOKENS)
             if not windows:
-                base_s = float(np.median(np.concatenate(gaps_within(streams, quiet_from_s, engine.now_s()))))
+                base_s = median(np.concatenate(gaps_within(streams, quiet_from_s, engine.now_s())))
             # Tokens reach this client at one phase of a step. What a turn waits for depends on its own phase, so the
             # turns of a cell spread over a step.
             await asyncio.sleep(base_s * number / INJECTED_TURNS)
@@ -114,9 +115,9 @@ async def measure_stall(
         new_tokens=cell.cached_tokens + cell.new_tokens - cached[0],
         found_cached_tokens=tuple(cached),
         append_ttft_s=tuple(ttft),
-        stall_gap_s=tuple(float(np.median([gaps.max() for gaps in turn])) for turn in stalled),
-        window_sum_s=tuple(float(np.median([gaps.sum() for gaps in turn])) for turn in touched),
-        window_gaps=tuple(float(np.median([len(gaps) for gaps in turn])) for turn in touched),
+        stall_gap_s=tuple(median([gaps.max() for gaps in turn]) for turn in stalled),
+        window_sum_s=tuple(median([gaps.sum() for gaps in turn]) for turn in touched),
+        window_gaps=tuple(median([len(gaps) for gaps in turn]) for turn in touched),
         itl_base_s=base_s,
         all_running=all_running,
         elapsed_s=quiet_from_s - started_s,

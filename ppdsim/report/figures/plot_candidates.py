@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import median
 
 import plotly.graph_objects as go
 
 from ppdsim.accuracy import Validation
+from ppdsim.metrics import median
 from ppdsim.report.figures._style import APPEND_COLOUR, HANDOFF_COLOURS, MUTED, empty, finish, log_ticks, panel_text
 from ppdsim.report.figures._views import choice
 
@@ -68,8 +68,8 @@ def candidates_data(found: Validation, kind: int, candidate: str) -> CandidatePl
             f"L = {p.cached_tokens:g}, m = {p.new_tokens:g}, B = {p.batch:g}, context {p.context_tokens:g}"
             for _, p in pairs
         ],
-        line_x=[median(xs[i] for i in group) for group in groups],
-        line=[median(errors[i] for i in group) for group in groups],
+        line_x=[median([xs[i] for i in group]) for group in groups],
+        line=[median([errors[i] for i in group]) for group in groups],
         words=rank,
     )
 

@@ -17,7 +17,7 @@ from scipy.optimize import bisect, brentq
 
 from ppdsim.analytical.question import Question, j_gain_s, stall_excess_s, ttft_gain_s
 from ppdsim.answers import CrossingKind, Interval
-from ppdsim.cost.base import Array
+from ppdsim.cost.base import Array, Quantity, maximum
 from ppdsim.metrics import interval_90, quantile
 from ppdsim.turn import TurnModel
 
@@ -26,7 +26,9 @@ SCAN_POINTS = 400
 LARGEST_NEW_TOKENS = 32_768
 """End of the scan for m* [tokens]."""
 
-Load = Callable[[Question, Array, Array], Question]
+Gain = Callable[[Quantity], Quantity]
+"""From places on an axis to J_P - J_D there [s]. One place is a float: the curves are ten times quicker on those."""
+Load = Callable[[Question, Quantity, Quantity], Question]
 """(question, cached_tokens, new_tokens) -> the question with the waits that turns of these sizes meet."""
 
 
@@ -49,12 +51,16 @@ def _rate_scan(total_tokens: int) -> Array:
     return np.linspace(0.0, 1.0 - 1.0 / total_tokens, SCAN_POINTS)
 
 
-def _split(rate: Array, total_tokens: int) -> tuple[Array, Array]:
-    cached = np.round(rate * total_tokens)
-    return cached, np.maximum(total_tokens - cached, 1.0)
+def _whole(tokens: Quantity) -> Quantity:
+    return float(round(tokens)) if isinstance(tokens, float) else np.round(tokens)
 
 
-def idle(question: Question, cached_tokens: Array, new_tokens: Array) -> Question:  # noqa: ARG001  (a `Load`)
+def _split(rate: Quantity, total_tokens: int) -> tuple[Quantity, Quantity]:
+    cached = _whole(rate * total_tokens)
+    return cached, maximum(total_tokens - cached, 1.0)
+
+
+def idle(question: Question, cached_tokens: Quantity, new_tokens: Quantity) -> Question:  # noqa: ARG001  (a `Load`)
     """Return the question as it is: no waits beyond its own."""
     return question
 
@@ -68,11 +74,11 @@ def cache_rate_crossing(
     """
     scan = _rate_scan(total_tokens)
 
-    def gain(model: TurnModel, rate: Array) -> Array:
+    def gain(model: TurnModel, rate: Quantity) -> Quantity:
         tokens = _split(rate, total_tokens)
-        return np.asarray(j_gain_s(model, load(question, *tokens), *tokens))
+        return j_gain_s(model, load(question, *tokens), *tokens)
 
-    return _search(lambda x: gain(middle, x), gain(cloud, scan), scan)
+    return _search(lambda x: gain(middle, x), np.asarray(gain(cloud, scan)), scan)
 
 
 def cache_rate_table(
@@ -93,9 +99,10 @@ def cache_rate_table(
     losses = [np.asarray(stall_excess_s(cloud, question, *tokens, float(n))) for n in residents]
 
     def search(gamma: float, streams: int, loss: Array) -> Found:
-        def gain(rate: Array) -> Array:
-            at = question.at(gamma=gamma, residents=streams)
-            return np.asarray(j_gain_s(middle, at, *_split(rate, total_tokens)))
+        at = question.at(gamma=gamma, residents=streams)
+
+        def gain(rate: Quantity) -> Quantity:
+            return j_gain_s(middle, at, *_split(rate, total_tokens))
 
         return _search(gain, faster - gamma * streams * loss, scan)
 
@@ -108,11 +115,11 @@ def new_tokens_crossing(
     """Return m* at a fixed cached prefix: the largest append for which D is the cheaper arm."""
     scan = np.unique(np.round(np.geomspace(1.0, LARGEST_NEW_TOKENS, SCAN_POINTS)))
 
-    def gain(model: TurnModel, new: Array) -> Array:
-        tokens = np.full_like(new, float(cached_tokens)), np.round(new)
-        return np.asarray(j_gain_s(model, load(question, *tokens), *tokens))
+    def gain(model: TurnModel, new: Quantity) -> Quantity:
+        tokens = new * 0.0 + cached_tokens, _whole(new)
+        return j_gain_s(model, load(question, *tokens), *tokens)
 
-    return _search(lambda x: gain(middle, x), gain(cloud, scan), scan)
+    return _search(lambda x: gain(middle, x), np.asarray(gain(cloud, scan)), scan)
 
 
 def sampled_crossing(axis: Array, middle: Array, draws: Array) -> Found:
@@ -137,9 +144,10 @@ def sampled_crossing(axis: Array, middle: Array, draws: Array) -> Found:
     return _without_crossing(middle, both, share_without=found.share_without)
 
 
-def _search(gain: Callable[[Array], Array], samples: Array, scan: Array) -> Found:
-    central = gain(scan)
-    values = tuple(dict.fromkeys(_refine(gain, scan[i], scan[i + 1]) for i in np.flatnonzero(_changes(central))))
+def _search(gain: Gain, samples: Array, scan: Array) -> Found:
+    central = np.asarray(gain(scan))
+    ends = scan.tolist()
+    values = tuple(dict.fromkeys(_refine(gain, ends[i], ends[i + 1]) for i in np.flatnonzero(_changes(central))))
     last = _last_crossings(samples, scan)
     without = float(np.mean(np.isnan(last)))
     both = np.isfinite(central)
@@ -189,12 +197,12 @@ def _changes(gain: Array) -> NDArray[np.bool_]:
     return np.asarray((np.diff(signs) != 0) & ~np.isnan(signs[..., 1:]) & ~np.isnan(signs[..., :-1]))
 
 
-def _refine(gain: Callable[[Array], Array], low: float, high: float) -> float:
+def _refine(gain: Gain, low: float, high: float) -> float:
     def at(x: float) -> float:
-        return float(gain(np.array([x]))[0])
+        return float(gain(x))
 
     if at(low) == 0.0:
-        return float(low)
+        return low
     # Secants need two finite ends; where an arm fills up, halving finds the change of sign as well.
     root = brentq if np.isfinite([at(low), at(high)]).all() else bisect
     return float(root(at, low, high, xtol=1e-9 * max(1.0, high)))

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import fdtrc
 
 from ppdsim.compose import HALF_NORMAL_90, with_compute, with_floor, with_wire
 from ppdsim.measurements import Measurements, PrefillRow
@@ -78,7 +78,7 @@ def between_blocks(points: Iterable[tuple[int, float, float]]) -> Between | None
     typical = (total - float(np.sum(sizes**2)) / total) / (len(groups) - 1)
     sigma = math.sqrt(max(0.0, (between - within) / typical))
     # Without any noise the ratio is none; whatever is between the blocks then is drift.
-    chance = float(stats.f.sf(between / within, len(groups) - 1, total - len(groups))) if within > 0.0 else 0.0
+    chance = float(fdtrc(len(groups) - 1, total - len(groups), between / within)) if within > 0.0 else 0.0
     when = [float(np.mean([elapsed_s for _, elapsed_s in group])) for group in groups.values()]
     return Between(
         sigma=sigma,

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy.optimize import least_squares, lsq_linear
 
 from ppdsim.calibrate.assumed import Assumed, extra_s, middles
 from ppdsim.calibrate.cells import Cells, Grid
@@ -33,6 +32,9 @@ PULL = 1e-3
 """Weight of the pull of a parameter towards its start, in units of one cell's relative residual [1]."""
 """It breaks ties between terms that the cells cannot tell apart; it moves no identified parameter by 0.1 %."""
 
+DIFFERENCE = float(np.finfo(np.float64).eps) ** 0.5
+"""Relative step of the differences that stand for derivatives [1]: half of the digits, as scipy's own."""
+
 
 def solve(
     parameters: Sequence[Parameter],
@@ -47,10 +49,13 @@ def solve(
     parameters
         The free parameters; `start` has a value for each.
     predict
-        From parameters by name to seconds, shape (cells,).
+        From parameters by name to seconds, shape (cells,); from columns of them, shape (n, 1), to shape (n, cells).
     seconds
         What was measured [s], shape (cells,).
     """
+    # Here and below, because most of what imports this module fits nothing, and the optimizers take a second to load.
+    from scipy.optimize import least_squares
+
     names = [p.name for p in parameters]
     begin = np.array([start[name] for name in names])
     scale = np.maximum(np.abs(begin), 1e-12)
@@ -61,8 +66,21 @@ def solve(
         values: dict[str, Quantity] = dict(zip(names, (unit * scale).tolist(), strict=True))
         return np.concatenate([predict(values) / seconds - 1.0, PULL * (unit - begin / scale)])
 
+    def jacobian(unit: Array) -> Array:
+        """Return the forward differences, all of them from one evaluation; a step goes back at an upper bound."""
+        step = DIFFERENCE * np.maximum(1.0, np.abs(unit))
+        places = unit + np.vstack([np.zeros(len(unit)), np.diag(np.where(unit + step > high, -step, step))])
+        values: dict[str, Quantity] = dict(zip(names, (places * scale).T[:, :, None], strict=True))
+        every = np.concatenate([predict(values) / seconds - 1.0, PULL * (places - begin / scale)], axis=1)
+        return np.asarray((every[1:] - every[0]).T / np.diag(places[1:] - unit))
+
     found = least_squares(
-        residuals, np.clip(begin / scale, low, high), bounds=(low, high), loss="soft_l1", f_scale=ROBUST_SCALE
+        residuals,
+        np.clip(begin / scale, low, high),
+        jac=jacobian,
+        bounds=(low, high),
+        loss="soft_l1",
+        f_scale=ROBUST_SCALE,
     )
     return dict(zip(names, (found.x * scale).tolist(), strict=True))
 
@@ -123,7 +141,7 @@ def fit_append(
         forward = prefill.seconds(cells.new_tokens, cells.cached_tokens, chunk_tokens)
         outside = frontend.before_s(cells.cached_tokens + cells.new_tokens) + frontend.after_s()
         # The second half holds the server's own span against T_ext, at the weight of a client-side cell.
-        return np.concatenate([np.asarray(forward + outside), np.asarray(forward)[spans]])
+        return np.concatenate([np.asarray(forward + outside), np.asarray(forward)[..., spans]], axis=-1)
 
     measured = np.concatenate([cells.seconds, (cells.seconds - cells.outside_s)[spans]])
     return split(dict(solve(free, start, predict, measured)))
@@ -146,6 +164,8 @@ def prepared(prefill: PrefillCurve, stall: Cells, chunk_tokens: int, assumed: As
 
 def fit_decode(cells: Cells, start_s: float) -> DecodeCurve:
     """Fit the decode step: linear in its parameters, so a bounded linear least squares on relative residuals."""
+    from scipy.optimize import lsq_linear
+
     free = [p for p in DecodeCurve.PARAMETERS if p.name != "start_s"]
     rows = np.stack(
         [

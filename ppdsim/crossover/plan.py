@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ppdsim.analytical.crossing import cache_rate_crossing
 from ppdsim.analytical.question import Question
-from ppdsim.cost.base import Array
+from ppdsim.cost.base import Quantity
 from ppdsim.crossover.traffic import Traffic, traffic_of
 from ppdsim.crossover.waits import under_load
 from ppdsim.des.spec import RESERVED_DECODE_TOKENS
@@ -63,7 +63,7 @@ class Plan:
         """The first of the assumed S_P [s]: the one that the headline and the simulation use."""
         return self.grid.handoff_stall_ms[0] / 1e3
 
-    def loaded(self, question: Question, cached_tokens: Array, new_tokens: Array) -> Question:
+    def loaded(self, question: Question, cached_tokens: Quantity, new_tokens: Quantity) -> Question:
         """Return the question with the waits of turns that arrive at the traffic's rate."""
         return under_load(self.grid, self.traffic, self.middle, question, cached_tokens, new_tokens)
 

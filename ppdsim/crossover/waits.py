@@ -19,7 +19,7 @@ import numpy as np
 
 from ppdsim.analytical.question import Question, cached_on_p
 from ppdsim.analytical.queueing import mg1_wait_s
-from ppdsim.cost.base import Array
+from ppdsim.cost.base import Array, Quantity
 from ppdsim.crossover.traffic import Traffic
 from ppdsim.scenario.schema import CrossoverGrid
 from ppdsim.turn import TurnModel
@@ -46,7 +46,7 @@ class Services:
 
 
 def services(
-    grid: CrossoverGrid, model: TurnModel, question: Question, cached_tokens: Array, new_tokens: Array
+    grid: CrossoverGrid, model: TurnModel, question: Question, cached_tokens: Quantity, new_tokens: Quantity
 ) -> Services:
     """Return how long turns of these sizes keep the servers of both arms busy."""
     beside_s = _step_s(grid, model) if grid.residents else 0.0
@@ -67,8 +67,8 @@ def under_load(
     traffic: Traffic,
     model: TurnModel,
     question: Question,
-    cached_tokens: Array,
-    new_tokens: Array,
+    cached_tokens: Quantity,
+    new_tokens: Quantity,
 ) -> Question:
     """Return the question with the mean waits of turns of these sizes, arrays of the tokens' shape.
 

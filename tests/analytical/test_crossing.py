@@ -203,7 +203,7 @@ def waiting(*waits_s):
     """Return a load under which D waits for so long in equal parts of the axis, from no cached token on [s]."""
 
     def load(question, cached, new):
-        part = np.minimum((cached / (cached + new) * len(waits_s)).astype(int), len(waits_s) - 1)
+        part = np.minimum(np.floor(cached / (cached + new) * len(waits_s)), len(waits_s) - 1).astype(int)
         return replace(question, wait_d_s=np.array(waits_s)[part])
 
     return load

@@ -7,6 +7,7 @@ import io
 import json
 import math
 from contextlib import suppress
+from functools import partial
 
 from calibrate.grids import TRUTH, rows, write
 from hypothesis import HealthCheck, given, settings
@@ -88,7 +89,8 @@ def test_a_profile_of_damaged_rows_can_be_used_or_is_refused(tmp_path, damage):
         assert profile.load(tmp_path / "p.json") == found
 
 
-def test_rows_without_any_stamp_fit_from_the_command_line(tmp_path, capsys):
+def test_rows_without_any_stamp_fit_from_the_command_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("ppdsim.calibrate.fit.fit_profile", partial(fit_profile, draws=10))
     write(tmp_path / "m", [{k: v for k, v in row.items() if not k.startswith("server_")} for row in ROWS])
     assert run(["fit", str(tmp_path / "m"), "-o", str(tmp_path / "p.json")]) == 0
     said = capsys.readouterr().err

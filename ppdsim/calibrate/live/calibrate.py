@@ -11,7 +11,6 @@ import numpy as np
 
 from ppdsim import measurements, profile
 from ppdsim.calibrate.drivers.base import decoding
-from ppdsim.calibrate.fit import fit_profile
 from ppdsim.calibrate.live.agenda import Agenda, clipped_note
 from ppdsim.calibrate.live.budget import Budget
 from ppdsim.calibrate.live.finish import MANIFEST, Machine, write_manifest
@@ -182,6 +181,9 @@ def fit(folder: Path, *, say: Callable[[str], None]) -> profile.Profile:
     MeasurementError
         If the rows do not make a profile.
     """
+    # Here, because a run that only measures has no use for the optimizers, which take a second to load.
+    from ppdsim.calibrate.fit import fit_profile
+
     if not (folder / MANIFEST).is_file():
         raise EnvironmentProblem(f"{folder}: nothing was measured, so there is nothing to fit")
     with locked(folder):

@@ -13,6 +13,7 @@ from ppdsim.report.figures import SWEEP_FIGURES
 from ppdsim.report.figures.plot_sweep_lines import plot_sweep_lines, sweep_lines_data
 from ppdsim.report.figures.plot_sweep_map import plot_sweep_map, sweep_map_data
 from ppdsim.report.sweep_page import headline, render_sweep, write_sweep_report
+from ppdsim.sweep import words
 from ppdsim.sweep.measures import MEASURES
 from ppdsim.sweep.summary import summarise
 from ppdsim.sweep.words import sentence
@@ -98,6 +99,86 @@ def test_lines_are_the_estimates_in_rising_order(usual) -> None:
     estimate = usual.points[2].estimate("j_s")
     assert (first.low[1], first.high[1]) == pytest.approx((1000 * estimate.low, 1000 * estimate.high))
     assert plot_sweep_lines(usual).data[1].y == pytest.approx(tuple(first.value))
+
+
+HEADLINES = {
+    "inside": (("routing.gamma=1,2,3",), (3.0, 1.0, 2.0), "J is smallest at routing.gamma=2: 1,000 ms"),
+    "at the lower end": (
+        ("routing.gamma=1,2,3",),
+        (1.0, 2.0, 3.0),
+        "J is smallest at routing.gamma=1: 1,000 ms; that is the end of the values asked of routing.gamma",
+    ),
+    "at the upper end": (
+        ("routing.gamma=1,2,3",),
+        (3.0, 2.0, 1.0),
+        "J is smallest at routing.gamma=3: 1,000 ms; that is the end of the values asked of routing.gamma",
+    ),
+    "words have no end": (
+        ("transport=nvlink,tcp",),
+        (2.0, 1.0),
+        "J is smallest at transport=tcp: 1,000 ms",
+    ),
+    "one number that was not varied": (
+        ("transport=nvlink,tcp", "routing.gamma=1"),
+        (1.0, 2.0),
+        "J is smallest at transport=nvlink, routing.gamma=1: 1,000 ms",
+    ),
+    "at the ends of two": (
+        ("fleet.0.count=1,2", "routing.gamma=1,2,3"),
+        (1.0, 2.0, 2.0, 2.0, 2.0, 2.0),
+        "J is smallest at fleet.0.count=1, routing.gamma=1: 1,000 ms; that is the end of the values asked of "
+        "fleet.0.count and routing.gamma",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", HEADLINES)
+def test_the_headline_says_where_the_smallest_lies_among_what_was_asked(case) -> None:
+    grid, values, expected = HEADLINES[case]
+    made = plan(*grid, seeds=2)
+    rows = {(number, seed): row(j_s=value) for number, value in enumerate(values) for seed in made.seeds}
+    assert headline(summarise(made, rows, "j_s")) == f"one-pair: within the values asked, {expected}"
+
+
+def test_the_headline_of_what_is_to_be_large() -> None:
+    made = plan("routing.gamma=1,2,3", seeds=1)
+    rows = {(number, 0): row(attainment=share) for number, share in enumerate((0.5, 0.9, 0.7))}
+    assert headline(summarise(made, rows, "attainment")) == (
+        "one-pair: within the values asked, SLO met is largest at routing.gamma=2: 90 %"
+    )
+    assert headline(summarise(made, {}, "attainment")) == "one-pair: no run of the sweep has ended"
+
+
+ORIGINS = {
+    3: "means over 3 seeds that all points share; intervals (90 %) are over seeds, differences are paired",
+    1: "means over 1 seed that all points share; intervals (90 %) are over seeds, differences are paired",
+}
+
+
+@pytest.mark.parametrize("seeds", ORIGINS)
+def test_the_table_names_what_its_intervals_are_over(seeds) -> None:
+    answer = answer_of(*GRIDS["policy and rate"], seeds=seeds)
+    assert words.table(answer).splitlines()[len(answer.points) + 1] == ORIGINS[seeds]
+    parted = replace(answer, parts=10, seeds=(0,), points=tuple(replace(point, runs=1) for point in answer.points))
+    assert words.basis_of(parted) == (
+        "one run a point; intervals (90 %) are over 10 parts of this one trace, which no seed changes; differences are "
+        "paired"
+    )
+    first, *rest = parted.points
+    mixed = replace(parted, seeds=(0, 1), points=(replace(first, runs=2), *rest))
+    assert words.basis_of(mixed) == (
+        "means over 2 seeds; a point whose runs no seed changes ran once, and its interval (90 %) is over 10 parts of "
+        "that run; differences are paired"
+    )
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 0.6, 1.0])
+def test_the_legend_of_a_line_is_dashed_where_the_line_is(share) -> None:
+    figure = plot_sweep_lines(answer_of(*GRIDS["policy and rate"], extrapolated=share))
+    named = [trace for trace in figure.data if trace.mode == "lines+markers" and trace.showlegend is not False]
+    assert [trace.name for trace in named] == ["always-p", "cost-aware"]
+    assert {trace.line.dash or "solid" for trace in named} == {"dash" if share > 0.5 else "solid"}
+    assert all(any(y is not None for y in trace.y) for trace in named), "what the legend shows is drawn"
 
 
 def test_overloaded_points_are_hollow() -> None:

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from ppdsim import compose, measurements, profile
-from ppdsim.accuracy import HELD_OUT
+from ppdsim.accuracy import ANOTHER_RUN, HELD_OUT
+from ppdsim.analytical.crossing import cache_rate_crossing
+from ppdsim.analytical.question import Question
 from ppdsim.types import Arm, Transport
 from ppdsim.validate.rates import rate_cells, rate_crossings
 
@@ -90,6 +92,115 @@ def test_the_noise_of_the_repeats_is_the_width_of_the_measured_interval(run, fit
     # 200 draws: an end moves by about a twelfth of the width.
     assert line.measured_high - line.measured_low == pytest.approx(width, rel=0.2)
     assert line.measured_low < 0.6 < line.measured_high
+
+
+def crossing_at(rate, rates):
+    """Return planted cells at cache rates: J of an append is 1.38 + 3.2 (rate - r), that of a hand-off 1.38."""
+    cells = []
+    for r in rates:
+        behind = rate - r
+        ttft_s, stall_s = (1.38, 0.4 * behind) if behind > 0 else (1.38 + 3.2 * behind, 0.0)
+        cells.append((Arm.APPEND_D, Transport.NONE, round(r * TOTAL), ttft_s, stall_s))
+        cells.append((Arm.P_FULL, Transport.TCP, round(r * TOTAL), 1.38, 0.0))
+    return cells
+
+
+def level(rates):
+    """Return planted cells of an append that always costs a second more."""
+    return [
+        (arm, transport, round(r * TOTAL), seconds, 0.0)
+        for r in rates
+        for arm, transport, seconds in ((Arm.APPEND_D, Transport.NONE, 2.0), (Arm.P_FULL, Transport.TCP, 1.0))
+    ]
+
+
+def of_another_run(run):
+    return replace(run, manifest=run.manifest.model_copy(update={"id": "another"}))
+
+
+def test_the_range_is_wider_for_another_run_of_such_a_host(run, fitted):
+    """The drift between runs of one host stands in the interval of predictions for a run that was not fitted."""
+    mine = planted(run, crossing_at(0.6, (0.5, 0.6, 0.7)))
+    theirs = of_another_run(mine)
+    for own, other in zip(rate_cells(fitted, mine), rate_cells(fitted, theirs), strict=True):
+        assert (own.scope, other.scope) == (HELD_OUT, ANOTHER_RUN)
+        assert own.predicted_s == other.predicted_s
+        assert other.high_s / other.low_s > 1.01 * own.high_s / own.low_s
+    ((own,), (other,)) = (rate_crossings(fitted, rows) for rows in (mine, theirs))
+    assert (own.scope, other.scope) == (HELD_OUT, ANOTHER_RUN)
+    assert (own.predicted, own.measured) == (other.predicted, other.measured)
+    assert other.predicted_high - other.predicted_low != own.predicted_high - own.predicted_low
+
+
+def test_a_predicted_crossing_has_the_ends_of_its_draws(run, fitted):
+    rows = planted(run, crossing_at(0.6, (0.5, 0.6, 0.7)))
+    (line,) = rate_crossings(fitted, rows)
+    like = next(row for row in run.interference if row.purpose == "validation")
+    model = compose.central(fitted)
+    tokens = like.prompt_tokens + like.generated_tokens
+    step_s = float(np.ravel(model.decode.step_s(float(STREAMS), STREAMS * tokens))[0])
+    # An append waits for D's scheduler half a step, a hand-off twice.
+    cloud = compose.cloud(fitted, another_run=False)
+    steps_s = np.asarray(cloud.decode.step_s(float(STREAMS), STREAMS * tokens))
+    assert float(np.median(steps_s)) == pytest.approx(step_s, rel=0.1)
+    question = Question(
+        arm=Arm.P_FULL,
+        transport=Transport.TCP,
+        residents=STREAMS,
+        resident_context_tokens=tokens,
+        wait_d_s=model.step_wait_s(Arm.APPEND_D, np.array([step_s])),
+        wait_p_s=model.step_wait_s(Arm.P_FULL, np.array([step_s])),
+    )
+    expected = cache_rate_crossing(model, cloud, question, TOTAL)
+    assert line.predicted == pytest.approx(expected.values[-1])
+    assert (line.predicted_low, line.predicted_high) == (
+        pytest.approx(expected.interval.low),
+        pytest.approx(expected.interval.high),
+    )
+    assert line.predicted_low < line.predicted_high
+
+
+@pytest.mark.parametrize("rates", [(0.1, 0.2, 0.3), (0.8, 0.9, 0.95)], ids=["below", "above"])
+def test_a_crossing_predicted_beyond_the_measured_rates_is_not_compared(run, fitted, rates):
+    """This profile's r* lies between 0.5 and 0.7."""
+    (line,) = rate_crossings(fitted, planted(run, crossing_at(rates[1], rates)))
+    assert line.measured == pytest.approx(rates[1], abs=1e-3)
+    assert (line.predicted, line.predicted_low, line.predicted_high) == (None, None, None)
+    assert rate_crossings(fitted, planted(run, level(rates))) == (), "neither crosses"
+
+
+def test_a_crossing_that_is_predicted_and_not_measured_is_kept(run, fitted):
+    (line,) = rate_crossings(fitted, planted(run, level((0.3, 0.6, 0.8))))
+    assert 0.5 < line.predicted < 0.7
+    assert (line.measured, line.measured_low, line.measured_high) == (None, None, None)
+
+
+def test_an_arm_that_the_profile_has_not_is_left_out_and_the_others_stay(run, fitted):
+    assert (Arm.P_FULL, Transport.RDMA) not in compose.central(fitted).handoffs
+    cells = crossing_at(0.6, (0.5, 0.6, 0.7))
+    more = [(Arm.P_FULL, Transport.RDMA, cached, 0.1, 0.0) for _, _, cached, _, _ in cells[::2]]
+    alone, beside = (planted(run, each) for each in (cells, cells + more))
+    assert rate_cells(fitted, beside) == rate_cells(fitted, alone)
+    assert rate_crossings(fitted, beside) == rate_crossings(fitted, alone)
+
+
+@pytest.mark.parametrize("change", [{"outlier": True}, {"purpose": "fit"}], ids=str)
+def test_rows_that_are_marked_or_not_held_out_are_no_cells(run, fitted, change):
+    kept = planted(run, crossing_at(0.6, (0.5, 0.6, 0.7)))
+    odd = tuple(
+        row.model_copy(update={**change, "append_ttft_s": (99.0,) * 3, "cached_tokens": cached})
+        for row in kept.interference
+        for cached in (row.cached_tokens, 77)
+    )
+    spoilt = replace(kept, interference=(*odd, *kept.interference))
+    assert rate_cells(fitted, spoilt) == rate_cells(fitted, kept)
+    like = next(row for row in run.prefill if row.purpose == "validation")
+    alone = [
+        like.model_copy(update={"cached_tokens": c, "new_tokens": TOTAL - c, "ttft_s": 0.1}) for c in (1024, 2048, 4096)
+    ]
+    marked = [row.model_copy(update={**change, "ttft_s": 99.0}) for row in alone]
+    found = rate_cells(fitted, replace(kept, interference=(), prefill=(*marked, *alone)))
+    assert [cell.ttft_s for cell in found] == [0.1] * 3
 
 
 def test_rows_made_of_the_profile_are_what_it_predicts(run, fitted):

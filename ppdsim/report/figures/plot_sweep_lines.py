@@ -156,11 +156,14 @@ def _draw(fig: go.Figure, line: SweepLine, colour: str, *, floor: float | None) 
         "hovertemplate": "%{text}<extra></extra>",
         "legendgroup": line.name,
     }
-    fig.add_scatter(**common, y=solid(line.value, line.extrapolated), line=stroke, name=line.name)
+    whole = solid(line.value, line.extrapolated)
+    # The legend shows a piece that is drawn.
+    shown = any(y is not None for y in whole) or not any(line.extrapolated)
+    fig.add_scatter(**common, y=whole, line=stroke, name=line.name, showlegend=shown)
     if any(line.extrapolated):
         broken = {**stroke, "dash": "dash"}
         y = dashed(line.value, line.extrapolated)
-        fig.add_scatter(**common, y=y, line=broken, name=DASHED, showlegend=False)
+        fig.add_scatter(**common, y=y, line=broken, name=DASHED if shown else line.name, showlegend=not shown)
 
 
 def _mark(fig: go.Figure, found: SweepCrossing) -> None:

@@ -199,7 +199,7 @@ def test_rows_that_are_marked_or_not_held_out_are_no_cells(run, fitted, change):
         like.model_copy(update={"cached_tokens": c, "new_tokens": TOTAL - c, "ttft_s": 0.1}) for c in (1024, 2048, 4096)
     ]
     marked = [row.model_copy(update={**change, "ttft_s": 99.0}) for row in alone]
-    found = rate_cells(fitted, replace(kept, interference=(), prefill=(*marked, *alone)))
+    found = rate_cells(fitted, replace(kept, interference=(), prefill=(*marked, *marked, *alone)))
     assert [cell.ttft_s for cell in found] == [0.1] * 3
 
 

@@ -148,14 +148,7 @@ def test_the_table_has_a_row_an_alternative_and_says_what_its_numbers_are():
     labels = ("STABLE", "OVERLOADED", "BACKLOGGED")
     found = [
         alternative("1P_3D", 0.75, goodput_per_s=known(1.5, 0.25), appended=known(0.3), machines=machines),
-        alternative(
-            "4U",
-            0.5,
-            ttft_mean_s=None,
-            ttft_p99_s=None,
-            tpot_mean_s=None,
-            labels=("STABLE", "OVERLOADED", "BACKLOGGED"),
-        ),
+        alternative("4U", 0.5, **dict.fromkeys(("ttft_mean_s", "ttft_p99_s", "tpot_mean_s")), labels=labels),
     ]
     head, first, second, foot, used = words.table(found).splitlines()
     assert head.split() == ["good", "turns/s", "(interval)", "SLO", "met", "TTFT", "TTFT", "p99", "TPOT", "appended"]

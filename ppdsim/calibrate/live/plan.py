@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -18,6 +19,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    model_validator,
 )
 
 from ppdsim import library
@@ -129,12 +131,13 @@ class Rates(_Part):
 
 
 class Load(_Part):
-    """One multi-turn load: the plan's chat at a rate of its own."""
+    """One multi-turn load: the plan's chat, or one of its own, at a rate of its own."""
 
     name: str
     rate_per_s: Positive
     conversations: Annotated[int, up_to(CONVERSATIONS)]
     arms: Arms = None
+    chat: GeneratedSpec | None = None
 
 
 class Repeats(_Part):
@@ -193,6 +196,20 @@ class Plan(_Part):
     budget_s: Positive | None = None
     seed: NonNegativeInt = 0
     longest_context_tokens: Annotated[int, Field(ge=1024)] = 49_152
+
+    @model_validator(mode="after")
+    def _loads(self) -> Plan:
+        """Refuse two loads of one name, which rows could not tell apart, and a chat that no load draws from."""
+        twice = next((name for name, count in Counter(load.name for load in self.load).items() if count > 1), None)
+        if twice is not None:
+            raise ValueError(f"two loads are named '{twice}'; give each a name of its own")
+        if self.chat is not None and self.load and all(load.chat is not None for load in self.load):
+            raise ValueError("every load has a chat of its own, so that of the plan is not read; leave one of them out")
+        return self
+
+    def chat_of(self, load: str) -> GeneratedSpec | None:
+        """Return what the conversations of a load are drawn from, by its name."""
+        return next((each.chat for each in self.load if each.name == load and each.chat is not None), self.chat)
 
     def repeats_for(self, cell: Cell) -> Repeats:
         """Return how often a cell is measured: as the plan says of its kind, or of all."""
@@ -283,22 +300,28 @@ def conversations_of(plan: Plan, cell: LoadCell) -> list[Conversation]:
     Raises
     ------
     InputError
-        If the plan has loads but no chat.
+        If neither the load nor the plan has a chat.
     """
-    if plan.chat is None:
+    chat = plan.chat_of(cell.name)
+    if chat is None:
         raise InputError(f"plan '{plan.name}': load '{cell.name}' needs a 'chat' block to draw its conversations from")
     arrivals = PoissonArrivals(kind="poisson", rate_per_s=cell.rate_per_s)
-    chat = plan.chat.model_copy(update={"conversations": cell.conversations, "arrivals": arrivals})
+    chat = chat.model_copy(update={"conversations": cell.conversations, "arrivals": arrivals})
     rng = np.random.default_rng([plan.seed, *cell.name.encode()])
     return list(chat.build(Path()).conversations(rng))
 
 
 def loads_of(plan: Plan) -> dict[str, dict[str, Any]]:
     """Return what each load of a plan is, by its name: rows know it by the name alone."""
-    chat = "" if plan.chat is None else plan.chat.model_dump_json()
-    drawn = {"chat": hashlib.sha256(chat.encode()).hexdigest()[:12], "seed": plan.seed}
+
+    def drawn(load: Load) -> dict[str, Any]:
+        chat = plan.chat_of(load.name)
+        text = "" if chat is None else chat.model_dump_json()
+        return {"chat": hashlib.sha256(text.encode()).hexdigest()[:12], "seed": plan.seed}
+
     return {
-        load.name: {"rate_per_s": load.rate_per_s, "conversations": load.conversations, **drawn} for load in plan.load
+        load.name: {"rate_per_s": load.rate_per_s, "conversations": load.conversations, **drawn(load)}
+        for load in plan.load
     }
 
 

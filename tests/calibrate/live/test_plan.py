@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from ppdsim.calibrate.live.cells import DecodeCell, LoadCell, PrefillCell, StallCell
-from ppdsim.calibrate.live.plan import cells_of, conversations_of, load_plan, transfer_cells
+from ppdsim.calibrate.live.plan import cells_of, conversations_of, load_plan, loads_of, transfer_cells
 from ppdsim.cost.decode import DECODE_GRAPH_SIZES
 from ppdsim.cost.prefill import PREFILL_GRAPH_SIZES_TOKENS
 from ppdsim.errors import InputError, UnknownNameError
@@ -119,9 +119,52 @@ def test_the_loads_of_the_full_plan_are_drawn_from_its_chat():
         assert load.purpose == "validation"
 
 
+LOADS = """schema: ppdsim/plan/1
+name: x
+load:
+  - {name: usual, rate_per_s: 1.0, conversations: 3}
+  - {name: long, rate_per_s: 1.0, conversations: 3, chat: %s}
+chat: %s
+"""
+CHAT = (
+    "{kind: generated, conversations: 1, arrivals: {kind: poisson, rate_per_s: 1.0}, turns_mean: 1,"
+    " first_turn_new_tokens: {kind: constant, value_tokens: %d}, later_turn_new_tokens: {kind: constant,"
+    " value_tokens: 5}, output_tokens: {kind: constant, value_tokens: 5}, think_time: {kind: constant, value_s: 1.0}}"
+)
+
+
+def test_a_load_may_have_a_chat_of_its_own(tmp_path):
+    path = tmp_path / "plan.yaml"
+    path.write_text(LOADS % (CHAT % 9000, CHAT % 100))
+    plan = load_plan(str(path))
+    loads = [cell for cell in cells_of(plan, *UNIFIED) if isinstance(cell, LoadCell)]
+    first = {cell.name: {c.turns[0].new_tokens for c in conversations_of(plan, cell)} for cell in loads}
+    assert first == {"usual": {100}, "long": {9000}}
+    # A folder knows a load by what it is: a run does not go on with another chat under the same name.
+    path.write_text(LOADS % (CHAT % 9001, CHAT % 100))
+    changed = load_plan(str(path))
+    assert loads_of(changed)["usual"] == loads_of(plan)["usual"]
+    assert loads_of(changed)["long"]["chat"] != loads_of(plan)["long"]["chat"]
+
+
+def test_a_load_without_any_chat_is_named(tmp_path):
+    path = tmp_path / "plan.yaml"
+    path.write_text((LOADS % (CHAT % 9000, "null")).replace("chat: null\n", ""))
+    plan = load_plan(str(path))
+    usual, long = (cell for cell in cells_of(plan, *UNIFIED) if isinstance(cell, LoadCell))
+    assert len(conversations_of(plan, long)) == 3
+    with pytest.raises(InputError, match="plan 'x': load 'usual' needs a 'chat' block"):
+        conversations_of(plan, usual)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ((LOADS % (CHAT % 9, CHAT % 8)).replace("name: long", "name: usual"), "two loads are named 'usual'"),
+        (
+            (LOADS % (CHAT % 9, CHAT % 8)).replace("conversations: 3}", f"conversations: 3, chat: {CHAT % 7}}}", 1),
+            "every load has a chat of its own, so that of the plan is not read",
+        ),
         ("schema: ppdsim/plan/1\nname: x\nrepeets: {}\n", "unknown key 'repeets'; did you mean 'repeats'"),
         ("schema: ppdsim/plan/1\n", "missing key 'name'"),
         ("schema: ppdsim/plan/1\nname: x\nappend: {new_tokens: ['64']}\n", "append.new_tokens.0"),

@@ -73,7 +73,9 @@ def calibrate(
         float | None, typer.Option(help="Time on warm servers when repeats end, instead of the plan's.")
     ] = None,
     name: Annotated[str, typer.Option(help="Id of the profile; by default the folder's name.")] = "",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder; another --plan adds what it asks for.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in the folder; another --plan adds what it asks for.")
+    ] = False,
     measure_only: Annotated[bool, typer.Option("--measure-only", help="Stop before the fit.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its time, and stop.")] = False,
     json: JsonOption = False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from contextlib import redirect_stdout
 from dataclasses import replace
@@ -310,3 +311,36 @@ def test_the_plan_is_printed_before_anything_is_measured(tmp_path, capsys):
     assert run([*command, "--plan", "full", "--budget-s", "900", "--dry-run"]) == 0
     assert "repeats end when 15.0 minutes are spent" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_leaves_the_cores_to_the_machine_that_measures(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    servers = [
+        "--unified-gpu",
+        "0",
+        "--prefill-gpu",
+        "1",
+        "--decode-gpu",
+        "2",
+        "--transport",
+        "tcp",
+        "--cpu-pin",
+        "auto",
+    ]
+    command = ["calibrate", "--model", str(tmp_path), "-o", str(tmp_path / "out"), *servers]
+    assert run([*command, "--dry-run"]) == 0
+    assert capsys.readouterr().err.startswith(
+        "--cpu-pin auto: each server and the client get an equal share of the cores of the machine that serves; this "
+        "one has 2\n"
+    )
+    assert run(command) == 2
+    assert "--cpu-pin auto: 2 cores for 3 servers and the client" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_help_says_that_another_plan_may_go_on(capsys):
+    assert run(["calibrate", "--help"]) == 0
+    assert "another --plan adds what it asks for" in " ".join(
+        re.sub(r"[^\x20-\x7e]", " ", capsys.readouterr().out).split()
+    )

@@ -59,7 +59,7 @@ def plan_lines(
             lines.append(f"    {_memory(need, foreseen)}")
         lines += [f"    {line}" for line in found.lines]
     lines.append(
-        f"  in all {_minutes(least_s)}, {once_s / 60:.1f} of them to measure everything once{_budget(plan, once_s)}"
+        f"  in all {_minutes(least_s)}, {_minutes(once_s)} of them to measure everything once{_budget(plan, once_s)}"
     )
     starts = sum(service.starts_servers for service, _ in services)
     if plan.passes == 2:

@@ -57,6 +57,10 @@ def test_the_budget_stands_beside_the_estimate(budget_s, ending):
         line for line in described("quick", (ALONE, UNKNOWN), budget_s=budget_s).splitlines() if "in all" in line
     ]
     assert line.endswith(ending)
+    # Each of the two times with its own unit: a small plan takes seconds.
+    assert re.match(
+        r"  in all about [\d.]+ (s|minutes), about [\d.]+ (s|minutes) of them to measure everything once", line
+    )
 
 
 def test_links_are_part_of_the_estimate_or_left_out_with_the_reason(monkeypatch):

@@ -39,7 +39,7 @@ class Limit:
     bounds: str
     reason: str
 
-    def refusal(self, where: str, given: str) -> str:
+    def refusal(self, where: object, given: str) -> str:
         """Return the text of the error for something above the limit.
 
         >>> YAML_DEPTH.refusal("a.yaml:3", "nested deeper")

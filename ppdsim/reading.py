@@ -167,7 +167,7 @@ def lines(path: Path, *, limit: Limit = ROWS_BYTES, error: type[InputError] = In
     InputError
         Or the class `error`: as `chunks`, or if a line is not UTF-8 or too long.
     """
-    number, begun = 0, b""
+    number, begun, name = 0, b"", str(path)
     for chunk in chunks(path, limit=limit, error=error):
         if not begun and chunk.isspace():
             # A file of line ends alone unpacks without end.
@@ -177,10 +177,10 @@ def lines(path: Path, *, limit: Limit = ROWS_BYTES, error: type[InputError] = In
         for raw in whole:
             number += 1
             if raw and not raw.isspace():
-                yield number, _line(raw, f"{path}:{number}", error)
+                yield number, _line(raw, name, number, error)
         LINE_BYTES.check(len(begun), f"{path}:{number + 1}: bytes in one line", error=error)
     if begun and not begun.isspace():
-        yield number + 1, _line(begun, f"{path}:{number + 1}", error)
+        yield number + 1, _line(begun, name, number + 1, error)
 
 
 def json_lines(
@@ -204,13 +204,23 @@ def json_lines(
 def csv_rows(
     path: Path, *, limit: Limit = ROWS_BYTES, error: type[InputError] = InputError
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield ``(line, row)`` of a CSV file with a header.
+    """Yield ``(line, row)`` of a CSV file with a header; the errors are those of `csv_fields`."""
+    rows = csv_fields(path, limit=limit, error=error)
+    for _, header in rows:
+        for number, fields in rows:
+            yield number, dict(zip(header, fields, strict=True))
+
+
+def csv_fields(
+    path: Path, *, limit: Limit = ROWS_BYTES, error: type[InputError] = InputError
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield ``(line, fields)`` of a CSV file, its header first.
 
     Raises
     ------
     InputError
-        Or the class `error`: as `lines`, or if it is not CSV, a column is there twice or has no name, or a row has
-        another number of fields than the header.
+        Or the class `error`: as `lines`, or if it is not CSV, a column is there twice, or a row has another number of
+        fields than the header.
     """
     number = 0
 
@@ -220,7 +230,7 @@ def csv_rows(
             yield text + "\n"
 
     reader = csv.reader(texts(), strict=True)
-    header: list[str] | None = None
+    width = 0
     while True:
         try:
             fields = next(reader, None)
@@ -231,16 +241,16 @@ def csv_rows(
             raise error(f"{where}: not CSV ({problem})") from None
         if fields is None:
             return
-        if header is None:
-            header = _header(fields, f"{path}:{number}", error)
-        elif len(fields) != len(header):
-            raise error(f"{path}:{number}: expected {len(header)} fields, as in the header, got {len(fields)}")
-        else:
-            yield number, dict(zip(header, fields, strict=True))
+        if not width:
+            fields = _header(fields, f"{path}:{number}", error)
+            width = len(fields)
+        if len(fields) != width:
+            raise error(f"{path}:{number}: expected {width} fields, as in the header, got {len(fields)}")
+        yield number, fields
 
 
 def parse_json(
-    text: str, where: str, *, error: type[InputError] = InputError, hint: str = "", python_numbers: bool = False
+    text: str, where: object, *, error: type[InputError] = InputError, hint: str = "", python_numbers: bool = False
 ) -> Any:
     """Return the value of a JSON text.
 
@@ -309,12 +319,13 @@ def _text_begins(found: Iterator[bytes], path: Path, error: type[InputError]) ->
     yield from found
 
 
-def _line(raw: bytes, where: str, error: type[InputError]) -> str:
-    LINE_BYTES.check(len(raw), f"{where}: bytes in one line", error=error)
+def _line(raw: bytes, name: str, number: int, error: type[InputError]) -> str:
+    if len(raw) > LINE_BYTES.value:
+        LINE_BYTES.check(len(raw), f"{name}:{number}: bytes in one line", error=error)
     try:
         return raw.decode().removesuffix("\r")
     except UnicodeDecodeError as problem:
-        raise error(f"{where}: not UTF-8 text (byte 0x{raw[problem.start]:02x})") from None
+        raise error(f"{name}:{number}: not UTF-8 text (byte 0x{raw[problem.start]:02x})") from None
 
 
 def _header(fields: list[str], where: str, error: type[InputError]) -> list[str]:

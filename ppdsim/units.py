@@ -9,6 +9,7 @@ from __future__ import annotations
 LARGEST = 1e15
 """Number beyond which nothing is read back [any unit]: in ms, or times another one, it may be no number any more."""
 MS_PER_S = 1_000.0
+NS_PER_S = 1_000_000_000
 """Milliseconds in a second [ms/s]."""
 BYTES_PER_GB = 1e9
 """Bytes in a gigabyte, as links are sold [B/GB]."""

@@ -99,10 +99,9 @@ class AgentSessions(AbstractTrace):
         ] = []  # its session, and the conversation with times from that one's start
         seen: set[str] = set()
         blocks: Blocks = {}
-        for number, text in numbered_lines(self.path):
+        for where, text in numbered_lines(self.path):
             if self.limit is not None and sessions >= self.limit:
                 break
-            where = f"{self.path}:{number}"
             for agent in _session(text, where, unanswered):
                 if agent.name in seen:
                     raise WorkloadError(f"{self.path}: session '{agent.name}' is there twice")
@@ -159,7 +158,7 @@ def _clipped(request: _Request, shared: int, room_tokens: int) -> tuple[Ids, int
     return ids, oldest * TRACE_BLOCK_TOKENS + new_tokens or room_tokens
 
 
-def _session(text: str, where: str, unanswered: Unanswered) -> list[_Agent]:
+def _session(text: str, where: object, unanswered: Unanswered) -> list[_Agent]:
     row = json_object(text, where)
     name = required(row, "id", where)
     if not isinstance(name, str) or not name:
@@ -187,14 +186,14 @@ def _session(text: str, where: str, unanswered: Unanswered) -> list[_Agent]:
     return [_Agent(name=name, start_s=0.0, requests=tuple(own), shares=shares), *agents] if own else agents
 
 
-def _requests(rows: Sequence[object], where: str, unanswered: Unanswered) -> Iterator[_Request]:
+def _requests(rows: Sequence[object], where: object, unanswered: Unanswered) -> Iterator[_Request]:
     for place, row in enumerate(rows):
         if not isinstance(row, dict):
             raise WorkloadError(f"{where}[{place}]: given {shown(row)}, expected a JSON object")
         yield _request(row, f"{where}[{place}]", unanswered)
 
 
-def _request(row: dict[str, object], where: str, unanswered: Unanswered) -> _Request:
+def _request(row: dict[str, object], where: object, unanswered: Unanswered) -> _Request:
     output_tokens = tokens(row, "out", where, at_least=0)
     unanswered.keeps(output_tokens, where)
     return _Request(
@@ -205,7 +204,7 @@ def _request(row: dict[str, object], where: str, unanswered: Unanswered) -> _Req
     )
 
 
-def _ids(row: dict[str, object], where: str) -> Ids:
+def _ids(row: dict[str, object], where: object) -> Ids:
     key = "hash_rle" if "hash_rle" in row else "hash_ids"
     given = _list(row, key, where)
     if not all(type(value) is int and 0 <= value < 2**62 for value in given):
@@ -227,7 +226,7 @@ def _ids(row: dict[str, object], where: str) -> Ids:
     return numbers[:whole]
 
 
-def _list(row: dict[str, object], key: str, where: str) -> list[object]:
+def _list(row: dict[str, object], key: str, where: object) -> list[object]:
     value = required(row, key, where)
     if not isinstance(value, list):
         raise WorkloadError(f"{where}: {key}: given {shown(value)}, expected a list")

@@ -5,13 +5,15 @@ Equal names mean an equal prefix up to and including that block, whatever the id
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 
 SMALLEST_BLOCK_TOKENS = 64
 """Smallest block that machines are asked about: the page of the shipped profiles [tokens]."""
 
-Blocks = dict[tuple[int, ...], int]
-"""Name of each block, by (name of the block before it, or of the table that the ids belong to; its ids)."""
+Blocks = dict[bytes, int]
+"""Name of each block, by (name of the block before it, or of the table that the ids belong to; its ids) as 64-bit
+numbers: a tuple of them would keep every id alive."""
 
 
 def merged(ids: Sequence[int], together: int, table: int, blocks: Blocks) -> tuple[int, ...]:
@@ -31,6 +33,6 @@ def merged(ids: Sequence[int], together: int, table: int, blocks: Blocks) -> tup
     names: list[int] = []
     before = table
     for start in range(0, len(ids) - together + 1, together):
-        before = blocks.setdefault((before, *ids[start : start + together]), len(blocks))
+        before = blocks.setdefault(array("q", (before, *ids[start : start + together])).tobytes(), len(blocks))
         names.append(before)
     return tuple(names)

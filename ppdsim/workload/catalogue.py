@@ -40,11 +40,11 @@ def recognise(path: Path) -> str:
     WorkloadError
         If the file cannot be read, is empty, or looks like none of the formats.
     """
-    number, first_line = next(numbered_lines(path))
+    where, first_line = next(numbered_lines(path))
     for name, trace in TRACES.items():
         if trace.recognises(first_line):
             return name
     raise WorkloadError(
-        f"{path}:{number}: given {shown(first_line)}, expected a trace in one of the formats {', '.join(TRACES)} "
+        f"{where}: given {shown(first_line)}, expected a trace in one of the formats {', '.join(TRACES)} "
         "(docs/reference/traces.md)"
     )

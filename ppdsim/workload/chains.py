@@ -16,13 +16,14 @@ any run with which a conversation goes on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 
 MOST_CONTINUATIONS = 8
 """Most different blocks that may follow a prompt with which a conversation goes on; see the module [blocks]."""
 
 
-def first_prompts(prompts: Sequence[tuple[Sequence[int], int]]) -> list[int]:
+def first_prompts(prompts: Iterable[tuple[Sequence[int], int]]) -> list[int]:
     """Return for each prompt the position of the first prompt of its conversation.
 
     Parameters
@@ -38,9 +39,9 @@ def first_prompts(prompts: Sequence[tuple[Sequence[int], int]]) -> list[int]:
     """
     nodes: dict[tuple[int, int], int] = {}  # a run of blocks, by the run before its last block and that block
     following = [0]  # different blocks that follow each run; run 0 is the empty one
-    paths: list[list[int]] = []
-    for ids, _ in prompts:
-        node, path = 0, []
+    paths: list[tuple[array[int], int]] = []
+    for ids, whole in prompts:
+        node, path = 0, array("q")
         for block in ids:
             run = nodes.get((node, block))
             if run is None:
@@ -49,10 +50,10 @@ def first_prompts(prompts: Sequence[tuple[Sequence[int], int]]) -> list[int]:
                 following[node] += 1
             node = run
             path.append(node)
-        paths.append(path)
+        paths.append((path, whole))
     conversation: dict[int, int] = {}  # by the run that is all of an earlier prompt
     found: list[int] = []
-    for number, (path, (_, whole)) in enumerate(zip(paths, prompts, strict=True)):
+    for number, (path, whole) in enumerate(paths):
         earlier = (conversation[run] for run in reversed(path) if run in conversation)
         first = next(earlier, number)
         found.append(first)

@@ -16,9 +16,14 @@ What a dropped turn added stays in the conversation: its tokens and its think ti
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ppdsim.errors import WorkloadError
 from ppdsim.workload.base import Conversation, Conversations, TurnSpec
@@ -36,9 +41,8 @@ from ppdsim.workload.tracefile import (
     without_unanswered,
 )
 
+Ints: TypeAlias = NDArray[np.int64]
 KEYS = ("conversation_id", "turn", "arrival_s", "think_s", "new_tokens", "output_tokens")
-
-_Turns = dict[int, tuple[float, TurnSpec, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,29 +56,62 @@ class ConversationFile(AbstractTrace):
 
     def conversations(self, rng: np.random.Generator) -> Conversations:
         """Read the file and return its conversations in order of arrival; `rng` is not used."""
-        found: dict[int | str, _Turns] = {}
-        for number, text in numbered_lines(self.path):
-            where = f"{self.path}:{number}"
-            identity, turn, time_s, spec = _turn(text, where)
-            turns = found.setdefault(identity, {})
-            if turn in turns:
-                raise WorkloadError(f"{where}: turn {turn} of conversation {identity} again; first at {turns[turn][2]}")
-            turns[turn] = (time_s, spec, where)
-        for identity, turns in found.items():
-            _check_complete(identity, turns)
+        # Numbers by column: an object a turn would take five times the room of its text.
+        numbers: dict[int | str, int] = {}
+        whose, turns, lines = array("q"), array("q"), array("q")
+        times_s, new_tokens, output_tokens = array("d"), array("q"), array("q")
+        for where, text in numbered_lines(self.path):
+            identity, turn, time_s, new, output = _turn(text, where)
+            whose.append(numbers.setdefault(identity, len(numbers)))
+            turns.append(turn)
+            lines.append(where.number)
+            times_s.append(time_s)
+            new_tokens.append(new)
+            output_tokens.append(output)
+        names = list(numbers)
+        order = np.lexsort((turns, whose))
+        self._check_turns(np.array(whose)[order], np.array(turns)[order], np.array(lines)[order], names)
         unanswered = Unanswered(strict=self.strict)
         every: list[Conversation] = []
-        for identity, turns in found.items():
+        starts = np.searchsorted(np.array(whose)[order], np.arange(len(names) + 1)).tolist()
+        for identity, (start, end) in zip(names, pairwise(starts), strict=True):
             if self.limit is not None and len(every) >= self.limit:
                 break
-            conversation = _conversation(identity, turns, self.rate_scale, unanswered)
-            if conversation.turns:
-                every.append(conversation)
+            places = order[start:end].tolist()
+            for place in sorted(places):
+                unanswered.keeps(output_tokens[place], self.path, lines[place])
+            specs = (
+                TurnSpec(
+                    new_tokens=new_tokens[place],
+                    output_tokens=output_tokens[place],
+                    think_s=times_s[place] if turns[place] else 0.0,
+                )
+                for place in places
+            )
+            arrival_s, kept = without_unanswered(times_s[places[0]] / self.rate_scale, specs)
+            if kept:
+                every.append(Conversation(conversation_id=identity, arrival_s=arrival_s, turns=kept))
         notes = unanswered.notes(self.path)
         return Conversations(found=tuple(sorted(every, key=lambda conversation: conversation.arrival_s)), notes=notes)
 
+    def _check_turns(self, whose: Ints, turns: Ints, lines: Ints, names: Sequence[int | str]) -> None:
+        """Refuse a turn that is there twice, or without the ones before it; sorted by conversation, turn and line."""
+        again = np.flatnonzero((np.diff(whose) == 0) & (np.diff(turns) == 0))
+        if len(again):
+            place = int(again[np.argmin(lines[again + 1])])
+            raise WorkloadError(
+                f"{self.path}:{lines[place + 1]}: turn {turns[place]} of conversation {names[whose[place]]} again;"
+                f" first at {self.path}:{lines[place]}"
+            )
+        expected = np.arange(len(whose)) - np.searchsorted(whose, whose)
+        for place in np.flatnonzero(turns != expected)[:1].tolist():
+            raise WorkloadError(
+                f"{self.path}:{lines[place]}: turn {turns[place]} of conversation {names[whose[place]]} without turn"
+                f" {expected[place]}"
+            )
 
-def _turn(text: str, where: str) -> tuple[int | str, int, float, TurnSpec]:
+
+def _turn(text: str, where: object) -> tuple[int | str, int, float, int, int]:
     row = json_object(text, where)
     only_keys(row, KEYS, where)
     identity = required(row, "conversation_id", where)
@@ -85,22 +122,5 @@ def _turn(text: str, where: str) -> tuple[int | str, int, float, TurnSpec]:
     if other in row:
         raise WorkloadError(f"{where}: {other} on turn {turn}; turn 0 has arrival_s, later turns have think_s")
     time_s = time_in(row, key, where, "s")
-    spec = TurnSpec(
-        new_tokens=tokens(row, "new_tokens", where),
-        output_tokens=tokens(row, "output_tokens", where, at_least=0),
-        think_s=time_s if turn else 0.0,
-    )
-    return identity, turn, time_s, spec
-
-
-def _check_complete(identity: int | str, turns: _Turns) -> None:
-    for expected, turn in enumerate(sorted(turns)):
-        if turn != expected:
-            raise WorkloadError(f"{turns[turn][2]}: turn {turn} of conversation {identity} without turn {expected}")
-
-
-def _conversation(identity: int | str, turns: _Turns, rate_scale: float, unanswered: Unanswered) -> Conversation:
-    for _, spec, where in turns.values():
-        unanswered.keeps(spec.output_tokens, where)
-    arrival_s, kept = without_unanswered(turns[0][0] / rate_scale, (turns[turn][1] for turn in sorted(turns)))
-    return Conversation(conversation_id=identity, arrival_s=arrival_s, turns=kept)
+    new_tokens, output_tokens = tokens(row, "new_tokens", where), tokens(row, "output_tokens", where, at_least=0)
+    return identity, turn, time_s, new_tokens, output_tokens

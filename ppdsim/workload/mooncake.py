@@ -14,9 +14,10 @@ Not modelled: a client that waits for an answer before it sends the next turn.
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -55,11 +56,44 @@ FEW_REQUESTS = 10
 
 
 class _Request(NamedTuple):
-    number: int
     stamp: float
     input_tokens: int
     output_tokens: int
-    ids: tuple[int, ...] | None
+    ids: array[int] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Requests:
+    """Numbers by column, one of each a request: as objects they would take five times the room of their text.
+
+    Attributes
+    ----------
+    number : array of int
+        Position in the file, from 0.
+    ids_end : array of int
+        Where a request's ids end in `ids`; they begin where those of the one before end.
+    """
+
+    number: array[int] = field(default_factory=lambda: array("q"))
+    stamp: array[float] = field(default_factory=lambda: array("d"))
+    input_tokens: array[int] = field(default_factory=lambda: array("q"))
+    output_tokens: array[int] = field(default_factory=lambda: array("q"))
+    ids: array[int] = field(default_factory=lambda: array("q"))
+    ids_end: array[int] = field(default_factory=lambda: array("q"))
+
+    def __len__(self) -> int:
+        return len(self.number)
+
+    def append(self, number: int, request: _Request) -> None:
+        self.number.append(number)
+        self.stamp.append(request.stamp)
+        self.input_tokens.append(request.input_tokens)
+        self.output_tokens.append(request.output_tokens)
+        self.ids.extend(request.ids or ())
+        self.ids_end.append(len(self.ids))
+
+    def ids_of(self, place: int) -> array[int]:
+        return self.ids[self.ids_end[place - 1] if place else 0 : self.ids_end[place]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +122,7 @@ class MooncakeTrace(AbstractTrace):
     def conversations(self, rng: np.random.Generator) -> Conversations:
         """Read the file; a conversation's id is the position of its first request in the file, from 0."""
         requests, notes = self._read()
-        stamps = np.array([request.stamp for request in requests])
+        stamps = np.array(requests.stamp)
         times_s = (stamps - stamps.min()) / UNITS_PER_S[self.timestamp_unit]
         if times_s.max() > MAX_S:
             raise WorkloadError(f"{self.path}: timestamps span {times_s.max():.3g} s, expected at most {MAX_S:.3g} s")
@@ -105,24 +139,23 @@ class MooncakeTrace(AbstractTrace):
             )
         return Conversations(found=found, notes=(*notes, *spread_note))
 
-    def _read(self) -> tuple[list[_Request], list[str]]:
+    def _read(self) -> tuple[_Requests, list[str]]:
         """Return the requests that have an answer, in the order of the file, and what is to be said of the file."""
-        requests: list[_Request] = []
+        requests = _Requests()
         unread: Counter[str] = Counter()
         unanswered = Unanswered(strict=self.strict)
-        hashed_at: dict[bool, str] = {}
-        for place, (number, text) in enumerate(numbered_lines(self.path)):
+        hashed_at: dict[bool, object] = {}
+        for place, (where, text) in enumerate(numbered_lines(self.path)):
             if self.limit is not None and len(requests) >= self.limit:
                 break
-            where = f"{self.path}:{number}"
             row = json_object(text, where)
             unread.update(_unread(row, where))
-            request = _request(row, place, self.block_tokens, where)
+            request = _request(row, self.block_tokens, where)
             hashed_at.setdefault(request.ids is not None, where)
             if len(hashed_at) == 2:
                 raise WorkloadError(f"{hashed_at[False]}: key 'hash_ids' is missing; {hashed_at[True]} has it")
             if unanswered.keeps(request.output_tokens, where):
-                requests.append(request)
+                requests.append(place, request)
         notes = [*unanswered.notes(self.path)]
         if unread:
             notes.append(
@@ -149,26 +182,26 @@ class MooncakeTrace(AbstractTrace):
         )
 
     def _grouped(
-        self, requests: Sequence[_Request], order: Sequence[int], arrivals_s: Sequence[float]
+        self, requests: _Requests, order: Sequence[int], arrivals_s: Sequence[float]
     ) -> tuple[Conversation, ...]:
         """Return the conversations that the requests make up; `order` is theirs by time, then place in the file."""
         together = -(-SMALLEST_BLOCK_TOKENS // self.block_tokens)
         names: Blocks = {}
         members: defaultdict[int, list[int]] = defaultdict(list)
-        prompts = [(requests[place].ids or (), requests[place].input_tokens // self.block_tokens) for place in order]
+        hashed = len(requests.ids) > 0
+        prompts = ((requests.ids_of(place), requests.input_tokens[place] // self.block_tokens) for place in order)
         for place, first in zip(order, first_prompts(prompts), strict=True):
             members[order[first]].append(place)
 
         def turn(place: int, *, first: bool) -> TurnSpec:
-            request = requests[place]
-            ids = request.ids
-            if ids is not None and together > 1:
-                ids = merged(ids[: request.input_tokens // self.block_tokens], together, -1, names)
+            input_tokens, ids = requests.input_tokens[place], tuple(requests.ids_of(place))
+            if together > 1:
+                ids = merged(ids[: input_tokens // self.block_tokens], together, -1, names)
             return TurnSpec(
-                new_tokens=request.input_tokens,
-                output_tokens=request.output_tokens,
+                new_tokens=input_tokens,
+                output_tokens=requests.output_tokens[place],
                 arrival_s=None if first else arrivals_s[place],
-                block_ids=ids,
+                block_ids=ids if hashed else None,
                 block_tokens=together * self.block_tokens,
             )
 
@@ -177,7 +210,7 @@ class MooncakeTrace(AbstractTrace):
             places.sort(key=lambda place: arrivals_s[place])
             found.append(
                 Conversation(
-                    conversation_id=requests[places[0]].number,
+                    conversation_id=requests.number[places[0]],
                     arrival_s=arrivals_s[places[0]],
                     turns=tuple(turn(place, first=place == places[0]) for place in places),
                 )
@@ -200,7 +233,7 @@ def _seconds_note(stamps: Floats, times_s: Floats) -> list[str]:
     ]
 
 
-def _unread(row: dict[str, object], where: str) -> Iterable[str]:
+def _unread(row: dict[str, object], where: object) -> Iterable[str]:
     """Yield the keys of a row that mean nothing here; one that means something elsewhere, or a slip, is refused."""
     absent = [key for key in KEYS if key not in row]
     for key in row:
@@ -216,10 +249,9 @@ def _unread(row: dict[str, object], where: str) -> Iterable[str]:
         yield key
 
 
-def _request(row: dict[str, object], number: int, block_tokens: int, where: str) -> _Request:
+def _request(row: dict[str, object], block_tokens: int, where: object) -> _Request:
     input_tokens = tokens(row, "input_length", where)
     return _Request(
-        number=number,
         stamp=time_in(row, "timestamp", where, "ms or s", at_most=MAX_STAMP),
         input_tokens=input_tokens,
         output_tokens=tokens(row, "output_length", where, at_least=0),
@@ -227,7 +259,7 @@ def _request(row: dict[str, object], number: int, block_tokens: int, where: str)
     )
 
 
-def _ids(row: dict[str, object], input_tokens: int, block_tokens: int, where: str) -> tuple[int, ...]:
+def _ids(row: dict[str, object], input_tokens: int, block_tokens: int, where: object) -> array[int]:
     ids = required(row, "hash_ids", where)
     if not isinstance(ids, list) or not all(type(i) is int and 0 <= i <= MAX_ID for i in ids):
         raise WorkloadError(f"{where}: hash_ids: given {shown(ids)}, expected a list of block ids from 0")
@@ -237,7 +269,7 @@ def _ids(row: dict[str, object], input_tokens: int, block_tokens: int, where: st
             f"{where}: hash_ids: given {len(ids)} blocks, expected {blocks} of {block_tokens} tokens for {input_tokens}"
             f"{_fitting(input_tokens, len(ids))}"
         )
-    return tuple(ids)
+    return array("q", ids)
 
 
 def _fitting(input_tokens: int, blocks: int) -> str:

@@ -7,9 +7,10 @@ simulated. Every problem is a :class:`~ppdsim.errors.WorkloadError` that starts 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
 
@@ -64,8 +65,8 @@ class Unanswered:
         self._strict = strict
         self._rows = self.dropped = 0
 
-    def keeps(self, output_tokens: int, where: str) -> bool:
-        """Count a row, and return whether it has an answer.
+    def keeps(self, output_tokens: int, *where: object) -> bool:
+        """Count a row, and return whether it has an answer; `where` is the start of the error, in parts.
 
         Raises
         ------
@@ -76,9 +77,8 @@ class Unanswered:
         if output_tokens:
             return True
         if self._strict:
-            raise WorkloadError(
-                f"{where}: 0 output tokens, expected at least 1 (workload.strict=false drops such rows)"
-            )
+            here = ":".join(map(str, where))
+            raise WorkloadError(f"{here}: 0 output tokens, expected at least 1 (workload.strict=false drops such rows)")
         self.dropped += 1
         return False
 
@@ -90,6 +90,8 @@ class Unanswered:
         WorkloadError
             If no row has an answer.
         """
+        if not self._rows:
+            raise WorkloadError(f"{path}: a header and no request; expected at least one")
         if self._rows == self.dropped:
             raise WorkloadError(f"{path}: none of its {self._rows} rows has an answer; expected at least one")
         if not self.dropped:
@@ -117,23 +119,45 @@ def without_unanswered(arrival_s: float, turns: Iterable[TurnSpec]) -> tuple[flo
     return arrival_s, tuple(kept)
 
 
-def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield ``(line number, text)`` of each line that is not blank; gzip is recognised by its first two bytes.
+class Line(NamedTuple):
+    """A line of a file, as errors name it; the words are made when one is raised.
+
+    >>> f"{Line('a.jsonl', 3)}: key 'in' is missing"
+    "a.jsonl:3: key 'in' is missing"
+    """
+
+    path: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.number}"
+
+    def __format__(self, spec: str) -> str:
+        return str(self)
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[Line, str]]:
+    """Yield where it stands and the text of each line that is not blank; gzip is recognised by its first two bytes.
 
     Raises
     ------
     WorkloadError
         If the file is missing, unreadable, not UTF-8, a broken gzip, or holds nothing.
     """
-    empty = True
+    empty, name = True, str(path)
     for number, text in lines(path, error=WorkloadError):
         empty = False
-        yield number, text.strip()
+        yield Line(name, number), text.strip()
     if empty:
-        raise WorkloadError(f"{path}: empty; expected at least one conversation")
+        raise no_conversation(path)
 
 
-def json_object(text: str, where: str) -> dict[str, object]:
+def no_conversation(path: Path) -> WorkloadError:
+    """Return the error for a file that holds nothing."""
+    return WorkloadError(f"{path}: empty; expected at least one conversation")
+
+
+def json_object(text: str, where: object) -> dict[str, object]:
     """Parse one line as a JSON object.
 
     Raises
@@ -147,7 +171,7 @@ def json_object(text: str, where: str) -> dict[str, object]:
     return row
 
 
-def only_keys(row: Mapping[str, object], valid: Iterable[str], where: str) -> None:
+def only_keys(row: Mapping[str, object], valid: Sequence[str], where: object) -> None:
     """Refuse a key that is not in `valid`, naming the nearest one.
 
     Raises
@@ -155,10 +179,9 @@ def only_keys(row: Mapping[str, object], valid: Iterable[str], where: str) -> No
     WorkloadError
         For the first unknown key.
     """
-    names = list(valid)
     for key in row:
-        if key not in names:
-            raise WorkloadError(f"{where}: unknown key '{key}' (valid: {', '.join(names)}){nearest(key, names)}")
+        if key not in valid:
+            raise WorkloadError(f"{where}: unknown key '{key}' (valid: {', '.join(valid)}){nearest(key, valid)}")
 
 
 def shown(value: object) -> str:
@@ -167,7 +190,7 @@ def shown(value: object) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
-def required(row: Mapping[str, object], key: str, where: str) -> object:
+def required(row: Mapping[str, object], key: str, where: object) -> object:
     """Return ``row[key]``.
 
     Raises
@@ -180,7 +203,7 @@ def required(row: Mapping[str, object], key: str, where: str) -> object:
     return row[key]
 
 
-def tokens(row: Mapping[str, object], key: str, where: str, *, at_least: int = 1) -> int:
+def tokens(row: Mapping[str, object], key: str, where: object, *, at_least: int = 1) -> int:
     """Return a whole number of tokens between `at_least` and ``MAX_TOKENS``.
 
     Raises
@@ -189,13 +212,14 @@ def tokens(row: Mapping[str, object], key: str, where: str, *, at_least: int = 1
         If the key is missing, or its value is anything else.
     """
     value = required(row, key, where)
+    if type(value) is int and at_least <= value <= MAX_TOKENS:
+        return value
     if type(value) is not int or value < at_least:
         raise WorkloadError(f"{where}: {key}: given {shown(value)}, expected a whole number from {at_least} tokens")
-    TOKENS.check(value, f"{where}: {key}", error=WorkloadError)
-    return value
+    raise WorkloadError(TOKENS.refusal(f"{where}: {key}", f"given {value:,}, more"))
 
 
-def time_in(row: Mapping[str, object], key: str, where: str, unit: str, *, at_most: float = MAX_S) -> float:
+def time_in(row: Mapping[str, object], key: str, where: object, unit: str, *, at_most: float = MAX_S) -> float:
     """Return a time from 0 to `at_most` in the row's own unit, which `unit` names.
 
     Raises

@@ -132,7 +132,7 @@ WRONG = [
     (A, AZURE.replace("396", "many"), "trace:3: ContextTokens: given 'many'"),
     (A, AZURE.replace("2023-11-16 18:15:50.9951690", "yesterday"), "trace:3: TIMESTAMP: given 'yesterday'"),
     (A, AZURE.replace("2023-11-16 18:15:50", "2023-13-16 18:15:50"), "trace:3: TIMESTAMP"),
-    (A, AZURE.replace(",396,109", ""), "trace:3: given 1 fields"),
+    (A, AZURE.replace(",396,109", ""), "trace:3: expected 3 fields, as in the header, got 1"),
     (A, AZURE.partition("\n")[0], "a header and no request"),
     (C, "[1, 2]", "trace:1: given .*, expected a JSON object"),
     (C, CONVERSATIONS.replace('"turn": 1', '"turn": 2'), "trace:1: turn 2 of conversation b without turn 1"),

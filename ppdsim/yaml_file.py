@@ -9,7 +9,9 @@ Not modelled: several documents in one file; dates are texts.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ from ppdsim.reading import read_text
 KeyPath = tuple[str | int, ...]
 NUMBERS = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:bool", "tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 """Tags of plain scalars that are no text."""
+REMEMBERED_CHARACTERS = 20_000
+"""Up to this length a text is parsed once [characters]: tables and scenarios that are read again and again."""
 
 
 class _Refused(Exception):
@@ -75,12 +79,9 @@ def _parsed(text: str, where: str, lines: dict[KeyPath, int] | None, error: type
     def at(line: int) -> str:
         return where if lines is None else f"{where}:{line + 1}"
 
-    # Without a list of them, ruamel looks for plug-ins on disk each time.
-    yaml = YAML(typ="safe", pure=True, plug_ins=[])
-    yaml.Composer = _BoundedComposer
+    parse = _remembered if len(text) <= REMEMBERED_CHARACTERS else _document
     try:
-        node = yaml.compose(text)
-        return None if node is None else _Reader(yaml.constructor, {} if lines is None else lines).value(node, ())
+        value, found = parse(text)
     except _Refused as refused:
         raise error(refused.text(at(refused.line))) from None
     except MarkedYAMLError as problem:
@@ -88,6 +89,22 @@ def _parsed(text: str, where: str, lines: dict[KeyPath, int] | None, error: type
         raise error(f"{at(mark.line) if mark else where}: not YAML ({_one_line(problem.problem)})") from None
     except (YAMLError, ValueError) as problem:
         raise error(f"{where}: not YAML ({_one_line(str(problem))})") from None
+    if lines is not None:
+        lines.update(found)
+    return copy.deepcopy(value)
+
+
+def _document(text: str) -> tuple[Any, dict[KeyPath, int]]:
+    """Return a document's value and the line of each of its keys and items; nobody may change them."""
+    # Without a list of them, ruamel looks for plug-ins on disk each time.
+    yaml = YAML(typ="safe", pure=True, plug_ins=[])
+    yaml.Composer = _BoundedComposer
+    node = yaml.compose(text)
+    lines: dict[KeyPath, int] = {}
+    return (None if node is None else _Reader(yaml.constructor, lines).value(node, ())), lines
+
+
+_remembered: Any = lru_cache(maxsize=256)(_document)
 
 
 def _one_line(text: str | None) -> str:

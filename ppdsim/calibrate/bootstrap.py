@@ -14,6 +14,9 @@ from ppdsim.calibrate.assumed import Assumed, drawn
 from ppdsim.calibrate.cells import Cells, Grid
 from ppdsim.turn import TurnModel
 
+DRAWS = 200
+"""Bootstrap draws of a profile."""
+
 
 def resample(cells: Grid, rng: np.random.Generator) -> Grid:
     """Return a grid of the same size whose cells are drawn with replacement."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from ppdsim import __version__
 from ppdsim.calibrate.assumed import Assumed, sentence, unshown
-from ppdsim.calibrate.bootstrap import Fit, bootstrap
+from ppdsim.calibrate.bootstrap import DRAWS, Fit, bootstrap
 from ppdsim.calibrate.cells import Cells, Grid, grid
 from ppdsim.calibrate.crossval import leave_one_out, name_of, predict_cells
 from ppdsim.calibrate.curve_records import curve_record, mechanism_record
@@ -32,8 +32,6 @@ from ppdsim.profile import CurveRecord, Drift, MatricesRecord, ModelRecord, Prof
 from ppdsim.turn import TurnModel
 from ppdsim.types import Tag
 
-DRAWS = 200
-"""Bootstrap draws of a profile."""
 BOOTSTRAP_SEED = 17
 """Seed of the bootstrap: the same measurements give the same profile."""
 PRIORS: tuple[Drift, ...] = (

@@ -18,7 +18,6 @@ from ppdsim import measurements, profile, scenario
 from ppdsim.calibrate.drivers.fake.build import DEFAULT_PROFILE
 from ppdsim.calibrate.drivers.fake.stack import FakeStack, StackOptions
 from ppdsim.calibrate.drivers.fake.virtual_loop import run_virtually
-from ppdsim.calibrate.fit import fit_profile
 from ppdsim.calibrate.live import calibrate
 from ppdsim.calibrate.live.plan import load_plan
 from ppdsim.cli.app import run
@@ -91,7 +90,7 @@ def calibrated(tmp_path_factory, require):
     pair = StackOptions(profile=DEFAULT_PROFILE, mode="pd", router="real", port_base=0, transport=Transport.TCP)
     with FakeStack(one) as unified, FakeStack(pair) as disaggregated, pytest.MonkeyPatch.context() as patch:
         # How good the intervals are and what the simulation finds have tests of their own; both take half a minute.
-        patch.setattr("ppdsim.calibrate.fit.fit_profile", partial(fit_profile, draws=10))
+        patch.setattr(calibrate, "fit", partial(calibrate.fit, draws=10))
         patch.setattr(scenario, "load", lambda name, sets, load=scenario.load: load(name, [*sets, *SMALL]))
         urls = disaggregated.urls
         servers = ["--unified-url", unified.urls["unified"], "--router-url", urls["router"]]
@@ -191,7 +190,7 @@ def test_a_unified_server_alone_has_a_profile_and_a_card_but_no_report(tmp_path,
     one = replace(service(Arm.APPEND_D, Transport.NONE), name="unified")
     plan = load_plan(str(tmp_path / "tiny.yaml"))
     calibrate.measure(plan, [one], MACHINE, tmp_path / "out", resume=False, say=str, runner=run_virtually)
-    monkeypatch.setattr("ppdsim.calibrate.fit.fit_profile", partial(fit_profile, draws=10))
+    monkeypatch.setattr(calibrate, "fit", partial(calibrate.fit, draws=10))
     # Everything is measured, so nobody is asked.
     arguments = ["--unified-url", "http://127.0.0.1:1", "--plan", str(tmp_path / "tiny.yaml"), "--resume"]
     again = ["calibrate", "--model", str(tmp_path), "-o", str(tmp_path / "out"), *arguments]

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ppdsim import measurements, profile
+from ppdsim.calibrate.bootstrap import DRAWS
 from ppdsim.calibrate.drivers.base import decoding
 from ppdsim.calibrate.live.agenda import Agenda, clipped_note
 from ppdsim.calibrate.live.budget import Budget
@@ -171,7 +172,7 @@ def _describe(
     )
 
 
-def fit(folder: Path, *, say: Callable[[str], None]) -> profile.Profile:
+def fit(folder: Path, *, say: Callable[[str], None], draws: int = DRAWS) -> profile.Profile:
     """Fit the profile of a measured folder and write it there.
 
     Raises
@@ -187,6 +188,6 @@ def fit(folder: Path, *, say: Callable[[str], None]) -> profile.Profile:
     if not (folder / MANIFEST).is_file():
         raise EnvironmentProblem(f"{folder}: nothing was measured, so there is nothing to fit")
     with locked(folder):
-        fitted = fit_profile(measurements.read(folder), progress=say)
+        fitted = fit_profile(measurements.read(folder), draws=draws, progress=say)
         profile.save(fitted, folder / "profile.json")
     return fitted

@@ -59,7 +59,7 @@ def calibrated(tmp_path, after):
         say=lambda _: None,
         runner=run_virtually,
     )
-    return fit(tmp_path / "run", say=lambda _: None)
+    return fit(tmp_path / "run", say=lambda _: None, draws=10)
 
 
 def said(profile, quantity):

@@ -142,7 +142,7 @@ def test_a_run_that_throttled_says_so_in_words_manifest_and_card(tmp_path, monke
         )
 
     run(resume=False)
-    card = to_text(card_of(fit(tmp_path / "run", say=lines.append)))
+    card = to_text(card_of(fit(tmp_path / "run", say=lines.append, draws=10)))
     for text in ("GPU 0 THROTTLED in ", "process 77 (train.py, 20.0 GiB)", "host cores were 25% busy"):
         assert any(text in line for line in lines)
         assert any(text in note for note in read_manifest(tmp_path / "run").notes)

@@ -43,7 +43,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def recovered(folder):
-    return fit(folder, say=_quiet)
+    return fit(folder, say=_quiet, draws=10)
 
 
 def _quiet(text: str) -> None:

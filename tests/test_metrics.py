@@ -38,6 +38,7 @@ def test_the_four_latencies_of_one_request():
     assert e2e_s([1.0], [2.5]).tolist() == [1.5]
     assert tpot_s([1.5], [2.5], [5]).tolist() == [0.25]
     assert np.isnan(tpot_s([1.5], [1.5], [1]))[0]
+    assert tpot_s([1.5], [1.75], [2]).tolist() == [0.25], "two tokens have one gap"
 
 
 @given(VALUES)
@@ -81,6 +82,14 @@ def test_a_percentile_is_numpys_default_and_keeps_its_axis(values, share):
 def test_beside_an_infinite_value_a_percentile_is_the_nearer_one(values, share, found):
     assert quantile(values, share) == found
     assert quantile(np.array([values, values]), share, axis=1).tolist() == [found, found]
+
+
+def test_infinite_values_keep_the_axes_too():
+    """At 0.25 of three values the place is half-way between the first two, at 0.75 between the last two."""
+    columns = np.array([[1.0, 2.0], [3.0, 6.0], [np.inf, 8.0]])
+    assert quantile(columns, (0.25, 0.75), axis=0).tolist() == [[2.0, 4.0], [3.0, 7.0]]
+    assert quantile(columns.T, (0.25, 0.75), axis=1).tolist() == [[2.0, 4.0], [3.0, 7.0]]
+    assert quantile(columns, 0.25, axis=0).tolist() == [2.0, 4.0]
 
 
 def test_the_90_percent_interval_of_draws_is_their_central_90_percent():
@@ -170,6 +179,12 @@ def test_the_median_is_the_50th_percentile(values):
 def test_undefined_values_are_left_out():
     assert describe([1.0, float("nan"), 3.0])["mean"] == 2.0
     assert describe([float("nan")]) == {"mean": None, "p50": None, "p90": None, "p99": None, "max": None}
+
+
+def test_a_value_that_never_occurs_counts_for_nothing():
+    found = describe([9.0, 1.0, 3.0, 7.0], [0, 2, 2, 0])
+    assert found == {"mean": 2.0, "p50": 2.0, "p90": 3.0, "p99": 3.0, "max": 3.0}
+    assert describe([9.0, float("nan")], [0, 3])["max"] is None
 
 
 def test_goodput_counts_offered_requests():

@@ -219,11 +219,12 @@ def _beside(model: TurnModel, question: Question) -> Question:
     """Return the question with the waits for D's scheduler where its residents decode."""
     if not question.residents:
         return question
-    step_s = _step_s(model, question.residents, float(question.resident_context_tokens))
+    # The fitted model's, one number each: a search asks for numbers.
+    step_s = _step_s(model, question.residents, float(question.resident_context_tokens)).item()
     return replace(
         question,
-        wait_d_s=model.step_wait_s(Arm.APPEND_D, step_s),
-        wait_p_s=model.step_wait_s(question.arm, step_s),
+        wait_d_s=float(model.step_wait_s(Arm.APPEND_D, step_s)),
+        wait_p_s=float(model.step_wait_s(question.arm, step_s)),
     )
 
 

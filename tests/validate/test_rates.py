@@ -9,8 +9,9 @@ import pytest
 
 from ppdsim import compose, measurements, profile
 from ppdsim.accuracy import ANOTHER_RUN, HELD_OUT
-from ppdsim.analytical.crossing import cache_rate_crossing
+from ppdsim.analytical.crossing import Found, cache_rate_crossing
 from ppdsim.analytical.question import Question
+from ppdsim.answers import CrossingKind
 from ppdsim.types import Arm, Transport
 from ppdsim.validate.rates import rate_cells, rate_crossings
 
@@ -139,17 +140,14 @@ def test_a_predicted_crossing_has_the_ends_of_its_draws(run, fitted):
     model = compose.central(fitted)
     tokens = like.prompt_tokens + like.generated_tokens
     step_s = float(np.ravel(model.decode.step_s(float(STREAMS), STREAMS * tokens))[0])
-    # An append waits for D's scheduler half a step, a hand-off twice.
     cloud = compose.cloud(fitted, another_run=False)
-    steps_s = np.asarray(cloud.decode.step_s(float(STREAMS), STREAMS * tokens))
-    assert float(np.median(steps_s)) == pytest.approx(step_s, rel=0.1)
     question = Question(
         arm=Arm.P_FULL,
         transport=Transport.TCP,
         residents=STREAMS,
         resident_context_tokens=tokens,
-        wait_d_s=model.step_wait_s(Arm.APPEND_D, np.array([step_s])),
-        wait_p_s=model.step_wait_s(Arm.P_FULL, np.array([step_s])),
+        wait_d_s=float(model.step_wait_s(Arm.APPEND_D, step_s)),
+        wait_p_s=float(model.step_wait_s(Arm.P_FULL, step_s)),
     )
     expected = cache_rate_crossing(model, cloud, question, TOTAL)
     assert line.predicted == pytest.approx(expected.values[-1])
@@ -167,6 +165,15 @@ def test_a_crossing_predicted_beyond_the_measured_rates_is_not_compared(run, fit
     assert line.measured == pytest.approx(rates[1], abs=1e-3)
     assert (line.predicted, line.predicted_low, line.predicted_high) == (None, None, None)
     assert rate_crossings(fitted, planted(run, level(rates))) == (), "neither crosses"
+
+
+@pytest.mark.parametrize(("at", "compared"), [(0.5, True), (0.75, True), (0.499, False), (0.751, False)])
+def test_the_ends_of_the_measured_rates_belong_to_them(run, fitted, monkeypatch, at, compared):
+    guess = Found(kind=CrossingKind.SEVERAL, values=(0.6, at), interval=None, share_without=0.0, share_carried=1.0)
+    monkeypatch.setattr("ppdsim.validate.rates.cache_rate_crossing", lambda *_: guess)
+    (line,) = rate_crossings(fitted, planted(run, crossing_at(0.6, (0.5, 0.6, 0.75))))
+    assert line.predicted == (at if compared else None), "the last of several"
+    assert (line.predicted_low, line.predicted_high) == (None, None), "draws that are all the same have no interval"
 
 
 def test_a_crossing_that_is_predicted_and_not_measured_is_kept(run, fitted):

@@ -9,10 +9,11 @@ import pytest
 
 from ppdsim import compose, measurements, profile
 from ppdsim.accuracy import ANOTHER_RUN, HELD_OUT
-from ppdsim.analytical.crossing import Found, cache_rate_crossing
+from ppdsim.analytical.crossing import Found, cache_rate_crossing, sampled_crossing
 from ppdsim.analytical.question import Question
 from ppdsim.answers import CrossingKind
 from ppdsim.types import Arm, Transport
+from ppdsim.validate.noise import RESAMPLES
 from ppdsim.validate.rates import rate_cells, rate_crossings
 
 PINNED = "h200x1_llama-3.1-8b_sglang-0.5.17_pinned"
@@ -207,7 +208,7 @@ def test_rows_that_are_marked_or_not_held_out_are_no_cells(run, fitted, change):
     ]
     marked = [row.model_copy(update={**change, "ttft_s": 99.0}) for row in alone]
     found = rate_cells(fitted, replace(kept, interference=(), prefill=(*marked, *marked, *alone)))
-    assert [cell.ttft_s for cell in found] == [0.1] * 3
+    assert [(cell.residents, cell.ttft_s, cell.stall_s) for cell in found] == [(0, 0.1, 0.0)] * 3
 
 
 def test_rows_made_of_the_profile_are_what_it_predicts(run, fitted):
@@ -230,6 +231,24 @@ def test_rows_made_of_the_profile_are_what_it_predicts(run, fitted):
         assert cell.measured_s == pytest.approx(cell.predicted_s, rel=1e-9)
         assert cell.measured_s == pytest.approx(cell.ttft_s + STREAMS * cell.stall_s)
         assert cell.low_s < cell.predicted_s < cell.high_s
+
+
+def test_the_middle_is_what_was_measured_and_every_resample_is_a_draw(run, fitted, monkeypatch):
+    seen = []
+
+    def search(axis, middle, draws):
+        seen.append((axis, middle, draws))
+        return sampled_crossing(axis, middle, draws)
+
+    monkeypatch.setattr("ppdsim.validate.rates.sampled_crossing", search)
+    rows = planted(run, crossing_at(0.6, (0.5, 0.6, 0.75)))
+    rate_crossings(fitted, rows)
+    ((axis, middle, draws),) = seen
+    # J_P - J_D = 3.2 (r - 0.6), at the whole tokens that were measured.
+    assert middle == pytest.approx(3.2 * (axis - 0.6), abs=1e-3)
+    assert draws.shape == (RESAMPLES, 3)
+    arms = [(cell.cache_rate, cell.arm) for cell in rate_cells(fitted, rows)]
+    assert arms == sorted(arms), "by rate, the append first"
 
 
 def test_two_rates_are_no_experiment(run, fitted):

@@ -119,8 +119,13 @@ def median(values: ArrayLike) -> float:
     >>> median([3.0, 1.0]), median([np.inf, 1.0])
     (2.0, 1.0)
     """
-    data = np.asarray(values, dtype=np.float64)
-    return float(np.median(data) if np.isfinite(data).all() else quantile(data, 0.5))
+    data = np.asarray(values, dtype=np.float64).ravel()
+    if not np.isfinite(data).all():
+        return float(quantile(data, 0.5))
+    # As numpy's median, which takes five times as long for the few repeats of a cell.
+    below, above = (len(data) - 1) // 2, len(data) // 2
+    ordered = np.partition(data, (below, above))
+    return float(0.5 * (ordered[below] + ordered[above]) if above > below else ordered[above])
 
 
 def interval_90(values: ArrayLike, *, axis: int | None = None) -> tuple[Column, Column]:

@@ -82,22 +82,22 @@ def _pair(
         faster = first.seconds[i] - second.seconds[j]
         # Two hand-offs take the same from decoding streams: neither price nor batch tells them apart.
         append = first.arm is Arm.APPEND_D
+        context = stalls.context_tokens
+        faster_in = [_ttft(of, first, i) - _ttft(of, second, j) for of in (model, cloud)]
         for streams in BATCHES if append else BATCHES[:1]:
             losses = [measured_loss(stalls, c, k, streams) for c, k in ((first, i), (second, j))]
             if losses[0] is None or losses[1] is None:
                 continue
             lost = losses[0] - losses[1]
-
-            def gap(of: TurnModel, price: float, i: int = i, j: int = j, streams: float = streams) -> Array:
-                ttft = _ttft(of, first, i) - _ttft(of, second, j)
-                context = stalls.context_tokens
-                stall = _stall(of, first, i, streams, context) - _stall(of, second, j, streams, context)
-                return np.asarray(ttft + price * streams * stall)
-
+            lost_in = [
+                _stall(of, first, i, streams, context) - _stall(of, second, j, streams, context)
+                for of in (model, cloud)
+            ]
             for gamma in GAMMAS if append else GAMMAS[:1]:
                 truth = faster + gamma * streams * lost
-                guess = float(gap(model, gamma).ravel()[0])
-                low, high = interval_90(gap(cloud, gamma))
+                gaps = [np.asarray(f + gamma * streams * s) for f, s in zip(faster_in, lost_in, strict=True)]
+                guess = float(gaps[0].ravel()[0])
+                low, high = interval_90(gaps[1])
                 drift = 0.5 * float(high - low)
                 right = bool((truth < 0) == (guess < 0))
                 tally.compared += 1

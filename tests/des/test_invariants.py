@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from des.costs import cost_model, fleet, talk
 from des.scenes import block_scenes, scenes
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from ppdsim import compose, library, profile
@@ -89,9 +89,10 @@ def test_tokens_add_up(scene):
 
 def test_the_random_scenes_are_not_all_easy():
     """What the properties above are worth: the scenes have to meet full pools, refusals, reuse and both arms."""
+    wanted = {"append-d", "p-full", "p-delta", "ok", "rejected", "retractions:", "reuse", "stall", "wait"}
     met = set()
 
-    @settings(COMMON, max_examples=250, derandomize=True)
+    @settings(COMMON, max_examples=250)
     @given(st.one_of(scenes(), block_scenes()))
     def look(scene):
         results = run_cluster(*scene)
@@ -103,8 +104,12 @@ def test_the_random_scenes_are_not_all_easy():
         met.update(["stall"] * bool((turns["resident_stall_s"] > 0).any()))
         met.update(["wait"] * bool((turns["queue_s"] > 0.05).any()))
 
-    look()
-    assert met >= {"append-d", "p-full", "p-delta", "ok", "rejected", "retractions:", "reuse", "stall", "wait"}
+    # What hypothesis draws from a seed depends on which modules are imported: a round may lack the rarest.
+    for number in range(4):
+        seed(number)(look)()
+        if met >= wanted:
+            break
+    assert met >= wanted
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,12 @@ def measured(folder, records):
     return measurements.read(write(folder / "m", records))
 
 
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory):
+    """The profile of rows that lack nothing."""
+    return fit_profile(measured(tmp_path_factory.mktemp("complete"), rows(TRUTH)), draws=2)
+
+
 def without(records, *names, where=lambda record: True):
     return [{k: v for k, v in r.items() if k not in names or not where(r)} for r in records]
 
@@ -52,7 +58,7 @@ def test_rows_without_server_stamps_give_a_profile_whose_split_is_assumed(tmp_pa
     """The sum that the client saw stays as sure as it was; only how it parts is a prior."""
     full = measured(tmp_path / "full", rows(TRUTH))
     bare = measured(tmp_path / "bare", without(rows(TRUTH), *STAMPS))
-    fitted = fit_profile(bare, draws=40)
+    fitted = fit_profile(bare, draws=20)
     for kind, name in (
         ("frontend", "in_s"),
         ("frontend", "in_s_per_token"),
@@ -67,7 +73,7 @@ def test_rows_without_server_stamps_give_a_profile_whose_split_is_assumed(tmp_pa
     text = to_text(card_of(fitted))
     assert "frontend.in_s, frontend.in_s_per_token, frontend.out_s: assumed" in text
     assert "measured by rows with the server's own stamps" in text
-    stamped = fit_profile(full, draws=40)
+    stamped = fit_profile(full, draws=20)
     assert tags(stamped, "frontend") == dict.fromkeys(("in_s", "in_s_per_token", "out_s"), Tag.MEASURED)
     points = [point(0, 64), point(8192, 1024)]
     for one, other in zip(predict(fitted, points), predict(stamped, points), strict=True):
@@ -106,10 +112,10 @@ def test_streams_whose_windows_are_missing_leave_what_hides_assumed(tmp_path):
     assert "prefill.prepare_s, prefill.further_share: assumed" in " ".join(fitted.notes)
 
 
-def test_a_chunk_more_is_measured_where_a_prompt_has_one_and_assumed_elsewhere(tmp_path):
+def test_a_chunk_more_is_measured_where_a_prompt_has_one_and_assumed_elsewhere(tmp_path, complete):
     records = rows(TRUTH)
     assert max(NEW) <= 8192
-    assert value(fit_profile(measured(tmp_path / "a", records), draws=2), "prefill", "further_share").tag is Tag.ASSUMED
+    assert value(complete, "prefill", "further_share").tag is Tag.ASSUMED
     long = dict(records[0], cached_tokens=0, found_cached_tokens=0, new_tokens=20_000, cell="")
     long |= {"ttft_s": float(TRUTH.append_ttft_s(0.0, 20_000.0))}
     long["server_prefill_finished_s"] = 1e-3 + float(TRUTH.prefill.seconds(20_000.0, 0.0, 8192))
@@ -120,9 +126,9 @@ def test_a_chunk_more_is_measured_where_a_prompt_has_one_and_assumed_elsewhere(t
 
 
 @pytest.mark.parametrize("name", OPTIONAL)
-def test_an_optional_column_that_is_missing_changes_only_terms_that_are_tagged(tmp_path, name):
+def test_an_optional_column_that_is_missing_changes_only_terms_that_are_tagged(tmp_path, complete, name):
     fitted = fit_profile(measured(tmp_path, without(rows(TRUTH), name)), draws=2)
-    truth = compose.central(fit_profile(measured(tmp_path / "all", rows(TRUTH)), draws=2))
+    truth = compose.central(complete)
     for record in fitted.curves:
         for p in record.parameters:
             assert math.isfinite(p.value)

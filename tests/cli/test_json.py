@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -80,8 +81,15 @@ FILES = {
 """The schema of each JSON file that a command leaves, by the file's name."""
 
 
+@pytest.fixture(scope="module")
+def few_decodes(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
+    folder = tmp_path_factory.mktemp("few") / "measured"
+    _few_decodes(repository / "calibration/measurements/h100x2_llama-3.1-8b_sglang-0.5.17", folder)
+    return folder
+
+
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path) -> Path:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few_decodes: Path) -> Path:
     """Stand in a folder that has whatever the commands of the table ask for."""
     from ppdsim import library
 
@@ -94,7 +102,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path) -> 
     (tmp_path / "points.csv").write_text("kind,cached_tokens,new_tokens\nprefill,4096,256\nprefill,0,64\n")
     (tmp_path / "probes.csv").write_text("cached_tokens,new_tokens,ttft_s\n0,64,0.0162\n0,64,0.0164\n1024,64,0.0163\n")
     (tmp_path / "h200.json").symlink_to(library.find("profile", "h200"))
-    _few_decodes(repository / "calibration/measurements/h100x2_llama-3.1-8b_sglang-0.5.17", tmp_path / "measured")
+    shutil.copytree(few_decodes, tmp_path / "measured")
     (tmp_path / "unified.log").symlink_to(SAMPLES / "unified.log")
     (tmp_path / "manifest.json").write_text(json.dumps(MANIFEST))
     return tmp_path

@@ -1,7 +1,7 @@
-"""Known troubles of the engine stack: what their symptom looks like, what it means, and the command that mends it.
+"""Known issues of the engine stack: what their symptom looks like, what it means, and the command that fixes it.
 
 One table for everything that reads an error or a log: doctor, the servers' logs, the transfer driver. The first match
-wins, so a special trouble stands before a general one. Patterns are from the engines' own messages.
+wins, so a special one stands before a general one. Patterns are from the engines' own messages.
 """
 
 from __future__ import annotations
@@ -11,71 +11,71 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
-    """A named trouble: `reason` in words, `mend` as a command to paste; what is after its # says what else to know."""
+class KnownIssue:
+    """A known issue: `reason` in words, `fix` as a command to paste, with further advice after its #."""
 
     name: str
     reason: str
-    mend: str
+    fix: str
 
 
-TROUBLES: tuple[tuple[str, Trouble], ...] = (
+KNOWN_ISSUES: tuple[tuple[str, KnownIssue], ...] = (
     (
         r"undefined symbol: _Z\w*?(?:3c10|2at|5torch)|(?:sgl_kernel|common_ops|flash_ops).*undefined symbol",
-        Trouble(
+        KnownIssue(
             name="kernel-package",
             reason="the engine's kernel package was built for another PyTorch",
-            mend="pip install --upgrade --no-cache-dir sglang-kernel  # sgl-kernel before SGLang 0.5.10",
+            fix="pip install --upgrade --no-cache-dir sglang-kernel  # sgl-kernel before SGLang 0.5.10",
         ),
     ),
     (
         r"libibverbs\.so\.1|librdmacm\.so\.1|libmlx5\.so\.1|(?:libnuma|libcurl)\.so\.\d+: cannot open",
-        Trouble(
+        KnownIssue(
             name="rdma-libraries",
             reason="mooncake links the RDMA libraries even for TCP, and they are not installed",
-            mend="apt-get install -y libibverbs1 rdma-core libnuma1 libcurl4",
+            fix="apt-get install -y libibverbs1 rdma-core libnuma1 libcurl4",
         ),
     ),
     (
         r"[Nn]o RDMA devices? found|No available RNIC|Failed to (?:open|get) .*RDMA device",
-        Trouble(
+        KnownIssue(
             name="no-rdma-device",
             reason="mooncake looked for an RDMA device and this machine has none",
-            mend="export MC_FORCE_TCP=1 MC_TCP_ENABLE_CONNECTION_POOL=1  # ppdsim serve --transport tcp sets them",
+            fix="export MC_FORCE_TCP=1 MC_TCP_ENABLE_CONNECTION_POOL=1  # ppdsim serve --transport tcp sets them",
         ),
     ),
     (
         r"Failed to create QP\b|failed to create QP for peer|Failed to create completion queue|"
         r"Failed to register memory.*(?:Cannot allocate memory|\[12\])",
-        Trouble(
+        KnownIssue(
             name="rdma-resources",
             reason="the RDMA device gave no queue pair or no memory: a limit on locked memory, or too many in use",
-            mend="ulimit -l unlimited  # for the servers, then start them again; 'rdma resource' counts queue pairs",
+            fix="ulimit -l unlimited  # for the servers, then start them again; 'rdma resource' counts queue pairs",
         ),
     ),
     (
         r"Failed to modify QP.* to (?:INIT|RTR|RTS)",
-        Trouble(
+        KnownIssue(
             name="rdma-connect",
             reason="two RDMA ends do not reach each other: GID, MTU or port do not fit",
-            mend="export MC_GID_INDEX=3  # on both hosts, the index of a RoCE v2 address in their network: show_gids",
+            fix="export MC_GID_INDEX=3  # on both hosts, the index of a RoCE v2 address in their network: show_gids",
         ),
     ),
     (
         r"invalid device ordinal",
-        Trouble(
+        KnownIssue(
             name="device-ordinal",
             reason="--base-gpu-id counts inside CUDA_VISIBLE_DEVICES, where the device is GPU 0",
-            mend="unset CUDA_VISIBLE_DEVICES  # or leave --base-gpu-id out",
+            fix="unset CUDA_VISIBLE_DEVICES  # or leave --base-gpu-id out",
         ),
     ),
     (
         r"does not have a Release file|Failed to fetch http|Temporary failure resolving|Could not resolve '|"
         r"404 +Not Found.*(?:ubuntu|debian)|Some index files failed to download",
-        Trouble(
+        KnownIssue(
             name="apt-sources",
             reason="the APT sources name a mirror that does not answer",
-            mend="sed -i -E 's,https?://[^ ]+/ubuntu/?( |$),http://archive.ubuntu.com/ubuntu\\1,; "
+            fix="sed -i -E 's,https?://[^ ]+/ubuntu/?( |$),http://archive.ubuntu.com/ubuntu\\1,; "
             "s,https?://[^ ]+/debian/?( |$),http://deb.debian.org/debian\\1,' "
             "$(grep -rlE '^(deb|URIs)' /etc/apt/sources.list*) && apt-get update",
         ),
@@ -83,98 +83,98 @@ TROUBLES: tuple[tuple[str, Trouble], ...] = (
     (
         r"CUDA out of memory|OutOfMemoryError|Not enough memory\. Please try to increase|"
         r"max_total_num_tokens.*(?:<=|is not) *0",
-        Trouble(
+        KnownIssue(
             name="out-of-memory",
             reason="the GPU has not enough free memory for the weights and the KV pool",
-            mend="nvidia-smi  # what else runs on the GPU? Or lower --max-total-tokens or --mem-fraction",
+            fix="nvidia-smi  # what else runs on the GPU? Or lower --max-total-tokens or --mem-fraction",
         ),
     ),
     (
         r"[Aa]ddress already in use|Errno 98|port .* is already in use",
-        Trouble(
+        KnownIssue(
             name="port-taken",
             reason="another program holds the port",
-            mend="ss -ltnp  # find who listens there, or choose another port",
+            fix="ss -ltnp  # find who listens there, or choose another port",
         ),
     ),
     (
         r"qwen3_asr' is already used by a Transformers config",
-        Trouble(
+        KnownIssue(
             name="transformers-version",
             reason="this transformers does not go with this SGLang",
-            mend="pip install transformers==5.12.1 'huggingface-hub<2'",
+            fix="pip install transformers==5.12.1 'huggingface-hub<2'",
         ),
     ),
     (
         r"is installed with version \S+,? which is less than the minimum required|"
         r"flashinfer-cubin version .* does not match",
-        Trouble(
+        KnownIssue(
             name="package-versions",
             reason="packages are installed that do not go with this SGLang",
-            mend="ppdsim doctor  # says which versions go together",
+            fix="ppdsim doctor  # says which versions go together",
         ),
     ),
     (
         r"cannot open shared object file|No module named '?([\w.]+)|ModuleNotFoundError|ImportError",
-        Trouble(
+        KnownIssue(
             name="missing-library",
             reason="a library that the program needs is not installed",
-            mend="ppdsim doctor  # says which, and how to install it",
+            fix="ppdsim doctor  # says which, and how to install it",
         ),
     ),
     (
         r"tim(?:ed|e) ?out.*KVPoll\.Bootstrapping|KVPoll\.Bootstrapping.*tim(?:ed|e) ?out",
-        Trouble(
+        KnownIssue(
             name="kv-bootstrap-timeout",
             reason="P waited for D to make room for a request: D is out of KV pages, has ended, or was not asked",
-            mend="ppdsim doctor --log DECODE.log  # why? or wait longer: SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT=600",
+            fix="ppdsim doctor --log DECODE.log  # why? or wait longer: SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT=600",
         ),
     ),
     (
         r"tim(?:ed|e) ?out.*KVPoll\.\w+|KVPoll\.\w+.*tim(?:ed|e) ?out",
-        Trouble(
+        KnownIssue(
             name="kv-waiting-timeout",
             reason="D waited for the KV of a request: P is overloaded or has ended, or the link does not carry it",
-            mend="ppdsim doctor --log PREFILL.log  # why? or wait longer: SGLANG_DISAGGREGATION_WAITING_TIMEOUT=600",
+            fix="ppdsim doctor --log PREFILL.log  # why? or wait longer: SGLANG_DISAGGREGATION_WAITING_TIMEOUT=600",
         ),
     ),
     (
         r"(?:[Dd]ecode|[Pp]refill) instance could be dead|Failed to get kvcache from prefill instance|"
         r"mooncake session \S+ is not alive|Losing connection with prefill instance",
-        Trouble(
+        KnownIssue(
             name="kv-peer-lost",
             reason="the server at the other end of a hand-off has ended, or cannot be reached",
-            mend="ppdsim doctor --log OTHER.log  # the log of the other server says why",
+            fix="ppdsim doctor --log OTHER.log  # the log of the other server says why",
         ),
     ),
     (
         r"KVTransferError|KVPoll\.Failed|(?:[Pp]refill|[Dd]ecode) (?:transfer|bootstrap|handshake) failed",
-        Trouble(
+        KnownIssue(
             name="kv-transfer",
             reason="a hand-off of KV failed, or its request was given up",
-            mend="ppdsim doctor --log OTHER.log  # P and D fail together: the first error of either says why",
+            fix="ppdsim doctor --log OTHER.log  # P and D fail together: the first error of either says why",
         ),
     ),
     (
         r"\bKilled\b|signal 9|SIGKILL|exit(?:ed)?(?: with)? (?:code|status):? -?9\b|returncode -9",
-        Trouble(
+        KnownIssue(
             name="killed",
             reason="the process was killed, most often because the host ran out of memory",
-            mend="dmesg | tail  # says whether the kernel's out-of-memory killer did it",
+            fix="dmesg | tail  # says whether the kernel's out-of-memory killer did it",
         ),
     ),
 )
-"""(pattern, trouble), special before general. Sources: the stack's own troubleshooting notes, SGLang 0.5.17
+"""(pattern, known issue), special before general. Sources: the stack's own troubleshooting notes, SGLang 0.5.17
 (disaggregation/mooncake/conn.py, prefill.py, decode.py), Mooncake 0.3 error texts, sgl-project/sglang issue 12688,
 kvcache-ai/Mooncake issues 691 and 1845."""
 
 
-def recognise(text: str) -> Trouble | None:
-    """Return the first known trouble whose symptom is in an error message or a log.
+def recognise(text: str) -> KnownIssue | None:
+    """Return the first known issue whose symptom is in an error message or a log.
 
     >>> recognise("ImportError: libibverbs.so.1: cannot open shared object file").name
     'rdma-libraries'
     >>> recognise("all is well") is None
     True
     """
-    return next((trouble for pattern, trouble in TROUBLES if re.search(pattern, text)), None)
+    return next((issue for pattern, issue in KNOWN_ISSUES if re.search(pattern, text)), None)

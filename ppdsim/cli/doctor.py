@@ -1,4 +1,4 @@
-"""``ppdsim doctor``: whether this machine can serve and be calibrated, and what mends it if not."""
+"""``ppdsim doctor``: whether this machine can serve and be calibrated, and what fixes it if not."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def doctor(
     log: Annotated[Path | None, typer.Option(help="A server's log, or an error text in a file, to explain.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Check Python, torch, GPUs, links, SGLang, mooncake, router, ports and model; each row says how to mend it.
+    """Check Python, torch, GPUs, links, SGLang, mooncake, router, ports and model; each row says how to fix it.
 
     Exit code 3 if something keeps servers from running here.
 
@@ -46,14 +46,14 @@ def doctor(
         width = max(len(finding.check) for finding in found.findings)
         for finding in found.findings:
             echo(f"{finding.check:<{width}}  {finding.status.value:<7}  {finding.found}")
-            if finding.mend:
+            if finding.fix:
                 # A line of its own, never folded: it is there to be pasted.
-                echo(f"{'':<{width}}  mend     {finding.mend}")
+                echo(f"{'':<{width}}  fix      {finding.fix}")
         echo(f"transport to take here: {found.transport}")
     if found.failed:
         failures = [finding.check for finding in found.findings if finding.status is Status.FAILURE]
         raise EnvironmentProblem(
-            f"servers will not run here: {', '.join(failures)} (how to mend it stands there)", answered=True
+            f"servers will not run here: {', '.join(failures)} (the rows above say how to fix each)", answered=True
         )
 
 

@@ -243,7 +243,7 @@ class FindingRow:
     check: str
     status: str
     found: str
-    mend: str
+    fix: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

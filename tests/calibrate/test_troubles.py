@@ -1,4 +1,4 @@
-"""Troubles by their symptom: the text of an error or a log is recognised, and what mends it is a command to paste."""
+"""Known issues by their symptom: the text of an error or log is recognised, and its fix is a command to paste."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from ppdsim.calibrate.logs import cause
-from ppdsim.calibrate.troubles import TROUBLES, recognise
+from ppdsim.calibrate.troubles import KNOWN_ISSUES, recognise
 
-BY_NAME = {trouble.name: trouble for _, trouble in TROUBLES}
+BY_NAME = {issue.name: issue for _, issue in KNOWN_ISSUES}
 SYMPTOMS = {
-    # The five of the stack's setup notes, as the programs print them; (text, name, part of the mend).
+    # The five of the stack's setup notes, as the programs print them; (text, name, part of the fix).
     "kernel undefined symbol": (
         "ImportError: /x/sgl_kernel/common_ops.abi3.so: undefined symbol: _ZNK3c106SymInt6sym_neERKS0_",
         "kernel-package",
@@ -130,10 +130,10 @@ SYMPTOMS = {
 
 @pytest.mark.parametrize("symptom", SYMPTOMS)
 def test_a_symptom_is_recognised_and_mended_by_name(symptom: str) -> None:
-    text, name, mend = SYMPTOMS[symptom]
+    text, name, fix = SYMPTOMS[symptom]
     found = recognise(text)
     assert found is BY_NAME[name]
-    assert mend in found.mend
+    assert fix in found.fix
 
 
 def test_what_follows_a_failure_is_not_taken_for_its_cause() -> None:
@@ -142,13 +142,13 @@ def test_what_follows_a_failure_is_not_taken_for_its_cause() -> None:
     for symptom in ("no queue pair", "out of memory", "port taken"):
         text, name, _ = SYMPTOMS[symptom]
         found = cause([text, "INFO: something else", handoff, handoff], None)
-        assert found.trouble is BY_NAME[name]
+        assert found.issue is BY_NAME[name]
         assert found.line == text
     found = cause(["INFO: The server is fired up and ready to roll!", handoff], None)
-    assert (found.trouble, found.line) == (BY_NAME["kv-peer-lost"], handoff)
+    assert (found.issue, found.line) == (BY_NAME["kv-peer-lost"], handoff)
 
 
-def test_every_trouble_has_a_symptom() -> None:
+def test_every_known_issue_has_a_symptom() -> None:
     assert {name for _, name, _ in SYMPTOMS.values()} == set(BY_NAME)
 
 
@@ -161,16 +161,16 @@ def test_every_trouble_has_a_symptom() -> None:
         "loaded /usr/lib/libcurl.so.4",
     ],
 )
-def test_what_is_no_known_trouble_is_not_taken_for_one(text: str) -> None:
+def test_what_is_no_known_issue_is_not_taken_for_one(text: str) -> None:
     found = recognise(text)
     assert found is None or found.name == "missing-library"
 
 
 @pytest.mark.parametrize("name", BY_NAME)
 def test_every_mend_can_be_pasted(name: str) -> None:
-    mend = BY_NAME[name].mend
-    assert re.match(r"(apt-get|dmesg|export|nvidia-smi|pip|ppdsim|sed|ss|ulimit|unset) ?", mend)
-    subprocess.run(["bash", "-n", "-c", mend], check=True)
+    fix = BY_NAME[name].fix
+    assert re.match(r"(apt-get|dmesg|export|nvidia-smi|pip|ppdsim|sed|ss|ulimit|unset) ?", fix)
+    subprocess.run(["bash", "-n", "-c", fix], check=True)
 
 
 def test_the_mend_of_apt_sources_puts_the_distribution_s_own_mirror_there(tmp_path: Path) -> None:
@@ -178,8 +178,8 @@ def test_the_mend_of_apt_sources_puts_the_distribution_s_own_mirror_there(tmp_pa
     other.parent.mkdir()
     one.write_text("deb http://old.mirror/x/ubuntu/ jammy main\ndeb https://example.org/cuda ./\n")
     other.write_text("Types: deb\nURIs: https://old.mirror/debian\nSuites: trixie\n")
-    mend = BY_NAME["apt-sources"].mend.replace("/etc/apt", str(tmp_path)).replace("&& apt-get update", "")
-    subprocess.run(["bash", "-c", mend], check=True)
+    fix = BY_NAME["apt-sources"].fix.replace("/etc/apt", str(tmp_path)).replace("&& apt-get update", "")
+    subprocess.run(["bash", "-c", fix], check=True)
     assert one.read_text().splitlines() == [
         "deb http://archive.ubuntu.com/ubuntu jammy main",
         "deb https://example.org/cuda ./",

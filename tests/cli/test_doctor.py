@@ -63,7 +63,7 @@ def test_a_mend_is_printed_whole_on_a_narrow_terminal(on, capsys, monkeypatch):
     run(["doctor"])
     printed = capsys.readouterr().out
     for finding in examine(NO_GPU).findings:
-        assert not finding.mend or f"mend     {finding.mend}\n" in printed
+        assert not finding.fix or f"fix      {finding.fix}\n" in printed
 
 
 def test_json_is_every_row_in_order_with_its_mend(on, capsys):
@@ -74,7 +74,7 @@ def test_json_is_every_row_in_order_with_its_mend(on, capsys):
     assert list(found["took_s"]) == list(CHECKS)
     assert (found["schema"], found["failed"], found["transport"]) == ("ppdsim/doctor/1", False, "nvlink")
     assert [row["check"] for row in found["findings"]] == ROWS
-    assert all(list(row) == ["check", "status", "found", "mend"] for row in found["findings"])
+    assert all(list(row) == ["check", "status", "found", "fix"] for row in found["findings"])
     assert {row["status"] for row in found["findings"]} == {"OK"}
 
 
@@ -86,7 +86,7 @@ def test_json_is_whole_where_servers_will_not_run(on, capsys):
     rows = {row["check"]: row for row in found["findings"]}
     assert list(rows) == ["python", "driver", "gpus", *ROWS[4:]]
     assert rows["gpus"]["status"] == "failure"
-    assert rows["gpus"]["mend"].startswith("ppdsim fake-stack")
+    assert rows["gpus"]["fix"].startswith("ppdsim fake-stack")
 
 
 def test_json_of_the_machine_at_hand(capsys):
@@ -108,11 +108,11 @@ def test_a_log_is_explained(on, capsys, tmp_path):
     assert run(["doctor", "--log", str(log)]) == 3
     printed = capsys.readouterr().out
     assert "(apt-sources): E: The repository 'http://b/ubuntu x Release'" in printed
-    assert "mend     sed -i" in printed
+    assert "fix      sed -i" in printed
     log.write_text("The server is fired up and ready to roll!\n")
     assert run(["doctor", "--log", str(log), "--json"]) == 0
     row = json.loads(capsys.readouterr().out)["findings"][-1]
-    assert (row["check"], row["status"], row["mend"]) == ("log", "OK", "")
+    assert (row["check"], row["status"], row["fix"]) == ("log", "OK", "")
     assert "ready to roll" in row["found"]
     log.write_text("INFO: ready\n[TP0] Prefill transfer failed with exception KVTransferError(bootstrap_room=1): x\n")
     assert run(["doctor", "--log", str(log)]) == 3
@@ -120,7 +120,7 @@ def test_a_log_is_explained(on, capsys, tmp_path):
     log.write_text("INFO: ready\nValueError: the moon is not in the right phase\n")
     assert run(["doctor", "--log", str(log), "--json"]) == 0
     row = json.loads(capsys.readouterr().out)["findings"][-1]
-    assert (row["status"], row["mend"].split()[0]) == ("warning", "less")
+    assert (row["status"], row["fix"].split()[0]) == ("warning", "less")
     assert "the moon" in row["found"]
 
 

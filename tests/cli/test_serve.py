@@ -136,7 +136,7 @@ def test_killed_outright_the_kernel_ends_the_servers(model: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "name", "mend"),
+    ("word", "name", "fix"),
     [
         ("oom", "out-of-memory", "nvidia-smi"),
         ("ordinal", "device-ordinal", "unset CUDA_VISIBLE_DEVICES"),
@@ -146,7 +146,7 @@ def test_killed_outright_the_kernel_ends_the_servers(model: Path) -> None:
     ],
 )
 def test_a_failure_is_one_line_with_its_reason(
-    model: Path, word: str, name: str, mend: str, capsys: pytest.CaptureFixture[str]
+    model: Path, word: str, name: str, fix: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     held = ports()
     assert run([*arguments(model, "--set", f"decode_flags=--standin {word}", "-q", held=held), "--json"]) == 3
@@ -155,7 +155,7 @@ def test_a_failure_is_one_line_with_its_reason(
     (line,) = printed.err.splitlines()
     assert line.startswith("error: decode-0 ended with code 1")
     assert f"({name})" in line
-    assert f"mend: {mend}" in line
+    assert f"fix: {fix}" in line
     assert nothing_left(model, list(held.values()))
 
 

@@ -1,4 +1,4 @@
-"""What a machine has and lacks for serving and calibrating: one row a check, each with its mend."""
+"""What a machine has and lacks for serving and calibrating: one row a check, each with its fix."""
 
 from ppdsim.calibrate.doctor.examine import CHECKS, Examination, examine
 from ppdsim.calibrate.doctor.finding import Finding, Status

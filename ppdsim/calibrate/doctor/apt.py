@@ -1,4 +1,4 @@
-"""The APT sources, from which the mends install libraries: what they name, and what APT ever got from it.
+"""The APT sources, from which the fixes install libraries: what they name, and what APT ever got from it.
 
 Nothing is fetched. A source of which the package lists show nothing, while they show others, was never reached; where
 there are no lists at all (a fresh container), only a placeholder can be told.
@@ -85,5 +85,5 @@ def _broken(machine: AbstractMachine, path: Path, uri: str, why: str) -> Finding
         return warning("apt", f"{path} names {uri}, {why}", "apt-get update  # says what is wrong with it")
     debian = re.search(r"^ID=\"?debian", machine.read(OS_RELEASE) or "", re.MULTILINE)
     official = OFFICIAL[tail or ("/debian" if debian else "/ubuntu")]
-    mend = f"sed -i 's|{uri.rstrip('/')}|{official}|g' {path} && apt-get update"
-    return warning("apt", f"{path} names {uri}, {why}", mend)
+    fix = f"sed -i 's|{uri.rstrip('/')}|{official}|g' {path} && apt-get update"
+    return warning("apt", f"{path} names {uri}, {why}", fix)

@@ -16,12 +16,12 @@ class Status(str, Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What was found, and the command that mends it (empty where nothing needs mending)."""
+    """What was found, and the command that fixes it (empty where nothing needs fixing)."""
 
     check: str
     status: Status
     found: str
-    mend: str = ""
+    fix: str = ""
 
 
 def ok(check: str, found: str) -> Finding:
@@ -29,11 +29,11 @@ def ok(check: str, found: str) -> Finding:
     return Finding(check=check, status=Status.OK, found=found)
 
 
-def warning(check: str, found: str, mend: str = "") -> Finding:
+def warning(check: str, found: str, fix: str = "") -> Finding:
     """Return a finding that one should know."""
-    return Finding(check=check, status=Status.WARNING, found=found, mend=mend)
+    return Finding(check=check, status=Status.WARNING, found=found, fix=fix)
 
 
-def failure(check: str, found: str, mend: str) -> Finding:
+def failure(check: str, found: str, fix: str) -> Finding:
     """Return a finding that keeps servers from running."""
-    return Finding(check=check, status=Status.FAILURE, found=found, mend=mend)
+    return Finding(check=check, status=Status.FAILURE, found=found, fix=fix)

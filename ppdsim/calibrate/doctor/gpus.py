@@ -76,12 +76,12 @@ def check_links(machine: AbstractMachine) -> list[Finding]:
         text = f"NVLink between all {count} GPUs: {_lanes_by_pair(lanes)}"
         if has_in_node_mode(machine):
             return [ok("links", f"{text}; take {take}")]
-        mend = f"pip install --upgrade '{wanted_package(machine)}>={IN_NODE_SINCE}'  # till then {take}"
-        return [warning("links", f"{text}, which this mooncake cannot use", mend)]
+        fix = f"pip install --upgrade '{wanted_package(machine)}>={IN_NODE_SINCE}'  # till then {take}"
+        return [warning("links", f"{text}, which this mooncake cannot use", fix)]
     without = [f"{a}-{b}" for a, b in pairs if not lanes.get((a, b), 0)]
-    mend = f"ppdsim serve --model MODEL --prefill-gpu 0 --decode-gpu 1 {take}"
+    fix = f"ppdsim serve --model MODEL --prefill-gpu 0 --decode-gpu 1 {take}"
     rest = f"; elsewhere {_lanes_by_pair(lanes)}" if any(lanes.values()) else ""
-    return [warning("links", f"no NVLink between GPUs {', '.join(without)}{rest}", mend)]
+    return [warning("links", f"no NVLink between GPUs {', '.join(without)}{rest}", fix)]
 
 
 def _lanes_by_pair(lanes: Mapping[tuple[int, int], int]) -> str:

@@ -1,4 +1,4 @@
-"""A library that is installed but does not import: why, and what mends it."""
+"""A library that is installed but does not import: why, and what fixes it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from ppdsim.calibrate.doctor.finding import Finding, failure
 from ppdsim.calibrate.troubles import recognise
 
 UNSPECIFIC = ("missing-library", "package-versions")
-"""Troubles whose mend is to ask this doctor: whoever calls knows which package has to be installed."""
+"""Known issues whose fix is to ask this doctor: whoever calls knows which package has to be installed."""
 LINE_CHARACTERS = 200
 
 
-def import_failure(check: str, what: str, error: str, mend: str) -> Finding:
-    """Return the finding for `what` that said `error` when it was imported; `mend` is for troubles without a name."""
+def import_failure(check: str, what: str, error: str, fix: str) -> Finding:
+    """Return the finding for `what` that said `error` when it was imported; `fix` is for a problem without a name."""
     lines = error.strip().splitlines()
     said = lines[-1][:LINE_CHARACTERS] if lines else "no message"
-    trouble = recognise(error)
-    if trouble is None or trouble.name in UNSPECIFIC:
-        return failure(check, f"{what} does not import: {said}", mend)
-    return failure(check, f"{what} does not import: {trouble.reason} ({trouble.name}; {said})", trouble.mend)
+    issue = recognise(error)
+    if issue is None or issue.name in UNSPECIFIC:
+        return failure(check, f"{what} does not import: {said}", fix)
+    return failure(check, f"{what} does not import: {issue.reason} ({issue.name}; {said})", issue.fix)

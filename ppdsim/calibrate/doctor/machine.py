@@ -1,4 +1,4 @@
-"""What a check may ask of a machine. Tests answer in its place, so that every trouble can be had anywhere.
+"""What a check may ask of a machine. Tests answer in its place, so that every problem can be had anywhere.
 
 Libraries are imported in a process of their own: one that crashes, or hangs in its driver, ends that process and is a
 finding.

@@ -64,11 +64,11 @@ def check_torch(machine: AbstractMachine) -> list[Finding]:
         if visible is not None:
             found = f"{text}; torch.cuda.is_available() is False, CUDA_VISIBLE_DEVICES={visible}"
             return [failure("torch", found, "unset CUDA_VISIBLE_DEVICES")]
-        mend = "python -c 'import torch; torch.cuda.init()'  # says why"
-        return [failure("torch", f"{text}; torch.cuda.is_available() is False", mend)]
+        fix = "python -c 'import torch; torch.cuda.init()'  # says why"
+        return [failure("torch", f"{text}; torch.cuda.is_available() is False", fix)]
     if pins is not None and numbers(pins.sglang) >= numbers(CUDA_13_SINCE) and major != "13":
-        mend = f"pip install --force-reinstall torch=={pins.torch} --index-url https://download.pytorch.org/whl/cu130"
-        return [warning("torch", f"{text}; SGLang {machine.version('sglang')} is built for CUDA 13", mend)]
+        fix = f"pip install --force-reinstall torch=={pins.torch} --index-url https://download.pytorch.org/whl/cu130"
+        return [warning("torch", f"{text}; SGLang {machine.version('sglang')} is built for CUDA 13", fix)]
     return [ok("torch", text)]
 
 
@@ -98,8 +98,8 @@ def check_engine(machine: AbstractMachine) -> list[Finding]:
         return [warning("sglang", f"{version}, with {misfit}", pinned)]
     if pins is None:
         known = f"{PINS[0].sglang} to {PINS[-1].sglang}"
-        mend = "pip check  # says whether what is installed goes together"
-        return [warning("sglang", f"{version}, imports; none of the releases that were looked at ({known})", mend)]
+        fix = "pip check  # says whether what is installed goes together"
+        return [warning("sglang", f"{version}, imports; none of the releases that were looked at ({known})", fix)]
     return [ok("sglang", f"{version}, imports")]
 
 
@@ -118,10 +118,10 @@ def check_kernel(machine: AbstractMachine) -> list[Finding]:
     error = machine.import_error("sgl_kernel")
     if error is not None:
         torch = "" if pins is None else f" torch=={pins.torch}"
-        mend = f"pip install --upgrade --no-cache-dir {wanted}{torch}"
-        finding = import_failure("kernel package", f"{name} {found}", error, mend)
-        # What was built for another PyTorch is mended by the pair that this release of the engine pins.
-        return [failure(finding.check, finding.found, mend) if "undefined symbol" in error else finding]
+        fix = f"pip install --upgrade --no-cache-dir {wanted}{torch}"
+        finding = import_failure("kernel package", f"{name} {found}", error, fix)
+        # What was built for another PyTorch is fixed by the pair that this release of the engine pins.
+        return [failure(finding.check, finding.found, fix) if "undefined symbol" in error else finding]
     if pins is None or numbers(found) == numbers(pins.kernel_version):
         return [ok("kernel package", f"{name} {found}, imports")]
     text = f"{name} {found}, imports; SGLang {sglang} pins {pins.kernel_version}"

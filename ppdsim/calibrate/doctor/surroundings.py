@@ -33,8 +33,8 @@ def check_router(machine: AbstractMachine) -> list[Finding]:
         return [failure("router", "sglang-router is not installed", "pip install 'ppdsim[live]'")]
     error = machine.import_error(ROUTER_MODULE)
     if error is not None:
-        mend = f"pip install --force-reinstall sglang-router=={version}"
-        return [import_failure("router", f"sglang-router {version}", error, mend)]
+        fix = f"pip install --force-reinstall sglang-router=={version}"
+        return [import_failure("router", f"sglang-router {version}", error, fix)]
     return [ok("router", f"sglang-router {version}, imports")]
 
 
@@ -63,8 +63,8 @@ def check_environment(machine: AbstractMachine) -> list[Finding]:
     proxies = [name for name in PROXIES if machine.environment.get(name)]
     exempt = machine.environment.get("no_proxy", "") + machine.environment.get("NO_PROXY", "")
     if proxies and "127.0.0.1" not in exempt and exempt.strip() != "*":
-        mend = "export no_proxy=127.0.0.1,localhost"
-        found.append(warning("environment", f"{', '.join(proxies)} would stand before the servers of this host", mend))
+        fix = "export no_proxy=127.0.0.1,localhost"
+        found.append(warning("environment", f"{', '.join(proxies)} would stand before the servers of this host", fix))
     return found or [ok("environment", "nothing in the way")]
 
 
@@ -105,7 +105,7 @@ def _files(folder: Path, shape: str, otherwise: Status, machine: AbstractMachine
 
 
 def check_log(path: Path | None) -> list[Finding]:
-    """Return the known trouble that somebody's log or error text shows, and its mend.
+    """Return the known issue that somebody's log or error text shows, and its fix.
 
     Raises
     ------
@@ -118,9 +118,9 @@ def check_log(path: Path | None) -> list[Finding]:
         raise InputError(f"--log {path}: no such file, expected a log")
     lines = tail(path)
     found = cause(lines, None)
-    if found.trouble is None and (line := last_error(lines)) is not None:
+    if found.issue is None and (line := last_error(lines)) is not None:
         see = f"less {shlex.quote(str(path))}  # an error that this doctor does not know"
         return [warning("log", f"{path}: {line}", see)]
-    if found.trouble is None:
+    if found.issue is None:
         return [ok("log", f"{path}: no error; it ends with: {found.line}")]
-    return [failure("log", f"{found.trouble.reason} ({found.trouble.name}): {found.line}", found.trouble.mend)]
+    return [failure("log", f"{found.issue.reason} ({found.issue.name}): {found.line}", found.issue.fix)]

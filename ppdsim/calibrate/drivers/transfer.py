@@ -50,7 +50,7 @@ def open_engine(transport: str) -> tuple[Any, str]:
     Raises
     ------
     EnvironmentProblem
-        If mooncake cannot be imported or started; the message names the trouble and its mend.
+        If mooncake cannot be imported or started; the message names the known issue and its fix.
     """
     try:
         from mooncake.engine import TransferEngine
@@ -237,13 +237,13 @@ class _Worker:
 
 
 def _problem(what: str, text: str) -> EnvironmentProblem:
-    """Return the error for a trouble, with its name and mend if it is a known one."""
+    """Return the error for a failure, with its name and fix if it is a known one."""
     from ppdsim.calibrate.troubles import recognise
 
-    trouble = recognise(text)
+    issue = recognise(text)
     lines = [line for line in text.splitlines() if line.strip()]
-    if trouble is not None:
-        return EnvironmentProblem(f"{what}: {trouble.reason}; mend: {trouble.mend}")
+    if issue is not None:
+        return EnvironmentProblem(f"{what}: {issue.reason}; fix: {issue.fix}")
     return EnvironmentProblem(f"{what}: {lines[-1].strip()[:300] if lines else 'it said nothing'}")
 
 

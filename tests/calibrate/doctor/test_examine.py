@@ -1,4 +1,4 @@
-"""Every check on a healthy machine, and on one spoilt in its way; every mend is a command that a shell can read."""
+"""Every check on a healthy machine, and on one spoilt in its way; every fix is a command that a shell can read."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ OLD_LIST = "deb http://OLD_MIRROR/ubuntu jammy main\n"
 STANZA = "Types: deb\nURIs: http://mirror.gone.example/debian\nSuites: trixie\nComponents: main\n"
 
 CASES = {
-    # name: (machine, row, status, part of what was found, part of the mend)
+    # name: (machine, row, status, part of what was found, part of the fix)
     "python too old": (
         replace(HEALTHY, python_version=(3, 9)),
         "python",
@@ -371,7 +371,7 @@ CASES = {
         "sgl-kernel is not installed",
         "pip install sgl-kernel==0.3.17.post1",
     ),
-    "trouble 1: kernel for another torch": (
+    "issue 1: kernel for another torch": (
         replace(
             HEALTHY,
             import_errors={"sgl_kernel": "ImportError: common_ops.so: undefined symbol: _ZNK3c106SymInt6sym_neERKS0_"},
@@ -381,7 +381,7 @@ CASES = {
         "built for another PyTorch",
         "pip install --upgrade --no-cache-dir sglang-kernel==0.4.5 torch==2.11.0",
     ),
-    "trouble 2: libibverbs": (
+    "issue 2: libibverbs": (
         replace(
             HEALTHY, import_errors={"mooncake.engine": "ImportError: libibverbs.so.1: cannot open shared object file"}
         ),
@@ -390,21 +390,21 @@ CASES = {
         "even for TCP",
         "apt-get install -y libibverbs1 rdma-core",
     ),
-    "trouble 3: no RDMA devices": (
+    "issue 3: no RDMA devices": (
         replace(HEALTHY, folders={}, lanes={}),
         "rdma",
         "warning",
         "no RDMA devices, and no NVLink",
         "export MC_FORCE_TCP=1",
     ),
-    "trouble 4: device ordinal": (
+    "issue 4: device ordinal": (
         replace(HEALTHY, variables={"CUDA_VISIBLE_DEVICES": "1"}),
         "environment",
         "warning",
         "invalid device ordinal",
         "base-gpu-id",
     ),
-    "trouble 5: apt sources": (
+    "issue 5: apt sources": (
         replace(HEALTHY, files={"/etc/apt/sources.list": SOURCES + OLD_LIST}),
         "apt",
         "warning",
@@ -496,19 +496,19 @@ def rows(machine, **options):
 def test_a_healthy_machine_needs_nothing():
     found = examine(HEALTHY)
     assert {finding.status for finding in found.findings} == {Status.OK}
-    assert not any(finding.mend for finding in found.findings)
+    assert not any(finding.fix for finding in found.findings)
     assert found.transport == "nvlink"
     assert not found.failed
     assert "18 lanes" in rows(HEALTHY)["links"].found
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_trouble_is_found_and_mended_by_name(name):
-    machine, row, status, found, mend = CASES[name]
+def test_a_known_issue_is_found_with_its_fix_by_name(name):
+    machine, row, status, found, fix = CASES[name]
     finding = rows(machine)[row]
     assert finding.status.value == status
     assert found in finding.found
-    assert mend in finding.mend
+    assert fix in finding.fix
     assert examine(machine).failed is (status == "failure")
 
 
@@ -516,14 +516,14 @@ def test_a_trouble_is_found_and_mended_by_name(name):
 def test_every_mend_can_be_pasted(name):
     machine = CASES[name][0]
     for finding in examine(machine).findings:
-        assert finding.status is Status.OK or finding.mend
-        if finding.mend:
-            assert_pasteable(finding.mend)
+        assert finding.status is Status.OK or finding.fix
+        if finding.fix:
+            assert_pasteable(finding.fix)
 
 
-def assert_pasteable(mend: str) -> None:
-    assert re.match(r"(apt-get|cat|dmesg|export|less|nvidia-smi|pip|ppdsim|python|sed|ss|unset) ?", mend), mend
-    subprocess.run(["bash", "-n", "-c", mend], check=True)
+def assert_pasteable(fix: str) -> None:
+    assert re.match(r"(apt-get|cat|dmesg|export|less|nvidia-smi|pip|ppdsim|python|sed|ss|unset) ?", fix), fix
+    subprocess.run(["bash", "-n", "-c", fix], check=True)
 
 
 @dataclass(frozen=True)
@@ -669,9 +669,9 @@ def test_the_transport_to_take_is_one_that_this_mooncake_has(mooncake, transport
     machine = replace(HEALTHY, folders={}, versions=versions)
     links = rows(machine)["links"]
     assert examine(machine).transport == transport
-    assert f"--transport {transport}" in links.found + links.mend
+    assert f"--transport {transport}" in links.found + links.fix
     assert ("which this mooncake cannot use" in links.found) is (transport == "tcp")
-    assert links.mend.startswith("pip install --upgrade") is (transport == "tcp")
+    assert links.fix.startswith("pip install --upgrade") is (transport == "tcp")
 
 
 def test_a_gpu_s_row_says_what_it_is_and_what_it_has_free():
@@ -702,10 +702,10 @@ def test_no_row_names_a_gpu_that_is_not_there(tmp_path, count, lanes, rdma, moon
         row for names in ((), ("w.bin",)) for row in examine(machine, model=model_folder(tmp_path, *names)).findings
     ]
     for row in found:
-        if row.mend.endswith("# on a machine with a GPU"):
+        if row.fix.endswith("# on a machine with a GPU"):
             assert count == 0
             continue
-        named = " ".join(part for text in (row.found, row.mend) for part in map("".join, NAMES_A_GPU.findall(text)))
+        named = " ".join(part for text in (row.found, row.fix) for part in map("".join, NAMES_A_GPU.findall(text)))
         assert all(int(number) < count for number in re.findall(r"\d+", named)), row
     if not rdma and (0, 1) not in here:
         row = next(row for row in found if row.check == "rdma")
@@ -749,8 +749,8 @@ def test_a_model_folder(tmp_path, names, status, part):
     finding = rows(HEALTHY, model=model_folder(tmp_path, *names))["model"]
     assert finding.status is status
     assert part in finding.found
-    if finding.mend:
-        assert_pasteable(finding.mend)
+    if finding.fix:
+        assert_pasteable(finding.fix)
     assert "32 layers, 8 KV heads of 128, 128 KiB of KV a token" in finding.found
 
 
@@ -781,7 +781,7 @@ def test_a_model_that_the_curves_do_not_cover_is_no_failure(tmp_path, kind):
     (tmp_path / "model.safetensors").write_text("")
     (tmp_path / "tokenizer.json").write_text("")
     finding = rows(HEALTHY, model=tmp_path)["model"]
-    assert (finding.status, finding.mend) == (Status.WARNING, "")
+    assert (finding.status, finding.fix) == (Status.WARNING, "")
     assert not examine(HEALTHY, model=tmp_path).failed
 
 
@@ -789,7 +789,7 @@ def test_no_row_forces_tcp_where_nvlink_is_taken():
     for machine in (replace(HEALTHY, folders={}), HEALTHY):
         found = examine(machine)
         assert found.transport == "nvlink"
-        assert not [row for row in found.findings if "MC_FORCE_TCP" in row.mend or "--transport tcp" in row.mend]
+        assert not [row for row in found.findings if "MC_FORCE_TCP" in row.fix or "--transport tcp" in row.fix]
     assert rows(replace(HEALTHY, folders={}))["rdma"].status is Status.OK
 
 

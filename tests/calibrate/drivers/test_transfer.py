@@ -73,7 +73,7 @@ class TransferEngine:
     [
         (
             "raise ImportError('libibverbs.so.1: cannot open shared object file: No such file or directory')",
-            r"links the RDMA libraries.*mend: apt-get install -y libibverbs1",
+            r"links the RDMA libraries.*fix: apt-get install -y libibverbs1",
         ),
         ("raise ImportError('something else')", "mooncake cannot be imported: something else"),
         (ENGINE.format(initialize=-1, register=0, write="return 0"), "did not start: initialize returned -1"),

@@ -82,7 +82,7 @@ def test_servers_on_one_gpu_start_one_after_another(model: Path, logs: Path) -> 
 def test_a_server_that_ends_says_why_at_once(model: Path, logs: Path, word: str, name: str) -> None:
     specs = pair(model, decode_flags=("--standin", word), prefill_flags=("--standin", "hang-start"))
     begin_s = time.monotonic()
-    with pytest.raises(EnvironmentProblem, match=rf"^decode-0 ended with .*\({name}\).*mend: .*decode-0.log$"):
+    with pytest.raises(EnvironmentProblem, match=rf"^decode-0 ended with .*\({name}\).*fix: .*decode-0.log$"):
         Stack(specs, log_dir=logs, **QUICK).__enter__()
     assert time.monotonic() - begin_s < 5.0
     assert nothing_left(model, ports_of(specs))
@@ -105,12 +105,12 @@ def test_a_living_server_that_cannot_start_is_given_up(
 ) -> None:
     monkeypatch.setattr(process, "LINGER_S", 0.2)
     specs = unified(model, f"{word}-alive", "stubborn")
-    with pytest.raises(EnvironmentProblem, match=rf"unified-0 cannot start: .*\({name}\).*mend: "):
+    with pytest.raises(EnvironmentProblem, match=rf"unified-0 cannot start: .*\({name}\).*fix: "):
         Stack(specs, log_dir=logs, **QUICK).__enter__()
     assert nothing_left(model, ports_of(specs))
 
 
-def test_a_trouble_that_a_server_can_get_over_is_waited_for(
+def test_a_known_issue_that_a_server_can_get_over_is_waited_for(
     model: Path, logs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process, "LINGER_S", 0.0)

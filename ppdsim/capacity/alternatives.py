@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from ppdsim import saved
+from ppdsim import result_files
 from ppdsim.capacity.run import CapacityAnswer, Interrupted, capacity
 from ppdsim.capacity.words import document
-from ppdsim.carried import CarriedAlternative, CarriedAlternatives
+from ppdsim.capacity_result import AlternativeCapacity, CapacityComparison
 from ppdsim.files import write_whole
 from ppdsim.results import not_read
 from ppdsim.scenario import Scenario, Slo
@@ -34,7 +34,7 @@ def capacity_of_each(
     wanted: float = 0.9,
     tolerance: float = 0.02,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> CarriedAlternatives:
+) -> CapacityComparison:
     """Return what each alternative carries; the parameters are those of `capacity`.
 
     Raises
@@ -60,23 +60,23 @@ def capacity_of_each(
             found |= dict(zip([name], stop.answers.values(), strict=False))
             raise Interrupted(found) from None
     ranked = sorted(found, key=lambda name: -found[name].rate_per_s / found[name].gpus)
-    return CarriedAlternatives(
+    return CapacityComparison(
         scenario=scenario.name,
         question=scenario.question,
         answer=(_answer(ranked, found),),
         alternatives=tuple(
-            CarriedAlternative(name=name, capacity=replace(document(found[name]), unread_keys=())) for name in ranked
+            AlternativeCapacity(name=name, capacity=replace(document(found[name]), unread_keys=())) for name in ranked
         ),
         unread_keys=unread_keys,
     )
 
 
-def save(found: CarriedAlternatives, folder: Path) -> Path:
+def save(found: CapacityComparison, folder: Path) -> Path:
     """Write the result file into a folder, as a file that appears whole or not at all, and return its path."""
-    return write_whole(folder / RESULT_FILE, saved.to_json(found))
+    return write_whole(folder / RESULT_FILE, result_files.to_json(found))
 
 
-def table(found: CarriedAlternatives) -> str:
+def table(found: CapacityComparison) -> str:
     """Return the answer and a line an alternative as text."""
     width = max(len(each.name) for each in found.alternatives) + 2
     heads = ("conversations/s", "(over seeds)", "GPUs", "a GPU")

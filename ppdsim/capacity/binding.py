@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ppdsim.carried import Binding
+from ppdsim.capacity_result import Binding
 from ppdsim.metrics import SloLimits
 from ppdsim.types import NodeRole
 

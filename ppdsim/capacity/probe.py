@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ppdsim import metrics
 from ppdsim.capacity.binding import binding_of, overload_of
-from ppdsim.carried import Binding
+from ppdsim.capacity_result import Binding
 from ppdsim.results import Results
 from ppdsim.types import NodeRole
 

@@ -19,7 +19,7 @@ from typing import Any
 from ppdsim.capacity.load import load_of
 from ppdsim.capacity.probe import Probe, judge
 from ppdsim.capacity.search import Found, Kind, search
-from ppdsim.carried import Binding
+from ppdsim.capacity_result import Binding
 from ppdsim.errors import InputError
 from ppdsim.limits import SEEDS
 from ppdsim.metrics import SloLimits

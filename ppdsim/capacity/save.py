@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ppdsim import saved
-from ppdsim.carried import Carried
+from ppdsim import result_files
+from ppdsim.capacity_result import CapacityResult
 from ppdsim.files import write_whole
-from ppdsim.saved import to_json
+from ppdsim.result_files import to_json
 
 __all__ = ["RESULT_FILE", "read", "save", "to_json"]
 
 RESULT_FILE = "capacity.json"
 
 
-def save(found: Carried, folder: Path) -> Path:
+def save(found: CapacityResult, folder: Path) -> Path:
     """Write the result file into a folder, as a file that appears whole or not at all, and return its path."""
     return write_whole(folder / RESULT_FILE, to_json(found))
 
 
-def read(path: Path) -> Carried:
+def read(path: Path) -> CapacityResult:
     """Return what a result file holds.
 
     Raises
@@ -28,12 +28,16 @@ def read(path: Path) -> Carried:
     InputError
         If it cannot be read, or is something else.
     """
-    return saved.read(
-        path, Carried, _contradictions, origin="'ppdsim capacity' writes it", again="run 'ppdsim capacity' again"
+    return result_files.read(
+        path,
+        CapacityResult,
+        _contradictions,
+        produced_by="'ppdsim capacity' writes it",
+        regenerate_with="run 'ppdsim capacity' again",
     )
 
 
-def _contradictions(found: Carried) -> Iterator[str]:
+def _contradictions(found: CapacityResult) -> Iterator[str]:
     """Yield what does not fit together in a result whose every value has the right type."""
     if not found.answer or not found.seeds:
         yield "answer or seeds: there is none"

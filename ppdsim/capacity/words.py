@@ -8,7 +8,7 @@ from dataclasses import asdict
 from ppdsim.capacity.probe import Probe
 from ppdsim.capacity.run import CapacityAnswer
 from ppdsim.capacity.search import Kind
-from ppdsim.carried import Binding, CapacityRun, CapacitySeed, Carried, RateInterval
+from ppdsim.capacity_result import Binding, CapacityResult, CapacityRun, CapacitySeed, RateInterval
 from ppdsim.metrics import SloLimits
 from ppdsim.results import not_read
 from ppdsim.simulation.replicates import basis
@@ -50,10 +50,10 @@ def sentences(answer: CapacityAnswer) -> list[str]:
     return [line for line in lines if line]
 
 
-def document(answer: CapacityAnswer) -> Carried:
+def document(answer: CapacityAnswer) -> CapacityResult:
     """Return the answer with every run behind it, as the result file holds it."""
     probe = answer.probe
-    return Carried(
+    return CapacityResult(
         answer=tuple(sentences(answer)),
         kind=answer.kind.value,
         limits=asdict(answer.limits),

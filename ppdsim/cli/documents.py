@@ -337,7 +337,7 @@ def _schema(*kinds: Any, as_text: Sequence[str] = ()) -> Callable[[], dict[str, 
     """Return what makes the schema of a document that is one of several kinds; `as_text` are words for numbers."""
 
     def make() -> dict[str, Any]:
-        from ppdsim.saved import json_schema
+        from ppdsim.result_files import json_schema
 
         return json_schema(kinds, words=as_text)
 
@@ -357,9 +357,9 @@ def _crossover() -> dict[str, Any]:
 
 
 def _capacity() -> dict[str, Any]:
-    from ppdsim.carried import Carried, CarriedAlternatives
+    from ppdsim.capacity_result import CapacityComparison, CapacityResult
 
-    return _schema(Carried, CarriedAlternatives)()
+    return _schema(CapacityResult, CapacityComparison)()
 
 
 def _sweep() -> dict[str, Any]:

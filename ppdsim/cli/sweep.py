@@ -63,7 +63,7 @@ def sweep(
 
     Example: ppdsim sweep one-pair --grid routing.policy=always-p,cost-aware --grid workload.arrivals.rate_per_s=1,2,3
     """
-    from ppdsim import saved
+    from ppdsim import result_files
     from ppdsim.results import not_read
     from ppdsim.scenario import load
     from ppdsim.sweep import executors, save, words
@@ -105,7 +105,7 @@ def sweep(
         answer = summarise(plan, found, judged)
         written.extend(save.save(plan, found, answer, out))
     if json:
-        echo_json(saved.to_json(answer))
+        echo_json(result_files.to_json(answer))
     elif not quiet:
         echo("\n".join([words.table(answer), *words.crossings(answer), *not_read(answer.unread_keys)]))
     wrote(written, quiet=quiet)

@@ -1,22 +1,22 @@
-"""The report of a capacity: a :class:`~ppdsim.carried.Carried` as one offline HTML file."""
+"""The report of a capacity: a :class:`~ppdsim.capacity_result.CapacityResult` as one offline HTML file."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from ppdsim.carried import Binding, Carried
+from ppdsim.capacity_result import Binding, CapacityResult
 from ppdsim.files import write_whole
 from ppdsim.report.figures import CAPACITY_FIGURES
 from ppdsim.report.page import drawings, fill
 from ppdsim.report.tables import Cell, Table
 
 
-def write_capacity_report(found: Carried, path: Path) -> Path:
+def write_capacity_report(found: CapacityResult, path: Path) -> Path:
     """Write the report of a capacity, as a file that appears whole or not at all, and return its path."""
     return write_whole(path, render_capacity(found))
 
 
-def render_capacity(found: Carried) -> str:
+def render_capacity(found: CapacityResult) -> str:
     """Return the page as HTML."""
     figures = {name: drawings(draw, found) for name, draw in CAPACITY_FIGURES.items()}
     return fill(
@@ -28,7 +28,7 @@ def render_capacity(found: Carried) -> str:
     )
 
 
-def seeds_table(found: Carried) -> Table:
+def seeds_table(found: CapacityResult) -> Table:
     """Return a row a seed: its bracket."""
     return Table(
         caption="The bracket of each seed: the largest rate that keeps the SLO, there and below, and the next one up",
@@ -45,7 +45,7 @@ def seeds_table(found: Carried) -> Table:
     )
 
 
-def runs_table(found: Carried) -> Table:
+def runs_table(found: CapacityResult) -> Table:
     """Return a row a run."""
     return Table(
         caption="Every run of the search",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ppdsim import saved
+from ppdsim import result_files
 from ppdsim.files import write_whole
 from ppdsim.sweep.answer import SweepAnswer
 from ppdsim.sweep.measures import COLUMNS, MEASURES, Rows
@@ -28,7 +28,7 @@ def save(plan: SweepPlan, rows: Rows, answer: SweepAnswer, folder: Path) -> tupl
         for seed in plan.seeds_of(number)
         if (number, seed) in rows
     )
-    return write_table(folder / TABLE, header, table), write_whole(folder / ANSWER, saved.to_json(answer))
+    return write_table(folder / TABLE, header, table), write_whole(folder / ANSWER, result_files.to_json(answer))
 
 
 def read(folder: Path) -> SweepAnswer:
@@ -39,12 +39,12 @@ def read(folder: Path) -> SweepAnswer:
     InputError
         If there is none, or it is malformed.
     """
-    return saved.read(
+    return result_files.read(
         folder / ANSWER,
         SweepAnswer,
         _contradictions,
-        origin=f"expected the folder that 'ppdsim sweep -o {folder}' writes",
-        again="run the sweep again",
+        produced_by=f"expected the folder that 'ppdsim sweep -o {folder}' writes",
+        regenerate_with="run the sweep again",
     )
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ppdsim import saved
+from ppdsim import result_files
 from ppdsim.comparison import SHARES, Comparison
 from ppdsim.files import write_whole
-from ppdsim.saved import to_json
+from ppdsim.result_files import to_json
 
 __all__ = ["RESULT_FILE", "read", "save", "to_json"]
 
@@ -29,7 +29,9 @@ def read(path: Path) -> Comparison:
         If it cannot be read, or is something else.
     """
     origin = "expected what 'ppdsim simulate' writes for a scenario with alternatives"
-    return saved.read(path, Comparison, _contradictions, origin=origin, again="run the scenario again")
+    return result_files.read(
+        path, Comparison, _contradictions, produced_by=origin, regenerate_with="run the scenario again"
+    )
 
 
 def _contradictions(found: Comparison) -> Iterator[str]:

@@ -15,7 +15,7 @@ import orjson
 import pytest
 from crossover_cases import few_draws
 
-from ppdsim import answers, saved, scenario
+from ppdsim import answers, result_files, scenario
 from ppdsim.capacity import capacity, capacity_of_each, document, load
 from ppdsim.crossover import breakeven, crossover, plan
 from ppdsim.errors import InputError, ScenarioError
@@ -189,12 +189,12 @@ def swept(loaded: Scenario) -> Any:
 
 def carried(loaded: Scenario) -> Any:
     if loaded.alternatives:
-        return orjson.loads(saved.to_json(capacity_of_each(loaded, seed=loaded.seed, seeds=1, tolerance=1.0)))
-    return orjson.loads(saved.to_json(document(capacity(loaded, seed=loaded.seed, seeds=1, tolerance=1.0))))
+        return orjson.loads(result_files.to_json(capacity_of_each(loaded, seed=loaded.seed, seeds=1, tolerance=1.0)))
+    return orjson.loads(result_files.to_json(document(capacity(loaded, seed=loaded.seed, seeds=1, tolerance=1.0))))
 
 
 def alternatives(loaded: Scenario) -> Any:
-    return orjson.loads(saved.to_json(what_if(loaded, seed=loaded.seed, seeds=None).comparison))
+    return orjson.loads(result_files.to_json(what_if(loaded, seed=loaded.seed, seeds=None).comparison))
 
 
 def policies(loaded: Scenario) -> Any:

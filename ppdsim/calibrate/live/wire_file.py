@@ -14,7 +14,7 @@ import numpy as np
 
 from ppdsim.calibrate.fit_wire import FittedWire
 from ppdsim.files import write_whole
-from ppdsim.saved import to_json
+from ppdsim.result_files import to_json
 
 WIRE_FILE = "wire.json"
 

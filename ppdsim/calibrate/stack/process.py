@@ -27,7 +27,7 @@ from ppdsim.errors import EnvironmentProblem
 HEALTH_TIMEOUT_S = 5.0
 """Bound on one answer [s]; the engine's takes a second, because it generates a token."""
 LINGER_S = 3.0
-"""How long a server that cannot get over a known issue may take to end by itself [s], so that its exit code is known."""
+"""How long a server with a known issue that it cannot get over may take to end [s], so that its exit code is known."""
 PR_SET_PDEATHSIG = 1
 
 

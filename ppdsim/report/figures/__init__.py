@@ -64,4 +64,4 @@ SWEEP_FIGURES: Registry[Callable[..., go.Figure]] = Registry(
 """The same of a sweep's report: functions of a `SweepAnswer`."""
 
 CAPACITY_FIGURES: Registry[Callable[..., go.Figure]] = Registry("figure", {"capacity": plot_capacity})
-"""The same of a capacity's report: functions of a `Carried`."""
+"""The same of a capacity's report: functions of a `CapacityResult`."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from ppdsim.carried import CapacityRun, Carried
+from ppdsim.capacity_result import CapacityResult, CapacityRun
 from ppdsim.metrics import OVERLOADED
 from ppdsim.report.figures._style import (
     APPEND_COLOUR,
@@ -42,7 +42,7 @@ class CapacityLine:
     hover: list[str]
 
 
-def capacity_data(found: Carried) -> list[CapacityLine]:
+def capacity_data(found: CapacityResult) -> list[CapacityLine]:
     """Return a line a seed."""
     return [
         CapacityLine(
@@ -57,7 +57,7 @@ def capacity_data(found: Carried) -> list[CapacityLine]:
     ]
 
 
-def plot_capacity(found: Carried) -> go.Figure:
+def plot_capacity(found: CapacityResult) -> go.Figure:
     """Draw the share of good turns over the rate."""
     lines = capacity_data(found)
     if not lines:

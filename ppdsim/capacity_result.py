@@ -80,7 +80,7 @@ class RateInterval:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Carried:
+class CapacityResult:
     """The whole answer; `answer` is it in sentences, the first one the headline."""
 
     schema: Literal["ppdsim/capacity/1"] = "ppdsim/capacity/1"
@@ -104,20 +104,20 @@ class Carried:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CarriedAlternative:
+class AlternativeCapacity:
     """One alternative of a scenario, and what it carries."""
 
     name: str
-    capacity: Carried
+    capacity: CapacityResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CarriedAlternatives:
+class CapacityComparison:
     """What each alternative carries, the most a GPU first, as ``capacities.json`` holds it."""
 
     schema: Literal["ppdsim/capacities/1"] = "ppdsim/capacities/1"
     scenario: str
     question: str
     answer: tuple[str, ...]
-    alternatives: tuple[CarriedAlternative, ...]
+    alternatives: tuple[AlternativeCapacity, ...]
     unread_keys: tuple[str, ...] = ()

@@ -1,6 +1,6 @@
 """Results as files: one JSON document, written whole (`files`) and read back as strictly as any input.
 
-What it does not know: what the parts of a result have to do with each other; whoever reads one says that.
+What it does not know: what the parts of a result have to do with each other; the module that reads a result checks it.
 """
 
 from __future__ import annotations
@@ -59,32 +59,34 @@ def _open(node: Any, words: Sequence[str]) -> Any:
     return found
 
 
-def read(path: Path, kind: type[R], contradictions: Callable[[R], Iterator[str]], *, origin: str, again: str) -> R:
+def read(
+    path: Path, kind: type[R], contradictions: Callable[[R], Iterator[str]], *, produced_by: str, regenerate_with: str
+) -> R:
     """Return the result that a file holds.
 
     Parameters
     ----------
     contradictions : callable
         Yields what does not fit together in a result whose every value has the right type.
-    origin, again : str
-        Where such a file comes from, and what makes it anew: the ends of the errors.
+    produced_by, regenerate_with : str
+        The command that writes such a file, and the one that writes it again: the ends of the errors.
 
     Raises
     ------
     InputError
         If it cannot be read, or is something else.
     """
-    text = read_text(path, hint=f"; {origin}")
-    parse_json(text, str(path), hint=f"; {again}")
+    text = read_text(path, hint=f"; {produced_by}")
+    parse_json(text, str(path), hint=f"; {regenerate_with}")
     try:
         found = TypeAdapter(kind).validate_json(text, strict=True)
     except ValidationError as problem:
         first = problem.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
-        raise InputError(f"{path}: {place + ': ' if place else ''}{first['msg']}; {again}") from None
+        raise InputError(f"{path}: {place + ': ' if place else ''}{first['msg']}; {regenerate_with}") from None
     if too_large(asdict(found)):
-        raise InputError(f"{path}: a number is not finite, or beyond {LARGEST:g}; {again}")
+        raise InputError(f"{path}: a number is not finite, or beyond {LARGEST:g}; {regenerate_with}")
     wrong = next(contradictions(found), None)
     if wrong is not None:
-        raise InputError(f"{path}: {wrong}; {again}")
+        raise InputError(f"{path}: {wrong}; {regenerate_with}")
     return found

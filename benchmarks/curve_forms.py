@@ -24,7 +24,9 @@ from ppdsim.calibrate.derive import published
 from ppdsim.calibrate.fit import wave_of
 from ppdsim.calibrate.fit_curves import PULL, ROBUST_SCALE, fit_append, fit_decode
 from ppdsim.cost.base import pad_up
-from ppdsim.cost.prefill import PREFILL_GRAPH_SIZES_TOKENS, attention_rows, chunks
+from ppdsim.cost.prefill import attention_rows, chunks
+from ppdsim.engines import ENGINES
+from ppdsim.engines.sglang.releases import PREFILL_GRAPH_SIZES_TOKENS
 
 CALIBRATION = Path(__file__).parent.parent / "calibration"
 GRID = CALIBRATION / "measurements/h200x2_llama-3.1-8b_sglang-0.5.17"
@@ -35,6 +37,7 @@ WITH_HELD_OUT = (
     "h200x1_llama-3.1-8b_sglang-0.5.17",
 )
 """Runs that have append cells which no fit has seen."""
+ENGINE = ENGINES["sglang"].record("0.5.17")
 CHUNK_TOKENS = 8192
 Columns = dict[str, np.ndarray]
 
@@ -258,10 +261,10 @@ def columns(cells: Cells, append: Cells, decode: Cells, wave_tokens: float) -> C
         "held": cells.cached_tokens if cells.arm.value == "p-delta" else np.zeros(len(cells)),
     }
     if cells.kind != "decode":
-        prefill, frontend = fit_append(append, CHUNK_TOKENS, wave_tokens)
+        prefill, frontend = fit_append(append, CHUNK_TOKENS, wave_tokens, ENGINE)
         x["T"] = np.asarray(prefill.seconds(cells.new_tokens, cells.cached_tokens, CHUNK_TOKENS))
         x["front"] = np.asarray(frontend.before_s(cells.cached_tokens + cells.new_tokens) + frontend.after_s())
-        x["step"] = np.asarray(fit_decode(decode, 0.0).step_s(cells.batch, cells.batch * cells.context_tokens))
+        x["step"] = np.asarray(fit_decode(decode, 0.0, ENGINE).step_s(cells.batch, cells.batch * cells.context_tokens))
     return x
 
 

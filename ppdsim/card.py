@@ -54,7 +54,7 @@ def card_of(profile: Profile) -> ProfileCard:
         id=profile.id,
         machine=profile.machine,
         model=f"{profile.model.name}, {profile.model.dtype}, weights {profile.provenance.get('weights', 'unknown')}",
-        engine=f"{profile.engine} {profile.engine_version}",
+        engine=profile.engine.title,
         link=profile.link,
         date=profile.date,
         cards=cards,

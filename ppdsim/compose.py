@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from statistics import NormalDist
+from typing import TypeVar
 
 import numpy as np
 
-from ppdsim.cost.base import Array, Quantity
+from ppdsim.cost.base import AbstractCurve, Array, Quantity
 from ppdsim.cost.decode import DecodeCurve
 from ppdsim.cost.frontend import FrontendCurve
 from ppdsim.cost.prefill import PrefillCurve
@@ -32,6 +33,7 @@ DRIFT_SEED = 20260823
 """Seed of the drift's quantiles: a profile gives the same intervals everywhere."""
 PRIOR_SEED = 20261127
 """The same of parameters that nobody measured."""
+C = TypeVar("C", bound=AbstractCurve)
 HALF_NORMAL_90 = 1.6448536269514722
 """Standard normal quantile at 95 %, half of a two-sided 90 % interval [sigma]."""
 UNMEASURED_SIGMA = 0.25
@@ -79,14 +81,17 @@ def _composed(profile: Profile, values: Mapping[str, dict[str, Quantity]]) -> Tu
     for kind in ("prefill", "decode", "stall", "frontend"):
         profile.curve(kind)
     return TurnModel(
-        prefill=PrefillCurve.from_values(values["prefill"]),
-        decode=DecodeCurve.from_values(values["decode"]),
+        prefill=PrefillCurve.from_values(
+            values["prefill"], graph_sizes_tokens=profile.engine.prefill_graph_sizes_tokens
+        ),
+        decode=DecodeCurve.from_values(values["decode"], graph_sizes=profile.engine.decode_graph_sizes),
         stall=StallCurve.from_values(values["stall"]),
         frontend=FrontendCurve.from_values(values["frontend"]),
         handoffs=handoffs,
         chunked_prefill_size=profile.chunked_prefill_size,
         page_size_tokens=profile.page_size_tokens,
         kv_bytes_per_token=profile.model.kv_bytes_per_token,
+        engine=profile.engine,
     )
 
 
@@ -166,18 +171,18 @@ def with_wire(model: TurnModel, factor: Quantity) -> TurnModel:
 def scalar(model: TurnModel, number: int) -> TurnModel:
     """Return row `number` of a model of draws, as floats."""
 
-    def pick(values: Mapping[str, Quantity]) -> dict[str, Quantity]:
-        return {k: v if isinstance(v, (int, float)) else float(v[number, 0]) for k, v in values.items()}
+    def pick(curve: C) -> C:
+        return curve.with_values(
+            {k: v if isinstance(v, (int, float)) else float(v[number, 0]) for k, v in curve.parameter_values().items()}
+        )
 
     return replace(
         model,
-        prefill=PrefillCurve.from_values(pick(model.prefill.parameter_values())),
-        decode=DecodeCurve.from_values(pick(model.decode.parameter_values())),
-        stall=StallCurve.from_values(pick(model.stall.parameter_values())),
-        frontend=FrontendCurve.from_values(pick(model.frontend.parameter_values())),
-        handoffs={
-            key: HandoffCurve.from_values(pick(curve.parameter_values())) for key, curve in model.handoffs.items()
-        },
+        prefill=pick(model.prefill),
+        decode=pick(model.decode),
+        stall=pick(model.stall),
+        frontend=pick(model.frontend),
+        handoffs={key: pick(curve) for key, curve in model.handoffs.items()},
     )
 
 

@@ -17,8 +17,6 @@ import numpy as np
 
 from ppdsim import compose
 from ppdsim.cost.base import Array, Quantity
-from ppdsim.cost.decode import DECODE_GRAPH_SIZES
-from ppdsim.cost.prefill import PREFILL_GRAPH_SIZES_TOKENS
 from ppdsim.limits import PROMPT_CHUNKS
 from ppdsim.points import Point
 from ppdsim.profile import CurveRecord, Profile
@@ -156,11 +154,11 @@ def mechanisms(profile: Profile, point: Point) -> tuple[str, ...]:
         computed = point.cached_tokens + point.new_tokens - reused
         if computed > profile.chunked_prefill_size:
             found.append("chunked prefill")
-        elif computed not in PREFILL_GRAPH_SIZES_TOKENS:
+        elif computed not in profile.engine.prefill_graph_sizes_tokens:
             found.append("prefill graph sizes")
         if point.arm is not Arm.APPEND_D and on_p != point.cached_tokens:
             found.append("P without the whole prefix")
-    if point.kind != "prefill" and point.batch not in DECODE_GRAPH_SIZES:
+    if point.kind != "prefill" and point.batch not in profile.engine.decode_graph_sizes:
         found.append("decode graph sizes")
     if point.arm is not Arm.APPEND_D:
         tag = profile.curve("handoff", point.arm, point.transport).tag

@@ -30,6 +30,7 @@ from ppdsim.cost.decode import DecodeCurve
 from ppdsim.cost.frontend import FrontendCurve
 from ppdsim.cost.prefill import PrefillCurve, chunks
 from ppdsim.cost.stall import StallCurve
+from ppdsim.engine_record import EngineRecord
 from ppdsim.errors import ProfileError
 from ppdsim.transport.handoff import HandoffCurve
 from ppdsim.types import Arm, Transport, arm_name
@@ -51,6 +52,7 @@ class TurnModel:
     chunked_prefill_size: int
     page_size_tokens: int
     kv_bytes_per_token: int
+    engine: EngineRecord
     sender: TurnModel | None = None
 
     @property

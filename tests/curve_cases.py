@@ -10,11 +10,13 @@ from ppdsim.cost.decode import DecodeCurve
 from ppdsim.cost.frontend import FrontendCurve
 from ppdsim.cost.prefill import PrefillCurve
 from ppdsim.cost.stall import StallCurve
+from ppdsim.engines import ENGINES
 from ppdsim.transport.handoff import HandoffCurve
 from ppdsim.transport.wire import WireCurve
 from ppdsim.turn import TurnModel
 from ppdsim.types import Arm, Transport
 
+ENGINE = ENGINES["sglang"].record("0.5.17")
 PREFILL = PrefillCurve(
     floor_s=8e-3,
     token_s=20e-6,
@@ -24,8 +26,11 @@ PREFILL = PrefillCurve(
     wave_tokens=528.0,
     prepare_s=3e-3,
     further_share=0.04,
+    graph_sizes_tokens=ENGINE.prefill_graph_sizes_tokens,
 )
-DECODE = DecodeCurve(floor_s=5e-3, row_s=12e-6, context_s_per_token=30e-9, start_s=0.5e-3)
+DECODE = DecodeCurve(
+    floor_s=5e-3, row_s=12e-6, context_s_per_token=30e-9, start_s=0.5e-3, graph_sizes=ENGINE.decode_graph_sizes
+)
 STALL = StallCurve(launch_s=10e-3, handoff_s=0.0)
 FRONTEND = FrontendCurve(in_s=3e-3, in_s_per_token=0.2e-6, out_s=1e-3)
 HANDOFF = HandoffCurve(
@@ -47,6 +52,11 @@ class Case:
     seconds: Callable[[Quantity, Quantity], Quantity]
 
 
+FACTS: dict[str, dict[str, tuple[int, ...]]] = {
+    "prefill": {"graph_sizes_tokens": ENGINE.prefill_graph_sizes_tokens},
+    "decode": {"graph_sizes": ENGINE.decode_graph_sizes},
+}
+"""What a curve takes from the engine."""
 CASES: dict[str, Case] = {
     "prefill": Case(PREFILL, lambda m, c: PREFILL.seconds(m, c, 8192)),
     # What every one of `m` streams holds: at the same total, fewer streams may leave more of a padded batch idle.
@@ -69,6 +79,7 @@ def turn_model(**changes: object) -> TurnModel:
         "chunked_prefill_size": 8192,
         "page_size_tokens": 64,
         "kv_bytes_per_token": 131072,
+        "engine": ENGINE,
         **changes,
     }
     return TurnModel(**parts)  # type: ignore[arg-type]

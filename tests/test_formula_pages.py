@@ -26,8 +26,8 @@ from ppdsim.calibrate.derive.machine import (
 )
 from ppdsim.compose import UNMEASURED_SIGMA
 from ppdsim.cost.base import pad_up
-from ppdsim.cost.decode import DECODE_GRAPH_SIZES
-from ppdsim.cost.prefill import ONE_WAVE_TOKENS, PREFILL_GRAPH_SIZES_TOKENS, attention_rows, wave_tokens
+from ppdsim.cost.prefill import ONE_WAVE_TOKENS, attention_rows, wave_tokens
+from ppdsim.engines.sglang.releases import DECODE_GRAPH_SIZES, PREFILL_GRAPH_SIZES_TOKENS
 from ppdsim.types import Arm, ModelShape, Transport
 
 M, L = 300.0, 4096.0
@@ -119,7 +119,7 @@ def test_the_rows_of_a_wave_are_those_of_the_page(page):
     (shown,) = re.findall(r"\((\d+) tokens for Llama-3.1-8B on an H100 or H200\)", page)
     for name in ("H100-SXM", "H200"):
         multiprocessors = find_gpu(name).multiprocessors
-        assert wave_tokens(multiprocessors, 32.0) == float(tile) * multiprocessors / 32.0 == float(shown)
+        assert wave_tokens(multiprocessors, 32.0, int(tile)) == float(tile) * multiprocessors / 32.0 == float(shown)
     assert f"it is {ONE_WAVE_TOKENS:.0e}".replace("e+09", "e9") in page
     assert f"600 new tokens attend for as long as {attention_rows(600.0, 528.0):,.0f}" in page
 

@@ -26,6 +26,8 @@ from ppdsim.calibrate.mechanisms import BUILT_FROM, unmeasured
 from ppdsim.calibrate.split import fitted_cells
 from ppdsim.cost.base import Array
 from ppdsim.cost.prefill import wave_tokens
+from ppdsim.engine_record import EngineRecord
+from ppdsim.engines import ENGINES
 from ppdsim.errors import MeasurementError
 from ppdsim.measurements import Manifest, Measurements, Model
 from ppdsim.profile import CurveRecord, Drift, MatricesRecord, ModelRecord, Profile
@@ -67,21 +69,33 @@ UNKNOWN_HANDOFF_STALL = (
 )
 
 
+def engine_of(manifest: Manifest) -> EngineRecord:
+    """Return what a profile of the run records of its engine.
+
+    Raises
+    ------
+    UnknownNameError
+        If the rules of the engine are not known.
+    """
+    return ENGINES[manifest.engine.lower()].record(manifest.engine_version)
+
+
 def wave_of(manifest: Manifest) -> float:
     """Return how many query rows of attention a GPU of a run holds at once [tokens].
 
     Its multiprocessors are those that the manifest states, or those of its name in calibration/hardware.yaml.
     """
     stated = manifest.gpu.multiprocessors
+    tile_rows = engine_of(manifest).attention_tile_rows
     known = multiprocessors_of(manifest.gpu.name) if stated is None else float(stated)
-    return wave_tokens(known, manifest.model.query_heads / manifest.tensor_parallel_size)
+    return wave_tokens(known, manifest.model.query_heads / manifest.tensor_parallel_size, tile_rows)
 
 
 def fitter(measured: Measurements) -> Fit:
     """Return what fits a model to cells of this run."""
     manifest = measured.manifest
     model = manifest.model
-    wave = wave_of(manifest)
+    wave, engine = wave_of(manifest), engine_of(manifest)
 
     def fit(cells: Grid, assumed: Assumed = MIDDLES) -> TurnModel:
         return fit_model(
@@ -91,6 +105,7 @@ def fitter(measured: Measurements) -> Fit:
             page_size_tokens=manifest.page_size_tokens,
             kv_bytes_per_token=2 * model.layers * model.kv_heads * model.head_dim * model.dtype_bytes,
             wave_tokens=wave,
+            engine=engine,
         )
 
     return fit
@@ -228,8 +243,7 @@ def _assemble(
         machine=manifest.machine,
         gpu=manifest.gpu.name,
         link=manifest.link,
-        engine=manifest.engine,
-        engine_version=manifest.engine_version,
+        engine=engine_of(manifest),
         model=ModelRecord(
             name=manifest.model.name,
             layers=manifest.model.layers,

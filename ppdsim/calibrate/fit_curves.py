@@ -18,10 +18,11 @@ from ppdsim.calibrate.assumed import Assumed, extra_s, middles
 from ppdsim.calibrate.cells import Cells, Grid
 from ppdsim.calibrate.known import known, median_of_known
 from ppdsim.cost.base import Array, Parameter, Quantity, pad_up
-from ppdsim.cost.decode import DECODE_GRAPH_SIZES, DecodeCurve
+from ppdsim.cost.decode import DecodeCurve
 from ppdsim.cost.frontend import FrontendCurve
 from ppdsim.cost.prefill import PrefillCurve
 from ppdsim.cost.stall import StallCurve
+from ppdsim.engine_record import EngineRecord
 from ppdsim.transport.handoff import HandoffCurve
 from ppdsim.turn import TurnModel
 from ppdsim.types import Arm, Transport
@@ -100,7 +101,7 @@ def _subset(curve: type[PrefillCurve | FrontendCurve | HandoffCurve | StallCurve
 
 
 def fit_append(
-    cells: Cells, chunk_tokens: int, wave_tokens: float, assumed: Assumed = MIDDLES
+    cells: Cells, chunk_tokens: int, wave_tokens: float, engine: EngineRecord, assumed: Assumed = MIDDLES
 ) -> tuple[PrefillCurve, FrontendCurve]:
     """Fit T_ext and the front end together to the idle TTFT of appends; `wave_tokens` is known, not fitted.
 
@@ -132,9 +133,9 @@ def fit_append(
     def split(values: dict[str, Quantity]) -> tuple[PrefillCurve, FrontendCurve]:
         every = {**values, **fixed}
         prefill = {p.name: every[p.name] for p in PrefillCurve.PARAMETERS}
-        return PrefillCurve.from_values(prefill), FrontendCurve.from_values(
-            {p.name: every[p.name] for p in FrontendCurve.PARAMETERS}
-        )
+        frontend = {p.name: every[p.name] for p in FrontendCurve.PARAMETERS}
+        sizes = engine.prefill_graph_sizes_tokens
+        return PrefillCurve.from_values(prefill, graph_sizes_tokens=sizes), FrontendCurve.from_values(frontend)
 
     def predict(values: dict[str, Quantity]) -> Array:
         prefill, frontend = split(values)
@@ -162,7 +163,7 @@ def prepared(prefill: PrefillCurve, stall: Cells, chunk_tokens: int, assumed: As
     return replace(prefill, prepare_s=min(max(hidden_s, 0.0), float(prefill.floor_s)))
 
 
-def fit_decode(cells: Cells, start_s: float) -> DecodeCurve:
+def fit_decode(cells: Cells, start_s: float, engine: EngineRecord) -> DecodeCurve:
     """Fit the decode step: linear in its parameters, so a bounded linear least squares on relative residuals."""
     from scipy.optimize import lsq_linear
 
@@ -170,7 +171,7 @@ def fit_decode(cells: Cells, start_s: float) -> DecodeCurve:
     rows = np.stack(
         [
             np.ones(len(cells)),
-            np.asarray(pad_up(cells.batch, DECODE_GRAPH_SIZES)),
+            np.asarray(pad_up(cells.batch, engine.decode_graph_sizes)),
             cells.batch * cells.context_tokens,
         ],
         axis=1,
@@ -179,7 +180,7 @@ def fit_decode(cells: Cells, start_s: float) -> DecodeCurve:
     bounds = (np.array([p.low for p in free]) / scale, np.array([p.high for p in free]) / scale)
     found = lsq_linear(rows * scale / cells.seconds[:, None], np.ones(len(cells)), bounds=bounds)
     values: dict[str, Quantity] = dict(zip([p.name for p in free], (found.x * scale).tolist(), strict=True))
-    return DecodeCurve.from_values({**values, "start_s": start_s})
+    return DecodeCurve.from_values({**values, "start_s": start_s}, graph_sizes=engine.decode_graph_sizes)
 
 
 def first_step_s(append: Cells, handoffs: Sequence[Cells]) -> float | None:
@@ -268,12 +269,13 @@ def fit_model(
     page_size_tokens: int,
     kv_bytes_per_token: int,
     wave_tokens: float,
+    engine: EngineRecord,
 ) -> TurnModel:
     """Fit every curve of a run to its cells and compose them; what the cells do not show is `assumed`."""
-    idle, frontend = fit_append(cells.append, chunk_tokens, wave_tokens, assumed)
+    idle, frontend = fit_append(cells.append, chunk_tokens, wave_tokens, engine, assumed)
     prefill = prepared(idle, cells.stall, chunk_tokens, assumed)
     start_s = first_step_s(cells.append, cells.handoffs)
-    decode = fit_decode(cells.decode, assumed["decode.start_s"] if start_s is None else start_s)
+    decode = fit_decode(cells.decode, assumed["decode.start_s"] if start_s is None else start_s, engine)
     model = TurnModel(
         prefill=prefill,
         decode=decode,
@@ -283,6 +285,7 @@ def fit_model(
         chunked_prefill_size=chunk_tokens,
         page_size_tokens=page_size_tokens,
         kv_bytes_per_token=kv_bytes_per_token,
+        engine=engine,
     )
     for group in cells.handoffs:
         model = model.with_handoff(group.arm, group.transport, fit_handoff(group, model, assumed))

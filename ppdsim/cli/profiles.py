@@ -45,7 +45,7 @@ def _facts(loaded: Profile) -> dict[str, Any]:
         "id": loaded.id,
         "machine": loaded.machine,
         "model": loaded.model.name,
-        "engine": f"{loaded.engine} {loaded.engine_version}",
+        "engine": loaded.engine.title,
         "link": loaded.link,
         "date": loaded.date,
         "derived_from": loaded.provenance.get("derived_from"),

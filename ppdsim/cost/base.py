@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
@@ -39,7 +39,7 @@ class Parameter:
 
 
 class AbstractCurve(abc.ABC):
-    """A final subclass is a frozen dataclass whose fields are exactly the names in `PARAMETERS`."""
+    """A final subclass is a frozen dataclass: the names in `PARAMETERS`, and what it takes from the engine."""
 
     kind: ClassVar[str]
     PARAMETERS: ClassVar[tuple[Parameter, ...]]
@@ -49,8 +49,8 @@ class AbstractCurve(abc.ABC):
         """Return the parameters by name."""
 
     @classmethod
-    def from_values(cls: type[C], values: Mapping[str, Quantity]) -> C:
-        """Build the curve from named parameters.
+    def from_values(cls: type[C], values: Mapping[str, Quantity], **facts: tuple[int, ...]) -> C:
+        """Build the curve from named parameters, and what it takes from the engine.
 
         Raises
         ------
@@ -64,7 +64,11 @@ class AbstractCurve(abc.ABC):
         missing = [name for name in names if name not in values]
         if missing:
             raise ProfileError(f"curve '{cls.kind}': missing parameter '{missing[0]}'")
-        return cls(**values)
+        return cls(**values, **facts)
+
+    def with_values(self: C, values: Mapping[str, Quantity]) -> C:
+        """Return the same curve with other parameters; it must be a dataclass."""
+        return replace(self, **values)  # type: ignore[type-var]
 
 
 class FittedCurve(AbstractCurve):

@@ -22,13 +22,13 @@ from typing import ClassVar
 
 from ppdsim.cost.base import FittedCurve, Parameter, Quantity, maximum, pad_up
 
-DECODE_GRAPH_SIZES: tuple[int, ...] = (1, 2, 4, 8, 12, *range(16, 257, 8))
-"""Captured decode batch sizes [streams] on cards of 60 to 160 GB at TP1; SGLang 0.5.17, server_args.py."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeCurve(FittedCurve):
-    """Seconds of a decode step; linear in the total context for a fixed batch."""
+    """Seconds of a decode step; linear in the total context for a fixed batch.
+
+    `graph_sizes` are the engine's captured batches [streams].
+    """
 
     kind: ClassVar[str] = "decode"
     PARAMETERS: ClassVar[tuple[Parameter, ...]] = (
@@ -41,14 +41,15 @@ class DecodeCurve(FittedCurve):
     row_s: Quantity
     context_s_per_token: Quantity
     start_s: Quantity
+    graph_sizes: tuple[int, ...]
 
     def batch_s(self, batch: Quantity) -> Quantity:
         """Return the part of a step that depends on the batch alone [s]."""
-        return self.floor_s + self.row_s * pad_up(batch, DECODE_GRAPH_SIZES)
+        return self.floor_s + self.row_s * pad_up(batch, self.graph_sizes)
 
     def slope_s(self, batch: Quantity) -> Quantity:
         """Return what one more token of KV adds to a step of `batch` streams [s]."""
-        return self.context_s_per_token * pad_up(batch, DECODE_GRAPH_SIZES) / maximum(batch, 1)
+        return self.context_s_per_token * pad_up(batch, self.graph_sizes) / maximum(batch, 1)
 
     def step_s(self, batch: Quantity, context_tokens: Quantity) -> Quantity:
         """Return T_step [s] of `batch` streams that hold `context_tokens` together."""

@@ -17,35 +17,24 @@ the GPU has less to do, and the GPU's work of the chunks after the first takes a
 that of rows which graphs or waves would have padded.
 Not modelled: why the GPU slows down (a clock that falls in long work would do it, and then also between prompts),
 tensor-parallel all-reduces, mixture-of-experts.
-Source: model.md section 2 (copied into docs/explanation); SGLang 0.5.17 server_args.py for the sizes.
+Source: model.md section 2 (copied into docs/explanation).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from ppdsim.cost.base import FittedCurve, Parameter, Quantity, maximum, minimum, pad_up
 from ppdsim.types import Tag
 
-PREFILL_GRAPH_SIZES_TOKENS: tuple[int, ...] = (
-    *range(4, 33, 4),
-    *range(48, 257, 16),
-    *range(288, 513, 32),
-    *range(576, 1025, 64),
-    *range(1280, 4097, 256),
-    *range(4608, 8193, 512),
-)
-"""Captured prefill graph sizes [tokens]; SGLang 0.5.17, server_args.py."""
-TILE_ROWS = 128.0
-"""Rows of query, one a token and head, that a multiprocessor attends for at a time [1]; FlashAttention-3,
-hopper/tile_size.h, heads of 128 and more."""
 ONE_WAVE_TOKENS = 1e9
 """`wave_tokens` where nobody knows the multiprocessors [tokens]: one wave holds any forward, nothing is rounded."""
+REMEMBERED = 16_384
+"""Token counts whose factors a curve keeps."""
 WAVE_SLACK = 1e-4
 """Share of the tokens that begins no other wave [1]: a profile keeps five digits of a wave."""
 
@@ -60,7 +49,10 @@ class PrefillWork(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrefillCurve(FittedCurve):
-    """Seconds of append-prefill; `seconds` is the whole prompt in chunks, `forward_s` one forward."""
+    """Seconds of append-prefill; `seconds` is the whole prompt in chunks, `forward_s` one forward.
+
+    `graph_sizes_tokens` are the engine's captured forwards [tokens].
+    """
 
     kind: ClassVar[str] = "prefill"
     PARAMETERS: ClassVar[tuple[Parameter, ...]] = (
@@ -100,6 +92,10 @@ class PrefillCurve(FittedCurve):
     wave_tokens: Quantity
     prepare_s: Quantity
     further_share: Quantity
+    graph_sizes_tokens: tuple[int, ...]
+    _remembered: dict[float, tuple[Quantity, Quantity]] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
 
     @staticmethod
     def work(new_tokens: Quantity, cached_tokens: Quantity) -> PrefillWork:
@@ -113,9 +109,7 @@ class PrefillCurve(FittedCurve):
         `hidden_s` is for how long a decode step still runs when the host begins to prepare it [s].
         """
         tokens, attention_tokens2, cached_tokens = work
-        wave_tokens = self.wave_tokens
-        known = isinstance(tokens, (int, float)) and isinstance(wave_tokens, (int, float))
-        padded, rounded = (_remembered_factors if known else _factors)(tokens, wave_tokens)
+        padded, rounded = self._factors(tokens)
         gpu_s = (
             self.token_s * padded
             + self.attention_s_per_token2 * attention_tokens2 * rounded
@@ -125,6 +119,24 @@ class PrefillCurve(FittedCurve):
             gpu_s = gpu_s * (1.0 + self.further_share)
         k = self.overlap_sharpness
         return (self.floor_s**k + gpu_s**k) ** (1.0 / k) - minimum(hidden_s, self.prepare_s)
+
+    def _factors(self, tokens: Quantity) -> tuple[Quantity, Quantity]:
+        """Return what the tokens alone decide: the rows of the graph, and by what its attention is rounded up.
+
+        The simulator asks about the same numbers again and again: chunks are of at most some thousand tokens.
+        """
+        if not isinstance(tokens, (int, float)):
+            return self._factors_of(tokens)
+        found = self._remembered.get(tokens)
+        if found is None:
+            found = self._factors_of(tokens)
+            if len(self._remembered) < REMEMBERED:
+                self._remembered[tokens] = found
+        return found
+
+    def _factors_of(self, tokens: Quantity) -> tuple[Quantity, Quantity]:
+        rows = attention_rows(tokens, self.wave_tokens)
+        return pad_up(tokens, self.graph_sizes_tokens), rows / maximum(tokens, 1.0)
 
     def seconds(
         self, new_tokens: Quantity, cached_tokens: Quantity, chunk_tokens: int, hidden_s: Quantity = 0.0
@@ -142,24 +154,16 @@ class PrefillCurve(FittedCurve):
         return total
 
 
-def _factors(tokens: Quantity, wave_tokens: Quantity) -> tuple[Quantity, Quantity]:
-    """Return what a forward's tokens alone decide: the rows of its graph, and by what its attention is rounded up."""
-    return pad_up(tokens, PREFILL_GRAPH_SIZES_TOKENS), attention_rows(tokens, wave_tokens) / maximum(tokens, 1.0)
-
-
-_remembered_factors: Any = lru_cache(maxsize=16_384)(_factors)
-"""For numbers, which the simulator asks about again and again: chunks are of at most some thousand tokens."""
-
-
-def wave_tokens(multiprocessors: float | None, query_heads: float) -> float:
+def wave_tokens(multiprocessors: float | None, query_heads: float, tile_rows: int) -> float:
     """Return how many query rows run at once on a GPU that holds `query_heads` of each layer [tokens].
 
-    `multiprocessors` is None where nobody knows them: then nothing is rounded (`ONE_WAVE_TOKENS`).
+    `multiprocessors` is None where they are not known: then nothing is rounded (`ONE_WAVE_TOKENS`). `tile_rows` is the
+    engine's (:class:`~ppdsim.engine_record.EngineRecord`).
 
-    >>> wave_tokens(132, 32)
+    >>> wave_tokens(132, 32, 128)
     528.0
     """
-    return ONE_WAVE_TOKENS if multiprocessors is None else TILE_ROWS * multiprocessors / query_heads
+    return ONE_WAVE_TOKENS if multiprocessors is None else tile_rows * multiprocessors / query_heads
 
 
 def attention_rows(tokens: Quantity, wave_tokens: Quantity) -> Quantity:

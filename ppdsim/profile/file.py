@@ -42,6 +42,12 @@ def load(path: Path) -> Profile:
 def _checked(text: str, path: Path) -> Profile:
     """Return the profile that a file's text holds; `path` is what errors about it begin with."""
     content = parse_json(text, str(path), error=ProfileError)
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if isinstance(schema, str) and schema.startswith(SCHEMA.rpartition("/")[0]) and schema != SCHEMA:
+        raise ProfileError(
+            f"{path}: schema {schema}, expected {SCHEMA}; 'ppdsim fit MEASUREMENTS -o FILE' makes a profile anew from its"
+            " measurements"
+        )
     try:
         found = Profile.model_validate_json(orjson.dumps(content), strict=True)
     except ValidationError as error:
@@ -64,13 +70,17 @@ def _checked(text: str, path: Path) -> Profile:
 
 
 def to_json(profile: Profile) -> str:
-    """Return the file's text: one parameter and one draw a line, so that a diff can be read."""
+    """Return the file's text: one parameter, one draw and one list of sizes a line, so that a diff can be read."""
     content: dict[str, Any] = profile.model_dump(mode="json", by_alias=True)
     lines: list[str] = []
     for curve in content["curves"]:
         for key in ("parameters", "draws"):
             lines.extend(json.dumps(item) for item in curve[key])
             curve[key] = [f"@{len(lines) - len(curve[key]) + i}" for i in range(len(curve[key]))]
+    engine = content["engine"]
+    for key in ("decode_graph_sizes", "prefill_graph_sizes_tokens"):
+        lines.append(json.dumps(engine[key]))
+        engine[key] = f"@{len(lines) - 1}"
     text = json.dumps(content, indent=1)
     for index, line in reversed(list(enumerate(lines))):
         text = text.replace(f'"@{index}"', line, 1)

@@ -15,10 +15,11 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
+from ppdsim.engine_record import EngineRecord
 from ppdsim.errors import ProfileError
 from ppdsim.types import Arm, Tag, Transport, arm_name
 
-SCHEMA = "ppdsim/profile/1"
+SCHEMA = "ppdsim/profile/2"
 MOST = 10**12
 """Largest count in a profile [tokens, bytes, values]; no machine holds more."""
 Count: TypeAlias = Annotated[int, Field(gt=0, le=MOST)]
@@ -142,14 +143,13 @@ class Profile(_Strict):
     """
 
     _path: Path | None = PrivateAttr(default=None)
-    schema_: Literal["ppdsim/profile/1"] = Field(default="ppdsim/profile/1", alias="schema")
+    schema_: Literal["ppdsim/profile/2"] = Field(default="ppdsim/profile/2", alias="schema")
     id: str
     date: str
     machine: str
     gpu: str
     link: str
-    engine: str
-    engine_version: str
+    engine: EngineRecord
     model: ModelRecord
     tensor_parallel_size: Count = 1
     page_size_tokens: Count

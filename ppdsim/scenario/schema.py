@@ -13,10 +13,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
+from ppdsim.engines import RELEASES
 from ppdsim.errors import ScenarioError, nearest
 from ppdsim.limits import CELL_TURNS, DRAWS, RESIDENTS, SEEDS, SERVERS
 from ppdsim.routing import BALANCERS, POLICIES
-from ppdsim.scenario.engines import ENGINES
 from ppdsim.scenario.lengths import NonNegative, NonNegativeInt, Positive, PositiveInt, listed, up_to
 from ppdsim.scenario.strict import Strict
 from ppdsim.scenario.workloads import WorkloadSpec
@@ -210,8 +210,8 @@ class Scenario(Strict):
     @field_validator("engine")
     @classmethod
     def _is_known(cls, engine: str | None) -> str | None:
-        if engine is not None and engine not in ENGINES:
-            raise ValueError(f"given '{engine}', expected {', '.join(ENGINES)}{nearest(engine, ENGINES)}")
+        if engine is not None and engine not in RELEASES:
+            raise ValueError(f"given '{engine}', expected {', '.join(RELEASES)}{nearest(engine, RELEASES)}")
         return engine
 
     @field_validator("fleet")
@@ -243,8 +243,8 @@ class Scenario(Strict):
         if self.crossover is not None and any(choice.arm is Arm.P_DELTA for choice in self.crossover.arms):
             asked.append(("crossover.arms: p-delta", radix))
         for key, switch in asked:
-            if not getattr(ENGINES[self.engine], switch):
-                able = next(name for name, preset in ENGINES.items() if getattr(preset, switch))
+            if not getattr(RELEASES[self.engine], switch):
+                able = next(name for name, preset in RELEASES.items() if getattr(preset, switch))
                 raise ValueError(f"{key}: {self.engine} does not have it; the first that does is {able}")
         if any(group.role is NodeRole.PD for group in self.fleet):
             raise ValueError(
@@ -258,7 +258,7 @@ class Scenario(Strict):
         """Whether P sends the cached prefix before the forward: as told, else as the engine does, else as measured."""
         if self.disagg_prefill_early_send_cached_prefix is not None:
             return self.disagg_prefill_early_send_cached_prefix
-        return self.engine is None or ENGINES[self.engine].disagg_prefill_early_send_cached_prefix
+        return self.engine is None or RELEASES[self.engine].disagg_prefill_early_send_cached_prefix
 
     def located(self, path: Path) -> Scenario:
         """Return a copy that knows the file it came from, so that relative trace files are found."""

@@ -18,8 +18,7 @@ from scipy.stats import spearmanr
 
 from ppdsim.accuracy import Candidate, CellPoint
 from ppdsim.cost.base import Array, pad_up
-from ppdsim.cost.decode import DECODE_GRAPH_SIZES
-from ppdsim.cost.prefill import PREFILL_GRAPH_SIZES_TOKENS
+from ppdsim.engine_record import EngineRecord
 
 FEWEST = 6
 """Cells below which a correlation says nothing."""
@@ -27,7 +26,7 @@ FEWEST = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Table:
-    """Columns of the points of one kind, and the engine's page and chunk."""
+    """Columns of the points of one kind, and the engine, its page and its chunk."""
 
     cached: Array
     new: Array
@@ -36,12 +35,13 @@ class _Table:
     noise: Array
     page_tokens: int
     chunk_tokens: int
+    engine: EngineRecord
 
 
 def _padded(table: _Table) -> Array:
     if not table.new.any():
-        return np.asarray(pad_up(table.batch, DECODE_GRAPH_SIZES)) - table.batch
-    return np.asarray(pad_up(table.new, PREFILL_GRAPH_SIZES_TOKENS)) - table.new
+        return np.asarray(pad_up(table.batch, table.engine.decode_graph_sizes)) - table.batch
+    return np.asarray(pad_up(table.new, table.engine.prefill_graph_sizes_tokens)) - table.new
 
 
 COLUMNS: Mapping[str, tuple[str, Callable[[_Table], Array]]] = {
@@ -59,7 +59,9 @@ COLUMNS: Mapping[str, tuple[str, Callable[[_Table], Array]]] = {
 """Candidates by name: unit, and the column."""
 
 
-def candidates(points: Sequence[CellPoint], *, page_tokens: int, chunk_tokens: int) -> tuple[Candidate, ...]:
+def candidates(
+    points: Sequence[CellPoint], *, page_tokens: int, chunk_tokens: int, engine: EngineRecord
+) -> tuple[Candidate, ...]:
     """Return every column that is not the same in all points, with its rank correlation with the signed error."""
 
     def column(name: str) -> Array:
@@ -73,6 +75,7 @@ def candidates(points: Sequence[CellPoint], *, page_tokens: int, chunk_tokens: i
         noise=column("noise"),
         page_tokens=page_tokens,
         chunk_tokens=chunk_tokens,
+        engine=engine,
     )
     places = np.stack([table.cached, table.new, table.batch, table.context], axis=-1)
     _, first, place = np.unique(places, axis=0, return_index=True, return_inverse=True)

@@ -20,7 +20,7 @@ from ppdsim.accuracy import ANCHORED, ANOTHER_RUN, HELD_OUT, LEFT_OUT, CellError
 from ppdsim.calibrate.cells import Cells, grid
 from ppdsim.calibrate.crossval import leave_one_out, name_of, predict_cells
 from ppdsim.calibrate.curve_records import inside_left_out
-from ppdsim.calibrate.fit import fitter
+from ppdsim.calibrate.fit import engine_of, fitter
 from ppdsim.calibrate.split import is_own_run
 from ppdsim.cost.base import Array
 from ppdsim.measurements import Measurements
@@ -131,6 +131,7 @@ def _errors(
             points,
             page_tokens=measured.manifest.page_size_tokens,
             chunk_tokens=measured.manifest.chunked_prefill_size,
+            engine=engine_of(measured.manifest),
         ),
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from curve_cases import ENGINE, FACTS
+
 from ppdsim.cost.decode import DecodeCurve
 from ppdsim.cost.frontend import FrontendCurve
 from ppdsim.cost.prefill import ONE_WAVE_TOKENS, PrefillCurve
@@ -35,8 +37,9 @@ def constants(*, attention: bool = False, wire_s_per_token: float = WIRE, alpha_
             prepare_s=0.0,
             further_share=0.0,
             wave_tokens=ONE_WAVE_TOKENS,
+            **FACTS["prefill"],
         ),
-        decode=DecodeCurve(floor_s=5e-3, row_s=0.0, context_s_per_token=0.0, start_s=0.0),
+        decode=DecodeCurve(floor_s=5e-3, row_s=0.0, context_s_per_token=0.0, start_s=0.0, **FACTS["decode"]),
         stall=StallCurve(launch_s=0.0, handoff_s=0.0),
         frontend=FrontendCurve(in_s=0.0, in_s_per_token=0.0, out_s=0.0),
         handoffs={(arm, Transport.TCP): handoff for arm in (Arm.P_FULL, Arm.P_DELTA)},
@@ -44,4 +47,5 @@ def constants(*, attention: bool = False, wire_s_per_token: float = WIRE, alpha_
         chunked_prefill_size=10**6,
         page_size_tokens=1,
         kv_bytes_per_token=131_072,
+        engine=ENGINE,
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from calibrate.grids import CACHED, NEW, TRUTH, rows, write
+from curve_cases import ENGINE
 
 from ppdsim import compose, measurements, profile
 from ppdsim.calibrate.assumed import PRIORS
@@ -25,7 +26,14 @@ SHIPPED = "h200x2_llama-3.1-8b_sglang-0.5.17"
 
 
 def refit(cells):
-    return fit_model(cells, chunk_tokens=8192, page_size_tokens=64, kv_bytes_per_token=131_072, wave_tokens=528.0)
+    return fit_model(
+        cells,
+        chunk_tokens=8192,
+        page_size_tokens=64,
+        kv_bytes_per_token=131_072,
+        wave_tokens=528.0,
+        engine=ENGINE,
+    )
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from curve_cases import CASES
+from curve_cases import CASES, FACTS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,7 +46,7 @@ class TestCurve:
 
     def test_values_round_trip(self, kind):
         curve = CASES[kind].curve
-        assert CURVES[kind].from_values(curve.parameter_values()) == curve
+        assert CURVES[kind].from_values(curve.parameter_values(), **FACTS.get(kind, {})) == curve
 
     def test_parameters_lie_inside_their_bounds_and_have_a_unit(self, kind):
         values = CASES[kind].curve.parameter_values()
@@ -71,5 +71,5 @@ class TestCurve:
     def test_a_column_of_draws_gives_a_row_of_seconds_each(self, kind):
         case = CASES[kind]
         draws = {name: np.array([[value], [value]]) for name, value in case.curve.parameter_values().items()}
-        cloud = CURVES[kind].from_values(draws)
+        cloud = CURVES[kind].from_values(draws, **FACTS.get(kind, {}))
         assert all(v.shape == (2, 1) for v in cloud.parameter_values().values())

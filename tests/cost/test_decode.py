@@ -7,7 +7,7 @@ from curve_cases import DECODE
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppdsim.cost.decode import DECODE_GRAPH_SIZES
+from ppdsim.engines.sglang.releases import DECODE_GRAPH_SIZES
 
 
 def test_one_step_by_hand():

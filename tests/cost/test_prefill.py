@@ -15,13 +15,13 @@ from ppdsim import compose, profile
 from ppdsim.calibrate.derive.hardware import gpus
 from ppdsim.cost.prefill import (
     ONE_WAVE_TOKENS,
-    PREFILL_GRAPH_SIZES_TOKENS,
     PrefillCurve,
     PrefillWork,
     attention_rows,
     chunks,
     wave_tokens,
 )
+from ppdsim.engines.sglang.releases import PREFILL_GRAPH_SIZES_TOKENS
 
 SHIPPED = {
     path.stem: compose.central(profile.load(path)).prefill
@@ -56,7 +56,7 @@ def test_new_tokens_pad_to_the_captured_size():
 
 WAVES = st.builds(
     # As a profile keeps it: GPUs of hardware.yaml and a small one, models of 8 to 128 query heads a GPU.
-    lambda multiprocessors, heads: float(f"{wave_tokens(multiprocessors, heads):.5g}"),
+    lambda multiprocessors, heads: float(f"{wave_tokens(multiprocessors, heads, 128):.5g}"),
     st.sampled_from([58, *(int(gpu.multiprocessors) for gpu in gpus().values())]),
     st.sampled_from([8, 12, 14, 28, 32, 40, 64, 128]),
 )
@@ -84,7 +84,7 @@ def test_a_forward_does_not_fall_with_new_or_with_cached_tokens(m, c, more, wave
 
 @pytest.mark.parametrize(("multiprocessors", "heads", "whole"), [(108, 28, 3456), (132, 28, 4224), (132, 40, 2112)])
 def test_a_whole_wave_is_no_wave_more_for_the_digits_that_a_profile_keeps(multiprocessors, heads, whole):
-    exact = wave_tokens(multiprocessors, heads)
+    exact = wave_tokens(multiprocessors, heads, 128)
     for wave in (exact, float(f"{exact:.5g}")):
         assert attention_rows(float(whole), wave) == pytest.approx(whole, rel=1e-4)
         assert attention_rows(float(whole + 1), wave) == pytest.approx(whole + exact, rel=1e-3)
@@ -106,7 +106,7 @@ def test_an_append_between_powers_of_two_costs_the_wave_it_does_not_fill():
 
 
 def test_where_nobody_knows_the_multiprocessors_every_row_counts_as_it_is():
-    assert wave_tokens(None, 32.0) == ONE_WAVE_TOKENS
+    assert wave_tokens(None, 32.0, 128) == ONE_WAVE_TOKENS
     assert attention_rows(1e6 + 1.0, ONE_WAVE_TOKENS) == 1e6 + 1.0
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from curve_cases import ENGINE, FACTS
+
 from ppdsim.cost.decode import DecodeCurve
 from ppdsim.cost.frontend import FrontendCurve
 from ppdsim.cost.prefill import ONE_WAVE_TOKENS, PrefillCurve
@@ -62,14 +64,15 @@ def cost_model(
     }
     curve = handoff(**(link or {}))
     return TurnModel(
-        prefill=PrefillCurve.from_values({**prefill_values, **(prefill or {})}),
-        decode=DecodeCurve.from_values({**decode_values, **(decode or {})}),
+        prefill=PrefillCurve.from_values({**prefill_values, **(prefill or {})}, **FACTS["prefill"]),
+        decode=DecodeCurve.from_values({**decode_values, **(decode or {})}, **FACTS["decode"]),
         stall=StallCurve.from_values({"launch_s": 2.0**-7, "handoff_s": 0.0, **(stall or {})}),
         frontend=FrontendCurve.from_values({"in_s": 0.002, "in_s_per_token": 1e-7, "out_s": 0.001, **(frontend or {})}),
         handoffs={(arm, Transport.TCP): curve for arm in (Arm.P_FULL, Arm.P_DELTA)},
         chunked_prefill_size=chunk,
         page_size_tokens=page,
         kv_bytes_per_token=131_072,
+        engine=ENGINE,
     )
 
 

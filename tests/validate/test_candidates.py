@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from curve_cases import ENGINE
 
 from ppdsim.accuracy import LEFT_OUT, CellErrors, CellPoint, Validation
 from ppdsim.cost.base import pad_up
-from ppdsim.cost.prefill import PREFILL_GRAPH_SIZES_TOKENS
 from ppdsim.report.figures.plot_candidates import candidates_data, candidates_of, plot_candidates
 from ppdsim.validate import to_text
 from ppdsim.validate.candidates import candidates
@@ -58,7 +58,7 @@ def validation(cells):
         target_median=None,
         target_p90=None,
         points=cells,
-        candidates=candidates(cells, page_tokens=PAGE, chunk_tokens=CHUNK),
+        candidates=candidates(cells, page_tokens=PAGE, chunk_tokens=CHUNK, engine=ENGINE),
     )
     return Validation(
         profile="p",
@@ -85,7 +85,7 @@ def validation(cells):
         ("new tokens m", lambda cached, new: 1e-5 * new),
         (
             "rows padded by a captured graph",
-            lambda cached, new: 3e-4 * (float(pad_up(float(new), PREFILL_GRAPH_SIZES_TOKENS)) - new),
+            lambda cached, new: 3e-4 * (float(pad_up(float(new), ENGINE.prefill_graph_sizes_tokens)) - new),
         ),
     ],
 )
@@ -104,8 +104,8 @@ def test_noise_goes_with_nothing():
 def test_a_cell_that_two_splits_left_out_counts_once():
     once = points(lambda cached, new: 1e-6 * new)
     for alone, twice in zip(
-        candidates(once, page_tokens=PAGE, chunk_tokens=CHUNK),
-        candidates((*once, *once), page_tokens=PAGE, chunk_tokens=CHUNK),
+        candidates(once, page_tokens=PAGE, chunk_tokens=CHUNK, engine=ENGINE),
+        candidates((*once, *once), page_tokens=PAGE, chunk_tokens=CHUNK, engine=ENGINE),
         strict=True,
     ):
         assert twice.chance == pytest.approx(alone.chance)
@@ -116,7 +116,7 @@ def test_columns_that_are_the_same_everywhere_are_left_out():
     names = [each.name for each in validation(points(lambda cached, new: 0.0)).cells[0].candidates]
     assert "streams B" not in names
     assert "new tokens m" in names
-    few = candidates(points(lambda cached, new: 0.0, count=4), page_tokens=PAGE, chunk_tokens=CHUNK)
+    few = candidates(points(lambda cached, new: 0.0, count=4), page_tokens=PAGE, chunk_tokens=CHUNK, engine=ENGINE)
     assert {each.rank_correlation for each in few} == {None}
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from curve_cases import FACTS
 
 from ppdsim import compose, measurements, profile
 from ppdsim.cost.decode import DecodeCurve
@@ -137,7 +138,7 @@ def test_few_turns_are_shown_and_not_gated(live, shipped):
 
 def test_the_busiest_place_is_whichever_saturates_first():
     """Ten turns in 10 s; each place is made the busiest in turn."""
-    decode = DecodeCurve(floor_s=5e-3, row_s=1e-4, context_s_per_token=1e-8, start_s=0.0)
+    decode = DecodeCurve(floor_s=5e-3, row_s=1e-4, context_s_per_token=1e-8, start_s=0.0, **FACTS["decode"])
 
     def turns(*, prefill_s=0.1, wire_s=0.1, output=100, kv=1000):
         start = np.arange(10.0)

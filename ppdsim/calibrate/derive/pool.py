@@ -117,7 +117,7 @@ def with_gpu_pool(profile: Profile) -> Profile:
     As it is where GPU, matrices or the engine's rule are unknown, or by that rule nothing fits.
     """
     gpu = known_gpu(profile.gpu)
-    if gpu is None or profile.model.matrices is None or profile.engine.lower() != ENGINE:
+    if gpu is None or profile.model.matrices is None or profile.engine.name != ENGINE:
         return profile
     pool = pool_of(
         machine_of(profile, gpu),

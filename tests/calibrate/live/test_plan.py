@@ -8,8 +8,7 @@ import pytest
 
 from ppdsim.calibrate.live.cells import DecodeCell, LoadCell, PrefillCell, StallCell
 from ppdsim.calibrate.live.plan import cells_of, conversations_of, load_plan, loads_of, transfer_cells
-from ppdsim.cost.decode import DECODE_GRAPH_SIZES
-from ppdsim.cost.prefill import PREFILL_GRAPH_SIZES_TOKENS
+from ppdsim.engines.sglang.releases import DECODE_GRAPH_SIZES, PREFILL_GRAPH_SIZES_TOKENS
 from ppdsim.errors import InputError, UnknownNameError
 from ppdsim.types import Arm, Transport
 

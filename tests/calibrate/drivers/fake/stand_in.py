@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from curve_cases import DECODE, FRONTEND, HANDOFF, PREFILL, STALL
+from curve_cases import DECODE, ENGINE, FRONTEND, HANDOFF, PREFILL, STALL
 
 from ppdsim.calibrate.drivers.fake.build import DEFAULT_PROFILE, Mode
 from ppdsim.calibrate.drivers.fake.clock import VirtualClock
@@ -39,6 +39,7 @@ MODEL = TurnModel(
     chunked_prefill_size=8192,
     page_size_tokens=PAGE,
     kv_bytes_per_token=131_072,
+    engine=ENGINE,
 )
 
 

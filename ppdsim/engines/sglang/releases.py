@@ -1,0 +1,59 @@
+"""SGLang's releases: which of the simulator's switches each has, and the rules that a profile records.
+
+A switch is on from the release in which it first appeared, with the mooncake transfer engine. Chunked KV send, the
+overlap schedule, D's pre-allocation and retraction are in all of them, so they are no switches. Source: the wheels of
+these releases (`disaggregation/prefill.py`, `disaggregation/decode.py`, `server_args.py`). Not modelled: which kernels
+a release has; their cost is the profile's.
+"""
+
+from __future__ import annotations
+
+from ppdsim.engine_record import ChunkRule, EngineRecord, HandoffProtocol
+from ppdsim.engines.base import Release
+
+DECODE_GRAPH_SIZES: tuple[int, ...] = (1, 2, 4, 8, 12, *range(16, 257, 8))
+"""Captured decode batch sizes [streams] on cards of 60 to 160 GB at TP1; SGLang 0.5.17, server_args.py."""
+PREFILL_GRAPH_SIZES_TOKENS: tuple[int, ...] = (
+    *range(4, 33, 4),
+    *range(48, 257, 16),
+    *range(288, 513, 32),
+    *range(576, 1025, 64),
+    *range(1280, 4097, 256),
+    *range(4608, 8193, 512),
+)
+"""Captured prefill graph sizes [tokens]; SGLang 0.5.17, server_args.py."""
+ATTENTION_TILE_ROWS = 128
+"""Rows of query that a multiprocessor attends for at a time [1]; FlashAttention-3, hopper/tile_size.h, heads of 128 and
+more."""
+
+_FIRST = Release(disaggregation_decode_enable_radix_cache=False, disagg_prefill_early_send_cached_prefix=False)
+_RADIX = Release(disaggregation_decode_enable_radix_cache=True, disagg_prefill_early_send_cached_prefix=False)
+_EARLY = Release(disaggregation_decode_enable_radix_cache=True, disagg_prefill_early_send_cached_prefix=True)
+
+RELEASES: dict[str, Release] = {
+    "0.5.5.post3": _FIRST,
+    "0.5.9": _FIRST,
+    "0.5.10": _FIRST,
+    "0.5.11": _FIRST,  # nixl only
+    "0.5.12": _RADIX,
+    "0.5.13": _RADIX,
+    "0.5.14": _RADIX,
+    "0.5.15": _EARLY,
+    "0.5.16": _EARLY,
+    "0.5.17": _EARLY,
+}
+"""By version, oldest first."""
+
+
+def record(version: str) -> EngineRecord:
+    """Return what a profile of a run on this release records; the rules are those of 0.5.17 in every release read."""
+    return EngineRecord(
+        name="sglang",
+        version=version,
+        decode_graph_sizes=DECODE_GRAPH_SIZES,
+        prefill_graph_sizes_tokens=PREFILL_GRAPH_SIZES_TOKENS,
+        attention_tile_rows=ATTENTION_TILE_ROWS,
+        chunk_rule=ChunkRule.SEPARATE_FORWARDS,
+        overlap_schedule=True,
+        handoff_protocol=HandoffProtocol.PUSH,
+    )

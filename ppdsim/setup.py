@@ -15,6 +15,7 @@ from typing import Any
 
 from ppdsim import compose, library, profile
 from ppdsim.des.spec import HANDOFF_ROLES, ClusterSpec, NodeSpec
+from ppdsim.engines import requested
 from ppdsim.errors import ScenarioError
 from ppdsim.profile import Profile
 from ppdsim.scenario import Scenario
@@ -91,7 +92,7 @@ class Setup:
         scenario = self.scenario
         if scenario.link_bytes_per_s is not None:
             model = model.with_link(scenario.link_bytes_per_s)
-        if not scenario.sends_prefix_early:
+        if not requested.sends_prefix_early(scenario):
             model = model.without_early_send()
         return replace(
             model,
@@ -157,6 +158,7 @@ class Setup:
         """Return what the scenario sets of the engine and of the router that waits for P, as `ClusterSpec` takes it."""
         scenario = self.scenario
         return {
+            "scheduler": requested.engine_of(self.profiles, scenario).scheduler(),
             "per_step": scenario.per_step,
             "overlap_schedule": not scenario.disable_overlap_schedule,
             "router_awaits_prefill": scenario.routing.awaits_prefill,
@@ -211,6 +213,7 @@ def resolve(
     """
     call = Call(command=command, scenario=scenario, logs_decisions=logs_decisions)
     refuse_unread([call], scenario.asked)
+    requested.check(scenario)
     hands_over = any(group.role is NodeRole.P for group in scenario.fleet)
     if hands_over and command is not Command.CROSSOVER and scenario.transport is Transport.NONE:
         if scenario.workload is None:

@@ -33,7 +33,13 @@ def shipped(path):
     [
         (lambda d: d.pop("machine"), "missing key 'machine'"),
         (lambda d: d.update(machin="x"), "unknown key 'machin'; did you mean 'machine'"),
-        (lambda d: d.update(schema="ppdsim/profile/9"), "'schema' = 'ppdsim/profile/9'"),
+        (
+            lambda d: d.update(schema="ppdsim/profile/1"),
+            "schema ppdsim/profile/1, expected ppdsim/profile/2; .ppdsim fit MEASUREMENTS -o FILE. makes",
+        ),
+        (lambda d: d["engine"].update(graphs=1), "unknown key 'engine.graphs'"),
+        (lambda d: d["engine"].pop("chunk_rule"), "missing key 'engine.chunk_rule'"),
+        (lambda d: d["engine"].update(chunk_rule="none"), "'engine.chunk_rule' = 'none'"),
         (lambda d: d["curves"][0].update(cells="many"), "'curves.0.cells' = 'many'"),
         (lambda d: d.update(page_size_tokens=0), "'page_size_tokens' = 0"),
     ],

@@ -10,7 +10,7 @@ import numpy as np
 from ppdsim.activity import Activity, LinkActivity, NodeActivity
 from ppdsim.des.decode_node import AbstractDecodeNode
 from ppdsim.des.kv_cache import AbstractKvPool
-from ppdsim.des.prefill_node import PrefillNode
+from ppdsim.des.prefill_node import AbstractPrefillNode
 from ppdsim.des.spec import HANDOFF_ROLES
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def activity_of(cluster: Cluster) -> Activity:
 
 
 def _node(cluster: Cluster, number: int, now: float, span_s: float) -> NodeActivity:
-    node: PrefillNode | AbstractDecodeNode
+    node: AbstractPrefillNode | AbstractDecodeNode
     if number in cluster.prefill:
         node, keeps_prefixes = cluster.prefill[number], True
     else:

@@ -3,15 +3,6 @@
 A forward takes `chunk_tokens` new tokens. The rest of a cut request goes first, then waiting requests in order while
 budget is left and memory admits the head (nobody overtakes); the last may be cut at a page. Source: SGLang 0.5.17
 PrefillAdder, without its other orders (lpm, priority).
-
-In a mixed forward (`enable_mixed_chunk`) every stream that decodes rides along with one token, which comes off the
-budget. Its cost is put together from two curves::
-
-    mixed_s = forward_s(new tokens + riding streams) + context_s_per_token * context of the streams
-
-the matrix work of one forward over all rows, the chunk's own attention, and the streams' KV read at the rate measured
-in decode steps. Nobody has measured a mixed forward: what its attention kernel, which serves one row and thousands at
-once, takes beyond this is not known, so results of such runs say "assumed".
 """
 
 from __future__ import annotations
@@ -20,7 +11,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ppdsim.cost.prefill import PrefillCurve, PrefillWork
 from ppdsim.des.turns import Turns
 
 
@@ -85,18 +75,3 @@ class PrefillQueue:
         if self.cut >= 0 and self._turns.fill[self.cut] - self.cut_done <= max(self._chunk - riding, self._page):
             return self.cut
         return -1
-
-
-def forward_s(curve: PrefillCurve, pieces: list[Piece], hidden_s: float = 0.0, riding: int = 0) -> float:
-    """Return the seconds of one forward over `pieces`, launched while a decode step runs for `hidden_s` more [s].
-
-    One row of each of `riding` streams is in it, without their KV.
-    """
-    if len(pieces) == 1 and not riding:
-        piece = pieces[0]
-        return float(curve.forward_s(curve.work(piece.tokens, piece.before), hidden_s, further=not piece.first))
-    works = [curve.work(piece.tokens, piece.before) for piece in pieces]
-    tokens, attention, cached = (sum(field) for field in zip(*works, strict=True))
-    return float(
-        curve.forward_s(PrefillWork(tokens + riding, attention, cached), hidden_s, further=not pieces[0].first)
-    )

@@ -113,7 +113,8 @@ class ClosedFormNode(AbstractDecodeNode):
             done.append(heapq.heappop(ends)[1])
         return done
 
-    def _running(self) -> list[tuple[int, int]]:
+    def running(self) -> list[tuple[int, int]]:
+        """Return (turn, KV tokens) of the streams, residents excluded, in order of turn."""
         return sorted((turn, offset + self.steps) for turn, (offset, _) in self._growing.items())
 
     def _paged(self) -> list[tuple[int, int]]:
@@ -190,7 +191,7 @@ class ClosedFormNode(AbstractDecodeNode):
         return not (
             self._requests.waiting
             or self._arrived
-            or self._retracted
+            or self.retracted
             or local.waiting
             or local.cut >= 0
             or (ends and ends[0][0] == step)

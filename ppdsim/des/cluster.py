@@ -25,7 +25,7 @@ from ppdsim.des.itl import TokenGaps
 from ppdsim.des.nic import SharedNic
 from ppdsim.des.overload import FIRST_LOOK, Overload, look
 from ppdsim.des.oversized import refuse
-from ppdsim.des.prefill_node import PrefillNode
+from ppdsim.des.prefill_node import AbstractPrefillNode
 from ppdsim.des.recorder import Labels, to_results
 from ppdsim.des.router import Router
 from ppdsim.des.spec import ClusterSpec, Preload
@@ -80,8 +80,10 @@ class Cluster:
         final = SteppedNode if spec.per_step else ClosedFormNode
         nics = {node.nic: SharedNic(self.clock) for node in spec.nodes if node.nic is not None}
         told = self._kv_arrived, self._answered
-        self.prefill = {
-            i: PrefillNode(turns, self.clock, spec, i, *told, None if node.nic is None else nics[node.nic])
+        self.prefill: dict[int, AbstractPrefillNode] = {
+            i: spec.scheduler.prefill_node(
+                turns, self.clock, spec, i, *told, None if node.nic is None else nics[node.nic]
+            )
             for i, node in enumerate(spec.nodes)
             if node.role is NodeRole.P
         }
@@ -203,13 +205,7 @@ class Cluster:
         prompt = self.turns.prompt[turn]
         if self.spec.context_tokens is not None and prompt > self.spec.context_tokens:
             return False
-        pool = self.decode[node].pool
-        if self.spec.nodes[node].role is NodeRole.U:
-            # What the engine asks of a pool without streams: prompt, answer and a page, and something left.
-            riding = self.spec.residents if self.spec.enable_mixed_chunk else 0
-            return prompt + self.turns.output[turn] + pool.page + riding < pool.capacity * pool.page
-        most = prompt + max(self.turns.output[turn], self.spec.num_reserved_decode_tokens)
-        if pool.pages(prompt) + pool.pages(most - prompt) > pool.capacity:
+        if not self.decode[node].admission.could_hold(turn):
             return False
         return prefill == node or self.prefill[prefill].pool.pages(prompt) <= self.prefill[prefill].pool.capacity
 

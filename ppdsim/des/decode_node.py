@@ -24,11 +24,11 @@ import math
 from collections.abc import Callable, Sequence
 
 from ppdsim.des.backlog import Backlog
-from ppdsim.des.batching import Piece, forward_s
+from ppdsim.des.batching import Piece
 from ppdsim.des.clock import BOUNDARY, Clock, Tick
 from ppdsim.des.handoff_queue import HandoffQueue
 from ppdsim.des.node_memory import AbstractNodeMemory
-from ppdsim.des.spec import APPEND_ROLES, HANDOFF_ROLES, ClusterSpec
+from ppdsim.des.spec import HANDOFF_ROLES, ClusterSpec
 from ppdsim.des.step_log import StepLog
 from ppdsim.des.turns import Turns
 
@@ -52,9 +52,28 @@ class AbstractDecodeNode(AbstractNodeMemory):
     """
 
     __slots__ = (
-        "_admitted", "_after_step", "_arrived", "_clock", "_delta", "_extra_slots", "_finished", "_handoff_s",
-        "_idle_s", "_mixed", "_model", "_priority", "_requests", "_start_s", "_state", "_step_extra_s",
-        "keeps_prefixes", "last_step_s", "log", "spec", "start", "time",
+        "_admitted",
+        "_after_step",
+        "_arrived",
+        "_clock",
+        "_delta",
+        "_extra_slots",
+        "_finished",
+        "_former",
+        "_handoff_s",
+        "_idle_s",
+        "_model",
+        "_priority",
+        "_requests",
+        "_start_s",
+        "_state",
+        "_step_extra_s",
+        "keeps_prefixes",
+        "last_step_s",
+        "log",
+        "spec",
+        "start",
+        "time",
     )  # fmt: skip
 
     def __init__(
@@ -75,7 +94,7 @@ class AbstractDecodeNode(AbstractNodeMemory):
         self._admitted, self._finished = admitted, finished
         self.keeps_prefixes, self._delta = spec.keeps_prefixes(node), spec.disaggregation_decode_enable_radix_cache
         self._extra_slots = spec.extra_slots
-        self._mixed = spec.enable_mixed_chunk and node.role in APPEND_ROLES
+        self._former = spec.scheduler.step_former(spec, node)
         # Nothing hides the launch of the first step, without overlap of any; a unified server's is in its prefill.
         launch_s = float(node.model.decode.start_s) if node.role in HANDOFF_ROLES else 0.0
         self._start_s, self._step_extra_s = (launch_s, 0.0) if self._overlap else (0.0, launch_s)
@@ -133,7 +152,7 @@ class AbstractDecodeNode(AbstractNodeMemory):
         """Take a hand-off's request for pages."""
         self._requests.add(tick.arg, tick.time)
         # Others that wait, or that are retracted, go first; they have their own boundary.
-        if self._state != DECODING or (len(self._requests.waiting) == 1 and not self._retracted):
+        if self._state != DECODING or (len(self._requests.waiting) == 1 and not self.retracted):
             self._look_again(tick.time)
 
     def _look_again(self, time: float) -> None:
@@ -153,13 +172,13 @@ class AbstractDecodeNode(AbstractNodeMemory):
         self.sync(time)
         self.active -= 1
         self.holding.discard(turn)
-        self.pool.release(turn, self._turns.prompt[turn], self._turns.cached[turn])
+        self.pool.release(turn, self.turns.prompt[turn], self.turns.cached[turn])
         self._look_again(time)
 
     def append(self, tick: Tick) -> None:
         """Take a turn that is prefilled here."""
         turn: int = tick.arg
-        self._turns.t_ready[turn] = tick.time
+        self.turns.t_ready[turn] = tick.time
         local = self._local
         local.waiting.append(turn)
         if self._state == DECODING:
@@ -186,13 +205,13 @@ class AbstractDecodeNode(AbstractNodeMemory):
             self._leave_all(done)
         if self._joining:
             self._enter_all()
-        if self._retracted:
+        if self.retracted:
             self._resume()
         # The engine does not look at arrivals while a stream is retracted. With nothing left to end it would hang.
         attend = None
-        if self._arrived and (not self._retracted or self.streams == self._residents):
+        if self._arrived and (not self.retracted or self.streams == self.residents):
             self._join_arrived()
-            if self._retracted or self._joining:
+            if self.retracted or self._joining:
                 # Beside who has just joined less room is asked for than alone.
                 attend = self.unit + 1
         if self._requests.waiting:
@@ -214,23 +233,21 @@ class AbstractDecodeNode(AbstractNodeMemory):
             self._decode_on(attend)
         else:
             self._state = IDLE
-            if self._door is not None:
-                self._door.idle(self.steps - self.mixed_forwards)
+            self.admission.idle()
             if self._arrived or self._joining:
                 # They waited for the streams that have just been retracted.
                 self._wake(self.start)
 
     def _lacks_pages(self) -> bool:
         """Return whether the coming step takes more pages than there are; no stream takes more than one."""
-        return self.streams > self._residents and self._next_step_pages() > self.pool.available
+        return self.streams > self.residents and self._next_step_pages() > self.pool.available
 
     def _leave_all(self, done: Sequence[int]) -> None:
         for turn in done:
             kv_tokens, _ = self._leave(turn)
             self.streams -= 1
             self._end(turn, kv_tokens)
-        if self._door is not None:
-            self._door.left(done, self.unit, self.streams)
+        self.admission.left(done)
 
     def _enter_all(self) -> None:
         """Let those into the batch who have joined at the last boundary."""
@@ -240,7 +257,7 @@ class AbstractDecodeNode(AbstractNodeMemory):
 
     def _end(self, turn: int, kv_tokens: int) -> None:
         self.active -= 1
-        self._turns.finish_step[turn] = self.steps
+        self.turns.finish_step[turn] = self.steps
         self.pool.release(turn, kv_tokens, kv_tokens if self.keeps_prefixes else 0)
         self._finished(turn, self.time)
 
@@ -263,7 +280,7 @@ class AbstractDecodeNode(AbstractNodeMemory):
 
     def _join(self, turn: int, ahead: bool) -> None:
         """Let a turn join the batch, whose next step is launched already if `ahead`."""
-        turns, others = self._turns, self.streams
+        turns, others = self.turns, self.streams
         if ahead and turns.output[turn] > 1:
             turns.t_first[turn] = self.time
             self._joining.append(turn)
@@ -276,7 +293,7 @@ class AbstractDecodeNode(AbstractNodeMemory):
 
     def _begin(self, turn: int) -> None:
         """Stream the token that the prefill gave; the rest is decoded."""
-        turns = self._turns
+        turns = self.turns
         if turns.fill[turn] > turns.prompt[turn]:
             before, _, _ = turns.pauses[turn][-1]
             turns.pauses[turn][-1] = (before, self.steps, self.time)
@@ -286,7 +303,7 @@ class AbstractDecodeNode(AbstractNodeMemory):
 
     def _start_decoding(self, turn: int) -> None:
         """Put a turn that has its first token into the batch, or end it if that was all."""
-        turns = self._turns
+        turns = self.turns
         self.holding.discard(turn)
         fill, steps = turns.fill[turn], turns.output[turn] - 1
         if fill > turns.prompt[turn]:
@@ -297,37 +314,32 @@ class AbstractDecodeNode(AbstractNodeMemory):
             self.streams += 1
             self._enter(turn, fill, steps)
         else:
-            if self._door is not None:
-                self._door.forget(turn)
+            self.admission.forget(turn)
             self._end(turn, fill)
 
     def _admit_handoffs(self) -> int | None:
         """Admit hand-offs in order; return a boundary at which the head may fit although no stream has ended."""
-        turns, pool, delta, waiting = self._turns, self.pool, self._delta, self._requests.waiting
-        page, reserve_pages = pool.page, self._reserve_pages
+        delta, waiting, admission = self._delta, self._requests.waiting, self.admission
         slots = self._max_running + self._extra_slots
         while waiting:
             turn = waiting[0][0]
-            if not self._has_room(turn, slots, reuse=delta):
+            if not admission.admits(turn, slots, reuse=delta):
                 return None
-            # Only where pages are few is it worth while to look at every stream.
-            most = max(reserve_pages * self.active * page, turns.longest) + reserve_pages * page
-            if (pool.free + pool.kept) * page < most + turns.prompt[turn] + turns.output[turn]:
-                steps = self._steps_until_it_could_end(turn, reuse=delta)
-                if steps:
-                    return self.unit + steps if steps > 0 else None
+            steps = admission.steps_until_it_fits(turn, reuse=delta)
+            if steps:
+                return self.unit + steps if steps > 0 else None
             self._requests.pop()
-            turns.cached[turn] = self._take_in(turn, reuse=delta)
+            self.turns.cached[turn] = self._take_in(turn, reuse=delta)
             self._admitted(turn, self.time)
         return None
 
     def _admit_local(self, turn: int) -> int:
         if self._overlap and self.streams and self._seen_unit[turn] >= self.unit:
             return -1
-        if not self._has_room(turn, self._max_running, reuse=True):
+        if not self.admission.admits(turn, self._max_running, reuse=True):
             return -1
         cached = self._take_in(turn, reuse=True)
-        turns = self._turns
+        turns = self.turns
         if turns.fill[turn] == turns.prompt[turn]:
             turns.cached[turn] = turns.prefill_cached[turn] = cached
             turns.t_admitted[turn] = turns.t_prefill_start[turn] = self.start
@@ -336,54 +348,41 @@ class AbstractDecodeNode(AbstractNodeMemory):
 
     def _form(self) -> tuple[list[Piece], int | None]:
         """Return the pieces of a forward that runs now, or none and the boundary at which the head may run."""
-        local, door = self._local, self._door
-        riding = self.streams if self._mixed else 0
-        if door is not None:
-            door.open(self.unit, riding, local.cut_ends(riding))
-        pieces = local.form(self._admit_local, riding)
+        local, admission, streams = self._local, self.admission, self.streams
+        riding = self._former.riding(streams)
+        admission.open(riding, local.cut_ends(riding))
+        pieces = self._former.form(local, self._admit_local, streams)
         if pieces:
             return pieces, None
         if self._seen_unit[local.waiting[0]] == self.unit:
             return [], self.unit + 1
-        return [], None if door is None or door.again == math.inf else int(door.again)
+        again = admission.again
+        return [], None if again == math.inf else int(again)
 
     def _forward(self, pieces: list[Piece]) -> None:
-        """Run a prefill forward; streams that decode wait for it.
-
-        The launch hides behind their last step. The host delivers the tokens of that step only when the launch is done:
-        they come late, the gap after them is shorter by as much, and that gap less a step is what the turn is charged
-        with (`stall_s`). At large batches that is more than the forward takes, and they come early instead.
-        """
-        turns = self._turns
-        if self._mixed:
+        """Run a step with prompts; streams that have no token in it wait for its end."""
+        turns, former = self.turns, self._former
+        context_tokens = 0
+        if former.riding(self.streams):
             self._make_room()
+            context_tokens = self._board() if self.streams else 0
         streams = self.streams
-        riding = streams if self._mixed else 0
         # Without an overlapping scheduler a launch waits for the results of what ran, so nothing hides it.
-        after_step = self._overlap and self._after_step
-        seconds = forward_s(self._model.prefill, pieces, self.last_step_s if after_step else 0.0, riding)
-        context_s = step_s = 0.0
-        if riding:
-            decode, context_tokens = self._model.decode, self._board()
-            context_s = float(decode.context_s_per_token) * context_tokens
-            seconds += context_s
-            step_s = float(decode.step_s(streams, context_tokens)) + self._step_extra_s
+        running_s = self.last_step_s if self._overlap and self._after_step else None
+        cost = former.cost(pieces, streams, context_tokens, running_s, self._step_extra_s)
         if streams:
-            stall_s = seconds
-            if after_step:
-                alone_s = forward_s(self._model.prefill, pieces, 0.0, riding) + context_s
-                stall_s = float(self._model.stall.append_s(alone_s, self.last_step_s))
-                self.log.delay(seconds - stall_s)
+            if running_s is not None:
+                self.log.delay(cost.late_s)
             tokens = sum(piece.tokens for piece in pieces)
-            lost_s = max(stall_s - step_s, 0.0) * streams
+            lost_s = cost.lost_s * streams
             for piece in pieces:
                 turns.stall[piece.turn] += lost_s * piece.tokens / tokens
         self._state = FORWARD
         self._after_step = False
         self.unit += 1
-        end_s = self.start + seconds
+        end_s = self.start + cost.seconds
         self.backlog.forward(pieces, turns.fill, end_s)
-        self._clock.at(end_s, self._forward_done, (pieces, streams, riding), self._priority)
+        self._clock.at(end_s, self._forward_done, (pieces, streams, former.riding(streams)), self._priority)
 
     def _forward_done(self, tick: Tick) -> None:
         pieces, streams, riding = tick.arg
@@ -396,9 +395,8 @@ class AbstractDecodeNode(AbstractNodeMemory):
         before = self.active
         for piece in pieces:
             if piece.last:
-                if math.isnan(self._turns.t_prefill_end[piece.turn]):
-                    self._turns.t_prefill_end[piece.turn] = tick.time
+                if math.isnan(self.turns.t_prefill_end[piece.turn]):
+                    self.turns.t_prefill_end[piece.turn] = tick.time
                 self._begin(piece.turn)
-        if self._door is not None:
-            self._door.after_forward(streams, before - self.active, riding > 0, self._local.cut >= 0)
+        self.admission.after_forward(streams, before - self.active, mixed=riding > 0, cut=self._local.cut >= 0)
         self._boundary(self._done_streams())

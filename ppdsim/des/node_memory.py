@@ -1,25 +1,11 @@
-"""What a decode node does with its KV pool: whom it admits, whom it retracts, and how a retracted stream comes back.
+"""What a decode node does with its KV pool: the books of who is admitted, retracted and taken back.
 
-A decode server (D, and pD, which no release has) leaves `num_reserved_decode_tokens` for every turn already there, and
-admits a hand-off only if it and the longest running answer could each end with all other streams retracted::
+Who that is the engine's rules say (:mod:`ppdsim.des.admission`). A retracted stream either keeps a copy of its KV on
+the host and goes on with it, before all others; or its KV is computed anew: what a prefill has put into the cache stays
+there, evictable, the KV of its further tokens is dropped, and prompt and answer are prefilled as far as they are not
+cached then, behind who waits already. That forward gives the next token.
 
-    room after the prompt  >=  max(reserve * active, longest - running KV)
-                               + max(reserve, min(max_new, 4096) - running KV)
-
-with longest = the largest prompt + min(max_new, 4096) among the streams, and as `max_new` the length of the answer. Its
-retracted streams keep a copy on the host and a queue of their own that comes before all others; at every step the first
-of them resumes where its KV and its reserve fit beside the reserve of the others. Source: SGLang 0.5.17,
-disaggregation/decode.py pop_preallocated, resume_retracted_reqs, process_decode_queue.
-
-A unified server (U) admits by the new-token ratio (:mod:`ppdsim.des.new_token_ratio`). A retracted stream goes to the
-end of the waiting queue; what a prefill has put into the radix tree stays there, evictable, and the KV of its further
-tokens is dropped; prompt and answer are prefilled anew as far as they are not cached then, and that forward gives the
-next token. Source: SGLang 0.5.17, managers/schedule_batch.py retract_decode, release_req, reset_for_retract,
-managers/scheduler.py _add_request_to_queue, mem_cache/radix_cache.py cache_finished_req.
-
-Both retract the fewest generated tokens first, then the longest prompt. The engine aborts a stream that does not fit
-alone; here it is retracted like any other. The pages of a whole prompt are taken with its first chunk, where the engine
-takes them chunk by chunk.
+Not modelled: the pages of a whole prompt are taken with its first chunk, where the engine takes them chunk by chunk.
 """
 
 from __future__ import annotations
@@ -28,14 +14,13 @@ import abc
 import math
 from collections import deque
 
+from ppdsim.des.admission import AbstractAdmission
 from ppdsim.des.backlog import Backlog
 from ppdsim.des.batching import PrefillQueue
 from ppdsim.des.kv_blocks import make_pool
-from ppdsim.des.new_token_ratio import CLIP_MAX_NEW_TOKENS, RETRACT_DECODE_STEPS, NewTokenAdmission
 from ppdsim.des.spec import ClusterSpec, NodeSpec
 from ppdsim.des.turns import Turns
 from ppdsim.errors import ScenarioError
-from ppdsim.types import NodeRole
 
 
 class AbstractNodeMemory(abc.ABC):
@@ -46,16 +31,15 @@ class AbstractNodeMemory(abc.ABC):
     """
 
     __slots__ = (
-        "_door", "_joining", "_local", "_max_running", "_overlap", "_reserve_pages", "_residents", "_retracted",
-        "_seen_unit", "_turns", "active", "backlog", "holding", "mixed_forwards", "pool", "retractions", "steps",
-        "streams", "unit",
+        "_joining", "_local", "_max_running", "_overlap", "_seen_unit", "active", "admission", "backlog", "holding",
+        "mixed_forwards", "pool", "residents", "retracted", "retractions", "steps", "streams", "turns", "unit",
     )  # fmt: skip
 
     def __init__(self, turns: Turns, spec: ClusterSpec, node: NodeSpec, backlog: Backlog) -> None:
-        self._turns, self.backlog = turns, backlog
+        self.turns, self.backlog = turns, backlog
         page = spec.page_of(node)
         self._overlap, self._max_running = spec.overlap_schedule, spec.max_running_requests
-        self._residents = spec.residents
+        self.residents = spec.residents
         resident_pages = spec.residents * -(-spec.resident_context_tokens // page)
         room = node.kv_pool_tokens // page - resident_pages
         if room <= 0:
@@ -64,27 +48,20 @@ class AbstractNodeMemory(abc.ABC):
                 f" into a KV pool of {node.kv_pool_tokens} tokens"
             )
         self.pool = make_pool(turns, room * page, page)
-        self._reserve_pages = -(-spec.num_reserved_decode_tokens // page)
         self._local = PrefillQueue(turns, spec.chunk_of(node), page, spec.max_prefill_tokens)
-        self._door = (
-            NewTokenAdmission(
-                turns,
-                self.pool,
-                self._running,
-                schedule_conservativeness=spec.schedule_conservativeness,
-                max_running_requests=spec.max_running_requests,
-                overlap_schedule=spec.overlap_schedule,
-            )
-            if node.role is NodeRole.U
-            else None
-        )
-        self._retracted: deque[tuple[int, int, int]] = deque()  # (turn, KV tokens, steps left)
+        self.retracted: deque[tuple[int, int, int]] = deque()  # (turn, KV tokens, steps left)
         self._seen_unit: dict[int, int] = {}  # waiting append: the boundary that saw it first
         self._joining: list[int] = []  # turns with their first token that enter the batch at the next boundary
         self.active = 0  # admitted turns: in transfer, in prefill, decoding
         self.holding: set[int] = set()  # admitted turns that do not decode yet
         self.streams = spec.residents  # that decode now, residents included
         self.unit = self.steps = self.mixed_forwards = self.retractions = 0
+        self.admission: AbstractAdmission = spec.scheduler.admission(self, spec, node.role)
+
+    @property
+    def decode_steps(self) -> int:
+        """Return the steps that had no prompts in them."""
+        return self.steps - self.mixed_forwards
 
     @abc.abstractmethod
     def _enter(self, turn: int, kv_tokens: int, steps: int) -> None:
@@ -95,7 +72,7 @@ class AbstractNodeMemory(abc.ABC):
         """Take a stream out of the batch and return its (KV tokens, steps left)."""
 
     @abc.abstractmethod
-    def _running(self) -> list[tuple[int, int]]:
+    def running(self) -> list[tuple[int, int]]:
         """Return (turn, KV tokens) of the streams in the batch, residents excluded, in order of turn."""
 
     @abc.abstractmethod
@@ -108,83 +85,46 @@ class AbstractNodeMemory(abc.ABC):
 
     def _free_slots(self) -> int:
         """Return how many streams may still enter the batch; a prompt that is cut has a place in it."""
-        running = self.streams - self._residents + len(self._joining)
+        running = self.streams - self.residents + len(self._joining)
         return self._max_running - running - (self._local.cut >= 0)
-
-    def _has_room(self, turn: int, slots: int, *, reuse: bool) -> bool:
-        """Return whether one of `slots` is free and the prompt fits beside what is kept back."""
-        if self._door is not None:
-            return self._door.admits(turn, self.active, self.streams, self.steps - self.mixed_forwards)
-        if self._retracted or self.active >= slots:
-            return False
-        return self.pool.fits(turn, self._reserve_pages * (self.active + 1), reuse=reuse)
 
     def _take_in(self, turn: int, *, reuse: bool) -> int:
         """Give a turn a slot and the pages of its prompt, and return its cached tokens."""
         self.active += 1
         self.holding.add(turn)
         cached = self.pool.acquire(turn, reuse=reuse)
-        if self._door is not None:
-            self._door.admitted(turn)
+        self.admission.admitted(turn)
         return cached
-
-    def _steps_until_it_could_end(self, turn: int, *, reuse: bool) -> int:
-        """Return after how many steps at the earliest a hand-off and the longest answer could each end alone.
-
-        0 is now, and -1 not before a stream has ended. A step makes KV retractable and takes pages: the streams' last
-        pages have `slack` tokens of room, so n steps take at least ``growing n - slack`` tokens.
-        """
-        turns, pool = self._turns, self.pool
-        room = pool.room_tokens(turn) if reuse else pool.available * pool.page - turns.prompt[turn]
-        own = self._reserve_pages * pool.page
-        reserve = own * self.active
-        running = self._running()
-        retractable = sum(kv_tokens + 1 for _, kv_tokens in running)
-        longest = max((turns.prompt[i] + min(turns.output[i], CLIP_MAX_NEW_TOKENS) for i, _ in running), default=0)
-        longest -= retractable
-        wanted = min(turns.output[turn], CLIP_MAX_NEW_TOKENS) - retractable
-        missing = max(reserve, longest) + max(own, wanted) - room
-        if missing <= 0:
-            return 0
-        growing, falling = len(running), (longest > reserve) + (wanted > own)
-        slack = sum(-kv_tokens % pool.page for _, kv_tokens in running)
-        if not growing or not falling or (falling == 1 and missing > slack):
-            return -1
-        return max(-(-missing // (falling * growing)), -(-(missing - slack) // growing))
 
     def _make_room(self) -> None:
         """Retract streams until the coming step fits."""
-        if self.streams == self._residents or self._next_step_pages() <= self.pool.available:
+        if self.streams == self.residents or self._next_step_pages() <= self.pool.available:
             return
-        while self.streams > self._residents and self._next_step_pages() > self.pool.available:
+        while self.streams > self.residents and self._next_step_pages() > self.pool.available:
             self._retract()
-        if self._door is not None:
-            self._door.estimate(self.steps - self.mixed_forwards)
+        self.admission.retractions_done()
 
     def _retract(self) -> None:
-        """Take the stream with the fewest tokens so far (then the longest prompt, then the latest) out of the batch."""
-        turns = self._turns
-        turn, kv_tokens = min(
-            self._running(), key=lambda item: (item[1] - turns.prompt[item[0]], -turns.prompt[item[0]], -item[0])
-        )
+        """Take the stream out of the batch that the engine retracts next."""
+        turns, admission = self.turns, self.admission
+        turn, kv_tokens = admission.victim()
         _, steps = self._leave(turn)
         self.streams -= 1
         self.active -= 1
         self.retractions += 1
         turns.pauses.setdefault(turn, []).append((self.steps, -1, math.nan))
-        if self._door is None:
+        admission.retracted(turn)
+        if admission.resumes_from_copy:
             self.pool.drop(turn, kv_tokens)
-            self._retracted.append((turn, kv_tokens, steps))
+            self.retracted.append((turn, kv_tokens, steps))
         else:
-            self._door.retracted(turn, self.unit)
             self._requeue(turn, kv_tokens, steps)
 
     def _requeue(self, turn: int, kv_tokens: int, steps: int) -> None:
         """Put a stream at the end of the waiting queue, to be prefilled anew."""
-        turns, pool = self._turns, self.pool
+        turns, pool = self.turns, self.pool
         pool.release(turn, kv_tokens, turns.fill[turn])
-        # The engine makes room for some steps of those that stay, at the expense of what is cached.
-        pool.make_free(pool.pages((self.streams - self._residents) * RETRACT_DECODE_STEPS))
+        self.admission.requeued()
         turns.fill[turn] = turns.prompt[turn] + turns.output[turn] - steps
         cached = pool.cached_tokens(turn)
         self.backlog.promise(turn, turns.fill[turn] - cached, cached)
@@ -192,33 +132,30 @@ class AbstractNodeMemory(abc.ABC):
         self._local.waiting.append(turn)
 
     def _resume(self) -> None:
-        """Resume retracted streams, first retracted first, while they fit beside the reserve of all."""
+        """Let retracted streams go on from their copies, first retracted first, while the engine takes them back."""
         pool = self.pool
-        while self._retracted and self._free_slots() > 0:
-            turn, kv_tokens, steps = self._retracted[0]
-            # One that would be alone has to have room for its next token, or the engine would abort it.
-            alone = self.streams == self._residents
-            need = pool.pages(kv_tokens + alone) + self._reserve_pages * (self.active + 1)
-            if need > pool.available:
+        while self.retracted and self._free_slots() > 0:
+            turn, kv_tokens, steps = self.retracted[0]
+            if not self.admission.takes_back(kv_tokens):
                 return
-            self._retracted.popleft()
+            self.retracted.popleft()
             pool.take(pool.pages(kv_tokens))
             self.active += 1
             self.streams += 1
-            before, _, _ = self._turns.pauses[turn][-1]
-            self._turns.pauses[turn][-1] = (before, self.steps, math.nan)
+            before, _, _ = self.turns.pauses[turn][-1]
+            self.turns.pauses[turn][-1] = (before, self.steps, math.nan)
             self._enter(turn, kv_tokens, steps)
 
     def oldest_step(self) -> int:
         """Return the step at which the oldest stream that has not ended began, or the last one if there is none."""
-        turns = self._turns
-        begun = [turn for turn, _ in self._running()] + [turn for turn, _, _ in self._retracted]
+        turns = self.turns
+        begun = [turn for turn, _ in self.running()] + [turn for turn, _, _ in self.retracted]
         # Streams that wait for their second prefill, or are in it.
         begun += [turn for turn in (*self._local.waiting, *self.holding) if turns.fill[turn] > turns.prompt[turn]]
         return min((turns.start_step[turn] for turn in begun), default=self.steps)
 
     def check_integrity(self) -> None:
         """Check the books of the KV pool."""
-        pool, turns = self.pool, self._turns
+        pool, turns = self.pool, self.turns
         held = [(turn, turns.fill[turn]) for turn in self.holding] + self._paged()
         pool.check_integrity(sum(pool.pages(kv_tokens) - pool.shared_pages(turn) for turn, kv_tokens in held))

@@ -14,7 +14,7 @@ import numpy as np
 
 from ppdsim.des.decode_node import AbstractDecodeNode
 from ppdsim.des.live_view import RATE_WINDOW_S, LiveView
-from ppdsim.des.prefill_node import PrefillNode
+from ppdsim.des.prefill_node import AbstractPrefillNode
 from ppdsim.des.spec import ClusterSpec
 from ppdsim.des.turns import Turns
 from ppdsim.routing.balance import BALANCERS, Balancer, Candidates
@@ -62,7 +62,7 @@ class Router:
         turns: Turns,
         spec: ClusterSpec,
         policy: AbstractPolicy,
-        prefill: dict[int, PrefillNode],
+        prefill: dict[int, AbstractPrefillNode],
         decode: dict[int, AbstractDecodeNode],
         log: DecisionLog | None = None,
     ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from ppdsim.des.scheduler import Scheduler
 from ppdsim.errors import ScenarioError
 from ppdsim.routing.fleet_model import FleetModel
 from ppdsim.turn import TurnModel
@@ -55,6 +56,8 @@ class ClusterSpec:
 
     Attributes
     ----------
+    scheduler : Scheduler
+        What the engine decides at each step.
     transport : Transport
         What the KV of a hand-off travels over; every pair of a P and a D has a FIFO link of its own.
     disaggregation_decode_enable_radix_cache : bool
@@ -98,6 +101,7 @@ class ClusterSpec:
     """
 
     nodes: tuple[NodeSpec, ...]
+    scheduler: Scheduler
     transport: Transport = Transport.NONE
     disaggregation_decode_enable_radix_cache: bool = False
     page_size: int | None = None

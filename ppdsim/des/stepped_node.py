@@ -40,7 +40,8 @@ class SteppedNode(AbstractDecodeNode):
     def _done_streams(self) -> list[int]:
         return sorted(turn for turn, (_, steps) in self._batch.items() if steps == 0)
 
-    def _running(self) -> list[tuple[int, int]]:
+    def running(self) -> list[tuple[int, int]]:
+        """Return (turn, KV tokens) of the streams, residents excluded, in order of turn."""
         return sorted((turn, kv_tokens) for turn, (kv_tokens, _) in self._batch.items())
 
     def _paged(self) -> list[tuple[int, int]]:

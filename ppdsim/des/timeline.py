@@ -25,7 +25,7 @@ from ppdsim.des.step_log import StepLog
 if TYPE_CHECKING:
     from ppdsim.des.cluster import Cluster
     from ppdsim.des.decode_node import AbstractDecodeNode
-    from ppdsim.des.prefill_node import PrefillNode
+    from ppdsim.des.prefill_node import AbstractPrefillNode
 
 
 class Forward(NamedTuple):
@@ -103,7 +103,9 @@ def _take_over(new: Any, old: Any, kind: type) -> None:
 class _RecordingBacklog(Backlog):
     __slots__ = ("_node", "_number", "_timeline")
 
-    def __init__(self, old: Backlog, timeline: Timeline, number: int, node: PrefillNode | AbstractDecodeNode) -> None:
+    def __init__(
+        self, old: Backlog, timeline: Timeline, number: int, node: AbstractPrefillNode | AbstractDecodeNode
+    ) -> None:
         _take_over(self, old, Backlog)
         self._timeline, self._number, self._node = timeline, number, node
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ppdsim.engines.base import Engine, Release
-from ppdsim.engines.sglang import SGLANG
+from ppdsim.engines.base import AbstractEngine, Release
+from ppdsim.engines.sglang import SGLang
 from ppdsim.registry import Registry
 
-ENGINES: Registry[Engine] = Registry("engine", {engine.name: engine for engine in (SGLANG,)})
+ENGINES: Registry[AbstractEngine] = Registry("engine", {engine.name: engine for engine in (SGLang(),)})
 RELEASES: Registry[Release] = Registry(
     "engine",
     {f"{name}-{version}": release for name, engine in ENGINES.items() for version, release in engine.releases.items()},

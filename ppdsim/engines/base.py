@@ -1,11 +1,16 @@
-"""What an engine is to ppdsim: its releases, and the rules that a profile of it records."""
+"""What an engine is to ppdsim: its releases, the rules that a profile of it records, and its parts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import abc
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from ppdsim.engine_record import EngineRecord
+
+if TYPE_CHECKING:
+    from ppdsim.des.scheduler import Scheduler
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,9 +29,8 @@ class Release:
     disagg_prefill_early_send_cached_prefix: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Engine:
-    """One engine.
+class AbstractEngine(abc.ABC):
+    """One engine. What is heavy to import is imported when it is asked for.
 
     Attributes
     ----------
@@ -34,10 +38,15 @@ class Engine:
         As profiles and scenarios write it.
     releases : mapping
         What each release can do, by version, oldest first.
-    record : callable
-        Returns what a profile records of a release.
     """
 
-    name: str
-    releases: Mapping[str, Release]
-    record: Callable[[str], EngineRecord]
+    name: ClassVar[str]
+    releases: ClassVar[Mapping[str, Release]]
+
+    @abc.abstractmethod
+    def record(self, version: str) -> EngineRecord:
+        """Return what a profile of a run on this release records."""
+
+    @abc.abstractmethod
+    def scheduler(self) -> Scheduler:
+        """Return what the simulator runs of its scheduler."""

@@ -45,15 +45,15 @@ def _checked(text: str, path: Path) -> Profile:
     schema = content.get("schema") if isinstance(content, dict) else None
     if isinstance(schema, str) and schema.startswith(SCHEMA.rpartition("/")[0]) and schema != SCHEMA:
         raise ProfileError(
-            f"{path}: schema {schema}, expected {SCHEMA}; 'ppdsim fit MEASUREMENTS -o FILE' makes a profile anew from its"
-            " measurements"
+            f"{path}: schema {schema}, expected {SCHEMA}; 'ppdsim fit MEASUREMENTS -o FILE' makes a profile anew from"
+            " its measurements"
         )
     try:
         found = Profile.model_validate_json(orjson.dumps(content), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
+        if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             dotted = ".".join("N" if isinstance(part, int) else part for part in first["loc"])
             detail = f"unknown key '{key}'{nearest(dotted, dotted_keys(Profile.model_json_schema()))}"
         elif first["type"] == "missing":
@@ -70,7 +70,7 @@ def _checked(text: str, path: Path) -> Profile:
 
 
 def to_json(profile: Profile) -> str:
-    """Return the file's text: one parameter, one draw and one list of sizes a line, so that a diff can be read."""
+    """Return the file's text: a parameter, a draw or a list of sizes a line, so that a diff can be read."""
     content: dict[str, Any] = profile.model_dump(mode="json", by_alias=True)
     lines: list[str] = []
     for curve in content["curves"]:

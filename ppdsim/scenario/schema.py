@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
-from ppdsim.engines import RELEASES
 from ppdsim.errors import ScenarioError, nearest
 from ppdsim.limits import CELL_TURNS, DRAWS, RESIDENTS, SEEDS, SERVERS
 from ppdsim.routing import BALANCERS, POLICIES
@@ -207,13 +206,6 @@ class Scenario(Strict):
             raise ValueError(f"name '{twice}' is given twice, expected a name of its own for each")
         return alternatives
 
-    @field_validator("engine")
-    @classmethod
-    def _is_known(cls, engine: str | None) -> str | None:
-        if engine is not None and engine not in RELEASES:
-            raise ValueError(f"given '{engine}', expected {', '.join(RELEASES)}{nearest(engine, RELEASES)}")
-        return engine
-
     @field_validator("fleet")
     @classmethod
     def _someone_decodes(cls, fleet: tuple[NodeGroup, ...]) -> tuple[NodeGroup, ...]:
@@ -233,32 +225,6 @@ class Scenario(Strict):
         if self.transport is Transport.NONE and self.link_bytes_per_s is not None:
             raise ValueError("link_bytes_per_s: transport is none, expected nvlink, tcp or rdma with it")
         return self
-
-    @model_validator(mode="after")
-    def _the_engine_can(self) -> Scenario:
-        if self.engine is None:
-            return self
-        radix, early = "disaggregation_decode_enable_radix_cache", "disagg_prefill_early_send_cached_prefix"
-        asked = [(key, key) for key in (radix, early) if getattr(self, key)]
-        if self.crossover is not None and any(choice.arm is Arm.P_DELTA for choice in self.crossover.arms):
-            asked.append(("crossover.arms: p-delta", radix))
-        for key, switch in asked:
-            if not getattr(RELEASES[self.engine], switch):
-                able = next(name for name, preset in RELEASES.items() if getattr(preset, switch))
-                raise ValueError(f"{key}: {self.engine} does not have it; the first that does is {able}")
-        if any(group.role is NodeRole.PD for group in self.fleet):
-            raise ValueError(
-                f"fleet: role pD: given engine {self.engine}, whose decode servers never prefill, as in every release"
-                " up to 0.5.23; expected D or U, or no engine to ask what if"
-            )
-        return self
-
-    @property
-    def sends_prefix_early(self) -> bool:
-        """Whether P sends the cached prefix before the forward: as told, else as the engine does, else as measured."""
-        if self.disagg_prefill_early_send_cached_prefix is not None:
-            return self.disagg_prefill_early_send_cached_prefix
-        return self.engine is None or RELEASES[self.engine].disagg_prefill_early_send_cached_prefix
 
     def located(self, path: Path) -> Scenario:
         """Return a copy that knows the file it came from, so that relative trace files are found."""

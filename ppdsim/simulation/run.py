@@ -14,6 +14,7 @@ from ppdsim import __version__, profile
 from ppdsim.des.cluster import run_cluster
 from ppdsim.des.recorder import Labels
 from ppdsim.des.timeline import Timeline
+from ppdsim.engines import requested
 from ppdsim.errors import WorkloadError
 from ppdsim.metrics import SloLimits
 from ppdsim.results import Results
@@ -84,7 +85,7 @@ def simulate(
             "link_bytes_per_s": scenario.link_bytes_per_s,
             "disaggregation_decode_enable_radix_cache": spec.disaggregation_decode_enable_radix_cache,
             "engine": scenario.engine,
-            "disagg_prefill_early_send_cached_prefix": scenario.sends_prefix_early,
+            "disagg_prefill_early_send_cached_prefix": requested.sends_prefix_early(scenario),
             "policy": routing.policy,
             "policy_parameters": dict(routing.parameters),
             "gamma": routing.gamma,

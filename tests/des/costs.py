@@ -16,6 +16,7 @@ from ppdsim.cost.frontend import FrontendCurve
 from ppdsim.cost.prefill import ONE_WAVE_TOKENS, PrefillCurve
 from ppdsim.cost.stall import StallCurve
 from ppdsim.des.spec import ClusterSpec, NodeSpec
+from ppdsim.engines.sglang.scheduler import SCHEDULER
 from ppdsim.transport.handoff import HandoffCurve
 from ppdsim.turn import TurnModel
 from ppdsim.types import Arm, NodeRole, Transport
@@ -83,7 +84,7 @@ def fleet(roles: str, model: TurnModel, *, pool: int = 100_000, nic: str | None 
         for role in roles.split()
     )
     transport = Transport.TCP if "P" in roles.split() else Transport.NONE
-    return ClusterSpec(nodes=nodes, **{"transport": transport, **knobs})
+    return ClusterSpec(nodes=nodes, scheduler=SCHEDULER, **{"transport": transport, **knobs})
 
 
 def talk(identity: int | str, arrival_s: float, *turns: Sequence[float]) -> Conversation:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from des.costs import cost_model, talk
 
-from ppdsim.des.batching import Piece, PrefillQueue, forward_s
+from ppdsim.des.batching import Piece, PrefillQueue
+from ppdsim.des.step_former import forward_s
 from ppdsim.des.turns import Turns
 
 

@@ -13,6 +13,7 @@ from ppdsim import compose, library, profile
 from ppdsim.des.cluster import Cluster, run_cluster
 from ppdsim.des.spec import ClusterSpec, NodeSpec, Preload
 from ppdsim.des.turns import OK, TIMED_OUT, Turns
+from ppdsim.engines.sglang.scheduler import SCHEDULER
 from ppdsim.routing import AlwaysD, AlwaysP
 from ppdsim.types import Arm, NodeRole, Transport
 
@@ -133,6 +134,7 @@ def test_an_idle_request_takes_exactly_the_models_ttft(measured, arm, transport,
     roles = [NodeRole.U] if arm is Arm.APPEND_D else [NodeRole.P, NodeRole.D]
     spec = ClusterSpec(
         nodes=tuple(NodeSpec(role=role, model=measured, kv_pool_tokens=200_000) for role in roles),
+        scheduler=SCHEDULER,
         transport=transport,
         disaggregation_decode_enable_radix_cache=arm is Arm.P_DELTA,
         per_step=per_step,
@@ -154,7 +156,12 @@ def test_an_idle_request_takes_exactly_the_models_ttft(measured, arm, transport,
 def test_an_idle_hand_off_takes_the_models_ttft_whatever_p_has_cached(measured, arm, transport, on_p):
     """P cold, without the previous answer, as warm as D, and with more than D has left."""
     nodes = tuple(NodeSpec(role=role, model=measured, kv_pool_tokens=200_000) for role in (NodeRole.P, NodeRole.D))
-    spec = ClusterSpec(nodes=nodes, transport=transport, disaggregation_decode_enable_radix_cache=arm is Arm.P_DELTA)
+    spec = ClusterSpec(
+        nodes=nodes,
+        scheduler=SCHEDULER,
+        transport=transport,
+        disaggregation_decode_enable_radix_cache=arm is Arm.P_DELTA,
+    )
     results = run_cluster(
         spec,
         [talk(0, 1.0, (9000, 1))],

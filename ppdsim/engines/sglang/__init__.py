@@ -2,7 +2,28 @@
 
 from __future__ import annotations
 
-from ppdsim.engines.base import Engine
+from typing import TYPE_CHECKING
+
+from ppdsim.engine_record import EngineRecord
+from ppdsim.engines.base import AbstractEngine
 from ppdsim.engines.sglang.releases import RELEASES, record
 
-SGLANG = Engine(name="sglang", releases=RELEASES, record=record)
+if TYPE_CHECKING:
+    from ppdsim.des.scheduler import Scheduler
+
+
+class SGLang(AbstractEngine):
+    """SGLang with mooncake, up to 0.5.17."""
+
+    name = "sglang"
+    releases = RELEASES
+
+    def record(self, version: str) -> EngineRecord:
+        """Return what a profile of a run on this release records."""
+        return record(version)
+
+    def scheduler(self) -> Scheduler:
+        """Return what the simulator runs of its scheduler."""
+        from ppdsim.engines.sglang.scheduler import SCHEDULER
+
+        return SCHEDULER

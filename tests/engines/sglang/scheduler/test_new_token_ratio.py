@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ppdsim.des.new_token_ratio import NewTokenRatio
+from ppdsim.engines.sglang.scheduler.new_token_ratio import NewTokenRatio
 
 
 def test_the_ratio_falls_from_seven_tenths_to_its_least_in_600_steps():

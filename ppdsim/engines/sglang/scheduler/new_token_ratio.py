@@ -14,17 +14,19 @@ left the batch, which the scheduler sees one step after its last token (two when
 _get_new_batch_prefill_raw, update_running_batch, on_idle; managers/scheduler_components/new_token_ratio_tracker.py;
 the numbers from environ.py.
 
-What it does not know: `max_new_tokens` is taken as the length of the answer, as a client that fixes it would send;
-residents, who decode for ever, count as if they needed nothing more.
+Not modelled: `max_new_tokens` is taken as the length of the answer, as a client that fixes it would send;
+residents, who decode without end, count as if they needed nothing more.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 
-from ppdsim.des.kv_cache import AbstractKvPool
-from ppdsim.des.turns import Turns
+from ppdsim.des.admission import AbstractAdmission
+from ppdsim.des.node_memory import AbstractNodeMemory
+from ppdsim.des.spec import ClusterSpec
+from ppdsim.engines.sglang.scheduler.retraction import CLIP_MAX_NEW_TOKENS, fewest_tokens
 
 INIT_NEW_TOKEN_RATIO = 0.7
 """``SGLANG_INIT_NEW_TOKEN_RATIO`` [1]."""
@@ -34,11 +36,6 @@ NEW_TOKEN_RATIO_DECAY_STEPS = 600
 """``SGLANG_NEW_TOKEN_RATIO_DECAY_STEPS`` [decode steps]."""
 RETRACT_DECODE_STEPS = 20
 """``SGLANG_RETRACT_DECODE_STEPS``, steps that a retraction makes room for [decode steps]."""
-CLIP_MAX_NEW_TOKENS = 4096
-"""``SGLANG_CLIP_MAX_NEW_TOKENS_ESTIMATION``, most that one answer counts for [tokens]."""
-
-Running = Callable[[], Iterable[tuple[int, int]]]
-"""Returns (turn, KV tokens) of the streams."""
 
 
 class NewTokenRatio:
@@ -66,31 +63,22 @@ class NewTokenRatio:
         self._base, self._since = min(1.0, estimate), steps + 1
 
 
-class NewTokenAdmission:
-    """The waiting queue's door on one unified server.
-
-    `unit` counts boundaries, `steps` decode steps. A forward is formed between `open` and the next `open`.
-    """
+class NewTokenAdmission(AbstractAdmission):
+    """The waiting queue's admission control on one unified server. A forward is formed between `open` and the next."""
 
     __slots__ = (
-        "_again", "_answers", "_lag", "_left", "_left_before", "_max_running", "_offset", "_page", "_pool", "_ratio",
-        "_running", "_summed", "_turns", "_unit",
+        "_again", "_answers", "_lag", "_left", "_left_before", "_max_running", "_mixed", "_offset", "_page", "_pool",
+        "_ratio", "_summed", "_turns", "_unit",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        turns: Turns,
-        pool: AbstractKvPool,
-        running: Running,
-        *,
-        schedule_conservativeness: float,
-        max_running_requests: int,
-        overlap_schedule: bool,
-    ) -> None:
-        self._turns, self._pool, self._running, self._page = turns, pool, running, pool.page
-        self._max_running = max_running_requests
-        self._lag = int(overlap_schedule)  # steps whose results the scheduler has not seen when it decides
-        self._ratio = NewTokenRatio(schedule_conservativeness)
+    resumes_from_copy = False
+
+    def __init__(self, node: AbstractNodeMemory, spec: ClusterSpec) -> None:
+        super().__init__(node)
+        self._turns, self._pool, self._page = node.turns, node.pool, node.pool.page
+        self._max_running, self._mixed = spec.max_running_requests, spec.enable_mixed_chunk
+        self._lag = int(spec.overlap_schedule)  # steps whose results the scheduler has not seen when it decides
+        self._ratio = NewTokenRatio(spec.schedule_conservativeness)
         self._again: float = 0  # boundary from which the queue is looked at; infinite while the batch is full
         self._left, self._left_before = (-9, 0), (-9, 0)  # the last two boundaries where streams left, and how many
         self._answers = 0  # of admitted turns [tokens], an upper limit of what they may still need
@@ -103,24 +91,22 @@ class NewTokenAdmission:
         """Return the boundary from which the queue is looked at; infinite while the batch is full."""
         return self._again
 
-    def open(self, unit: int, riding: int, cut_ends: int) -> None:
-        """Begin to form a forward with `riding` streams in it and the last chunk of `cut_ends`, if not -1."""
-        self._unit = unit
-        self._offset = float(riding)
-        if cut_ends >= 0:
-            self._charge(cut_ends)
-        self._summed = False
+    def could_hold(self, turn: int) -> bool:
+        """Return whether prompt, answer and a page leave something of a pool without streams."""
+        turns, riding = self._turns, self._node.residents if self._mixed else 0
+        return turns.prompt[turn] + turns.output[turn] + self._page + riding < self._pool.capacity * self._page
 
-    def admits(self, turn: int, active: int, streams: int, steps: int) -> bool:
+    def admits(self, turn: int, slots: int, *, reuse: bool) -> bool:
         """Return whether a turn may start now; if not, the batch is full."""
+        del slots, reuse
         if self._unit < self._again:
             return False
-        turns = self._turns
+        turns, node = self._turns, self._node
         # Streams that have just ended still count until the scheduler filters its batch.
         ending = 0
-        if streams:
+        if node.streams:
             ending = sum(count for unit, count in (self._left, self._left_before) if unit + self._lag >= self._unit)
-        if active + ending < self._max_running:
+        if node.active + ending < self._max_running:
             left = turns.output[turn] - (turns.fill[turn] - turns.prompt[turn])
             room = self._pool.room_tokens(turn) - min(left, CLIP_MAX_NEW_TOKENS) - self._page - self._offset
             if self._summed:
@@ -128,14 +114,32 @@ class NewTokenAdmission:
             elif room > self._answers + turns.output[turn] + self._page:
                 fits = True
             else:
-                owed = sum(min(self._left_of(*item), CLIP_MAX_NEW_TOKENS) for item in self._running())
-                self._offset += owed * self._ratio.at(steps)
+                owed = sum(min(self._left_of(*item), CLIP_MAX_NEW_TOKENS) for item in node.running())
+                ratio = self._ratio.at(node.decode_steps)
+                self._offset += owed * ratio
                 self._summed = True
-                fits = room - owed * self._ratio.at(steps) > 0
+                fits = room - owed * ratio > 0
             if fits:
                 return True
         self._fill()
         return False
+
+    def takes_back(self, kv_tokens: int) -> bool:
+        """Return false: a retracted stream waits in the queue."""
+        del kv_tokens
+        return False
+
+    def victim(self) -> tuple[int, int]:
+        """Return the stream with the fewest tokens so far, then the longest prompt, then the latest."""
+        return fewest_tokens(self._node)
+
+    def open(self, riding: int, cut_ends: int) -> None:
+        """Begin to form a forward with `riding` streams in it and the last chunk of `cut_ends`, if not -1."""
+        self._unit = self._node.unit
+        self._offset = float(riding)
+        if cut_ends >= 0:
+            self._charge(cut_ends)
+        self._summed = False
 
     def admitted(self, turn: int) -> None:
         """Count a turn that has its pages now."""
@@ -144,41 +148,46 @@ class NewTokenAdmission:
         if self._summed and self._pool.available * self._page <= self._offset:
             self._fill()
 
-    def after_forward(self, streams_before: int, ended: int, mixed: bool, cut: bool) -> None:
+    def after_forward(self, streams_before: int, ended: int, *, mixed: bool, cut: bool) -> None:
         """Look again after a forward, unless all that was in it joined a batch that was full before."""
         if mixed or cut or ended or not streams_before:
             self._again = 0
 
-    def left(self, turns: Iterable[int], unit: int, streams: int) -> None:
+    def left(self, turns: Sequence[int]) -> None:
         """Take streams that have their last token at a boundary out of the books."""
-        count = 0
         for turn in turns:
             self.forget(turn)
-            count += 1
-        if not streams:
+        node = self._node
+        if not node.streams:
             self._again = 0
             return
-        self._left_before, self._left = self._left, (unit, count)
-        self._again = min(self._again, unit + 1 + self._lag)
+        self._left_before, self._left = self._left, (node.unit, len(turns))
+        self._again = min(self._again, node.unit + 1 + self._lag)
 
     def forget(self, turn: int) -> None:
         """Take a turn out of the books."""
         self._answers -= self._turns.output[turn]
 
-    def retracted(self, turn: int, unit: int) -> None:
+    def retracted(self, turn: int) -> None:
         """Take a retracted stream out of the books; its place is looked at from the next boundary on."""
         self.forget(turn)
-        self._again = min(self._again, unit + 1)
+        self._again = min(self._again, self._node.unit + 1)
 
-    def estimate(self, steps: int) -> None:
-        """Set the ratio from the streams that a retraction has left."""
-        turns, running = self._turns, list(self._running())
+    def requeued(self) -> None:
+        """Make room for some steps of the streams that stay, at the expense of what is cached."""
+        node, pool = self._node, self._pool
+        pool.make_free(pool.pages((node.streams - node.residents) * RETRACT_DECODE_STEPS))
+
+    def retractions_done(self) -> None:
+        """Set the ratio from the streams that stay."""
+        turns, running = self._turns, list(self._node.running())
         generated = sum(turns.output[turn] - self._left_of(turn, kv_tokens) for turn, kv_tokens in running)
-        self._ratio.retracted(generated, sum(turns.output[turn] for turn, _ in running), len(running), steps)
+        maximum = sum(turns.output[turn] for turn, _ in running)
+        self._ratio.retracted(generated, maximum, len(running), self._node.decode_steps)
 
-    def idle(self, steps: int) -> None:
+    def idle(self) -> None:
         """Start again with the first ratio."""
-        self._ratio.reset(steps)
+        self._ratio.reset(self._node.decode_steps)
 
     def _left_of(self, turn: int, kv_tokens: int) -> int:
         """Return the tokens of a stream that the scheduler has not seen yet."""

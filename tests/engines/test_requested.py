@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from ppdsim import library, profile
 from ppdsim.errors import ScenarioError
+from ppdsim.profile import Profile
 from ppdsim.scenario import load
+from ppdsim.scenario.keys import Command
 from ppdsim.setup import resolve
 from ppdsim.simulation.run import simulate
 from ppdsim.types import Arm, Transport
@@ -63,7 +68,19 @@ def test_an_idle_hand_off_without_early_send_is_later_by_the_wire_that_the_forwa
 )
 def test_what_an_engine_does_not_have_is_refused(settings: tuple[str, ...], message: str) -> None:
     with pytest.raises(ScenarioError, match=message):
-        load("one-pair", (PLAIN_D, *settings))
+        resolve(load("one-pair", (PLAIN_D, *settings)))
+
+
+def test_a_fleet_runs_one_engine() -> None:
+    def other(name: str) -> Profile:
+        found = profile.load(library.find("profile", name))
+        if "h200x1" not in name:
+            return found
+        return found.model_copy(update={"engine": replace(found.engine, name="elsewise", version="1")})
+
+    mixed = load("one-pair", ("fleet.0.profile=h200x1_llama-3.1-8b_sglang-0.5.17",))
+    with pytest.raises(ScenarioError, match="is of elsewise 1, .* of sglang 0.5.17; expected one engine in a fleet"):
+        resolve(mixed, load=other).cluster(seed=0)
 
 
 def test_without_an_engine_a_pd_is_a_what_if_that_the_results_name() -> None:
@@ -83,7 +100,7 @@ def test_a_policy_without_a_choice_is_named_in_the_results() -> None:
 
 def test_a_grid_asks_no_engine_for_a_hand_off_that_it_cannot_do() -> None:
     delta = "crossover.arms=[{arm: append-d, transport: none}, {arm: p-delta, transport: tcp}]"
-    plain = ("fleet=[{role: U, count: 1}]", "transport=none", "routing.policy=always-d", delta)
-    load("cache-rate", (*plain, "engine=sglang-0.5.12"))
+    plain = ("fleet=[{role: U, count: 1}]", delta)
+    resolve(load("cache-rate", (*plain, "engine=sglang-0.5.12")), Command.CROSSOVER)
     with pytest.raises(ScenarioError, match=r"crossover.arms: p-delta: sglang-0.5.11 does not have it"):
-        load("cache-rate", (*plain, "engine=sglang-0.5.11"))
+        resolve(load("cache-rate", (*plain, "engine=sglang-0.5.11")), Command.CROSSOVER)

@@ -1,0 +1,76 @@
+"""How a node forms its next step when prompts wait: which parts of them, beside which streams, and what that takes.
+
+Two rules are known (`ppdsim.engine_record.ChunkRule`): forwards of prompts alone (:mod:`ppdsim.des.separate_forwards`)
+and steps that carry streams and prompts together (:mod:`ppdsim.des.mixed_steps`). A step without prompts is the node's
+own: a decode step is the same in both.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ppdsim.cost.prefill import PrefillCurve, PrefillWork
+from ppdsim.des.batching import Piece, PrefillQueue
+from ppdsim.turn import TurnModel
+
+
+class StepCost(NamedTuple):
+    """What a formed step takes.
+
+    `seconds` is its length, `lost_s` what each stream beside it loses, and `late_s` by how much the tokens of the step
+    before it come late [s].
+    """
+
+    seconds: float
+    lost_s: float
+    late_s: float
+
+
+class AbstractStepFormer(abc.ABC):
+    """Forms the steps of one node."""
+
+    __slots__ = ("_model",)
+
+    def __init__(self, model: TurnModel) -> None:
+        self._model = model
+
+    @abc.abstractmethod
+    def riding(self, streams: int) -> int:
+        """Return how many of the streams that decode get a token in a step with prompts."""
+
+    @abc.abstractmethod
+    def form(self, queue: PrefillQueue, admit: Callable[[int], int], streams: int) -> list[Piece]:
+        """Take the parts of prompts of the next step beside `streams`; see :meth:`PrefillQueue.form`."""
+
+    @abc.abstractmethod
+    def cost(
+        self, pieces: list[Piece], streams: int, context_tokens: int, running_s: float | None, step_extra_s: float
+    ) -> StepCost:
+        """Return what a step with these pieces costs.
+
+        Parameters
+        ----------
+        streams, context_tokens : int
+            Streams beside it, and the KV of those that ride along.
+        running_s : float or None
+            Length of the decode step behind which it is launched [s]; None: nothing hides the launch.
+        step_extra_s : float
+            What every decode step of the node takes beyond its curve [s].
+        """
+
+
+def forward_s(curve: PrefillCurve, pieces: list[Piece], hidden_s: float = 0.0, riding: int = 0) -> float:
+    """Return the seconds of one forward over `pieces`, launched while a decode step runs for `hidden_s` more [s].
+
+    One row of each of `riding` streams is in it, without their KV.
+    """
+    if len(pieces) == 1 and not riding:
+        piece = pieces[0]
+        return float(curve.forward_s(curve.work(piece.tokens, piece.before), hidden_s, further=not piece.first))
+    works = [curve.work(piece.tokens, piece.before) for piece in pieces]
+    tokens, attention, cached = (sum(field) for field in zip(*works, strict=True))
+    return float(
+        curve.forward_s(PrefillWork(tokens + riding, attention, cached), hidden_s, further=not pieces[0].first)
+    )

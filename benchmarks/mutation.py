@@ -49,12 +49,12 @@ DECODE = tuple(
     f"tests/des/test_{name}.py"
     for name in ("timelines", "unified_timelines", "overlap_timelines", "mixed_append", "step_wait", "accounts")
 )
-ANALYTICAL = ("breakeven", "crossing", "queueing", "question", "replications", "slo")
+ANALYTICAL = ("breakeven", "crossing", "queueing", "replications", "slo")
 TARGETS: dict[str, tuple[str, ...]] = {
     "turn.py": ("tests/test_turn.py",),
     "metrics.py": ("tests/test_metrics.py",),
     **{f"analytical/{name}.py": (f"tests/analytical/test_{name}.py",) for name in ANALYTICAL},
-    "analytical/question.py": ("tests/analytical/test_breakeven.py", "tests/analytical/test_crossing.py"),
+    "analytical/arm_comparison.py": ("tests/analytical/test_breakeven.py", "tests/analytical/test_crossing.py"),
     "validate/rates.py": ("tests/validate/test_rates.py",),
     "des/decode_node.py": DECODE,
     **{

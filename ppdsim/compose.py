@@ -1,10 +1,11 @@
-"""From a profile to a :class:`~ppdsim.turn.TurnModel`: the central values, or the whole cloud of draws.
+"""From a profile to a :class:`~ppdsim.turn.TurnModel`: the central values, or all draws at once.
 
-Two clouds answer two questions. *Within run*: what does this run's misfit and noise leave open? *Another run*: what if
-the machine drifts between runs (model.md section 6)? The second replaces the launch floor and scales the link and the
-compute rate of every draw by the profile's drift. A parameter that states an interval and has no draws of its own (a
-hand-off nobody measured) is drawn from that interval in both. Each cloud is reproducible: the profile's draws carry no
-random numbers, drift and priors take their quantiles from generators seeded with `DRIFT_SEED` and `PRIOR_SEED`.
+Two sets of samples answer two questions. *Within run*: what do the misfit and the noise of this run leave open?
+*Another run*: what if the machine drifts between runs (docs/explanation/model.md, "The decision")? The second replaces
+the launch floor, and scales the link and the compute rate of every draw by the profile's drift. A parameter that states
+an interval and has no draws of its own (of an unmeasured hand-off) is drawn from that interval in both sets. The
+samples are reproducible: the profile's draws carry no random numbers, and drift and priors take their quantiles from
+generators seeded with `DRIFT_SEED` and `PRIOR_SEED`.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def _values(record: CurveRecord) -> dict[str, Quantity]:
     return {parameter.name: parameter.value for parameter in record.parameters}
 
 
-def _cloud(record: CurveRecord, draws: int) -> dict[str, Quantity]:
+def _samples(record: CurveRecord, draws: int) -> dict[str, Quantity]:
     """Return a curve's parameters: the fitted ones as they were drawn, others that state an interval from that."""
     values = _values(record)
     priors = [p for p in record.parameters if p.low < p.high and p.name not in record.draw_names]
@@ -100,7 +101,7 @@ def central(profile: Profile) -> TurnModel:
     return _compose(profile, {record.name: _values(record) for record in profile.curves})
 
 
-def cloud(profile: Profile, *, another_run: bool) -> TurnModel:
+def samples(profile: Profile, *, another_run: bool) -> TurnModel:
     """Return the model whose parameters are columns of draws, shape (draws, 1).
 
     Raises
@@ -109,14 +110,14 @@ def cloud(profile: Profile, *, another_run: bool) -> TurnModel:
         If curves differ in their number of draws.
     """
     draws = _draw_count(profile)
-    model = _compose(profile, {record.name: _cloud(record, draws) for record in profile.curves})
+    model = _compose(profile, {record.name: _samples(record, draws) for record in profile.curves})
     return _drifted(model, profile, draws) if another_run else model
 
 
 def some_draws(profile: Profile, count: int, *, another_run: bool) -> list[TurnModel]:
-    """Return `count` evenly picked draws of the cloud as models of floats, for simulations; all of them at most."""
+    """Return `count` evenly picked draws as models of floats, for simulations; all of them at most."""
     total = _draw_count(profile)
-    model = cloud(profile, another_run=another_run)
+    model = samples(profile, another_run=another_run)
     return [scalar(model, round(number)) for number in np.linspace(0, total - 1, min(count, total))]
 
 

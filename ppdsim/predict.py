@@ -70,11 +70,11 @@ def predict(profile: Profile, points: Iterable[Point], *, within_run: bool = Fal
     ProfileError
         If the profile has no curve for a point's arm and transport.
     """
-    middle = compose.central(profile)
-    samples = compose.cloud(profile, another_run=not within_run)
+    central = compose.central(profile)
+    samples = compose.samples(profile, another_run=not within_run)
     rest = iter(points)
     while block := list(islice(rest, BLOCK_POINTS)):
-        yield from _block(profile, middle, samples, block)
+        yield from _block(profile, central, samples, block)
 
 
 def _chunks(profile: Profile, point: Point) -> int:
@@ -82,7 +82,7 @@ def _chunks(profile: Profile, point: Point) -> int:
     return 1 + int((point.cached_tokens + point.new_tokens) // profile.chunked_prefill_size)
 
 
-def _block(profile: Profile, middle: TurnModel, samples: TurnModel, points: Sequence[Point]) -> list[Prediction]:
+def _block(profile: Profile, central: TurnModel, samples: TurnModel, points: Sequence[Point]) -> list[Prediction]:
     out: list[Prediction | None] = [None] * len(points)
     groups: dict[tuple[str, Arm, Transport, int], list[int]] = {}
     for index, point in enumerate(points):
@@ -91,9 +91,9 @@ def _block(profile: Profile, middle: TurnModel, samples: TurnModel, points: Sequ
         groups.setdefault((point.kind, point.arm, point.transport, length), []).append(index)
     for (kind, arm, transport, _), indices in groups.items():
         group = [points[i] for i in indices]
-        value = np.broadcast_to(np.asarray(_seconds(middle, kind, arm, transport, group)), len(group))
-        cloud = np.asarray(_seconds(samples, kind, arm, transport, group))
-        interval = compose.band(np.broadcast_to(cloud, (cloud.shape[0], len(group))), _misfits(profile, group))
+        value = np.broadcast_to(np.asarray(_seconds(central, kind, arm, transport, group)), len(group))
+        drawn = np.asarray(_seconds(samples, kind, arm, transport, group))
+        interval = compose.band(np.broadcast_to(drawn, (drawn.shape[0], len(group))), _misfits(profile, group))
         for place, index in enumerate(indices):
             point = points[index]
             out[index] = Prediction(

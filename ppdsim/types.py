@@ -11,7 +11,7 @@ from enum import Enum
 
 
 class Arm(str, Enum):
-    """Who prefills a turn, and what travels (model.md section 1)."""
+    """Who prefills a turn, and what travels (model.md, "Arms")."""
 
     APPEND_D = "append-d"
     P_FULL = "p-full"

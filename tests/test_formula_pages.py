@@ -12,8 +12,8 @@ import re
 import pytest
 from curve_cases import DECODE, FRONTEND, HANDOFF, PREFILL, STALL, turn_model
 
+from ppdsim.analytical.arm_comparison import ArmComparison, cached_on_p, j_gain_s
 from ppdsim.analytical.breakeven import break_even, break_even_price
-from ppdsim.analytical.question import Question, cached_on_p, j_gain_s
 from ppdsim.calibrate.derive import errors, terms
 from ppdsim.calibrate.derive.hardware import find_gpu
 from ppdsim.calibrate.derive.machine import (
@@ -35,7 +35,7 @@ M, L = 300.0, 4096.0
 BATCH, CONTEXT, GAMMA = 9.0, 2048.0, 0.7
 """Streams (no captured graph size), context of each [tokens], price."""
 MODEL = turn_model()
-QUESTION = Question(
+COMPARISON = ArmComparison(
     arm=Arm.P_FULL, transport=Transport.TCP, gamma=GAMMA, residents=9, resident_context_tokens=round(CONTEXT)
 )
 STEP_S = float(DECODE.step_s(BATCH, BATCH * CONTEXT))
@@ -164,14 +164,14 @@ def test_the_cost_and_what_breaks_even_are_those_of_the_page(page):
         arm: value(found["J"], {**NAMES, "TTFT": ttft, "stall_s": stall})
         for arm, ttft, stall in (("D", TTFT_D, STALL_S), ("P", TTFT_P, 0.0))
     }
-    assert cost["P"] - cost["D"] == pytest.approx(float(j_gain_s(MODEL, QUESTION, L, M)), rel=1e-12)
-    at_once = QUESTION.at(gamma=1.0)
+    assert cost["P"] - cost["D"] == pytest.approx(float(j_gain_s(MODEL, COMPARISON, L, M)), rel=1e-12)
+    at_once = COMPARISON.at(gamma=1.0)
     streams = break_even(MODEL, at_once, L, M).streams
     there = float(MODEL.stall_s(Arm.APPEND_D, L, M, streams, CONTEXT))  # the page: a root, S_D depends on N
     assert value(found["N*"], {**NAMES, "S_D": there}) == pytest.approx(streams, rel=1e-6)
     own = value(found["N*"], NAMES)
     assert value(found["gamma*"], {**NAMES, "N_star": own}) == pytest.approx(
-        float(break_even_price(MODEL, QUESTION, L, M)), rel=1e-12
+        float(break_even_price(MODEL, COMPARISON, L, M)), rel=1e-12
     )
     assert value(found["r"], {"L": L, "S": value(found["S"], NAMES)}) == L / (L + M)
 
@@ -180,9 +180,9 @@ def test_what_p_computes_is_as_the_page_says(page):
     assert "computes m + o tokens on top of L - o, rounded down to its page; a cold P computes all L + m" in " ".join(
         page.split()
     )
-    warm = Question(arm=Arm.P_FULL, transport=Transport.TCP, previous_output_tokens=100)
+    warm = ArmComparison(arm=Arm.P_FULL, transport=Transport.TCP, previous_output_tokens=100)
     assert cached_on_p(warm, L, 64) == (L - 100) // 64 * 64
-    assert cached_on_p(Question(arm=Arm.P_FULL, transport=Transport.TCP, cold=True), L, 64) == 0.0
+    assert cached_on_p(ArmComparison(arm=Arm.P_FULL, transport=Transport.TCP, cold=True), L, 64) == 0.0
     assert f"sigma of {UNMEASURED_SIGMA:.0%}".replace("%", " %") in page
 
 

@@ -1,4 +1,4 @@
-"""The profile file: errors name the key, the clouds are reproducible, the card says it in words."""
+"""The profile file: errors name the key, the samples are reproducible, the card says it in words."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from ppdsim import compose, profile
+from ppdsim.analytical.arm_comparison import ArmComparison
 from ppdsim.analytical.breakeven import break_even, break_even_streams
-from ppdsim.analytical.question import Question
 from ppdsim.card import card_of, to_text
 from ppdsim.errors import ProfileError, UnknownNameError
 from ppdsim.types import Arm, Transport
@@ -87,15 +87,15 @@ def test_a_curve_of_unknown_kind_is_named(shipped):
 
 
 def test_the_cloud_is_the_draws_and_the_same_every_time(shipped):
-    one, two = compose.cloud(shipped, another_run=True), compose.cloud(shipped, another_run=True)
+    one, two = compose.samples(shipped, another_run=True), compose.samples(shipped, another_run=True)
     np.testing.assert_array_equal(one.prefill.floor_s, two.prefill.floor_s)
-    within = compose.cloud(shipped, another_run=False)
+    within = compose.samples(shipped, another_run=False)
     column = shipped.curve("prefill").draw_names.index("floor_s")
     np.testing.assert_array_equal(within.prefill.floor_s[:, 0], [d[column] for d in shipped.curve("prefill").draws])
 
 
 def test_another_run_moves_floor_link_and_compute_by_the_stated_spread(shipped):
-    within, another = (compose.cloud(shipped, another_run=flag) for flag in (False, True))
+    within, another = (compose.samples(shipped, another_run=flag) for flag in (False, True))
     floors = np.quantile(another.prefill.floor_s, [0.0, 1.0])
     assert floors[0] == pytest.approx(8e-3, rel=0.01)
     assert floors[1] == pytest.approx(17e-3, rel=0.01)
@@ -109,7 +109,7 @@ def test_another_run_moves_floor_link_and_compute_by_the_stated_spread(shipped):
 
 def test_what_nobody_measured_is_drawn_from_its_named_prior(shipped):
     """Without draws of its own a hand-off would look more certain than the one it is built from."""
-    within = compose.cloud(shipped, another_run=False)
+    within = compose.samples(shipped, another_run=False)
     for arm, transport in ((Arm.P_DELTA, Transport.NVLINK), (Arm.P_FULL, Transport.RDMA)):
         drawn = within.handoff(arm, transport).parameter_values()
         for p in shipped.curve("handoff", arm, transport).parameters:
@@ -120,21 +120,23 @@ def test_what_nobody_measured_is_drawn_from_its_named_prior(shipped):
 
 
 def test_n_star_against_an_unmeasured_handoff_is_no_surer_than_against_the_measured_one(shipped):
-    within, middle = compose.cloud(shipped, another_run=False), compose.central(shipped)
+    within, central = compose.samples(shipped, another_run=False), compose.central(shipped)
     widths = []
     for arm in (Arm.P_FULL, Arm.P_DELTA):
-        question = Question(arm=arm, transport=Transport.NVLINK, resident_context_tokens=2048)
-        found = break_even_streams(within, question, np.array([8192.0]), np.array([512.0]))
-        assert np.quantile(found, 0.05) < break_even(middle, question, 8192.0, 512.0).streams < np.quantile(found, 0.95)
+        comparison = ArmComparison(arm=arm, transport=Transport.NVLINK, resident_context_tokens=2048)
+        found = break_even_streams(within, comparison, np.array([8192.0]), np.array([512.0]))
+        assert (
+            np.quantile(found, 0.05) < break_even(central, comparison, 8192.0, 512.0).streams < np.quantile(found, 0.95)
+        )
         widths.append(np.log(np.quantile(found, 0.95) / np.quantile(found, 0.05)))
     assert widths[1] > 1.5 * widths[0]
 
 
 def test_a_draw_as_floats_is_its_row_of_the_cloud(shipped):
-    cloud = compose.cloud(shipped, another_run=True)
+    samples = compose.samples(shipped, another_run=True)
     model = compose.some_draws(shipped, 200, another_run=True)[7]
     assert isinstance(model.prefill.token_s, float)
-    expected = cloud.append_ttft_s(np.array([4096.0]), np.array([256.0]))[7, 0]
+    expected = samples.append_ttft_s(np.array([4096.0]), np.array([256.0]))[7, 0]
     assert model.append_ttft_s(4096.0, 256.0) == pytest.approx(expected, rel=1e-12)
     assert len(compose.some_draws(shipped, 20, another_run=True)) == 20
     assert len(compose.some_draws(shipped, 1000, another_run=True)) == 200

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import bisect, brentq
 
-from ppdsim.analytical.question import Question, j_gain_s, stall_excess_s, ttft_gain_s
+from ppdsim.analytical.arm_comparison import ArmComparison, j_gain_s, stall_excess_s, ttft_gain_s
 from ppdsim.answers import CrossingKind, Interval
 from ppdsim.cost.base import Array, Quantity, maximum
 from ppdsim.metrics import interval_90, quantile
@@ -28,12 +28,12 @@ LARGEST_NEW_TOKENS = 32_768
 
 Gain = Callable[[Quantity], Quantity]
 """From places on an axis to J_P - J_D there [s]. One place is a float: the curves are ten times quicker on those."""
-Load = Callable[[Question, Quantity, Quantity], Question]
-"""(question, cached_tokens, new_tokens) -> the question with the waits that turns of these sizes meet."""
+Load = Callable[[ArmComparison, Quantity, Quantity], ArmComparison]
+"""(comparison, cached_tokens, new_tokens) -> the comparison with the waits that turns of these sizes meet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class CrossingResult:
     """All crossings along an axis, and the last one's spread over the draws.
 
     `interval` holds the median and the central 90 % of the draws that have one, None where these have no spread.
@@ -60,49 +60,49 @@ def _split(rate: Quantity, total_tokens: int) -> tuple[Quantity, Quantity]:
     return cached, maximum(total_tokens - cached, 1.0)
 
 
-def idle(question: Question, cached_tokens: Quantity, new_tokens: Quantity) -> Question:  # noqa: ARG001  (a `Load`)
-    """Return the question as it is: no waits beyond its own."""
-    return question
+def idle(comparison: ArmComparison, cached_tokens: Quantity, new_tokens: Quantity) -> ArmComparison:  # noqa: ARG001  (a `Load`)
+    """Return the comparison as it is: no waits beyond its own."""
+    return comparison
 
 
 def cache_rate_crossing(
-    middle: TurnModel, cloud: TurnModel, question: Question, total_tokens: int, *, load: Load = idle
-) -> Found:
+    central: TurnModel, samples: TurnModel, comparison: ArmComparison, total_tokens: int, *, load: Load = idle
+) -> CrossingResult:
     """Return r* at a fixed prompt of `total_tokens`: where along the cache rate the cheaper arm changes.
 
-    `load` turns the question into that of a loaded machine at given (cached_tokens, new_tokens).
+    `load` turns the comparison into that of a loaded machine at given (cached_tokens, new_tokens).
     """
     scan = _rate_scan(total_tokens)
 
     def gain(model: TurnModel, rate: Quantity) -> Quantity:
         tokens = _split(rate, total_tokens)
-        return j_gain_s(model, load(question, *tokens), *tokens)
+        return j_gain_s(model, load(comparison, *tokens), *tokens)
 
-    return _search(lambda x: gain(middle, x), np.asarray(gain(cloud, scan)), scan)
+    return _search(lambda x: gain(central, x), np.asarray(gain(samples, scan)), scan)
 
 
 def cache_rate_table(
-    middle: TurnModel,
-    cloud: TurnModel,
-    question: Question,
+    central: TurnModel,
+    samples: TurnModel,
+    comparison: ArmComparison,
     total_tokens: int,
     gammas: Sequence[float],
     residents: Sequence[int],
-) -> tuple[tuple[Found, ...], ...]:
+) -> tuple[tuple[CrossingResult, ...], ...]:
     """Return r* for every price and batch: ``table[g][n]`` is what `cache_rate_crossing` gives there.
 
     TTFT does not depend on either and the stall only on the batch, so the draws are composed once a batch.
     """
     scan = _rate_scan(total_tokens)
     tokens = _split(scan, total_tokens)
-    faster = np.asarray(ttft_gain_s(cloud, question, *tokens))
-    losses = [np.asarray(stall_excess_s(cloud, question, *tokens, float(n))) for n in residents]
+    faster = np.asarray(ttft_gain_s(samples, comparison, *tokens))
+    losses = [np.asarray(stall_excess_s(samples, comparison, *tokens, float(n))) for n in residents]
 
-    def search(gamma: float, streams: int, loss: Array) -> Found:
-        at = question.at(gamma=gamma, residents=streams)
+    def search(gamma: float, streams: int, loss: Array) -> CrossingResult:
+        at = comparison.at(gamma=gamma, residents=streams)
 
         def gain(rate: Quantity) -> Quantity:
-            return j_gain_s(middle, at, *_split(rate, total_tokens))
+            return j_gain_s(central, at, *_split(rate, total_tokens))
 
         return _search(gain, faster - gamma * streams * loss, scan)
 
@@ -110,41 +110,41 @@ def cache_rate_table(
 
 
 def new_tokens_crossing(
-    middle: TurnModel, cloud: TurnModel, question: Question, cached_tokens: int, *, load: Load = idle
-) -> Found:
+    central: TurnModel, samples: TurnModel, comparison: ArmComparison, cached_tokens: int, *, load: Load = idle
+) -> CrossingResult:
     """Return m* at a fixed cached prefix: the largest append for which D is the cheaper arm."""
     scan = np.unique(np.round(np.geomspace(1.0, LARGEST_NEW_TOKENS, SCAN_POINTS)))
 
     def gain(model: TurnModel, new: Quantity) -> Quantity:
         tokens = new * 0.0 + cached_tokens, _whole(new)
-        return j_gain_s(model, load(question, *tokens), *tokens)
+        return j_gain_s(model, load(comparison, *tokens), *tokens)
 
-    return _search(lambda x: gain(middle, x), np.asarray(gain(cloud, scan)), scan)
+    return _search(lambda x: gain(central, x), np.asarray(gain(samples, scan)), scan)
 
 
-def sampled_crossing(axis: Array, middle: Array, draws: Array) -> Found:
+def sampled_crossing(axis: Array, central: Array, draws: Array) -> CrossingResult:
     """Return the crossings of a gain that is known at the points of `axis` only (a simulated one), by interpolation.
 
-    Points at which the gain of the middle or of a draw is not finite are not compared: an arm is not carried there.
+    Points at which the central gain or that of a draw is not finite are not compared: an arm is not carried there.
 
     Parameters
     ----------
-    axis, middle
+    axis, central
         Points and the central gain there, shape (points,). Infinite where one arm is not carried (positive: P), NaN
         where neither is.
     draws
         The gain of every draw, shape (draws, points).
     """
-    both = np.isfinite(middle) & np.isfinite(draws).all(axis=0)
+    both = np.isfinite(central) & np.isfinite(draws).all(axis=0)
     if both.sum() < 2:
-        return _without_crossing(middle, both, share_without=1.0)
-    found = _search(lambda x: np.interp(x, axis[both], middle[both]), draws[:, both], axis[both])
+        return _without_crossing(central, both, share_without=1.0)
+    found = _search(lambda x: np.interp(x, axis[both], central[both]), draws[:, both], axis[both])
     if found.values:
         return replace(found, share_carried=float(both.mean()))
-    return _without_crossing(middle, both, share_without=found.share_without)
+    return _without_crossing(central, both, share_without=found.share_without)
 
 
-def _search(gain: Gain, samples: Array, scan: Array) -> Found:
+def _search(gain: Gain, samples: Array, scan: Array) -> CrossingResult:
     central = np.asarray(gain(scan))
     ends = scan.tolist()
     values = tuple(dict.fromkeys(_refine(gain, ends[i], ends[i + 1]) for i in np.flatnonzero(_changes(central))))
@@ -153,7 +153,7 @@ def _search(gain: Gain, samples: Array, scan: Array) -> Found:
     both = np.isfinite(central)
     if not values:
         return _without_crossing(central, both, share_without=without)
-    return Found(
+    return CrossingResult(
         kind=CrossingKind.VALUE if len(values) == 1 else CrossingKind.SEVERAL,
         values=values,
         interval=_interval(last[np.isfinite(last)]),
@@ -162,7 +162,7 @@ def _search(gain: Gain, samples: Array, scan: Array) -> Found:
     )
 
 
-def _without_crossing(gain: Array, both: NDArray[np.bool_], *, share_without: float) -> Found:
+def _without_crossing(gain: Array, both: NDArray[np.bool_], *, share_without: float) -> CrossingResult:
     """Return what is said of an axis on which the cheaper arm never changes; `both`: where both arms are carried."""
     if not len(gain):
         kind = CrossingKind.NO_ROOM
@@ -177,7 +177,7 @@ def _without_crossing(gain: Array, both: NDArray[np.bool_], *, share_without: fl
     else:
         kind = CrossingKind.OVERLOADED
     carried = float(both.mean()) if len(both) else 0.0
-    return Found(kind=kind, values=(), interval=None, share_without=share_without, share_carried=carried)
+    return CrossingResult(kind=kind, values=(), interval=None, share_without=share_without, share_carried=carried)
 
 
 def _interval(crossed: Array) -> Interval | None:

@@ -1,8 +1,8 @@
 """``ppdsim fit --anchor``: re-fit the launch floor alone from a few probes of another run.
 
-The floor is what moves between runs (model.md section 6); compute and the link stay. A handful of small appends at an
-idle server pins it down, and the profile then carries the floor of that run with the probes' own spread in place of the
-prior's.
+The floor is what moves between runs (model.md, "The decision"); compute and the link stay. A handful of small appends
+at an idle server pins it down, and the profile then carries the floor of that run with the probes' own spread in place
+of the prior's.
 """
 
 from __future__ import annotations

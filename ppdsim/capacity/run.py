@@ -18,7 +18,7 @@ from typing import Any
 
 from ppdsim.capacity.load import load_of
 from ppdsim.capacity.probe import Probe, judge
-from ppdsim.capacity.search import Found, Kind, search
+from ppdsim.capacity.search import Kind, RateBracket, search
 from ppdsim.capacity_result import Binding
 from ppdsim.errors import InputError
 from ppdsim.limits import SEEDS
@@ -37,7 +37,7 @@ class SeedAnswer:
     """One seed's bracket, and every run that it took, by rate."""
 
     seed: int
-    found: Found
+    found: RateBracket
     probes: tuple[Probe, ...]
 
     def at(self, rate: float) -> Probe | None:

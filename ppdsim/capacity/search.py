@@ -32,7 +32,7 @@ class Kind(str, Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class RateBracket:
     """Largest rate that was kept (0 if none) and smallest that was not (inf if none), above all that were kept."""
 
     kind: Kind
@@ -40,7 +40,7 @@ class Found:
     high: float
 
 
-def search(keeps: Callable[[float], bool], start: float, *, tolerance: float, step: float = 2.0) -> Found:
+def search(keeps: Callable[[float], bool], start: float, *, tolerance: float, step: float = 2.0) -> RateBracket:
     """Return the bracket of the largest rate at which `keeps` holds; `step` is the first factor of the bracketing.
 
     >>> found = search(lambda rate: rate <= 3.0, 1.0, tolerance=0.01)
@@ -70,14 +70,14 @@ def search(keeps: Callable[[float], bool], start: float, *, tolerance: float, st
         low, high = _bisect(ask, low, high, tolerance)
         broken = next((low * share for share in ASKED_BELOW if not ask(low * share)), None)
         if broken is None:
-            return Found(kind=Kind.RATE, low=low, high=high)
+            return RateBracket(kind=Kind.RATE, low=low, high=high)
         high = broken
         low = max((rate for rate, kept in asked.items() if kept and rate < high), default=0.0)
         if not low:
             low = _descend(ask, high, start / REACH)
     if low:
-        return Found(kind=Kind.AT_LEAST, low=low, high=math.inf)
-    return Found(kind=Kind.NONE, low=0.0, high=min(asked))
+        return RateBracket(kind=Kind.AT_LEAST, low=low, high=math.inf)
+    return RateBracket(kind=Kind.NONE, low=0.0, high=min(asked))
 
 
 def _bisect(ask: Callable[[float], bool], low: float, high: float, tolerance: float) -> tuple[float, float]:

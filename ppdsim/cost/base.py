@@ -1,7 +1,7 @@
 """What every cost curve is: named parameters with a unit and a bound, and seconds as a function of token counts.
 
 A parameter is a float, or an array of shape ``(draws, 1)``: the formulas use arithmetic that means the same for both,
-so one evaluation gives the central value or the whole bootstrap cloud. Scalars in give a float out, which keeps the
+so one evaluation gives the central value or all bootstrap draws. Scalars in give a float out, which keeps the
 simulator's per-turn path free of numpy.
 """
 

@@ -17,7 +17,7 @@ the GPU has less to do, and the GPU's work of the chunks after the first takes a
 that of rows which graphs or waves would have padded.
 Not modelled: why the GPU slows down (a clock that falls in long work would do it, and then also between prompts),
 tensor-parallel all-reduces, mixture-of-experts.
-Source: model.md section 2 (copied into docs/explanation).
+Source: docs/explanation/model.md, "Costs".
 """
 
 from __future__ import annotations

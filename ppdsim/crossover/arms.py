@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ppdsim import compose
-from ppdsim.analytical.question import Question, cached_on_p
+from ppdsim.analytical.arm_comparison import ArmComparison, cached_on_p
 from ppdsim.answers import ArmChoice, ArmCurve
 from ppdsim.cost.base import Array
 from ppdsim.crossover.plan import Plan, tokens_at
@@ -18,20 +18,20 @@ from ppdsim.turn import TurnModel
 from ppdsim.types import Arm, Transport
 
 
-def choice_of(question: Question | None) -> ArmChoice:
+def choice_of(comparison: ArmComparison | None) -> ArmChoice:
     """Return the arm's name; None is the append on D."""
-    if question is None:
+    if comparison is None:
         return ArmChoice(arm=Arm.APPEND_D.value, transport=Transport.NONE.value)
-    return ArmChoice(arm=question.arm.value, transport=question.transport.value)
+    return ArmChoice(arm=comparison.arm.value, transport=comparison.transport.value)
 
 
-def is_extrapolated(plan: Plan, question: Question | None, cached_tokens: float, new_tokens: float) -> bool:
-    """Return whether the append at (cached, new), or the question's P arm, rests on what nobody measured."""
+def is_extrapolated(plan: Plan, comparison: ArmComparison | None, cached_tokens: float, new_tokens: float) -> bool:
+    """Return whether the append at (cached, new), or the comparison's P arm, rests on what nobody measured."""
     asked: list[tuple[Arm, Transport, float | None]] = [(Arm.APPEND_D, Transport.NONE, None)]
-    if question is not None:
-        on_p = float(np.asarray(cached_on_p(question, cached_tokens, plan.middle.on_p.page_size_tokens)))
-        asked.append((question.arm, question.transport, on_p))
-    if question is not None and plan.scenario.link_bytes_per_s is not None:
+    if comparison is not None:
+        on_p = float(np.asarray(cached_on_p(comparison, cached_tokens, plan.central.on_p.page_size_tokens)))
+        asked.append((comparison.arm, comparison.transport, on_p))
+    if comparison is not None and plan.scenario.link_bytes_per_s is not None:
         return True
     return any(
         extrapolated(
@@ -52,38 +52,38 @@ def is_extrapolated(plan: Plan, question: Question | None, cached_tokens: float,
     )
 
 
-def arm_curve(plan: Plan, question: Question | None, total_tokens: int, rates: Sequence[float]) -> ArmCurve:
+def arm_curve(plan: Plan, comparison: ArmComparison | None, total_tokens: int, rates: Sequence[float]) -> ArmCurve:
     """Return one arm over the cache rate at a fixed prompt: idle TTFT and stall with bands, waits, J.
 
-    The append (question None) is the same whatever the P arm; its wait is that of the append in front of D.
+    The append (comparison None) is the same whatever the P arm; its wait is that of the append in front of D.
     """
     pairs = [tokens_at(total_tokens, rate) for rate in rates]
     cached = np.array([pair[0] for pair in pairs], dtype=np.float64)
     new = np.array([pair[1] for pair in pairs], dtype=np.float64)
-    asked = question or plan.questions[0]
+    asked = comparison or plan.comparisons[0]
     loaded = plan.loaded(asked, cached, new)
-    arm = Arm.APPEND_D if question is None else question.arm
-    transport = Transport.NONE if question is None else question.transport
-    on_p = cached_on_p(asked, cached, plan.middle.on_p.page_size_tokens)
-    ttft = np.asarray(plan.middle.ttft_s(arm, transport, cached, new, on_p))
-    samples = np.asarray(plan.cloud.ttft_s(arm, transport, cached, new, on_p))
+    arm = Arm.APPEND_D if comparison is None else comparison.arm
+    transport = Transport.NONE if comparison is None else comparison.transport
+    on_p = cached_on_p(asked, cached, plan.central.on_p.page_size_tokens)
+    ttft = np.asarray(plan.central.ttft_s(arm, transport, cached, new, on_p))
+    samples = np.asarray(plan.samples.ttft_s(arm, transport, cached, new, on_p))
     band = compose.band(samples, compose.misfit_of(plan.profile_of(arm), "prefill", arm, transport))
     batches = plan.slider_residents
     stalls = [_stall(plan, arm, cached, new, streams) for streams in batches]
     stall, stall_low, stall_high = stalls[batches.index(plan.grid.residents)]
-    wait = np.asarray(loaded.wait_d_s if question is None else loaded.wait_p_s)
+    wait = np.asarray(loaded.wait_d_s if comparison is None else loaded.wait_p_s)
     # What is overloaded has no J.
     carried_wait = np.where(np.isfinite(wait), wait, np.nan)
     j = ttft + carried_wait + plan.grid.gamma * (plan.grid.residents + loaded.decoding_turns) * stall
     return ArmCurve(
-        arm=choice_of(question),
+        arm=choice_of(comparison),
         total_tokens=total_tokens,
-        previous_output_tokens=0 if question is None else question.previous_output_tokens,
+        previous_output_tokens=0 if comparison is None else comparison.previous_output_tokens,
         prefill_cache=plan.grid.prefill_cache,
         cache_rate=tuple(c / total_tokens for c in cached.tolist()),
         cached_tokens=tuple(int(c) for c in cached),
         new_tokens=tuple(int(m) for m in new),
-        extrapolated=tuple(is_extrapolated(plan, question, float(c), float(m)) for c, m in pairs),
+        extrapolated=tuple(is_extrapolated(plan, comparison, float(c), float(m)) for c, m in pairs),
         ttft_s=tuple(ttft.tolist()),
         ttft_low_s=tuple(band.low.tolist()),
         ttft_high_s=tuple(band.high.tolist()),
@@ -93,7 +93,7 @@ def arm_curve(plan: Plan, question: Question | None, total_tokens: int, rates: S
         wait_s=tuple(wait.tolist()),
         j_s=tuple(j.tolist()),
         slider_residents=batches,
-        slider_stall_s=tuple(tuple(middle.tolist()) for middle, _, _ in stalls),
+        slider_stall_s=tuple(tuple(central.tolist()) for central, _, _ in stalls),
         slider_stall_low_s=tuple(tuple(low.tolist()) for _, low, _ in stalls),
         slider_stall_high_s=tuple(tuple(high.tolist()) for _, _, high in stalls),
     )
@@ -106,6 +106,6 @@ def _stall(plan: Plan, arm: Arm, cached: Array, new: Array, streams: int) -> tup
         found = model.stall_s(arm, cached, new, float(streams), plan.grid.resident_context_tokens)
         return np.asarray(np.atleast_2d(found) + 0.0 * cached)
 
-    middle, samples = of(plan.middle)[0], of(plan.cloud)
+    central, samples = of(plan.central)[0], of(plan.samples)
     low, high = interval_90(samples, axis=0)
-    return middle, low, high
+    return central, low, high

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ppdsim.analytical.arm_comparison import ArmComparison
 from ppdsim.analytical.breakeven import Case, break_even, break_even_price, break_even_streams
-from ppdsim.analytical.question import Question
 from ppdsim.answers import BreakevenMap, BreakEvenPoint
 from ppdsim.cost.base import Array
 from ppdsim.crossover.arms import choice_of, is_extrapolated
@@ -18,53 +18,53 @@ MAP_NEW_TOKENS = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048
 """Where the map of N* is drawn [tokens]; the last of each lies outside the first grid and is drawn as extrapolated."""
 
 
-def break_even_point(plan: Plan, question: Question, cached_tokens: int, new_tokens: int) -> BreakEvenPoint:
+def break_even_point(plan: Plan, comparison: ArmComparison, cached_tokens: int, new_tokens: int) -> BreakEvenPoint:
     """Return N* and gamma* of one turn, idle machines."""
-    found = break_even(plan.middle, question, float(cached_tokens), float(new_tokens))
+    found = break_even(plan.central, comparison, float(cached_tokens), float(new_tokens))
     cached, new = np.array([float(cached_tokens)]), np.array([float(new_tokens)])
-    streams = break_even_streams(plan.cloud, question, cached, new)[:, 0]
-    price = float(np.asarray(break_even_price(plan.middle, question, cached, new))[0])
-    prices = np.asarray(break_even_price(plan.cloud, question, cached, new))[:, 0]
+    streams = break_even_streams(plan.samples, comparison, cached, new)[:, 0]
+    price = float(np.asarray(break_even_price(plan.central, comparison, cached, new))[0])
+    prices = np.asarray(break_even_price(plan.samples, comparison, cached, new))[:, 0]
     # The draws' N* is the largest batch at which D wins; where D wins above N* that is another number.
     n_star = host_interval(found.streams, () if found.case is Case.ABOVE else streams)
     return BreakEvenPoint(
-        against=choice_of(question),
+        against=choice_of(comparison),
         cached_tokens=cached_tokens,
         new_tokens=new_tokens,
-        previous_output_tokens=question.previous_output_tokens,
-        prefill_cache="cold" if question.cold else "warm",
-        handoff_stall_s=question.handoff_stall_s,
+        previous_output_tokens=comparison.previous_output_tokens,
+        prefill_cache="cold" if comparison.cold else "warm",
+        handoff_stall_s=comparison.handoff_stall_s,
         case=found.case.value,
         n_star=n_star,
         gamma_star=host_interval(price, prices),
         simulated_n_star=None,
         simulated_gamma_star=None,
-        extrapolated=is_extrapolated(plan, question, float(cached_tokens), float(new_tokens)),
+        extrapolated=is_extrapolated(plan, comparison, float(cached_tokens), float(new_tokens)),
     )
 
 
-def breakeven_map(plan: Plan, question: Question) -> BreakevenMap:
+def breakeven_map(plan: Plan, comparison: ArmComparison) -> BreakevenMap:
     """Return N* over (cached_tokens, new_tokens)."""
     cached, new = np.meshgrid(MAP_CACHED_TOKENS, MAP_NEW_TOKENS, indexing="ij")
     flat = cached.ravel().astype(np.float64), new.ravel().astype(np.float64)
-    middle = break_even_streams(plan.middle, question, *flat).reshape(cached.shape)
-    samples = break_even_streams(plan.cloud, question, *flat)
+    central = break_even_streams(plan.central, comparison, *flat).reshape(cached.shape)
+    samples = break_even_streams(plan.samples, comparison, *flat)
     low, high = (end.reshape(cached.shape) for end in interval_90(samples, axis=0))
 
     def rows(matrix: Array) -> tuple[tuple[float, ...], ...]:
         return tuple(tuple(float(x) for x in row) for row in matrix)
 
     return BreakevenMap(
-        against=choice_of(question),
-        previous_output_tokens=question.previous_output_tokens,
-        prefill_cache="cold" if question.cold else "warm",
+        against=choice_of(comparison),
+        previous_output_tokens=comparison.previous_output_tokens,
+        prefill_cache="cold" if comparison.cold else "warm",
         cached_tokens=MAP_CACHED_TOKENS,
         new_tokens=MAP_NEW_TOKENS,
-        n_star=rows(middle),
+        n_star=rows(central),
         n_star_low=rows(low),
         n_star_high=rows(high),
         extrapolated=tuple(
-            tuple(is_extrapolated(plan, question, float(c), float(m)) for m in MAP_NEW_TOKENS)
+            tuple(is_extrapolated(plan, comparison, float(c), float(m)) for m in MAP_NEW_TOKENS)
             for c in MAP_CACHED_TOKENS
         ),
     )

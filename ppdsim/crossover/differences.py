@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ppdsim.analytical.question import Question, cached_on_p
+from ppdsim.analytical.arm_comparison import ArmComparison, cached_on_p
 from ppdsim.answers import WITH_WAITS, BreakEvenPoint, Crossing, HostInterval
-from ppdsim.crossover.bench import Bench, Sample
+from ppdsim.crossover.pair_simulator import PairSimulator, Sample
 from ppdsim.crossover.plan import Plan, tokens_at
 from ppdsim.metrics import OVERLOADED
 from ppdsim.types import Arm, Transport
@@ -25,17 +25,20 @@ CLOSE_SHARE = 0.05
 
 
 def crossing_differences(
-    plan: Plan, bench: Bench, formulas: Iterable[Crossing], simulated: Sequence[tuple[Question, Crossing]]
+    plan: Plan,
+    simulator: PairSimulator,
+    formulas: Iterable[Crossing],
+    simulated: Sequence[tuple[ArmComparison, Crossing]],
 ) -> tuple[str, ...]:
     """Return a sentence for every simulated r* and m* outside the interval of the formula with waits."""
     with_waits = {_key(c): c for c in formulas if c.source == WITH_WAITS}
     out: list[str] = []
-    for question, found in simulated:
+    for comparison, found in simulated:
         formula = with_waits[_key(found)]
         gap = _gap(formula, found)
         if gap is not None:
             at = next(iter([*found.values[-1:], *formula.values[-1:]]), None)
-            why = _why(plan, bench, question, _nearest(bench, question, found, at))
+            why = _why(plan, simulator, comparison, _nearest(simulator, comparison, found, at))
             out.append(f"{_where(found)}: {gap}.{why}")
     return tuple(out)
 
@@ -92,40 +95,48 @@ def _word(crossing: Crossing, name: str, digits: int) -> str:
     return f"{name} = {crossing.values[-1]:.{digits}f}" if crossing.values else crossing.kind.value
 
 
-def _nearest(bench: Bench, question: Question, found: Crossing, at: float | None) -> tuple[int, int] | None:
+def _nearest(
+    simulator: PairSimulator, comparison: ArmComparison, found: Crossing, at: float | None
+) -> tuple[int, int] | None:
     """Return the (cached, new) nearest to a crossing at which both arms were carried; None if there is none."""
     if at is None:
         return None
     if found.axis == "r":
         wanted = tokens_at(found.fixed_tokens, at)
-        same = [pair for pair in bench.pairs(question) if sum(pair) == found.fixed_tokens]
+        same = [pair for pair in simulator.pairs(comparison) if sum(pair) == found.fixed_tokens]
     else:
         wanted = (found.fixed_tokens, round(at))
-        same = [pair for pair in bench.pairs(question) if pair[0] == found.fixed_tokens]
+        same = [pair for pair in simulator.pairs(comparison) if pair[0] == found.fixed_tokens]
     carried = [
         pair
         for pair in same
-        if OVERLOADED not in (bench.append(*pair).middle.label, bench.handoff(question, *pair).middle.label)
+        if OVERLOADED not in (simulator.append(*pair).central.label, simulator.handoff(comparison, *pair).central.label)
     ]
     return min(carried, key=lambda pair: abs(pair[1] - wanted[1]), default=None)
 
 
-def _why(plan: Plan, bench: Bench, question: Question, pair: tuple[int, int] | None) -> str:
+def _why(plan: Plan, simulator: PairSimulator, comparison: ArmComparison, pair: tuple[int, int] | None) -> str:
     if pair is None:
         return ""
     cached, new = (np.array([float(tokens)]) for tokens in pair)
-    loaded = plan.loaded(question, cached, new)
-    on_p = cached_on_p(question, cached, plan.middle.on_p.page_size_tokens)
+    loaded = plan.loaded(comparison, cached, new)
+    on_p = cached_on_p(comparison, cached, plan.central.on_p.page_size_tokens)
     rows = (
-        ("append", Arm.APPEND_D, Transport.NONE, bench.append(*pair).middle, loaded.wait_d_s),
-        ("hand-off", question.arm, question.transport, bench.handoff(question, *pair).middle, loaded.wait_p_s),
+        ("append", Arm.APPEND_D, Transport.NONE, simulator.append(*pair).central, loaded.wait_d_s),
+        (
+            "hand-off",
+            comparison.arm,
+            comparison.transport,
+            simulator.handoff(comparison, *pair).central,
+            loaded.wait_p_s,
+        ),
     )
     parts = []
     for name, arm, transport, sample, wait in rows:
-        idle_s = float(np.asarray(plan.middle.ttft_s(arm, transport, cached, new, on_p))[0])
+        idle_s = float(np.asarray(plan.central.ttft_s(arm, transport, cached, new, on_p))[0])
         streams = plan.grid.residents + loaded.decoding_turns
         context = plan.grid.resident_context_tokens
-        stall = np.asarray(plan.middle.stall_s(arm, cached, new, float(plan.grid.residents), context))
+        stall = np.asarray(plan.central.stall_s(arm, cached, new, float(plan.grid.residents), context))
         parts.append(_account(name, sample, idle_s, float(np.asarray(wait)[0]), streams * float(stall.ravel()[0])))
     return f" With {pair[1]} new tokens on {pair[0]}, in the simulation {'; '.join(parts)}."
 

@@ -21,8 +21,8 @@ def formulas(plan: Plan, *, seed: int) -> CrossoverAnswer:
     """Return the answer of the formulas: curves, crossings idle and with waits, maps, N* and gamma*."""
     cached, new = plan.headline_tokens
     points = [
-        break_even_point(plan, replace(question, handoff_stall_s=stall_ms / MS_PER_S), cached, new)
-        for question in plan.questions
+        break_even_point(plan, replace(comparison, handoff_stall_s=stall_ms / MS_PER_S), cached, new)
+        for comparison in plan.comparisons
         for stall_ms in plan.grid.handoff_stall_ms
     ]
     curves = tuple(curve for total in plan.grid.total_tokens for curve in _curves(plan, total))
@@ -39,9 +39,9 @@ def formulas(plan: Plan, *, seed: int) -> CrossoverAnswer:
         profile=card_of(plan.on_d.profile),
         curves=curves,
         crossings=tuple(crossings(plan)),
-        maps=tuple(breakeven_map(plan, question) for question in plan.questions),
+        maps=tuple(breakeven_map(plan, comparison) for comparison in plan.comparisons),
         sliders=tuple(
-            slider_table(plan, question, total) for question in plan.questions for total in plan.grid.total_tokens
+            slider_table(plan, comparison, total) for comparison in plan.comparisons for total in plan.grid.total_tokens
         ),
         points=tuple(points),
         findings=(*words.shares_on_d(plan), *rule_findings(plan, curves)),
@@ -54,9 +54,11 @@ def formulas(plan: Plan, *, seed: int) -> CrossoverAnswer:
 
 def _curves(plan: Plan, total: int) -> list[ArmCurve]:
     """Return the append at the cache rates of every P arm, then each P arm at its own."""
-    rates = [rates_of(plan, question, total) for question in plan.questions]
+    rates = [rates_of(plan, comparison, total) for comparison in plan.comparisons]
     every = tuple(sorted(set().union(*rates)))
-    handoffs = [arm_curve(plan, question, total, own) for question, own in zip(plan.questions, rates, strict=True)]
+    handoffs = [
+        arm_curve(plan, comparison, total, own) for comparison, own in zip(plan.comparisons, rates, strict=True)
+    ]
     return [arm_curve(plan, None, total, every), *handoffs]
 
 

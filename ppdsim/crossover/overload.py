@@ -49,16 +49,16 @@ def _share(found: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> str:
 
 def _carried(plan: Plan, curve: ArmCurve) -> str:
     """Return the rates below which the formula's servers keep up with the arm, over the cache rates of its curve."""
-    question = next(
+    comparison = next(
         (
             q
-            for q in plan.questions
+            for q in plan.comparisons
             if choice_of(q) == curve.arm and q.previous_output_tokens == curve.previous_output_tokens
         ),
         None,
     )
     tokens = (np.array(column, dtype=np.float64) for column in (curve.cached_tokens, curve.new_tokens))
-    busy = services(plan.grid, plan.middle, question or plan.questions[0], *tokens)
-    rates = busy.append_per_s if question is None else busy.handoff_per_s
+    busy = services(plan.grid, plan.central, comparison or plan.comparisons[0], *tokens)
+    rates = busy.append_per_s if comparison is None else busy.handoff_per_s
     low, high = float(rates.min()), float(rates.max())
     return f"{low:.3g} a second" if np.isclose(low, high) else f"{low:.3g} to {high:.3g} a second, by cache rate"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ppdsim.analytical.arm_comparison import ArmComparison
 from ppdsim.analytical.crossing import cache_rate_crossing
-from ppdsim.analytical.question import Question
 from ppdsim.cost.base import Quantity
 from ppdsim.crossover.traffic import Traffic, traffic_of
 from ppdsim.crossover.waits import under_load
@@ -37,16 +37,16 @@ SMALLEST_NEW_TOKENS = 32
 class Plan:
     """A scenario's crossover grid, and the P and the D that it is asked of.
 
-    `middle` and `cloud` are D's curves, central values and draws, with P's as their sender where P is of another kind.
+    `central` and `samples` are D's curves, central values and draws; their sender is P where P is of another kind.
     """
 
     setup: Setup
     grid: CrossoverGrid
     on_p: Machine
     on_d: Machine
-    middle: TurnModel
-    cloud: TurnModel
-    questions: tuple[Question, ...]
+    central: TurnModel
+    samples: TurnModel
+    comparisons: tuple[ArmComparison, ...]
     traffic: Traffic
 
     @property
@@ -63,9 +63,9 @@ class Plan:
         """The first of the assumed S_P [s]: the one that the headline and the simulation use."""
         return self.grid.handoff_stall_ms[0] / 1e3
 
-    def loaded(self, question: Question, cached_tokens: Quantity, new_tokens: Quantity) -> Question:
-        """Return the question with the waits of turns that arrive at the traffic's rate."""
-        return under_load(self.grid, self.traffic, self.middle, question, cached_tokens, new_tokens)
+    def loaded(self, comparison: ArmComparison, cached_tokens: Quantity, new_tokens: Quantity) -> ArmComparison:
+        """Return the comparison with the waits of turns that arrive at the traffic's rate."""
+        return under_load(self.grid, self.traffic, self.central, comparison, cached_tokens, new_tokens)
 
     @property
     def slider_gammas(self) -> tuple[float, ...]:
@@ -86,7 +86,7 @@ class Plan:
         return self.grid.headline_cached_tokens, self.grid.headline_new_tokens
 
 
-def make_plan(setup: Setup, middle: TurnModel, cloud: TurnModel, *, seed: int) -> Plan:
+def make_plan(setup: Setup, central: TurnModel, samples: TurnModel, *, seed: int) -> Plan:
     """Resolve a scenario's crossover block and its traffic.
 
     Raises
@@ -115,7 +115,7 @@ def make_plan(setup: Setup, middle: TurnModel, cloud: TurnModel, *, seed: int) -
             f"scenario '{scenario.name}': a prompt of {longest} tokens; the model takes at most {setup.context_tokens} "
             "(its context)"
         )
-    page = middle.page_size_tokens
+    page = central.page_size_tokens
     # What `Cluster.can_hold` rounds up, for the turn and for each resident's growing last page.
     taken = grid.residents * (grid.resident_context_tokens + page) + SPARE_PAGES * page
     if need + taken > on_d.kv_pool_tokens:
@@ -127,8 +127,8 @@ def make_plan(setup: Setup, middle: TurnModel, cloud: TurnModel, *, seed: int) -
         raise ScenarioError(
             f"scenario '{scenario.name}': a turn of {need} tokens does not fit P's KV pool of {on_p.kv_pool_tokens}"
         )
-    questions = tuple(
-        Question(
+    comparisons = tuple(
+        ArmComparison(
             arm=choice.arm,
             transport=choice.transport,
             previous_output_tokens=output,
@@ -140,25 +140,25 @@ def make_plan(setup: Setup, middle: TurnModel, cloud: TurnModel, *, seed: int) -
         for choice in arms
         for output in grid.previous_output_tokens
     )
-    for question in questions:
-        middle.handoff(question.arm, question.transport)
+    for comparison in comparisons:
+        central.handoff(comparison.arm, comparison.transport)
     return Plan(
         setup=setup,
         grid=grid,
         on_p=on_p,
         on_d=on_d,
-        middle=middle,
-        cloud=cloud,
-        questions=questions,
+        central=central,
+        samples=samples,
+        comparisons=comparisons,
         traffic=traffic_of(scenario, grid, seed=seed),
     )
 
 
-def rates_of(plan: Plan, question: Question, total_tokens: int) -> tuple[float, ...]:
+def rates_of(plan: Plan, comparison: ArmComparison, total_tokens: int) -> tuple[float, ...]:
     """Return the cache rates to look at for a P arm and prompt length: the grid's, and finer ones near its crossing."""
     largest = 1.0 - SMALLEST_NEW_TOKENS / total_tokens
     rates = {round(rate, 4) for rate in plan.grid.cache_rates}
-    found = cache_rate_crossing(plan.middle, plan.cloud, question, total_tokens, load=plan.loaded)
+    found = cache_rate_crossing(plan.central, plan.samples, comparison, total_tokens, load=plan.loaded)
     for value in found.values[-1:]:
         step = min(LARGEST_STEP, 0.25 * (1.0 - value))
         rates |= {round(value + count * step, 4) for count in FINE_STEPS if 0.0 < value + count * step < largest}

@@ -1,6 +1,6 @@
 """What a router's rule would have chosen: its decisions at the answer's cache rates beside the cheaper arm.
 
-The rule sees an idle pair: D holds the cached tokens, P what the question says, the residents decode on D, nobody
+The rule sees an idle pair: D holds the cached tokens, P what the comparison says, the residents decode on D, nobody
 waits. Its regret at a cache rate is what the arm it takes costs beyond the cheaper one, by the formula with waits.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ppdsim.analytical.question import Question, cached_on_p
+from ppdsim.analytical.arm_comparison import ArmComparison, cached_on_p
 from ppdsim.answers import ArmCurve
 from ppdsim.cost.base import Array
 from ppdsim.crossover.arms import choice_of
@@ -32,9 +32,9 @@ class IdlePair(AbstractClusterView):
 
     __slots__ = ("_arm", "_cached_d", "_cached_p", "_residents", "_residents_tokens", "_turns_per_s")
 
-    def __init__(self, plan: Plan, question: Question, cached_tokens: int) -> None:
-        self._arm = question.arm
-        on_p = cached_on_p(question, float(cached_tokens), plan.middle.on_p.page_size_tokens)
+    def __init__(self, plan: Plan, comparison: ArmComparison, cached_tokens: int) -> None:
+        self._arm = comparison.arm
+        on_p = cached_on_p(comparison, float(cached_tokens), plan.central.on_p.page_size_tokens)
         self._cached_p, self._cached_d = int(np.asarray(on_p)), cached_tokens
         self._residents = plan.grid.residents
         self._residents_tokens = plan.grid.residents * plan.grid.resident_context_tokens
@@ -42,7 +42,7 @@ class IdlePair(AbstractClusterView):
 
     @property
     def handoff_arm(self) -> Arm:
-        """Return the question's P arm."""
+        """Return the comparison's P arm."""
         return self._arm
 
     def role(self, node: int) -> NodeRole:
@@ -104,18 +104,18 @@ def rule_findings(plan: Plan, curves: Iterable[ArmCurve]) -> tuple[str, ...]:
     asked = plan.grid.previous_output_tokens[0]
     every = list(curves)
     out: list[str] = []
-    for question in plan.questions:
-        if question.previous_output_tokens != asked:
+    for comparison in plan.comparisons:
+        if comparison.previous_output_tokens != asked:
             continue
         context = PolicyContext(
-            fleet=FleetModel(nodes=(plan.middle.on_p, plan.middle), transport=question.transport),
+            fleet=FleetModel(nodes=(plan.central.on_p, plan.central), transport=comparison.transport),
             gamma=plan.grid.gamma,
             itl_budget_s=plan.scenario.slo.itl_max_s,
         )
         policy = build_policy(routing.policy, routing.parameters, context)
-        mine = [c for c in every if c.arm == choice_of(question) and c.previous_output_tokens == asked]
-        regrets = np.array([regret for curve in mine for regret in _regrets_s(plan, policy, question, curve, every)])
-        out.append(_sentence(routing.policy, link(question.arm.value, question.transport.value), regrets))
+        mine = [c for c in every if c.arm == choice_of(comparison) and c.previous_output_tokens == asked]
+        regrets = np.array([regret for curve in mine for regret in _regrets_s(plan, policy, comparison, curve, every)])
+        out.append(_sentence(routing.policy, link(comparison.arm.value, comparison.transport.value), regrets))
     return tuple(out)
 
 
@@ -134,14 +134,14 @@ def _sentence(policy: str, over: str, regrets: Array) -> str:
 
 
 def _regrets_s(
-    plan: Plan, policy: AbstractPolicy, question: Question, curve: ArmCurve, curves: list[ArmCurve]
+    plan: Plan, policy: AbstractPolicy, comparison: ArmComparison, curve: ArmCurve, curves: list[ArmCurve]
 ) -> list[float]:
     append = next(c for c in curves if c.arm == choice_of(None) and c.total_tokens == curve.total_tokens)
     append_j = dict(zip(append.cached_tokens, append.j_s, strict=True))
     out: list[float] = []
     for cached, handoff_j in zip(curve.cached_tokens, curve.j_s, strict=True):
         request = Request(conversation_id=0, turn=1, prompt_tokens=curve.total_tokens)
-        appends = policy.decide(request, IdlePair(plan, question, cached)).arm is Arm.APPEND_D
+        appends = policy.decide(request, IdlePair(plan, comparison, cached)).arm is Arm.APPEND_D
         taken, other = (append_j[cached], handoff_j) if appends else (handoff_j, append_j[cached])
         only_other = np.isnan(taken) and not np.isnan(other)
         out.append(np.inf if only_other else np.nan if np.isnan(other) else max(taken - other, 0.0))

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from ppdsim import compose
 from ppdsim.answers import CrossoverAnswer
-from ppdsim.crossover.bench import Bench
 from ppdsim.crossover.formulas import formulas
+from ppdsim.crossover.pair_simulator import PairSimulator
 from ppdsim.crossover.plan import make_plan
 from ppdsim.crossover.simulation import simulated
 from ppdsim.errors import ProfileError
@@ -47,14 +47,14 @@ def crossover(
         On Ctrl-C while simulating.
     """
     on_p, on_d = (machine.profile for machine in setup.pair())
-    middle = _pair(setup, compose.central(on_p), compose.central(on_d))
-    cloud = _pair(setup, *(compose.cloud(profile, another_run=True) for profile in _same_draws(on_p, on_d)))
-    plan = make_plan(setup, middle, cloud, seed=seed)
+    central = _pair(setup, compose.central(on_p), compose.central(on_d))
+    samples = _pair(setup, *(compose.samples(profile, another_run=True) for profile in _same_draws(on_p, on_d)))
+    plan = make_plan(setup, central, samples, seed=seed)
     answer = formulas(plan, seed=seed)
     draws = (compose.some_draws(profile, plan.grid.draws, another_run=True) for profile in (on_p, on_d))
-    bench = Bench(plan, [_pair(setup, *models) for models in zip(*draws, strict=True)])
+    simulator = PairSimulator(plan, [_pair(setup, *models) for models in zip(*draws, strict=True)])
     try:
-        return simulated(plan, bench, answer, progress)
+        return simulated(plan, simulator, answer, progress)
     except KeyboardInterrupt:
         raise Interrupted(answer) from None
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from ppdsim.analytical.crossing import Found, sampled_crossing
-from ppdsim.analytical.question import Question
+from ppdsim.analytical.arm_comparison import ArmComparison
+from ppdsim.analytical.crossing import CrossingResult, sampled_crossing
 from ppdsim.answers import (
     SIMULATED,
     WITH_WAITS,
@@ -19,11 +19,11 @@ from ppdsim.answers import (
 )
 from ppdsim.cost.base import Array
 from ppdsim.crossover.arms import choice_of
-from ppdsim.crossover.bench import Bench, Simulated
 from ppdsim.crossover.differences import crossing_differences, point_differences
 from ppdsim.crossover.intervals import host_interval
 from ppdsim.crossover.levels import crossing_of
 from ppdsim.crossover.overload import overloaded
+from ppdsim.crossover.pair_simulator import PairSimulator, Simulated
 from ppdsim.crossover.plan import Plan
 from ppdsim.metrics import OVERLOADED, interval_90
 
@@ -34,11 +34,11 @@ FALLBACK_NEW_TOKENS = (64, 256, 1024, 4096)
 
 
 def simulated(
-    plan: Plan, bench: Bench, answer: CrossoverAnswer, progress: Callable[[int, int], None]
+    plan: Plan, simulator: PairSimulator, answer: CrossoverAnswer, progress: Callable[[int, int], None]
 ) -> CrossoverAnswer:
     """Return the formulas' answer with everything simulated beside it."""
-    questions = {(choice_of(q), q.previous_output_tokens): q for q in plan.questions}
-    jobs = len(answer.curves) + len(questions) * len(plan.grid.fixed_cached_tokens) + len(answer.points)
+    comparisons = {(choice_of(q), q.previous_output_tokens): q for q in plan.comparisons}
+    jobs = len(answer.curves) + len(comparisons) * len(plan.grid.fixed_cached_tokens) + len(answer.points)
     done = 0
 
     def step() -> None:
@@ -47,24 +47,24 @@ def simulated(
         progress(done, jobs)
 
     curves: list[ArmCurve] = []
-    found: list[tuple[Question, Crossing]] = []
+    found: list[tuple[ArmComparison, Crossing]] = []
     for curve in answer.curves:
-        question = questions.get((curve.arm, curve.previous_output_tokens))
+        comparison = comparisons.get((curve.arm, curve.previous_output_tokens))
         pairs = list(zip(curve.cached_tokens, curve.new_tokens, strict=True))
-        samples = [bench.append(*p) if question is None else bench.handoff(question, *p) for p in pairs]
+        samples = [simulator.append(*p) if comparison is None else simulator.handoff(comparison, *p) for p in pairs]
         curves.append(_with_simulation(curve, samples, plan.grid.gamma))
-        if question is not None:
-            crossing = _crossing(plan, bench, question, np.array(curve.cache_rate), pairs)
-            at = crossing_of(plan, question, crossing, axis="r", fixed_tokens=curve.total_tokens, source=SIMULATED)
-            found.append((question, at))
+        if comparison is not None:
+            crossing = _crossing(plan, simulator, comparison, np.array(curve.cache_rate), pairs)
+            at = crossing_of(plan, comparison, crossing, axis="r", fixed_tokens=curve.total_tokens, source=SIMULATED)
+            found.append((comparison, at))
         step()
-    for question in plan.questions:
+    for comparison in plan.comparisons:
         for cached in plan.grid.fixed_cached_tokens:
-            found.append((question, _new_tokens(plan, bench, question, cached, answer.crossings)))
+            found.append((comparison, _new_tokens(plan, simulator, comparison, cached, answer.crossings)))
             step()
     points: list[BreakEvenPoint] = []
     for point in answer.points:
-        points.append(_point(plan, bench, questions[point.against, point.previous_output_tokens], point))
+        points.append(_point(plan, simulator, comparisons[point.against, point.previous_output_tokens], point))
         step()
     return replace(
         answer,
@@ -74,68 +74,74 @@ def simulated(
         overloaded=overloaded(plan, curves),
         differences=(
             *point_differences(points),
-            *crossing_differences(plan, bench, answer.crossings, found),
+            *crossing_differences(plan, simulator, answer.crossings, found),
         ),
     )
 
 
 def _with_simulation(curve: ArmCurve, samples: list[Simulated], gamma: float) -> ArmCurve:
     draws = np.array([sample.j_s(gamma) for sample in samples])
-    middle = np.array([sample.middle.j_s(gamma) for sample in samples])
+    central = np.array([sample.central.j_s(gamma) for sample in samples])
     low, high = interval_90(draws, axis=1)
     return replace(
         curve,
-        simulated_label=tuple(s.middle.label for s in samples),
-        simulated_ttft_s=tuple(s.middle.ttft_s for s in samples),
-        simulated_tpot_s=tuple(s.middle.tpot_s for s in samples),
-        simulated_e2e_s=tuple(s.middle.e2e_s for s in samples),
-        simulated_kv_transfer_s=tuple(s.middle.kv_transfer_s for s in samples),
-        simulated_lost_s=tuple(s.middle.lost_s for s in samples),
-        simulated_j_s=tuple(middle.tolist()),
+        simulated_label=tuple(s.central.label for s in samples),
+        simulated_ttft_s=tuple(s.central.ttft_s for s in samples),
+        simulated_tpot_s=tuple(s.central.tpot_s for s in samples),
+        simulated_e2e_s=tuple(s.central.e2e_s for s in samples),
+        simulated_kv_transfer_s=tuple(s.central.kv_transfer_s for s in samples),
+        simulated_lost_s=tuple(s.central.lost_s for s in samples),
+        simulated_j_s=tuple(central.tolist()),
         simulated_j_low_s=tuple(low.tolist()),
         simulated_j_high_s=tuple(high.tolist()),
     )
 
 
-def _crossing(plan: Plan, bench: Bench, question: Question, axis: Array, pairs: Sequence[tuple[int, int]]) -> Found:
+def _crossing(
+    plan: Plan, simulator: PairSimulator, comparison: ArmComparison, axis: Array, pairs: Sequence[tuple[int, int]]
+) -> CrossingResult:
     gamma = plan.grid.gamma
-    appends = [bench.append(*pair) for pair in pairs]
-    handoffs = [bench.handoff(question, *pair) for pair in pairs]
-    on_p, on_d = (np.array([s.middle.j_s(gamma) for s in side]) for side in (handoffs, appends))
+    appends = [simulator.append(*pair) for pair in pairs]
+    handoffs = [simulator.handoff(comparison, *pair) for pair in pairs]
+    on_p, on_d = (np.array([s.central.j_s(gamma) for s in side]) for side in (handoffs, appends))
     # Of an arm that is overloaded there is no J; the gain says which one it is.
     only_d, only_p = np.isnan(on_p) & ~np.isnan(on_d), np.isnan(on_d) & ~np.isnan(on_p)
-    middle = np.where(only_d, np.inf, np.where(only_p, -np.inf, on_p - on_d))
+    central = np.where(only_d, np.inf, np.where(only_p, -np.inf, on_p - on_d))
     draws = [p.j_s(gamma) - d.j_s(gamma) for p, d in zip(handoffs, appends, strict=True)]
-    return sampled_crossing(axis, middle, np.array(draws).T if draws else np.empty((0, 0)))
+    return sampled_crossing(axis, central, np.array(draws).T if draws else np.empty((0, 0)))
 
 
-def _new_tokens(plan: Plan, bench: Bench, question: Question, cached: int, formulas: Sequence[Crossing]) -> Crossing:
+def _new_tokens(
+    plan: Plan, simulator: PairSimulator, comparison: ArmComparison, cached: int, formulas: Sequence[Crossing]
+) -> Crossing:
     """Return m* at a fixed prefix, looked for around the one that the formula with waits expects."""
     expected = next(
         c
         for c in formulas
         if (c.source, c.axis, c.fixed_tokens) == (WITH_WAITS, "new_tokens", cached)
-        and c.against == choice_of(question)
-        and c.previous_output_tokens == question.previous_output_tokens
+        and c.against == choice_of(comparison)
+        and c.previous_output_tokens == comparison.previous_output_tokens
     )
     sizes: tuple[int, ...] = FALLBACK_NEW_TOKENS
     if expected.values:
         sizes = tuple(sorted({max(1, round(share * expected.values[-1])) for share in SPREAD_NEW_TOKENS}))
     room = plan.on_d.kv_pool_tokens - cached - plan.grid.residents * plan.grid.resident_context_tokens
     sizes = tuple(size for size in sizes if size + 2 * max(plan.traffic.output_tokens) < room)
-    found = _crossing(plan, bench, question, np.array(sizes, dtype=np.float64), [(cached, size) for size in sizes])
-    return crossing_of(plan, question, found, axis="new_tokens", fixed_tokens=cached, source=SIMULATED)
+    found = _crossing(
+        plan, simulator, comparison, np.array(sizes, dtype=np.float64), [(cached, size) for size in sizes]
+    )
+    return crossing_of(plan, comparison, found, axis="new_tokens", fixed_tokens=cached, source=SIMULATED)
 
 
-def _point(plan: Plan, bench: Bench, question: Question, point: BreakEvenPoint) -> BreakEvenPoint:
+def _point(plan: Plan, simulator: PairSimulator, comparison: ArmComparison, point: BreakEvenPoint) -> BreakEvenPoint:
     """Return the point with the simulated N* and gamma*, which need residents and know S_P = 0 only."""
     if point.handoff_stall_s != 0.0 or not plan.grid.residents:
         return point
-    append = bench.append(point.cached_tokens, point.new_tokens)
-    handoff = bench.handoff(question, point.cached_tokens, point.new_tokens)
-    if OVERLOADED in (append.middle.label, handoff.middle.label):
+    append = simulator.append(point.cached_tokens, point.new_tokens)
+    handoff = simulator.handoff(comparison, point.cached_tokens, point.new_tokens)
+    if OVERLOADED in (append.central.label, handoff.central.label):
         return point
-    price = _ratio(handoff.middle.ttft_s - append.middle.ttft_s, append.middle.lost_s - handoff.middle.lost_s)
+    price = _ratio(handoff.central.ttft_s - append.central.ttft_s, append.central.lost_s - handoff.central.lost_s)
     gains, losses = handoff.ttft_s - append.ttft_s, append.lost_s - handoff.lost_s
     prices = [_ratio(gain, loss) for gain, loss in zip(gains, losses, strict=True)]
     n = plan.grid.residents

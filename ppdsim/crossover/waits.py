@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ppdsim.analytical.question import Question, cached_on_p
+from ppdsim.analytical.arm_comparison import ArmComparison, cached_on_p
 from ppdsim.analytical.queueing import mg1_wait_s
 from ppdsim.cost.base import Array, Quantity
 from ppdsim.crossover.traffic import Traffic
@@ -46,15 +46,15 @@ class Services:
 
 
 def services(
-    grid: CrossoverGrid, model: TurnModel, question: Question, cached_tokens: Quantity, new_tokens: Quantity
+    grid: CrossoverGrid, model: TurnModel, comparison: ArmComparison, cached_tokens: Quantity, new_tokens: Quantity
 ) -> Services:
     """Return how long turns of these sizes keep the servers of both arms busy."""
     beside_s = _step_s(grid, model) if grid.residents else 0.0
-    on_p = np.asarray(cached_on_p(question, cached_tokens, model.on_p.page_size_tokens))
+    on_p = np.asarray(cached_on_p(comparison, cached_tokens, model.on_p.page_size_tokens))
     prompt = cached_tokens + new_tokens
-    held = cached_tokens if question.arm is Arm.P_DELTA else cached_tokens * 0.0
+    held = cached_tokens if comparison.arm is Arm.P_DELTA else cached_tokens * 0.0
     forward_p = model.on_p.prefill.seconds(prompt - on_p, on_p, model.on_p.chunked_prefill_size)
-    wire = model.handoff(question.arm, question.transport).wire_s(prompt - held, held)
+    wire = model.handoff(comparison.arm, comparison.transport).wire_s(prompt - held, held)
     return Services(
         on_d_s=np.asarray(model.prefill.seconds(new_tokens, cached_tokens, model.chunked_prefill_size, beside_s)),
         on_p_s=np.asarray(forward_p),
@@ -66,20 +66,20 @@ def under_load(
     grid: CrossoverGrid,
     traffic: Traffic,
     model: TurnModel,
-    question: Question,
+    comparison: ArmComparison,
     cached_tokens: Quantity,
     new_tokens: Quantity,
-) -> Question:
-    """Return the question with the mean waits of turns of these sizes, arrays of the tokens' shape.
+) -> ArmComparison:
+    """Return the comparison with the mean waits of turns of these sizes, arrays of the tokens' shape.
 
     A wait is infinite where a server of the arm is asked for more than it can do: the arm is OVERLOADED there.
     """
     rate, step_s = traffic.rate_per_s, _step_s(grid, model)
-    busy = services(grid, model, question, cached_tokens, new_tokens)
+    busy = services(grid, model, comparison, cached_tokens, new_tokens)
     boundary_d_s = model.step_wait_s(Arm.APPEND_D, step_s) if grid.residents else 0.0
-    boundaries_p_s = model.step_wait_s(question.arm, step_s) if grid.residents else 0.0
+    boundaries_p_s = model.step_wait_s(comparison.arm, step_s) if grid.residents else 0.0
     return replace(
-        question,
+        comparison,
         wait_d_s=mg1_wait_s(rate, busy.on_d_s) + boundary_d_s,
         wait_p_s=mg1_wait_s(rate, busy.on_p_s) + mg1_wait_s(rate, busy.on_link_s) + boundaries_p_s,
         decoding_turns=rate * step_s * (traffic.mean_output_tokens - 1.0),

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ppdsim.analytical.arm_comparison import j_gain_s
 from ppdsim.analytical.breakeven import Case
-from ppdsim.analytical.question import j_gain_s
 from ppdsim.answers import ALL_EQUAL, NOT_DRAWN, ArmCurve, BreakEvenPoint, HostInterval
 from ppdsim.crossover.plan import Plan
 from ppdsim.metrics import median, quantile
@@ -88,11 +88,11 @@ def shares_on_d(plan: Plan) -> tuple[str, ...]:
         f"on D (median; p90 {quantile(found.streams, 0.9):.0f})."
         + (" The fleet is OVERLOADED by it, so these numbers depend on how long the workload is." * found.overloaded)
     ]
-    for question in plan.questions:
-        if question.previous_output_tokens == plan.grid.previous_output_tokens[0]:
-            at = question.at(gamma=question.gamma, residents=streams)
-            gain = np.asarray(j_gain_s(plan.middle, at, found.cached_tokens, found.new_tokens))
-            over = link(question.arm.value, question.transport.value)
+    for comparison in plan.comparisons:
+        if comparison.previous_output_tokens == plan.grid.previous_output_tokens[0]:
+            at = comparison.at(gamma=comparison.gamma, residents=streams)
+            gain = np.asarray(j_gain_s(plan.central, at, found.cached_tokens, found.new_tokens))
+            over = link(comparison.arm.value, comparison.transport.value)
             out.append(
                 f"Of these turns, {np.mean(gain > 0.0):.0%} are cheaper on an idle D than over {over} with {streams} "
                 "streams decoding there."
@@ -106,7 +106,7 @@ def caveats(plan: Plan, curves: Sequence[ArmCurve]) -> tuple[str, ...]:
     unmeasured = sorted(
         {
             f"{q.arm.value} over {q.transport.value}"
-            for q in plan.questions
+            for q in plan.comparisons
             if plan.on_p.profile.curve("handoff", q.arm, q.transport).tag is Tag.MECHANISM
         }
     )

@@ -92,10 +92,10 @@ def _crossing(
     sign = -1.0 if measure.higher_is_better else 1.0
     count = len(axis)
     gain = sign * (found_here.values[:, count:] - found_here.values[:, :count])
-    middle = sign * (found_here.whole[count:] - found_here.whole[:count])
+    central = sign * (found_here.whole[count:] - found_here.whole[:count])
     several = differ(gain)
-    draws = draws_of_mean(gain, np.random.default_rng(SEED), DRAWS, whole=middle) if several else middle[None, :]
-    found = sampled_crossing(axis, middle, draws)
+    draws = draws_of_mean(gain, np.random.default_rng(SEED), DRAWS, whole=central) if several else central[None, :]
+    found = sampled_crossing(axis, central, draws)
     at = zip(axis.tolist(), *(np.array(line)[known].tolist() for line in lines), strict=True)
     return SweepCrossing(
         key=plan.axes[along].key,
@@ -109,8 +109,8 @@ def _crossing(
         values=found.values,
         interval=found.interval if several else None,
         share_without=found.share_without if several else None,
-        better_below=_better(middle[0], pair),
-        better_above=_better(middle[-1], pair),
+        better_below=_better(central[0], pair),
+        better_above=_better(central[-1], pair),
         overloaded=tuple(x for x, *pair_of in at if _is_overloaded(plan, rows, pair_of)),
     )
 

@@ -59,7 +59,7 @@ def knows(profile: Profile, cells: Cells) -> bool:
 
 
 def _left_out(profile: Profile, measured: Measurements) -> Iterator[CellErrors]:
-    samples = compose.cloud(profile, another_run=False)
+    samples = compose.samples(profile, another_run=False)
     for name, found in leave_one_out(grid(measured), fitter(measured)).tested.items():
         log_spread = np.std(np.log(predict_cells(samples, found.cells)), axis=0)
         misfit = compose.misfit_of(profile, found.cells.kind, found.cells.arm, found.cells.transport)
@@ -72,7 +72,7 @@ def _left_out(profile: Profile, measured: Measurements) -> Iterator[CellErrors]:
 def _predicted(profile: Profile, measured: Measurements, cells: Cells, scope: str) -> CellErrors:
     misfit = compose.misfit_of(profile, cells.kind, cells.arm, cells.transport)
     value = np.broadcast_to(predict_cells(compose.central(profile), cells), len(cells))
-    samples = predict_cells(compose.cloud(profile, another_run=scope != HELD_OUT), cells)
+    samples = predict_cells(compose.samples(profile, another_run=scope != HELD_OUT), cells)
     band = compose.band(np.broadcast_to(samples, (len(samples), len(cells))), misfit)
     inside = (band.low <= cells.seconds) & (cells.seconds <= band.high)
     return _errors(measured, scope, name_of(cells), cells, value, (band.low, band.high), inside, splits=1)

@@ -18,8 +18,8 @@ from scipy.interpolate import LinearNDInterpolator
 
 from ppdsim import compose
 from ppdsim.accuracy import HELD_OUT, LEFT_OUT, CrossingCheck
-from ppdsim.analytical.crossing import Found, cache_rate_crossing, new_tokens_crossing, sampled_crossing
-from ppdsim.analytical.question import Question
+from ppdsim.analytical.arm_comparison import ArmComparison
+from ppdsim.analytical.crossing import CrossingResult, cache_rate_crossing, new_tokens_crossing, sampled_crossing
 from ppdsim.calibrate.cells import Cells
 from ppdsim.calibrate.crossval import name_of
 from ppdsim.cost.base import Array
@@ -49,11 +49,11 @@ def crossing_checks(profile: Profile, measured: Measurements, parts: Sequence[Un
     stalls = resampled_stalls(measured, rng)
     part = next(part for part in parts if part.scope != HELD_OUT)
     own = part.scope == LEFT_OUT
-    middle, cloud = compose.central(profile), compose.cloud(profile, another_run=not own)
+    central, samples = compose.central(profile), compose.samples(profile, another_run=not own)
     out: list[CrossingCheck] = []
     for handoff in part.handoffs:
         for streams in BATCHES:
-            question = Question(
+            comparison = ArmComparison(
                 arm=handoff.arm,
                 transport=handoff.transport,
                 residents=streams,
@@ -75,7 +75,7 @@ def crossing_checks(profile: Profile, measured: Measurements, parts: Sequence[Un
                 measured_low=None,
                 measured_high=None,
             )
-            out += _of_question(gains, question, middle, cloud, part, blank)
+            out += _of_question(gains, comparison, central, samples, part, blank)
     return tuple(check for check in out if check.measured is not None or check.predicted is not None)
 
 
@@ -101,7 +101,7 @@ class _Gains:
         table = np.array([gain for _, _, gain in rows]).T if rows else np.zeros((len(stalls), 0))
         return _Gains(np.array([r[0] for r in rows]), np.array([r[1] for r in rows]), table)
 
-    def along_new(self, cached: float) -> Found | None:
+    def along_new(self, cached: float) -> CrossingResult | None:
         here = np.flatnonzero(self.cached == cached)
         here = here[np.argsort(self.new[here])]
         if len(here) < FEWEST:
@@ -112,7 +112,7 @@ class _Gains:
     def _surface(self) -> LinearNDInterpolator:
         return LinearNDInterpolator(_logs(self.cached, self.new), self.draws.T)
 
-    def along_rate(self, total: int) -> Found | None:
+    def along_rate(self, total: int) -> CrossingResult | None:
         if len(self.cached) < FEWEST or len(np.unique(self.cached)) < 2 or len(np.unique(self.new)) < 2:
             return None
         new = np.geomspace(max(self.new.min(), 1.0), total, 200)[::-1]
@@ -129,16 +129,16 @@ def _logs(cached: Array, new: Array) -> Array:
 
 def _of_question(
     gains: _Gains,
-    question: Question,
-    middle: TurnModel,
-    cloud: TurnModel,
+    comparison: ArmComparison,
+    central: TurnModel,
+    samples: TurnModel,
     part: Unseen,
     blank: CrossingCheck,
 ) -> Iterator[CrossingCheck]:
     for cached in np.unique(gains.cached):
         truth = gains.along_new(float(cached))
         if truth is not None:
-            guess = new_tokens_crossing(part.model(float(cached), middle), cloud, question, int(cached))
+            guess = new_tokens_crossing(part.model(float(cached), central), samples, comparison, int(cached))
             largest = float(gains.new[gains.cached == cached].max())
             yield _check(
                 replace(blank, scope=part.scope, fixed_tokens=int(cached)),
@@ -150,7 +150,7 @@ def _of_question(
     for total in PROMPTS:
         truth = gains.along_rate(total)
         if truth is not None:
-            guess = cache_rate_crossing(middle, cloud, question, total)
+            guess = cache_rate_crossing(central, samples, comparison, total)
             yield _check(
                 replace(blank, scope=IN_SAMPLE if part.scope == LEFT_OUT else part.scope, axis="r", fixed_tokens=total),
                 truth,
@@ -161,7 +161,7 @@ def _of_question(
 
 
 def _check(
-    blank: CrossingCheck, truth: Found, guess: Found, *, log_axis: bool, reach: tuple[float, float]
+    blank: CrossingCheck, truth: CrossingResult, guess: CrossingResult, *, log_axis: bool, reach: tuple[float, float]
 ) -> CrossingCheck:
     def back(value: float) -> float:
         return float(2.0**value) if log_axis else value

@@ -47,9 +47,9 @@ class _Tally:
 def decisions(profile: Profile, measured: Measurements, parts: Sequence[Unseen]) -> tuple[Decisions, ...]:
     """Return one row a scope and pair of arms that were measured at the same places."""
     stalls = measured_stalls(measured)
-    middle, cloud = compose.central(profile), compose.cloud(profile, another_run=True)
+    central, samples = compose.central(profile), compose.samples(profile, another_run=True)
     return tuple(
-        _pair(first, second, stalls, middle, cloud, part, measured.manifest.id)
+        _pair(first, second, stalls, central, samples, part, measured.manifest.id)
         for part in parts
         for first, second in combinations((part.append, *part.handoffs), 2)
         if shared(first, second)
@@ -69,21 +69,21 @@ def _pair(
     first: Cells,
     second: Cells,
     stalls: MeasuredStalls,
-    middle: TurnModel,
-    cloud: TurnModel,
+    central: TurnModel,
+    samples: TurnModel,
     part: Unseen,
     measurements: str,
 ) -> Decisions:
     tally = _Tally()
     regrets: list[float] = []
     for i, j in shared(first, second):
-        model = part.model(float(first.cached_tokens[i]), middle)
+        model = part.model(float(first.cached_tokens[i]), central)
         noise = np.hypot(*(np.nan_to_num(c.noise[k]) * c.seconds[k] for c, k in ((first, i), (second, j))))
         faster = first.seconds[i] - second.seconds[j]
         # Two hand-offs take the same from decoding streams: neither price nor batch tells them apart.
         append = first.arm is Arm.APPEND_D
         context = stalls.context_tokens
-        faster_in = [_ttft(of, first, i) - _ttft(of, second, j) for of in (model, cloud)]
+        faster_in = [_ttft(of, first, i) - _ttft(of, second, j) for of in (model, samples)]
         for streams in BATCHES if append else BATCHES[:1]:
             losses = [measured_loss(stalls, c, k, streams) for c, k in ((first, i), (second, j))]
             if losses[0] is None or losses[1] is None:
@@ -91,7 +91,7 @@ def _pair(
             lost = losses[0] - losses[1]
             lost_in = [
                 _stall(of, first, i, streams, context) - _stall(of, second, j, streams, context)
-                for of in (model, cloud)
+                for of in (model, samples)
             ]
             for gamma in GAMMAS if append else GAMMAS[:1]:
                 truth = faster + gamma * streams * lost

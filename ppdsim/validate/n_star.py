@@ -17,8 +17,8 @@ import numpy as np
 
 from ppdsim import compose
 from ppdsim.accuracy import ANOTHER_RUN, CrossingCheck
+from ppdsim.analytical.arm_comparison import ArmComparison
 from ppdsim.analytical.breakeven import break_even, break_even_streams
-from ppdsim.analytical.question import Question
 from ppdsim.calibrate.cells import Cells
 from ppdsim.calibrate.crossval import name_of
 from ppdsim.measurements import Measurements
@@ -34,7 +34,7 @@ SEED = 20261127
 
 def n_star_checks(profile: Profile, measured: Measurements, parts: Sequence[Unseen]) -> tuple[CrossingCheck, ...]:
     """Return N* at every shared cell where the measured or the predicted one is positive and finite."""
-    middle, rng = compose.central(profile), np.random.default_rng(SEED)
+    central, rng = compose.central(profile), np.random.default_rng(SEED)
     stalls = resampled_stalls(measured, rng)
     found = (
         check
@@ -44,8 +44,8 @@ def n_star_checks(profile: Profile, measured: Measurements, parts: Sequence[Unse
             part,
             handoff,
             stalls,
-            middle,
-            compose.cloud(profile, another_run=part.scope == ANOTHER_RUN),
+            central,
+            compose.samples(profile, another_run=part.scope == ANOTHER_RUN),
             measured.manifest.id,
             rng,
         )
@@ -57,20 +57,20 @@ def _of_pair(
     part: Unseen,
     handoff: Cells,
     stalls: Sequence[MeasuredStalls],
-    middle: TurnModel,
-    cloud: TurnModel,
+    central: TurnModel,
+    samples: TurnModel,
     measurements: str,
     rng: np.random.Generator,
 ) -> Iterator[CrossingCheck]:
     append = part.append
     context = round(stalls[0].context_tokens)
-    question = Question(arm=handoff.arm, transport=handoff.transport, resident_context_tokens=context)
+    comparison = ArmComparison(arm=handoff.arm, transport=handoff.transport, resident_context_tokens=context)
     for i, j in shared(append, handoff):
         cached, new = float(append.cached_tokens[i]), float(append.new_tokens[i])
         if stalls[0].append_s(cached, new, 1.0) is None:
             continue
-        guess = break_even(part.model(cached, middle), question, cached, new).streams
-        draws = break_even_streams(cloud, question, np.array([cached]), np.array([new]))
+        guess = break_even(part.model(cached, central), comparison, cached, new).streams
+        draws = break_even_streams(samples, comparison, np.array([cached]), np.array([new]))
         predicted = guess if 0.0 < guess < float("inf") else None
         gains = resampled(handoff.seconds[j], handoff.noise[j], rng) - resampled(
             append.seconds[i], append.noise[i], rng

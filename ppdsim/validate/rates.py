@@ -6,7 +6,7 @@ A cell of this experiment is one held-out row: a turn of `cached_tokens` + `new_
     J = TTFT + N (stall_gap_s - itl_base_s)          (gamma = 1)
 
 TTFT is the turn's own, beside the streams; the stall is how much longer than an undisturbed step the largest gap of the
-streams was. The prediction is J of the decision (model.md section 3): idle TTFT, the wait for D's scheduler where
+streams was. The prediction is J of the decision (model.md, "The decision"): idle TTFT, the wait for D's scheduler where
 streams decode (`TurnModel.step_wait_s`), and N stalls. r* is where the measured J of the append and of a hand-off
 cross, linear in r between the cells, with the 90 % range over their repeats' noise.
 What it does not know: what streams lose outside the largest gap.
@@ -22,8 +22,8 @@ import numpy as np
 
 from ppdsim import compose
 from ppdsim.accuracy import ANOTHER_RUN, HELD_OUT, CrossingCheck, RateCell
+from ppdsim.analytical.arm_comparison import ArmComparison
 from ppdsim.analytical.crossing import cache_rate_crossing, sampled_crossing
-from ppdsim.analytical.question import Question
 from ppdsim.calibrate.cells import cell_value, relative_spread
 from ppdsim.calibrate.split import is_own_run
 from ppdsim.cost.base import Array
@@ -62,12 +62,12 @@ class _Cell:
 def rate_cells(profile: Profile, measured: Measurements) -> tuple[RateCell, ...]:
     """Return J of every cell of the experiment, measured and predicted with its 90 % interval."""
     own = is_own_run(profile, measured)
-    middle, cloud = compose.central(profile), compose.cloud(profile, another_run=not own)
+    central, samples = compose.central(profile), compose.samples(profile, another_run=not own)
     out = []
     for cell in _experiment(measured):
-        if not _known(middle, cell):
+        if not _known(central, cell):
             continue
-        low, high = interval_90(_predicted_s(cloud, cell))
+        low, high = interval_90(_predicted_s(samples, cell))
         out.append(
             RateCell(
                 scope=HELD_OUT if own else ANOTHER_RUN,
@@ -79,7 +79,7 @@ def rate_cells(profile: Profile, measured: Measurements) -> tuple[RateCell, ...]
                 ttft_s=cell.ttft_s,
                 stall_s=cell.stall_s,
                 measured_s=cell.j_s,
-                predicted_s=float(_predicted_s(middle, cell)[0]),
+                predicted_s=float(_predicted_s(central, cell)[0]),
                 low_s=float(low),
                 high_s=float(high),
             )
@@ -90,10 +90,10 @@ def rate_cells(profile: Profile, measured: Measurements) -> tuple[RateCell, ...]
 def rate_crossings(profile: Profile, measured: Measurements) -> tuple[CrossingCheck, ...]:
     """Return r* of every prompt, batch and hand-off of the experiment where measured or predicted J cross."""
     own = is_own_run(profile, measured)
-    middle, cloud = compose.central(profile), compose.cloud(profile, another_run=not own)
+    central, samples = compose.central(profile), compose.samples(profile, another_run=not own)
     by_arm: dict[tuple[int, int, Arm, Transport], list[_Cell]] = defaultdict(list)
     for cell in _experiment(measured):
-        if _known(middle, cell):
+        if _known(central, cell):
             by_arm[cell.total_tokens, cell.residents, cell.arm, cell.transport].append(cell)
     rng = np.random.default_rng(SEED)
     out = []
@@ -105,13 +105,13 @@ def rate_crossings(profile: Profile, measured: Measurements) -> tuple[CrossingCh
         rates = np.array([append.cached_tokens / total for _, append in both])
         gains = np.stack([resampled(p.j_s, p.noise, rng) - resampled(d.j_s, d.noise, rng) for p, d in both], axis=1)
         truth = sampled_crossing(rates, gains[0], gains[1:])
-        question = Question(
+        comparison = ArmComparison(
             arm=arm,
             transport=transport,
             residents=residents,
             resident_context_tokens=round(float(np.mean([append.context_tokens for _, append in both]))),
         )
-        guess = cache_rate_crossing(middle, cloud, _beside(middle, question), total)
+        guess = cache_rate_crossing(central, samples, _beside(central, comparison), total)
         # A predicted crossing beyond the measured rates has nothing to be compared with.
         found = bool(guess.values) and rates.min() <= guess.values[-1] <= rates.max()
         if not truth.values and not found:
@@ -215,16 +215,16 @@ def _step_s(model: TurnModel, residents: int, context_tokens: float) -> Array:
     return np.asarray(model.decode.step_s(float(residents), residents * context_tokens))[..., None]
 
 
-def _beside(model: TurnModel, question: Question) -> Question:
-    """Return the question with the waits for D's scheduler where its residents decode."""
-    if not question.residents:
-        return question
+def _beside(model: TurnModel, comparison: ArmComparison) -> ArmComparison:
+    """Return the comparison with the waits for D's scheduler where its residents decode."""
+    if not comparison.residents:
+        return comparison
     # The fitted model's, one number each: a search asks for numbers.
-    step_s = _step_s(model, question.residents, float(question.resident_context_tokens)).item()
+    step_s = _step_s(model, comparison.residents, float(comparison.resident_context_tokens)).item()
     return replace(
-        question,
+        comparison,
         wait_d_s=float(model.step_wait_s(Arm.APPEND_D, step_s)),
-        wait_p_s=float(model.step_wait_s(question.arm, step_s)),
+        wait_p_s=float(model.step_wait_s(comparison.arm, step_s)),
     )
 
 

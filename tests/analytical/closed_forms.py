@@ -1,4 +1,4 @@
-"""A model of constants only, for which model.md section 3 has closed forms: a, alpha, kappa / B_link, no more."""
+"""A model of constants only, for which model.md, "The decision" has closed forms: a, alpha, kappa / B_link, no more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""N* and gamma* against the closed forms of model.md section 3, their cases, and the limits."""
+"""N* and gamma* against the closed forms of model.md, "The decision", their cases, and the limits."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from curve_cases import turn_model
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ppdsim.analytical.arm_comparison import ArmComparison, cached_on_p, j_gain_s, ttft_gain_s
 from ppdsim.analytical.breakeven import Case, break_even, break_even_price, break_even_streams
-from ppdsim.analytical.question import Question, cached_on_p, j_gain_s, ttft_gain_s
 from ppdsim.errors import InputError
 from ppdsim.types import Arm, Transport
 
-FULL = Question(arm=Arm.P_FULL, transport=Transport.TCP)
-DELTA = Question(arm=Arm.P_DELTA, transport=Transport.TCP)
+FULL = ArmComparison(arm=Arm.P_FULL, transport=Transport.TCP)
+DELTA = ArmComparison(arm=Arm.P_DELTA, transport=Transport.TCP)
 
 
 @pytest.mark.parametrize(("cached", "new"), [(0.0, 10_240.0), (4096.0, 9216.0), (32_768.0, 16_384.0)])
@@ -46,17 +46,17 @@ def test_vectorised_is_scalar_also_over_draws():
     for i in range(3):
         assert break_even(model, FULL, cached[i], new[i]).streams == pytest.approx(many[i], rel=1e-6)
     draws = replace(model, prefill=replace(model.prefill, floor_s=np.array([[8e-3], [16e-3]])))
-    cloud = break_even_streams(draws, FULL, cached, new)
-    assert cloud.shape == (2, 3)
-    np.testing.assert_allclose(cloud[0], many, rtol=1e-9)
+    samples = break_even_streams(draws, FULL, cached, new)
+    assert samples.shape == (2, 3)
+    np.testing.assert_allclose(samples[0], many, rtol=1e-9)
 
 
 @given(residents=st.integers(1, 200), cached=st.integers(0, 30_000), new=st.integers(1, 16_000))
 def test_d_wins_exactly_below_the_break_even(residents, cached, new):
     model = turn_model()
-    question = FULL.at(residents=residents)
-    streams = break_even(model, question, float(cached), float(new)).streams
-    gain = float(j_gain_s(model, question, float(cached), float(new)))
+    comparison = FULL.at(residents=residents)
+    streams = break_even(model, comparison, float(cached), float(new)).streams
+    gain = float(j_gain_s(model, comparison, float(cached), float(new)))
     if abs(residents - streams) > 0.01 * streams:
         assert (gain > 0) == (residents < streams)
 
@@ -106,7 +106,7 @@ def test_what_p_has_cached_follows_the_previous_answer_and_the_pages():
 
 def test_an_append_is_no_p_arm():
     with pytest.raises(InputError, match="compares a P arm"):
-        Question(arm=Arm.APPEND_D, transport=Transport.NONE)
+        ArmComparison(arm=Arm.APPEND_D, transport=Transport.NONE)
 
 
 def test_an_append_that_is_neither_faster_nor_cheaper_leaves_the_turn_to_p():

@@ -1,4 +1,4 @@
-"""r* and m* against the closed forms of model.md section 3, and every legal kind of answer."""
+"""r* and m* against the closed forms of model.md, "The decision", and every legal kind of answer."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from analytical.closed_forms import ALPHA, L_STAR, WIRE, A, constants
 from curve_cases import turn_model
 
+from ppdsim.analytical.arm_comparison import ArmComparison
 from ppdsim.analytical.crossing import (
     LARGEST_NEW_TOKENS,
     cache_rate_crossing,
@@ -16,35 +17,34 @@ from ppdsim.analytical.crossing import (
     new_tokens_crossing,
     sampled_crossing,
 )
-from ppdsim.analytical.question import Question
 from ppdsim.answers import CrossingKind
 from ppdsim.turn import TurnModel
 from ppdsim.types import Arm, Transport
 
-FULL = Question(arm=Arm.P_FULL, transport=Transport.TCP)
-DELTA = Question(arm=Arm.P_DELTA, transport=Transport.TCP)
+FULL = ArmComparison(arm=Arm.P_FULL, transport=Transport.TCP)
+DELTA = ArmComparison(arm=Arm.P_DELTA, transport=Transport.TCP)
 S = 400_000
 """A prompt so long that the whole tokens of the scan do not show in the fourth digit."""
 
 
-def cloud(model: TurnModel, share: float = 0.1) -> TurnModel:
+def samples_of(model: TurnModel, share: float = 0.1) -> TurnModel:
     spread = np.linspace(1 - share, 1 + share, 21)[:, None]
     return replace(model, prefill=replace(model.prefill, token_s=model.prefill.token_s * spread))
 
 
 def test_r_star_of_a_full_transfer():
     # r* = 1 - [B0 / B_link + (W_P + alpha) / (a S)] / (gamma N), B0 / B_link = wire / a
-    model, question = constants(), replace(FULL, residents=2, wait_p_s=0.5)
+    model, comparison = constants(), replace(FULL, residents=2, wait_p_s=0.5)
     expected = 1 - (WIRE / A + (0.5 + ALPHA) / (A * S)) / 2
-    found = cache_rate_crossing(model, cloud(model), question, S)
+    found = cache_rate_crossing(model, samples_of(model), comparison, S)
     assert found.kind is CrossingKind.VALUE
     assert found.values[0] == pytest.approx(expected, abs=2 / S)
     assert found.interval.low < expected < found.interval.high
 
 
 def test_r_star_with_attention_solves_the_same_equation():
-    model, question = constants(attention=True), replace(FULL, residents=2)
-    rate = cache_rate_crossing(model, cloud(model), question, S).values[-1]
+    model, comparison = constants(attention=True), replace(FULL, residents=2)
+    rate = cache_rate_crossing(model, samples_of(model), comparison, S).values[-1]
     new = (1 - rate) * S
     # The engine's new tokens attend to each other too, so L/L* of the closed form is (L + m/2)/L*.
     expected = 1 - (WIRE / A + ALPHA / (A * S)) / (2 * (1 + (rate * S + new / 2) / L_STAR))
@@ -54,8 +54,8 @@ def test_r_star_with_attention_solves_the_same_equation():
 def test_r_star_of_a_cold_p_over_a_fast_link():
     model = constants(wire_s_per_token=0.0, alpha_s=0.0)
     for streams in (1, 3, 9):
-        question = replace(FULL, cold=True, residents=streams)
-        found = cache_rate_crossing(model, cloud(model), question, S)
+        comparison = replace(FULL, cold=True, residents=streams)
+        found = cache_rate_crossing(model, samples_of(model), comparison, S)
         assert found.values[-1] == pytest.approx(streams / (1 + streams), abs=2 / S)
 
 
@@ -63,15 +63,15 @@ def test_r_star_of_a_cold_p_over_a_fast_link():
 def test_m_star_of_a_delta_transfer(answer):
     # m* = (W_P + alpha + a o) / (gamma N a - wire)
     model = constants()
-    question = replace(DELTA, residents=1, previous_output_tokens=answer, wait_p_s=0.1)
+    comparison = replace(DELTA, residents=1, previous_output_tokens=answer, wait_p_s=0.1)
     expected = (0.1 + ALPHA + A * answer) / (A - WIRE)
-    found = new_tokens_crossing(model, model_draws(model), question, 50_000)
+    found = new_tokens_crossing(model, model_draws(model), comparison, 50_000)
     # Below the largest captured size the matrix work is that of the next size, so the line lies on a step.
     assert found.values[-1] == pytest.approx(expected, rel=0.08)
 
 
 def model_draws(model: TurnModel) -> TurnModel:
-    return cloud(model, 0.01)
+    return samples_of(model, 0.01)
 
 
 def test_m_star_of_a_slow_delta_link_is_always_d():
@@ -84,20 +84,21 @@ def test_m_star_of_a_slow_delta_link_is_always_d():
 
 def test_a_free_hand_off_is_always_p():
     model = constants(wire_s_per_token=0.0, alpha_s=0.0)
-    found = cache_rate_crossing(model, cloud(model), FULL, 2048)
+    found = cache_rate_crossing(model, samples_of(model), FULL, 2048)
     assert found.kind is CrossingKind.ALWAYS_P
 
 
 def test_steps_of_the_captured_sizes_can_cross_several_times():
     model = turn_model()
     kinds = {
-        new_tokens_crossing(model, cloud(model), replace(DELTA, residents=n), 4096).kind for n in (2, 3, 4, 5, 6, 8)
+        new_tokens_crossing(model, samples_of(model), replace(DELTA, residents=n), 4096).kind
+        for n in (2, 3, 4, 5, 6, 8)
     }
     assert CrossingKind.SEVERAL in kinds
     found = next(
         f
         for n in (2, 3, 4, 5, 6, 8)
-        for f in [new_tokens_crossing(model, cloud(model), replace(DELTA, residents=n), 4096)]
+        for f in [new_tokens_crossing(model, samples_of(model), replace(DELTA, residents=n), 4096)]
         if f.kind is CrossingKind.SEVERAL
     )
     assert list(found.values) == sorted(found.values)
@@ -106,13 +107,13 @@ def test_steps_of_the_captured_sizes_can_cross_several_times():
 
 def test_the_share_of_draws_without_a_crossing_is_counted():
     model = constants(wire_s_per_token=0.98 * A)
-    found = new_tokens_crossing(model, cloud(model), replace(DELTA, residents=1), 4096)
+    found = new_tokens_crossing(model, samples_of(model), replace(DELTA, residents=1), 4096)
     assert 0.0 < found.share_without < 1.0
 
 
 def test_a_table_gives_what_each_price_and_batch_gives_alone():
     model = turn_model()
-    draws = cloud(model)
+    draws = samples_of(model)
     gammas, residents = (0.5, 3.0), (1, 2, 7)
     table = cache_rate_table(model, draws, FULL, 8192, gammas, residents)
     assert (len(table), len(table[0])) == (2, 3)
@@ -136,11 +137,11 @@ def test_the_scan_ends_one_token_short_of_the_prompt():
     axis_gains = []
     model = constants()
 
-    def load(question, cached, new):
+    def load(comparison, cached, new):
         axis_gains.append((cached, new))
-        return question
+        return comparison
 
-    cache_rate_crossing(model, cloud(model), FULL, 64, load=load)
+    cache_rate_crossing(model, samples_of(model), FULL, 64, load=load)
     cached, new = (np.concatenate([np.atleast_1d(pair[i]) for pair in axis_gains]) for i in (0, 1))
     assert (cached.min(), cached.max()) == (0.0, 63.0)
     assert np.all(cached + new == 64.0)
@@ -150,11 +151,11 @@ def test_m_star_is_looked_for_from_one_token_on():
     asked = []
     model = constants()
 
-    def load(question, cached, new):
+    def load(comparison, cached, new):
         asked.append(np.atleast_1d(new))
-        return question
+        return comparison
 
-    new_tokens_crossing(model, cloud(model), FULL, 4096, load=load)
+    new_tokens_crossing(model, samples_of(model), FULL, 4096, load=load)
     assert (min(each.min() for each in asked), max(each.max() for each in asked)) == (1.0, LARGEST_NEW_TOKENS)
 
 
@@ -202,9 +203,9 @@ def test_an_axis_without_a_change_says_why(gain, kind, carried):
 def waiting(*waits_s):
     """Return a load under which D waits for so long in equal parts of the axis, from no cached token on [s]."""
 
-    def load(question, cached, new):
+    def load(comparison, cached, new):
         part = np.minimum(np.floor(cached / (cached + new) * len(waits_s)), len(waits_s) - 1).astype(int)
-        return replace(question, wait_d_s=np.array(waits_s)[part])
+        return replace(comparison, wait_d_s=np.array(waits_s)[part])
 
     return load
 
@@ -212,9 +213,9 @@ def waiting(*waits_s):
 def test_a_server_that_fills_up_is_crossed_where_it_does_and_nothing_is_across_a_gap():
     """An append that waits without end loses from there on; where neither arm is carried no line crosses."""
     model = constants(wire_s_per_token=1.0)
-    full = cache_rate_crossing(model, cloud(model), FULL, S, load=waiting(0.0, np.inf))
+    full = cache_rate_crossing(model, samples_of(model), FULL, S, load=waiting(0.0, np.inf))
     assert full.kind is CrossingKind.VALUE
     assert full.values == pytest.approx((0.5,), abs=1e-3)
-    gap = cache_rate_crossing(model, cloud(model), FULL, S, load=waiting(0.0, np.nan, 1e9))
+    gap = cache_rate_crossing(model, samples_of(model), FULL, S, load=waiting(0.0, np.nan, 1e9))
     assert (gap.kind, gap.values) == (CrossingKind.P_WHERE_BOTH, ())
     assert gap.share_without == 1.0

@@ -71,5 +71,5 @@ class TestCurve:
     def test_a_column_of_draws_gives_a_row_of_seconds_each(self, kind):
         case = CASES[kind]
         draws = {name: np.array([[value], [value]]) for name, value in case.curve.parameter_values().items()}
-        cloud = CURVES[kind].from_values(draws, **FACTS.get(kind, {}))
-        assert all(v.shape == (2, 1) for v in cloud.parameter_values().values())
+        samples = CURVES[kind].from_values(draws, **FACTS.get(kind, {}))
+        assert all(v.shape == (2, 1) for v in samples.parameter_values().values())

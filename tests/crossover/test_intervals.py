@@ -9,9 +9,9 @@ import pytest
 from crossover_cases import SMALL, against
 
 from ppdsim import compose
+from ppdsim.analytical.arm_comparison import ArmComparison
 from ppdsim.analytical.breakeven import break_even_price, break_even_streams
 from ppdsim.analytical.crossing import cache_rate_crossing, new_tokens_crossing, sampled_crossing
-from ppdsim.analytical.question import Question
 from ppdsim.answers import ALL_EQUAL, NEARLY_EQUAL, NOT_DRAWN, SPREAD
 from ppdsim.crossover.arms import arm_curve
 from ppdsim.crossover.breakeven import break_even_point, breakeven_map
@@ -25,21 +25,21 @@ from ppdsim.setup import resolve
 from ppdsim.types import Arm, Transport
 
 INF = float("inf")
-NVLINK = Question(arm=Arm.P_FULL, transport=Transport.NVLINK)
+NVLINK = ArmComparison(arm=Arm.P_FULL, transport=Transport.NVLINK)
 
 
 @cache
 def plan(*settings: str) -> Plan:
     setup = resolve(load("cache-rate", [*SMALL, *against("nvlink"), *settings]), Command.CROSSOVER)
     found = setup.pair()[1].profile
-    middle, cloud = setup.as_run(compose.central(found)), setup.as_run(compose.cloud(found, another_run=True))
-    return make_plan(setup, middle, cloud, seed=0)
+    central, samples = setup.as_run(compose.central(found)), setup.as_run(compose.samples(found, another_run=True))
+    return make_plan(setup, central, samples, seed=0)
 
 
 def draws_of(what, some=slice(None)) -> np.ndarray:
     """Return a number of every draw, each asked alone."""
-    numbers = range(len(np.asarray(plan().cloud.prefill.token_s)))[some]
-    return np.array([what(compose.scalar(plan().cloud, number)) for number in numbers])
+    numbers = range(len(np.asarray(plan().samples.prefill.token_s)))[some]
+    return np.array([what(compose.scalar(plan().samples, number)) for number in numbers])
 
 
 def central_90(draws: np.ndarray, low: float, high: float) -> None:
@@ -78,7 +78,7 @@ def test_r_star_and_m_star_hold_the_central_90_per_cent_of_their_draws():
 
 
 def _column(model):
-    """Return a cloud of one draw."""
+    """Return a samples of one draw."""
     return compose.with_compute(model, np.array([[1.0]]))
 
 
@@ -95,11 +95,11 @@ def test_a_crossings_interval_is_that_of_the_draws_crossings_to_the_last_digit()
 def test_no_band_is_stretched_to_hold_its_line():
     curve = arm_curve(plan(), None, 8192, (0.2, 0.5, 0.9))
     cached, new = (np.array(tokens, dtype=float) for tokens in (curve.cached_tokens, curve.new_tokens))
-    drawn = np.asarray(plan().cloud.stall_s(Arm.APPEND_D, cached, new, 4.0, plan().grid.resident_context_tokens))
+    drawn = np.asarray(plan().samples.stall_s(Arm.APPEND_D, cached, new, 4.0, plan().grid.resident_context_tokens))
     np.testing.assert_allclose(curve.stall_low_s, np.quantile(drawn, 0.05, axis=0))
     np.testing.assert_allclose(curve.stall_high_s, np.quantile(drawn, 0.95, axis=0))
     drawn_map = breakeven_map(plan(), NVLINK)
-    streams = break_even_streams(plan().cloud, NVLINK, np.array([4096.0]), np.array([256.0]))[:, 0]
+    streams = break_even_streams(plan().samples, NVLINK, np.array([4096.0]), np.array([256.0]))[:, 0]
     row, column = drawn_map.cached_tokens.index(4096), drawn_map.new_tokens.index(256)
     assert drawn_map.n_star_low[row][column] == pytest.approx(np.quantile(streams, 0.05))
     assert drawn_map.n_star_high[row][column] == pytest.approx(np.quantile(streams, 0.95))

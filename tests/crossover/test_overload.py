@@ -18,7 +18,7 @@ from ppdsim.metrics import OVERLOADED, STABLE
 NAN = float("nan")
 
 
-class Bench:
+class PairSimulator:
     """Gains that were simulated elsewhere: J of each arm by new tokens."""
 
     def __init__(self, append: dict[int, float], handoff: dict[int, float]) -> None:
@@ -27,18 +27,20 @@ class Bench:
     def append(self, cached, new):
         return _simulated(self._append[new])
 
-    def handoff(self, question, cached, new):
+    def handoff(self, comparison, cached, new):
         return _simulated(self._handoff[new])
 
 
 def _simulated(j_s: float) -> SimpleNamespace:
-    return SimpleNamespace(middle=SimpleNamespace(j_s=lambda gamma: j_s), j_s=lambda gamma: np.full(3, j_s))
+    return SimpleNamespace(central=SimpleNamespace(j_s=lambda gamma: j_s), j_s=lambda gamma: np.full(3, j_s))
 
 
 def crossing(append: dict[int, float], handoff: dict[int, float]):
     plan = SimpleNamespace(grid=SimpleNamespace(gamma=1.0))
     sizes = sorted(append)
-    return _crossing(plan, Bench(append, handoff), None, np.array(sizes, dtype=float), [(0, size) for size in sizes])
+    return _crossing(
+        plan, PairSimulator(append, handoff), None, np.array(sizes, dtype=float), [(0, size) for size in sizes]
+    )
 
 
 def test_a_point_that_an_arm_cannot_carry_is_not_compared():
@@ -117,7 +119,7 @@ def test_what_the_traffic_overloads_is_said_and_has_no_j():
 def test_a_turn_that_an_arm_does_not_carry_has_no_simulated_break_even():
     samples = {
         label: SimpleNamespace(
-            middle=SimpleNamespace(label=label, ttft_s=ttft_s, lost_s=lost_s),
+            central=SimpleNamespace(label=label, ttft_s=ttft_s, lost_s=lost_s),
             ttft_s=np.array([ttft_s, ttft_s + 1.0]),
             lost_s=np.array([lost_s, lost_s]),
         )
@@ -140,8 +142,8 @@ def test_a_turn_that_an_arm_does_not_carry_has_no_simulated_break_even():
     )
 
     def of(append, handoff):
-        bench = SimpleNamespace(append=lambda *_: samples[append], handoff=lambda *_: samples[handoff])
-        return _point(plan, bench, None, point)
+        simulator = SimpleNamespace(append=lambda *_: samples[append], handoff=lambda *_: samples[handoff])
+        return _point(plan, simulator, None, point)
 
     assert of(STABLE, OVERLOADED) == of(OVERLOADED, STABLE) == point
     found = of(STABLE, "handed over")

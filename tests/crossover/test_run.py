@@ -11,8 +11,8 @@ import pytest
 from crossover_cases import SMALL, against, small_answer
 
 from ppdsim import answers, compose, library, profile
+from ppdsim.analytical.arm_comparison import ArmComparison
 from ppdsim.analytical.breakeven import break_even
-from ppdsim.analytical.question import Question
 from ppdsim.answers import ANALYTICAL, SIMULATED, WITH_WAITS, CrossingKind
 from ppdsim.crossover import crossover
 from ppdsim.errors import InputError, ScenarioError
@@ -47,7 +47,7 @@ def test_every_question_is_answered_idle_with_waits_and_simulated(small):
 def test_the_headline_is_the_first_point_of_every_link(small, shipped):
     model = compose.central(shipped)
     for arm, transport in ((Arm.P_FULL, Transport.NVLINK), (Arm.P_FULL, Transport.TCP), (Arm.P_DELTA, Transport.TCP)):
-        expected = break_even(model, Question(arm=arm, transport=transport), 4096.0, 256.0).streams
+        expected = break_even(model, ArmComparison(arm=arm, transport=transport), 4096.0, 256.0).streams
         point = next(
             p
             for p in small.points

@@ -11,8 +11,8 @@ from report.built import GAMMAS, RESIDENTS, built_answer
 from report.test_sweep_page import GRIDS, answer_of
 
 from ppdsim import compose, library, profile, scenario, whatif
+from ppdsim.analytical.arm_comparison import ArmComparison
 from ppdsim.analytical.crossing import cache_rate_crossing
-from ppdsim.analytical.question import Question
 from ppdsim.report import write_alternatives_report, write_report, write_sweep_report
 from ppdsim.report.figures import ALTERNATIVE_FIGURES, FIGURES, SWEEP_FIGURES
 from ppdsim.report.figures.plot_costs import plot_costs
@@ -164,7 +164,7 @@ def test_moved_sliders_land_on_the_crossing_that_the_formula_finds(opened):
     """The whole chain: composed profile, `cache_rate_crossing` at that gamma and N, report file, browser."""
     answer = small_answer(*against("nvlink"))
     shipped = profile.load(library.find("profile", answer.profile.id))
-    middle, cloud = compose.central(shipped), compose.cloud(shipped, another_run=True)
+    central, samples = compose.central(shipped), compose.samples(shipped, another_run=True)
     table = answer.sliders[0]
     report = opened(answer)
     start = report.readings()[0]["rStar"]
@@ -172,9 +172,9 @@ def test_moved_sliders_land_on_the_crossing_that_the_formula_finds(opened):
         report.move("gamma", table.gammas.index(gamma))
         report.move("residents", table.residents.index(residents))
         expected = cache_rate_crossing(
-            middle,
-            cloud,
-            Question(
+            central,
+            samples,
+            ArmComparison(
                 arm=Arm(table.against.arm),
                 transport=Transport(table.against.transport),
                 previous_output_tokens=table.previous_output_tokens,

@@ -9,8 +9,8 @@ import pytest
 
 from ppdsim import compose, measurements, profile
 from ppdsim.accuracy import ANOTHER_RUN, HELD_OUT
-from ppdsim.analytical.crossing import Found, cache_rate_crossing, sampled_crossing
-from ppdsim.analytical.question import Question
+from ppdsim.analytical.arm_comparison import ArmComparison
+from ppdsim.analytical.crossing import CrossingResult, cache_rate_crossing, sampled_crossing
 from ppdsim.answers import CrossingKind
 from ppdsim.types import Arm, Transport
 from ppdsim.validate.noise import RESAMPLES
@@ -141,8 +141,8 @@ def test_a_predicted_crossing_has_the_ends_of_its_draws(run, fitted):
     model = compose.central(fitted)
     tokens = like.prompt_tokens + like.generated_tokens
     step_s = float(np.ravel(model.decode.step_s(float(STREAMS), STREAMS * tokens))[0])
-    cloud = compose.cloud(fitted, another_run=False)
-    question = Question(
+    samples = compose.samples(fitted, another_run=False)
+    comparison = ArmComparison(
         arm=Arm.P_FULL,
         transport=Transport.TCP,
         residents=STREAMS,
@@ -150,7 +150,7 @@ def test_a_predicted_crossing_has_the_ends_of_its_draws(run, fitted):
         wait_d_s=float(model.step_wait_s(Arm.APPEND_D, step_s)),
         wait_p_s=float(model.step_wait_s(Arm.P_FULL, step_s)),
     )
-    expected = cache_rate_crossing(model, cloud, question, TOTAL)
+    expected = cache_rate_crossing(model, samples, comparison, TOTAL)
     assert line.predicted == pytest.approx(expected.values[-1])
     assert (line.predicted_low, line.predicted_high) == (
         pytest.approx(expected.interval.low),
@@ -170,7 +170,9 @@ def test_a_crossing_predicted_beyond_the_measured_rates_is_not_compared(run, fit
 
 @pytest.mark.parametrize(("at", "compared"), [(0.5, True), (0.75, True), (0.499, False), (0.751, False)])
 def test_the_ends_of_the_measured_rates_belong_to_them(run, fitted, monkeypatch, at, compared):
-    guess = Found(kind=CrossingKind.SEVERAL, values=(0.6, at), interval=None, share_without=0.0, share_carried=1.0)
+    guess = CrossingResult(
+        kind=CrossingKind.SEVERAL, values=(0.6, at), interval=None, share_without=0.0, share_carried=1.0
+    )
     monkeypatch.setattr("ppdsim.validate.rates.cache_rate_crossing", lambda *_: guess)
     (line,) = rate_crossings(fitted, planted(run, crossing_at(0.6, (0.5, 0.6, 0.75))))
     assert line.predicted == (at if compared else None), "the last of several"
@@ -236,16 +238,16 @@ def test_rows_made_of_the_profile_are_what_it_predicts(run, fitted):
 def test_the_middle_is_what_was_measured_and_every_resample_is_a_draw(run, fitted, monkeypatch):
     seen = []
 
-    def search(axis, middle, draws):
-        seen.append((axis, middle, draws))
-        return sampled_crossing(axis, middle, draws)
+    def search(axis, central, draws):
+        seen.append((axis, central, draws))
+        return sampled_crossing(axis, central, draws)
 
     monkeypatch.setattr("ppdsim.validate.rates.sampled_crossing", search)
     rows = planted(run, crossing_at(0.6, (0.5, 0.6, 0.75)))
     rate_crossings(fitted, rows)
-    ((axis, middle, draws),) = seen
+    ((axis, central, draws),) = seen
     # J_P - J_D = 3.2 (r - 0.6), at the whole tokens that were measured.
-    assert middle == pytest.approx(3.2 * (axis - 0.6), abs=1e-3)
+    assert central == pytest.approx(3.2 * (axis - 0.6), abs=1e-3)
     assert draws.shape == (RESAMPLES, 3)
     arms = [(cell.cache_rate, cell.arm) for cell in rate_cells(fitted, rows)]
     assert arms == sorted(arms), "by rate, the append first"

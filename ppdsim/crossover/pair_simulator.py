@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ppdsim.analytical.question import Question, cached_on_p
+from ppdsim.analytical.arm_comparison import ArmComparison, cached_on_p
 from ppdsim.cost.base import Array
 from ppdsim.crossover.plan import Plan
 from ppdsim.des.cluster import run_cluster
@@ -55,7 +55,7 @@ class Simulated:
     NaN throughout where the central run is overloaded.
     """
 
-    middle: Sample
+    central: Sample
     ttft_s: Array
     lost_s: Array
 
@@ -64,7 +64,7 @@ class Simulated:
         return np.asarray(self.ttft_s + gamma * self.lost_s)
 
 
-class Bench:
+class PairSimulator:
     """Runs single turns through small fleets; remembers the append, which every P arm is compared with."""
 
     def __init__(self, plan: Plan, draws: Sequence[TurnModel]) -> None:
@@ -76,57 +76,67 @@ class Bench:
         """Return the append on D."""
         return self._measure(None, cached_tokens, new_tokens)
 
-    def handoff(self, question: Question, cached_tokens: int, new_tokens: int) -> Simulated:
-        """Return the question's P arm."""
-        return self._measure(question, cached_tokens, new_tokens)
+    def handoff(self, comparison: ArmComparison, cached_tokens: int, new_tokens: int) -> Simulated:
+        """Return the comparison's P arm."""
+        return self._measure(comparison, cached_tokens, new_tokens)
 
-    def pairs(self, question: Question) -> list[tuple[int, int]]:
-        """Return every (cached, new) that both the append and the question's P arm were simulated at."""
-        arm = (question.arm, question.transport)
+    def pairs(self, comparison: ArmComparison) -> list[tuple[int, int]]:
+        """Return every (cached, new) that both the append and the comparison's P arm were simulated at."""
+        arm = (comparison.arm, comparison.transport)
         handoffs = {key[1:3] for key in self._known if key[0] == arm}
         return sorted({key[1:3] for key in self._known if key[0] is None} & handoffs)
 
-    def _measure(self, question: Question | None, cached_tokens: int, new_tokens: int) -> Simulated:
+    def _measure(self, comparison: ArmComparison | None, cached_tokens: int, new_tokens: int) -> Simulated:
         on_p = 0
-        if question is not None:
-            on_p = int(np.asarray(cached_on_p(question, float(cached_tokens), self._plan.middle.on_p.page_size_tokens)))
-        arm = None if question is None else (question.arm, question.transport)
+        if comparison is not None:
+            on_p = int(
+                np.asarray(cached_on_p(comparison, float(cached_tokens), self._plan.central.on_p.page_size_tokens))
+            )
+        arm = None if comparison is None else (comparison.arm, comparison.transport)
         key = (arm, cached_tokens, new_tokens, on_p)
         if key not in self._known:
             turns = len(self._plan.traffic.arrivals_s)
             few = min(TURNS_OF_A_DRAW, turns)
 
             def run(model: TurnModel, count: int) -> Sample:
-                return self._run(model, question, cached_tokens, new_tokens, on_p, count)
+                return self._run(model, comparison, cached_tokens, new_tokens, on_p, count)
 
-            middle = run(self._plan.middle, turns)
-            if middle.label == OVERLOADED:
+            central = run(self._plan.central, turns)
+            if central.label == OVERLOADED:
                 nothing = np.full(len(self._draws), np.nan)
-                self._known[key] = Simulated(middle=middle, ttft_s=nothing, lost_s=nothing)
+                self._known[key] = Simulated(central=central, ttft_s=nothing, lost_s=nothing)
                 return self._known[key]
-            short = middle if few == turns else run(self._plan.middle, few)
+            short = central if few == turns else run(self._plan.central, few)
             drawn = [run(model, few) for model in self._draws]
             self._known[key] = Simulated(
-                middle=middle,
-                ttft_s=np.array([middle.ttft_s * d.ttft_s / short.ttft_s for d in drawn]),
-                lost_s=np.array([middle.lost_s * d.lost_s / short.lost_s if short.lost_s else d.lost_s for d in drawn]),
+                central=central,
+                ttft_s=np.array([central.ttft_s * d.ttft_s / short.ttft_s for d in drawn]),
+                lost_s=np.array(
+                    [central.lost_s * d.lost_s / short.lost_s if short.lost_s else d.lost_s for d in drawn]
+                ),
             )
         return self._known[key]
 
     def _run(
-        self, model: TurnModel, question: Question | None, cached_tokens: int, new_tokens: int, on_p: int, count: int
+        self,
+        model: TurnModel,
+        comparison: ArmComparison | None,
+        cached_tokens: int,
+        new_tokens: int,
+        on_p: int,
+        count: int,
     ) -> Sample:
         grid = self._plan.grid
         residents = {"residents": grid.residents, "resident_context_tokens": grid.resident_context_tokens}
         pool = self._plan.on_d.kv_pool_tokens
         knobs = {**self._plan.setup.knobs, "disaggregation_decode_enable_radix_cache": False, **residents}
-        if question is None:
+        if comparison is None:
             spec = ClusterSpec(nodes=(NodeSpec(role=NodeRole.U, model=model, kv_pool_tokens=pool),), **knobs)
         else:
             prefill = NodeSpec(role=NodeRole.P, model=model.on_p, kv_pool_tokens=self._plan.on_p.kv_pool_tokens)
             decode = NodeSpec(role=NodeRole.D, model=model, kv_pool_tokens=pool)
-            knobs["disaggregation_decode_enable_radix_cache"] = question.arm is Arm.P_DELTA
-            spec = ClusterSpec(nodes=(prefill, decode), transport=question.transport, **knobs)
+            knobs["disaggregation_decode_enable_radix_cache"] = comparison.arm is Arm.P_DELTA
+            spec = ClusterSpec(nodes=(prefill, decode), transport=comparison.transport, **knobs)
         traffic = self._plan.traffic
         arrivals = zip(traffic.arrivals_s[:count].tolist(), traffic.output_tokens, strict=False)
         conversations = [
@@ -140,7 +150,7 @@ class Bench:
         results = run_cluster(
             spec,
             conversations,
-            AlwaysD() if question is None else AlwaysP(),
+            AlwaysD() if comparison is None else AlwaysP(),
             preloads=Preload(cached_tokens=cached_tokens, prefill_cached_tokens=on_p),
         )
         columns, label = results.turns, results.label

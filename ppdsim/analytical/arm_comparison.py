@@ -1,4 +1,4 @@
-"""The question of model.md section 1 as a value: which P arm, what P has cached, who decodes on D, what stalls cost.
+"""The comparison of a P arm with an append: which P arm, what P has cached, who decodes on D, what stalls cost.
 
 With a previous answer of o tokens, D holds L tokens and P only the earlier prompts, so a warm P computes m + o tokens
 on top of L - o, rounded down to its pages; a cold P computes all L + m.
@@ -17,7 +17,7 @@ from ppdsim.types import Arm, Transport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class ArmComparison:
     """One P arm against an append on D.
 
     `gamma` is the price of one stalled stream-second in seconds of TTFT; `residents` streams of
@@ -39,12 +39,14 @@ class Question:
 
     def __post_init__(self) -> None:
         if self.arm is Arm.APPEND_D:
-            raise InputError("a question compares a P arm (p-full or p-delta) with append-d")
+            raise InputError(
+                f"arm: {self.arm.value}, expected the P arm (p-full or p-delta) that append-d is compared with"
+            )
         if self.gamma < 0 or self.residents < 0:
             raise InputError(f"gamma={self.gamma:g}, residents={self.residents}: expected both not negative")
 
-    def at(self, *, gamma: float | None = None, residents: int | None = None) -> Question:
-        """Return the question at another price or batch."""
+    def at(self, *, gamma: float | None = None, residents: int | None = None) -> ArmComparison:
+        """Return the comparison at another price or batch."""
         return replace(
             self,
             gamma=self.gamma if gamma is None else gamma,
@@ -52,39 +54,39 @@ class Question:
         )
 
 
-def cached_on_p(question: Question, cached_tokens: Quantity, page_size_tokens: int) -> Quantity:
+def cached_on_p(comparison: ArmComparison, cached_tokens: Quantity, page_size_tokens: int) -> Quantity:
     """Return what P has cached of a prompt whose first `cached_tokens` D holds [tokens]."""
-    if question.cold:
+    if comparison.cold:
         return cached_tokens * 0.0
-    if question.previous_output_tokens == 0:
+    if comparison.previous_output_tokens == 0:
         return cached_tokens
-    kept = maximum(cached_tokens - question.previous_output_tokens, 0.0)
+    kept = maximum(cached_tokens - comparison.previous_output_tokens, 0.0)
     pages = kept // page_size_tokens if isinstance(kept, (int, float)) else np.floor(kept / page_size_tokens)
     return pages * float(page_size_tokens)
 
 
-def ttft_gain_s(model: TurnModel, question: Question, cached_tokens: Quantity, new_tokens: Quantity) -> Quantity:
+def ttft_gain_s(model: TurnModel, comparison: ArmComparison, cached_tokens: Quantity, new_tokens: Quantity) -> Quantity:
     """Return TTFT_P - TTFT_D [s], waits included: what a user gains from the append.
 
     Infinite where one arm waits without end (it is overloaded), NaN where both do.
     """
-    on_p = cached_on_p(question, cached_tokens, model.on_p.page_size_tokens)
-    p = model.handoff_ttft_s(question.arm, question.transport, cached_tokens, new_tokens, on_p)
+    on_p = cached_on_p(comparison, cached_tokens, model.on_p.page_size_tokens)
+    p = model.handoff_ttft_s(comparison.arm, comparison.transport, cached_tokens, new_tokens, on_p)
     d = model.append_ttft_s(cached_tokens, new_tokens)
     with np.errstate(invalid="ignore"):
-        return p + question.wait_p_s - d - question.wait_d_s
+        return p + comparison.wait_p_s - d - comparison.wait_d_s
 
 
 def stall_excess_s(
-    model: TurnModel, question: Question, cached_tokens: Quantity, new_tokens: Quantity, streams: Quantity
+    model: TurnModel, comparison: ArmComparison, cached_tokens: Quantity, new_tokens: Quantity, streams: Quantity
 ) -> Quantity:
     """Return S_D - S_P [s] for `streams` resident streams: what each of them loses to the append."""
-    s_d = model.stall_s(Arm.APPEND_D, cached_tokens, new_tokens, streams, question.resident_context_tokens)
-    return s_d - model.stall.handoff_s - question.handoff_stall_s
+    s_d = model.stall_s(Arm.APPEND_D, cached_tokens, new_tokens, streams, comparison.resident_context_tokens)
+    return s_d - model.stall.handoff_s - comparison.handoff_stall_s
 
 
-def j_gain_s(model: TurnModel, question: Question, cached_tokens: Quantity, new_tokens: Quantity) -> Quantity:
+def j_gain_s(model: TurnModel, comparison: ArmComparison, cached_tokens: Quantity, new_tokens: Quantity) -> Quantity:
     """Return J_P - J_D [s]: positive where the append on D is the cheaper arm."""
-    streams = question.residents + question.decoding_turns
-    stall = stall_excess_s(model, question, cached_tokens, new_tokens, streams)
-    return ttft_gain_s(model, question, cached_tokens, new_tokens) - question.gamma * streams * stall
+    streams = comparison.residents + comparison.decoding_turns
+    stall = stall_excess_s(model, comparison, cached_tokens, new_tokens, streams)
+    return ttft_gain_s(model, comparison, cached_tokens, new_tokens) - comparison.gamma * streams * stall

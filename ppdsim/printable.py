@@ -24,6 +24,16 @@ def printable(text: str, *, keep: str = "") -> str:
     return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
 
 
+def shortened(value: object) -> str:
+    """Return a value as an error quotes it, cut to 40 characters.
+
+    >>> shortened("a" * 50)
+    "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa..."
+    """
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
 def json_printable(document: bytes) -> bytes:
     r"""Return a JSON document that says the same, with escapes for characters that a terminal obeys.
 

@@ -234,33 +234,33 @@ MACHINES = {"prefill": "P", "decode": "D"}
 
 def _machines(summary: Mapping[str, Any]) -> list[str]:
     """Return what the machines did and what turns found there, a line each (`ppdsim.activity` has the definitions)."""
-    told: dict[str, list[str]] = {}
+    lines: dict[str, list[str]] = {}
     for key, name in MACHINES.items():
         busy, pool, cache = (summary[block][key] for block in ("busy", "kv_pool", "prefix_cache"))
         if pool["mean_share"] is None or busy["mean_share"] is None:
             continue
-        told[name] = [
+        lines[name] = [
             f"busy {busy['mean_share']:.0%} of the time",
             f"KV pool {pool['mean_share']:.0%} in use as turns are admitted, {pool['max_share']:.0%} at most",
         ]
         if cache["hit_rate"] is not None:
-            told[name].append(f"{cache['hit_rate']:.1%} of prompt tokens found cached")
+            lines[name].append(f"{cache['hit_rate']:.1%} of prompt tokens found cached")
         if cache["evictions"]:
-            told[name].append(f"{cache['evictions']:,} evictions of {cache['evicted_tokens']:,} tokens")
+            lines[name].append(f"{cache['evictions']:,} evictions of {cache['evicted_tokens']:,} tokens")
         if cache["held_share"] is not None:
             lacked = cache["uncached_tokens"]["p50"]
-            told[name].append(
+            lines[name].append(
                 f"{cache['held_share']:.0%} of follow-up turns found their previous prompt"
                 f" (tokens not cached: median {lacked:,.0f})"
             )
     link, streams, outside = summary["busy"]["link"], summary["decode_streams"], summary["extrapolated"]
     if link["mean_share"] is not None:
-        told["LINK"] = [f"busy {link['mean_share']:.1%} of the time"]
+        lines["LINK"] = [f"busy {link['mean_share']:.1%} of the time"]
     if streams["p50"] is not None:
-        told["STREAMS"] = [f"decoding as a turn arrives: p50 {streams['p50']:.0f}, p90 {streams['p90']:.0f}"]
+        lines["STREAMS"] = [f"decoding as a turn arrives: p50 {streams['p50']:.0f}, p90 {streams['p90']:.0f}"]
     if outside is not None:
-        told["OUTSIDE"] = [f"{outside:.1%} of the turns lie outside what the profile was measured on"]
-    return [f"{name:12} {'; '.join(parts)}" for name, parts in told.items()]
+        lines["OUTSIDE"] = [f"{outside:.1%} of the turns lie outside what the profile was measured on"]
+    return [f"{name:12} {'; '.join(parts)}" for name, parts in lines.items()]
 
 
 def _masks(texts: np.ndarray[Any, Any], names: Iterable[str]) -> dict[str, np.ndarray[Any, np.dtype[np.bool_]]]:

@@ -76,17 +76,17 @@ def scalar(text: str, where: str, *, error: type[InputError] = InputError) -> An
 def _parsed(text: str, where: str, lines: dict[KeyPath, int] | None, error: type[InputError]) -> Any:
     """Return a document's value; `lines`, where they are wanted, are filled and named by the errors."""
 
-    def at(line: int) -> str:
+    def place_of(line: int) -> str:
         return where if lines is None else f"{where}:{line + 1}"
 
     parse = _remembered if len(text) <= REMEMBERED_CHARACTERS else _document
     try:
         value, found = parse(text)
     except _Refused as refused:
-        raise error(refused.text(at(refused.line))) from None
+        raise error(refused.text(place_of(refused.line))) from None
     except MarkedYAMLError as problem:
         mark = problem.problem_mark or problem.context_mark
-        raise error(f"{at(mark.line) if mark else where}: not YAML ({_one_line(problem.problem)})") from None
+        raise error(f"{place_of(mark.line) if mark else where}: not YAML ({_one_line(problem.problem)})") from None
     except (YAMLError, ValueError) as problem:
         raise error(f"{where}: not YAML ({_one_line(str(problem))})") from None
     if lines is not None:

@@ -165,7 +165,7 @@ def test_the_cost_and_what_breaks_even_are_those_of_the_page(page):
         for arm, ttft, stall in (("D", TTFT_D, STALL_S), ("P", TTFT_P, 0.0))
     }
     assert cost["P"] - cost["D"] == pytest.approx(float(j_gain_s(MODEL, COMPARISON, L, M)), rel=1e-12)
-    at_once = COMPARISON.at(gamma=1.0)
+    at_once = COMPARISON.with_price_and_residents(gamma=1.0)
     streams = break_even(MODEL, at_once, L, M).streams
     there = float(MODEL.stall_s(Arm.APPEND_D, L, M, streams, CONTEXT))  # the page: a root, S_D depends on N
     assert value(found["N*"], {**NAMES, "S_D": there}) == pytest.approx(streams, rel=1e-6)

@@ -45,8 +45,8 @@ class ArmComparison:
         if self.gamma < 0 or self.residents < 0:
             raise InputError(f"gamma={self.gamma:g}, residents={self.residents}: expected both not negative")
 
-    def at(self, *, gamma: float | None = None, residents: int | None = None) -> ArmComparison:
-        """Return the comparison at another price or batch."""
+    def with_price_and_residents(self, *, gamma: float | None = None, residents: int | None = None) -> ArmComparison:
+        """Return the same comparison at another price or batch."""
         return replace(
             self,
             gamma=self.gamma if gamma is None else gamma,

@@ -99,10 +99,10 @@ def cache_rate_table(
     losses = [np.asarray(stall_excess_s(samples, comparison, *tokens, float(n))) for n in residents]
 
     def search(gamma: float, streams: int, loss: Array) -> CrossingResult:
-        at = comparison.at(gamma=gamma, residents=streams)
+        priced = comparison.with_price_and_residents(gamma=gamma, residents=streams)
 
         def gain(rate: Quantity) -> Quantity:
-            return j_gain_s(central, at, *_split(rate, total_tokens))
+            return j_gain_s(central, priced, *_split(rate, total_tokens))
 
         return _search(gain, faster - gamma * streams * loss, scan)
 
@@ -198,14 +198,14 @@ def _changes(gain: Array) -> NDArray[np.bool_]:
 
 
 def _refine(gain: Gain, low: float, high: float) -> float:
-    def at(x: float) -> float:
+    def gain_at(x: float) -> float:
         return float(gain(x))
 
-    if at(low) == 0.0:
+    if gain_at(low) == 0.0:
         return low
     # Secants need two finite ends; where an arm fills up, halving finds the change of sign as well.
-    root = brentq if np.isfinite([at(low), at(high)]).all() else bisect
-    return float(root(at, low, high, xtol=1e-9 * max(1.0, high)))
+    root = brentq if np.isfinite([gain_at(low), gain_at(high)]).all() else bisect
+    return float(root(gain_at, low, high, xtol=1e-9 * max(1.0, high)))
 
 
 def _last_crossings(samples: Array, scan: Array) -> Array:

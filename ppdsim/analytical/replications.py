@@ -84,11 +84,11 @@ def _ends(middle: float, half: float, scale: Scale) -> tuple[float, float]:
     """Return the ends of an interval about `middle` that is `half` to either side where the scale has no limits."""
     steps = np.array([-half, half])
     if scale is Scale.POSITIVE and middle > 0.0:
-        ends = middle * np.exp(np.minimum(_over(steps, middle), LARGEST_EXPONENT))
+        ends = middle * np.exp(np.minimum(_quotient(steps, middle), LARGEST_EXPONENT))
     elif scale is Scale.SHARE and 0.0 < middle < 1.0:
-        ends = expit(logit(middle) + _over(steps, middle * (1.0 - middle)))
+        ends = expit(logit(middle) + _quotient(steps, middle * (1.0 - middle)))
     elif scale is Scale.SHARE_DIFFERENCE and -1.0 < middle < 1.0:
-        ends = np.tanh(np.arctanh(middle) + _over(steps, 1.0 - middle**2))
+        ends = np.tanh(np.arctanh(middle) + _quotient(steps, 1.0 - middle**2))
     elif scale is Scale.REAL:
         ends = middle + steps
     else:
@@ -97,7 +97,7 @@ def _ends(middle: float, half: float, scale: Scale) -> tuple[float, float]:
     return float(ends[0]), float(ends[1])
 
 
-def _over(steps: Array, divisor: float) -> Array:
+def _quotient(steps: Array, divisor: float) -> Array:
     """Return the quotient, infinite where a part of the run is that far from a whole that is next to nothing."""
     with np.errstate(over="ignore"):
         return np.asarray(steps / divisor)

@@ -68,10 +68,10 @@ def _in_ttft(
     turns: Turns, rows: NDArray[np.bool_], counted: NDArray[np.bool_], limit: str, roles: Sequence[NodeRole]
 ) -> Binding:
     """Return the largest part of the TTFT of `rows`."""
-    means = {place: float(np.mean(of(turns)[rows])) for place, (_, of) in PARTS.items()}
+    means = {place: float(np.mean(seconds_of(turns)[rows])) for place, (_, seconds_of) in PARTS.items()}
     place = max(means, key=lambda name: means[name])
-    column, of = PARTS[place]
-    node = _node(turns[column][rows], of(turns)[rows])
+    column, seconds_of = PARTS[place]
+    node = _node(turns[column][rows], seconds_of(turns)[rows])
     share = float(rows.sum() / counted.sum())
     return Binding(limit=limit, share=share, place=place, node=node, role=roles[node].value, seconds=means[place])
 

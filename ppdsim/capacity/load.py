@@ -40,7 +40,7 @@ class AbstractLoad(ABC):
         return ()
 
     @abstractmethod
-    def at(self, rate_per_s: float) -> Scenario:
+    def scenario_at(self, rate_per_s: float) -> Scenario:
         """Return the scenario at `rate_per_s` conversations a second."""
 
 
@@ -61,7 +61,7 @@ class GeneratedLoad(AbstractLoad):
             return ()
         return (f"each run has at least {FEWEST_CONVERSATIONS} conversations, the scenario {self._spec.conversations}",)
 
-    def at(self, rate_per_s: float) -> Scenario:
+    def scenario_at(self, rate_per_s: float) -> Scenario:
         """Return the scenario with that rate, and as many conversations as start in the window."""
         count = round(min(max(rate_per_s * self.window_s, FEWEST_CONVERSATIONS), MOST_CONVERSATIONS))
         arrivals = self._spec.arrivals.model_copy(update={"rate_per_s": rate_per_s})
@@ -85,7 +85,7 @@ class TraceLoad(AbstractLoad):
         """Return what the reader of the trace has noted."""
         return self._notes
 
-    def at(self, rate_per_s: float) -> Scenario:
+    def scenario_at(self, rate_per_s: float) -> Scenario:
         """Return the scenario with the trace's `rate_scale` that gives that rate."""
         spec = self._spec.model_copy(update={"rate_scale": rate_per_s / self._base_per_s})
         return self._scenario.model_copy(update={"workload": spec})

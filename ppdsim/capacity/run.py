@@ -40,7 +40,7 @@ class SeedAnswer:
     found: RateBracket
     probes: tuple[Probe, ...]
 
-    def at(self, rate: float) -> Probe | None:
+    def probe_at(self, rate: float) -> Probe | None:
         """Return the run at a rate."""
         return next((probe for probe in self.probes if probe.rate_per_s == rate), None)
 
@@ -142,7 +142,7 @@ def capacity(
     def answered(*notes: str) -> CapacityAnswer:
         low = median_low(answer.found.low for answer in answers)
         middle = next(answer for answer in answers if answer.found.low == low)
-        probe, beyond = middle.at(low), middle.at(middle.found.high)
+        probe, beyond = middle.probe_at(low), middle.probe_at(middle.found.high)
         return CapacityAnswer(
             limits=limits,
             wanted=wanted,
@@ -166,7 +166,7 @@ def capacity(
 
             def keeps(rate: float, number: int = number, probes: dict[float, Probe] = probes) -> bool:
                 nonlocal provenance
-                results = simulate(load.at(rate), seed=seed + number, command=Command.CAPACITY)
+                results = simulate(load.scenario_at(rate), seed=seed + number, command=Command.CAPACITY)
                 provenance = results.provenance
                 probes[rate] = judge(results, rate, wanted, roles)
                 return probes[rate].kept

@@ -22,7 +22,7 @@ import typer
 
 from ppdsim import __version__
 from ppdsim.__main__ import main as main  # scripts that were installed before 0.2 begin here
-from ppdsim.cli.common import echo, print_json, say
+from ppdsim.cli.common import echo, print_json, print_status
 from ppdsim.errors import EXIT_ENVIRONMENT, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_OK, PpdsimError
 from ppdsim.files import NO_ROOM
 from ppdsim.printable import printable
@@ -124,5 +124,5 @@ def _fail(kind: str, text: str, code: int, *, json: bool) -> int:
         # What stdout does not take is said on stderr.
         with suppress(OSError):
             print_json(error_document(kind, text, code))
-    say(f"error: {text}")
+    print_status(f"error: {text}")
     return code

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ppdsim.cli.calibrate_servers import Call, join, prepare, settings_of, transports_of
-from ppdsim.cli.common import JsonOption, QuietOption, echo, print_json, say, wrote
+from ppdsim.cli.common import JsonOption, QuietOption, echo, print_json, print_status, print_written
 from ppdsim.cli.reads import CALIBRATE, given
 from ppdsim.cli.run_folder import refuse_results
 from ppdsim.cli.servers import ApiKeyOption, gpus_of, key_of
@@ -152,7 +152,7 @@ def calibrate(
         chosen, services, machine, alone, times, out, resume=resume, measure_only=measure_only, quiet=quiet
     )
     _document(planned, paths, fitted, dry_run=False, json=json)
-    wrote(paths, quiet=quiet)
+    print_written(paths, quiet=quiet)
 
 
 def _run(
@@ -171,23 +171,23 @@ def _run(
     from ppdsim.calibrate.live.calibrate import fit, measure
     from ppdsim.errors import EnvironmentProblem
 
-    def tell(text: str) -> None:
-        say(text, quiet=quiet)
+    def print_line(text: str) -> None:
+        print_status(text, quiet=quiet)
 
     try:
-        measured = measure(chosen, services, machine, out, resume=resume, say=tell, links=alone)
+        measured = measure(chosen, services, machine, out, resume=resume, say=print_line, links=alone)
     except (KeyboardInterrupt, EnvironmentProblem):
         _tell_left(chosen, services, alone, out, times, quiet=quiet)
         raise
     for what, seconds in sorted(measured.seconds.items(), key=lambda item: -item[1]):
-        say(f"  {seconds:7.1f} s  {what}", quiet=quiet)
+        print_status(f"  {seconds:7.1f} s  {what}", quiet=quiet)
     paths = [out / "points.jsonl", out / "manifest.json"]
     fitted = None
     if not measure_only:
         try:
-            fitted = fit(out, say=tell)
+            fitted = fit(out, say=print_line)
         except KeyboardInterrupt:
-            tell("what the plan asks is measured; to fit it: the same command with --resume")
+            print_line("what the plan asks is measured; to fit it: the same command with --resume")
             raise
         paths += [out / "profile.json", *_report(fitted, out, quiet=quiet)]
     return [path for path in paths if path.exists()], fitted
@@ -227,11 +227,11 @@ def _transfer(
         _document(planned, [], None, dry_run=True, json=json)
         return
     extras.require("mooncake", by="--only transfer")
-    paths, text = calibrate_transfer(plan, out, link, resume=resume, say=lambda line: say(line, quiet=quiet))
+    paths, text = calibrate_transfer(plan, out, link, resume=resume, say=lambda line: print_status(line, quiet=quiet))
     _document(planned, paths, None, dry_run=False, json=json)
     if not (json or quiet):
         echo(text)
-    wrote(paths, quiet=quiet)
+    print_written(paths, quiet=quiet)
 
 
 def _with_budget(plan: Plan, budget_s: float | None) -> Plan:
@@ -259,7 +259,7 @@ def _print_plan(
     known = [(service, foreseen[service.name]) for service in services]
     lines = list(plan_lines(plan, known, links, times))
     for line in lines:
-        say(line, quiet=quiet)
+        print_status(line, quiet=quiet)
     return lines
 
 
@@ -292,8 +292,8 @@ def _tell_left(
         # Another run measures into it; what is there is no concern of this one.
         return
     for line in lines:
-        say(line, quiet=quiet)
-    wrote([path for path in (out / "points.jsonl", out / "manifest.json") if path.exists()], quiet=quiet)
+        print_status(line, quiet=quiet)
+    print_written([path for path in (out / "points.jsonl", out / "manifest.json") if path.exists()], quiet=quiet)
 
 
 def _report(fitted: Profile, out: Path, *, quiet: bool) -> list[Path]:
@@ -306,16 +306,16 @@ def _report(fitted: Profile, out: Path, *, quiet: bool) -> list[Path]:
     from ppdsim.setup import resolve
 
     card = to_text(card_of(fitted))
-    say(card, quiet=quiet)
+    print_status(card, quiet=quiet)
     paths = [write_whole(out / "card.txt", card + "\n"), *_accuracy(fitted, out, quiet=quiet)]
     measured = [(r.arm, r.transport) for r in fitted.curves if r.arm and r.transport and r.cells]
     if not measured:
-        say("no report: no hand-off was measured, so there is nothing to compare an append with", quiet=quiet)
+        print_status("no report: no hand-off was measured, so there is nothing to compare an append with", quiet=quiet)
         return paths
     arms = ", ".join(f"{{arm: {arm.value}, transport: {transport.value}}}" for arm, transport in measured)
     scenario = load("cache-rate", [f"crossover.arms=[{{arm: append-d, transport: none}}, {arms}]"])
     answer = crossover(resolve(scenario, Command.CROSSOVER, load=lambda _: fitted), seed=scenario.seed)
-    say(answer.headline, quiet=quiet)
+    print_status(answer.headline, quiet=quiet)
     return [*paths, write_report(answer, out / "report.html")]
 
 
@@ -328,5 +328,5 @@ def _accuracy(fitted: Profile, out: Path, *, quiet: bool) -> list[Path]:
     kinds = (measured.prefill, measured.decode, measured.interference, measured.load)
     if not any(row.purpose == "validation" for rows in kinds for row in rows):
         return []
-    say("validation on what was held out ...", quiet=quiet)
+    print_status("validation on what was held out ...", quiet=quiet)
     return [write_whole(out / "accuracy.txt", to_text(validate(fitted, [measured])) + "\n")]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppdsim.cli.common import say
+from ppdsim.cli.common import print_status
 from ppdsim.cli.reads import CALIBRATE
-from ppdsim.cli.servers import teller, url_of
+from ppdsim.cli.servers import progress_printer, url_of
 
 if TYPE_CHECKING:
     from ppdsim.calibrate.live.foreseen import Foreseen
@@ -36,9 +36,9 @@ class Call:
     key: str | None
     quiet: bool
 
-    def tell(self, text: str) -> None:
+    def print_status(self, text: str) -> None:
         """Print a line for people."""
-        say(text, quiet=self.quiet)
+        print_status(text, quiet=self.quiet)
 
     def refuse_unread(self, how: str, *, pair: bool, unified: bool) -> None:
         """Refuse options that were typed and are not read for these servers."""
@@ -96,7 +96,7 @@ def join(
     if unified_url is not None:
         url = url_of("--unified-url", unified_url)
         endpoints = Endpoints(entry=url, servers=(("unified", url),), key=call.key)
-        services.append(joined(endpoints, transport=Transport.NONE, decode_radix=False, tell=call.tell))
+        services.append(joined(endpoints, transport=Transport.NONE, decode_radix=False, tell=call.print_status))
     router_url, prefill_url, decode_url = pair_urls
     if router_url is not None and prefill_url is not None and decode_url is not None:
         endpoints = Endpoints(
@@ -107,9 +107,9 @@ def join(
             ),
             key=call.key,
         )
-        services.append(joined(endpoints, transport=link, decode_radix=decode_radix, tell=call.tell))
+        services.append(joined(endpoints, transport=link, decode_radix=decode_radix, tell=call.print_status))
         if call.transport is None:
-            call.tell("the running pair is taken to hand over by tcp; --transport says otherwise")
+            call.print_status("the running pair is taken to hand over by tcp; --transport says otherwise")
     return Ready(services=services, foreseen={service.name: asked(service, call.plan) for service in services})
 
 
@@ -135,12 +135,12 @@ def settings_of(
         )
         chosen = chosen.model_copy(update=on_gpus)
         if count == 1:
-            call.tell("one GPU: a unified server only; for hand-offs on it, see docs/how-to/calibrate.md")
+            call.print_status("one GPU: a unified server only; for hand-offs on it, see docs/how-to/calibrate.md")
     pair = bool(chosen.prefill_gpus or chosen.decode_gpus)
     call.refuse_unread("started", pair=pair, unified=bool(chosen.unified_gpus))
     refuse_unread(assign, chosen, instead=SAID_OTHERWISE)
     if (line := unread_of_file(path, chosen, instead=SAID_OTHERWISE)) is not None:
-        call.tell(line)
+        call.print_status(line)
     return chosen
 
 
@@ -157,17 +157,24 @@ def prepare(call: Call, chosen: Settings, host: Host, log_dir: Path) -> Ready:
     for link in links:
         refuse_missing_link(link, machine)
     if (note := cores_note(chosen, host)) is not None:
-        call.tell(note)
+        call.print_status(note)
     services = started(
-        call.plan, chosen, links, host, log_dir, progress=teller(quiet=call.quiet), key=call.key, tell=call.tell
+        call.plan,
+        chosen,
+        links,
+        host,
+        log_dir,
+        progress=progress_printer(quiet=call.quiet),
+        key=call.key,
+        tell=call.print_status,
     )
     if chosen.prefill_gpus and not links:
         over = ", ".join(dict.fromkeys(t.value for s in services if not s.unified for _, t in s.arms))
         what = "the settings choose" if chosen.transport != "auto" else "all that this machine has between P and D"
-        call.tell(f"links: {over} ({what}; --transport LIST chooses others)")
+        call.print_status(f"links: {over} ({what}; --transport LIST chooses others)")
     if chosen.prefill_gpus and not host.decode_radix:
         engine = f"SGLang {machine.version('sglang')}"
-        call.tell(f"{engine} gives D no prefix cache ({DECODE_RADIX_SINCE} does): full hand-offs only")
+        call.print_status(f"{engine} gives D no prefix cache ({DECODE_RADIX_SINCE} does): full hand-offs only")
     foreseen = {service.name: from_settings(service, call.plan, chosen, host) for service in services}
     return Ready(services=services, foreseen=foreseen, gpus=buffer_gpus(chosen, host), to_start=chosen)
 

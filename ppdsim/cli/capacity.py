@@ -22,8 +22,8 @@ from ppdsim.cli.common import (
     echo,
     echo_json,
     overrides,
+    print_written,
     progress,
-    wrote,
 )
 from ppdsim.cli.run_folder import RunFolder, claim, of_scenario
 
@@ -105,7 +105,7 @@ def capacity(
             echo_json(to_json(each))
         elif not quiet:
             echo(table(each))
-        wrote(written, quiet=quiet)
+        print_written(written, quiet=quiet)
         if not any(alternative.capacity.rate_per_s for alternative in each.alternatives):
             raise GateError("no arrival rate keeps the SLO", answered=True)
         return
@@ -122,7 +122,7 @@ def capacity(
         echo_json(to_json(found))
     elif not quiet:
         echo(sentence(answer))
-    wrote(written, quiet=quiet)
+    print_written(written, quiet=quiet)
     if not answer.rate_per_s:
         raise GateError("no arrival rate keeps the SLO", answered=True)
 

@@ -182,21 +182,21 @@ def echo(text: str, *, nl: bool = True) -> None:
     typer.echo(printable(text, keep="\n\t"), nl=nl)
 
 
-def say(text: str, *, quiet: bool = False) -> None:
+def print_status(text: str, *, quiet: bool = False) -> None:
     """Print a line for people on stderr, with escapes as `echo` has them."""
     if not quiet:
         typer.echo(printable(text, keep="\n\t"), err=True)
 
 
-def say_over(text: str) -> None:
+def overwrite_status(text: str) -> None:
     """Print a line on stderr that the next one is written over, on a terminal; an empty one clears it."""
     typer.echo(CLEAR + printable(text[:MOST_COLUMNS]), err=True, nl=False)
 
 
-def wrote(paths: Iterable[Path], *, quiet: bool = False) -> None:
+def print_written(paths: Iterable[Path], *, quiet: bool = False) -> None:
     """End a command: list the files that it wrote."""
     for path in paths:
-        say(f"wrote {path}", quiet=quiet)
+        print_status(f"wrote {path}", quiet=quiet)
 
 
 def entry(name: str, facts: Iterable[str]) -> None:

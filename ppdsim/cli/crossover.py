@@ -18,9 +18,9 @@ from ppdsim.cli.common import (
     echo,
     echo_json,
     overrides,
+    print_status,
+    print_written,
     progress,
-    say,
-    wrote,
 )
 from ppdsim.cli.run_folder import claim, of_scenario
 from ppdsim.files import write_whole
@@ -63,10 +63,10 @@ def crossover(
     except Interrupted as stop:
         with folder.writing(whole=False) as written:
             written.append(write_whole(out / "formulas-only.json", to_json(stop.answer)))
-        wrote(written, quiet=quiet)
+        print_written(written, quiet=quiet)
         raise
     except KeyboardInterrupt:
-        say("nothing is kept: the formulas were not ready", quiet=quiet)
+        print_status("nothing is kept: the formulas were not ready", quiet=quiet)
         raise
     document = to_json(answer)
     with folder.writing() as written:
@@ -75,4 +75,4 @@ def crossover(
         echo_json(document)
     elif not quiet:
         echo("\n".join([answer.headline, *not_read(answer.unread_keys)]))
-    wrote(written, quiet=quiet)
+    print_written(written, quiet=quiet)

@@ -9,7 +9,16 @@ from typing import Annotated, Literal
 
 import typer
 
-from ppdsim.cli.common import ForceOption, JsonOption, ProfileArgument, QuietOption, completes, print_json, say, wrote
+from ppdsim.cli.common import (
+    ForceOption,
+    JsonOption,
+    ProfileArgument,
+    QuietOption,
+    completes,
+    print_json,
+    print_status,
+    print_written,
+)
 from ppdsim.cli.run_folder import check_file
 
 
@@ -100,5 +109,5 @@ def derive(
     if json:
         print_json(asdict(Fitted(file=str(out), card=card)))
     else:
-        say(to_text(card), quiet=quiet)
-    wrote([out], quiet=quiet)
+        print_status(to_text(card), quiet=quiet)
+    print_written([out], quiet=quiet)

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from ppdsim.cli import servers
-from ppdsim.cli.common import JsonOption, echo, print_json, say, say_over
+from ppdsim.cli.common import JsonOption, echo, overwrite_status, print_json, print_status
 
 CLEAR = "\r\x1b[K"
 
@@ -61,16 +61,16 @@ def doctor(
 def _waiting() -> Iterator[Callable[[tuple[str, ...]], None]]:
     """Say on stderr which checks are waited for: a line that is written over on a terminal, else one now and then."""
     live, begin_s = sys.stderr.isatty(), time.monotonic()
-    told_s = begin_s
+    printed_s = begin_s
 
-    def tell(names: tuple[str, ...]) -> None:
-        nonlocal told_s
+    def print_waiting(names: tuple[str, ...]) -> None:
+        nonlocal printed_s
         now_s = time.monotonic()
-        if live or now_s - told_s >= servers.EVERY_S:
-            told_s = now_s
+        if live or now_s - printed_s >= servers.EVERY_S:
+            printed_s = now_s
             text = f"looking for {now_s - begin_s:.0f} s, still at: {', '.join(names)}"
-            say_over(text) if live else say(text)
+            overwrite_status(text) if live else print_status(text)
 
-    yield tell
+    yield print_waiting
     if live:
-        say_over("")
+        overwrite_status("")

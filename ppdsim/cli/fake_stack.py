@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ppdsim.cli.common import JsonOption, ProfileOption, echo, print_json, say
+from ppdsim.cli.common import JsonOption, ProfileOption, echo, print_json, print_status
 from ppdsim.cli.reads import FAKE_STACK, given
 
 
@@ -85,5 +85,5 @@ def fake_stack(
             for role, code in stack.ended().items():
                 if role not in seen:
                     seen[role] = code
-                    say(f"{role} has ended ({code})") if json else show({"role": role, "ended": code})
-        say("every server has ended")
+                    print_status(f"{role} has ended ({code})") if json else show({"role": role, "ended": code})
+        print_status("every server has ended")

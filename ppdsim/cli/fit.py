@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ppdsim.cli.common import ForceOption, JsonOption, QuietOption, print_json, say, wrote
+from ppdsim.cli.common import ForceOption, JsonOption, QuietOption, print_json, print_status, print_written
 from ppdsim.cli.run_folder import check_file
 
 
@@ -39,10 +39,10 @@ def fit(
     check_file(out, "-o", force=force)
     if source.is_dir():
         measured = measurements.read(source)
-        say(measured.describe(), quiet=quiet)
+        print_status(measured.describe(), quiet=quiet)
         for refused in measured.refused:
-            say(f"refused row {refused.row} ({refused.kind}): {refused.reason}", quiet=quiet)
-        fitted = fit_profile(measured, progress=lambda text: say(text + " ...", quiet=quiet))
+            print_status(f"refused row {refused.row} ({refused.kind}): {refused.reason}", quiet=quiet)
+        fitted = fit_profile(measured, progress=lambda text: print_status(text + " ...", quiet=quiet))
     elif anchor is not None:
         fitted = profile.load(library.find("profile", str(source)))
     else:
@@ -54,5 +54,5 @@ def fit(
     if json:
         print_json(asdict(Fitted(file=str(out), card=card)))
     else:
-        say(to_text(card), quiet=quiet)
-    wrote([out], quiet=quiet)
+        print_status(to_text(card), quiet=quiet)
+    print_written([out], quiet=quiet)

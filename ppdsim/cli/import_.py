@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ppdsim.cli.common import ForceOption, JsonOption, OutOption, QuietOption, print_json, say, wrote
+from ppdsim.cli.common import ForceOption, JsonOption, OutOption, QuietOption, print_json, print_status, print_written
 from ppdsim.cli.run_folder import claim
 from ppdsim.types import Arm, Transport
 
@@ -58,9 +58,9 @@ def import_(
             files=[str(path) for path in written],
         )
         print_json(asdict(document))
-    say(f"{form.value}: {loaded.describe()}", quiet=quiet)
+    print_status(f"{form.value}: {loaded.describe()}", quiet=quiet)
     for note in notes:
-        say(note, quiet=quiet)
+        print_status(note, quiet=quiet)
     for refused in loaded.refused:
-        say(f"refused row {refused.row} ({refused.kind}): {refused.reason}", quiet=quiet)
-    wrote(written, quiet=quiet)
+        print_status(f"refused row {refused.row} ({refused.kind}): {refused.reason}", quiet=quiet)
+    print_written(written, quiet=quiet)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import orjson
 import typer
 
-from ppdsim.cli.common import ForceOption, JsonOption, ProfileArgument, echo, echo_json, wrote
+from ppdsim.cli.common import ForceOption, JsonOption, ProfileArgument, echo, echo_json, print_written
 from ppdsim.cli.run_folder import check_file
 from ppdsim.files import whole
 from ppdsim.printable import cell
@@ -77,7 +77,7 @@ def predict(
         return
     with whole(out) as scratch, scratch.open("w", encoding="utf-8", newline="") as file:
         file.writelines(lines)
-    wrote([out])
+    print_written([out])
 
 
 def _csv(columns: Iterable[str], rows: Iterable[tuple[Point, Prediction]]) -> Iterator[str]:
@@ -86,7 +86,7 @@ def _csv(columns: Iterable[str], rows: Iterable[tuple[Point, Prediction]]) -> It
     writer = csv.DictWriter(text, list(columns), lineterminator="\n")
     writer.writerow({name: cell(name) for name in writer.fieldnames})
     for point, value in rows:
-        yield _taken(text)
+        yield _take_text(text)
         writer.writerow(
             {
                 **{name: cell(given) for name, given in point.source.items()},
@@ -97,7 +97,7 @@ def _csv(columns: Iterable[str], rows: Iterable[tuple[Point, Prediction]]) -> It
                 "mechanisms": "; ".join(value.mechanisms),
             }
         )
-    yield _taken(text)
+    yield _take_text(text)
 
 
 def _document(profile: str, within_run: bool, rows: Iterable[tuple[Point, Prediction]]) -> Iterator[bytes]:
@@ -120,7 +120,7 @@ def _document(profile: str, within_run: bool, rows: Iterable[tuple[Point, Predic
     yield b"\n]}\n"
 
 
-def _taken(text: io.StringIO) -> str:
+def _take_text(text: io.StringIO) -> str:
     found = text.getvalue()
     text.seek(0)
     text.truncate()

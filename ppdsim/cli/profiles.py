@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ppdsim.cli.common import JsonOption, entry, print_json, say
+from ppdsim.cli.common import JsonOption, entry, print_json, print_status
 from ppdsim.errors import PpdsimError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def profiles(json: JsonOption = False) -> None:
         try:
             loaded = profile.load(path)
         except PpdsimError as problem:
-            say(f"left out: {problem}")
+            print_status(f"left out: {problem}")
             continue
         row = {"short_name": short.get(name), "advice": recommended.advice.get(name), **_facts(loaded)}
         found.append({**row, "path": str(path)})

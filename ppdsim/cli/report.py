@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ppdsim.cli.common import ForceOption, JsonOption, QuietOption, print_json, wrote
+from ppdsim.cli.common import ForceOption, JsonOption, QuietOption, print_json, print_written
 from ppdsim.cli.run_folder import check_file
 
 
@@ -53,4 +53,4 @@ def report(
         )
     if json:
         print_json(asdict(Drawn(result=result, file=str(path))))
-    wrote([path], quiet=quiet)
+    print_written([path], quiet=quiet)

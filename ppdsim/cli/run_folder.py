@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppdsim.cli.common import check_folder, check_target, say, wrote
+from ppdsim.cli.common import check_folder, check_target, print_status, print_written
 from ppdsim.errors import InputError
 from ppdsim.files import write_whole
 from ppdsim.reading import read_json
@@ -96,8 +96,8 @@ class RunFolder:
         with self.writing(whole=False) as written:
             written.extend(write(self.path / INTERRUPTED))
         if not written:
-            say(f"nothing is kept: {lost}", quiet=quiet)
-        wrote(written, quiet=quiet)
+            print_status(f"nothing is kept: {lost}", quiet=quiet)
+        print_written(written, quiet=quiet)
 
     def _record(self, files: Iterable[str]) -> None:
         document = {"schema": SCHEMA, **self.run, "files": sorted(dict.fromkeys(files))}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from ppdsim.cli.common import JsonOption, entry, print_json, say
+from ppdsim.cli.common import JsonOption, entry, print_json, print_status
 from ppdsim.errors import PpdsimError
 
 
@@ -21,7 +21,7 @@ def scenarios(json: JsonOption = False) -> None:
         try:
             loaded = scenario.load(path)
         except PpdsimError as problem:
-            say(f"left out: {problem}")
+            print_status(f"left out: {problem}")
             continue
         row = ScenarioRow(
             name=name, question=loaded.question, run_time=loaded.run_time, profile=loaded.profile, path=str(path)

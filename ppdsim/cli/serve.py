@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ppdsim.cli.common import JsonOption, QuietOption, check_folder, echo, print_json, say
+from ppdsim.cli.common import JsonOption, QuietOption, check_folder, echo, print_json, print_status
 from ppdsim.cli.reads import SERVE, given
-from ppdsim.cli.servers import ApiKeyOption, gpus_of, key_of, teller
+from ppdsim.cli.servers import ApiKeyOption, gpus_of, key_of, progress_printer
 
 if TYPE_CHECKING:
     from ppdsim.calibrate.stack.check import FirstRequest
@@ -112,7 +112,7 @@ def serve(
     SERVE.refuse_unread(named, frozenset({"started", *(facet for facet, there in has.items() if there)}))
     refuse_unread(assign or [], chosen, instead={})
     if (line := unread_of_file(settings, chosen, instead={})) is not None:
-        say(line, quiet=quiet)
+        print_status(line, quiet=quiet)
     _run(
         chosen,
         log_dir,
@@ -164,7 +164,7 @@ def _run(
     stack = Stack(
         specs,
         log_dir=log_dir,
-        progress=teller(quiet=quiet),
+        progress=progress_printer(quiet=quiet),
         keep_running=keep_running,
         start_timeout_s=settings.start_timeout_s,
         stop_timeout_s=settings.stop_timeout_s,
@@ -175,8 +175,8 @@ def _run(
             described["pids"] = {name: server.popen.pid for name, server in stack.servers.items()}
     if keep_running:
         for name, pid in described["pids"].items():
-            say(f"{name}: pid {pid}, {stack.urls[name]}", quiet=quiet)
-        say(f"the servers are up; to end them: ppdsim serve --stop {log_dir}", quiet=quiet)
+            print_status(f"{name}: pid {pid}, {stack.urls[name]}", quiet=quiet)
+        print_status(f"the servers are up; to end them: ppdsim serve --stop {log_dir}", quiet=quiet)
     if json:
         print_json(described)
 
@@ -241,6 +241,6 @@ def _stop(folder: Path, *, json: bool, quiet: bool) -> None:
     if json:
         print_json(asdict(Stopped(stopped={server.name: server.pid for server in ended})))
     for server in ended:
-        say(f"ended {server.name} (pid {server.pid})", quiet=quiet)
+        print_status(f"ended {server.name} (pid {server.pid})", quiet=quiet)
     if not ended:
-        say(f"{folder}: its servers had ended already", quiet=quiet)
+        print_status(f"{folder}: its servers had ended already", quiet=quiet)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from ppdsim.cli.common import say, say_over
+from ppdsim.cli.common import overwrite_status, print_status
 
 if TYPE_CHECKING:
     from ppdsim.calibrate.stack.stack import Progress
@@ -91,28 +91,28 @@ def url_of(option: str, text: str) -> str:
     return parts.geturl()
 
 
-def teller(*, quiet: bool) -> Callable[[Progress], None]:
+def progress_printer(*, quiet: bool) -> Callable[[Progress], None]:
     """Return what prints progress on stderr: a line that is written over on a terminal, else one now and then."""
-    told_s: dict[str, float] = {}
+    printed_s: dict[str, float] = {}
     live = sys.stderr.isatty()
 
-    def tell(event: Progress) -> None:
+    def print_progress(event: Progress) -> None:
         if quiet:
             return
         text = f"{event.name}: {event.phase}"
         if event.phase == "waiting":
             text = f"{event.name}: waiting, {event.after_s:.0f} s: {event.line}"
             if live:
-                say_over(text)
+                overwrite_status(text)
                 return
             now_s = time.monotonic()
-            if now_s - told_s.setdefault(event.name, now_s) < EVERY_S:
+            if now_s - printed_s.setdefault(event.name, now_s) < EVERY_S:
                 return
-            told_s[event.name] = now_s
+            printed_s[event.name] = now_s
         elif event.phase == "ready":
             text += f" after {event.after_s:.1f} s"
         if live:
-            say_over("")
-        say(text)
+            overwrite_status("")
+        print_status(text)
 
-    return tell
+    return print_progress

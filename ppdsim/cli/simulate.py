@@ -23,8 +23,8 @@ from ppdsim.cli.common import (
     echo,
     overrides,
     print_json,
+    print_written,
     progress,
-    wrote,
 )
 from ppdsim.cli.run_folder import RunFolder, claim, of_scenario
 from ppdsim.files import write_whole
@@ -134,7 +134,7 @@ def _run(
         print_json(results.summary())
     elif not quiet:
         echo(str(results))
-    wrote(written, quiet=quiet)
+    print_written(written, quiet=quiet)
 
 
 def _what_if(scenario: Scenario, seed: int, folder: RunFolder, *, parquet: bool, json: bool, quiet: bool) -> None:
@@ -166,7 +166,7 @@ def _what_if(scenario: Scenario, seed: int, folder: RunFolder, *, parquet: bool,
                 ]
             )
         )
-    wrote(written, quiet=quiet)
+    print_written(written, quiet=quiet)
 
 
 def _compare(
@@ -214,7 +214,7 @@ def _compare(
         print_json(rows)
     elif not quiet:
         echo("\n".join([table(compared), *(f"note: {note}" for note in notes(compared)), *not_read(unread_keys)]))
-    wrote(written, quiet=quiet)
+    print_written(written, quiet=quiet)
 
 
 def _keep_runs(runs: Mapping[str, Results], folder: RunFolder, lost: str, *, parquet: bool, quiet: bool) -> None:

@@ -21,9 +21,9 @@ from ppdsim.cli.common import (
     echo,
     echo_json,
     overrides,
+    print_status,
+    print_written,
     progress,
-    say,
-    wrote,
 )
 from ppdsim.cli.run_folder import claim, of_scenario
 from ppdsim.errors import InputError
@@ -97,10 +97,10 @@ def sweep(
             if stop.rows:
                 answer = summarise(plan, stop.rows, judged)
                 written.extend(save.save(plan, stop.rows, answer, out))
-                wrote(written, quiet=quiet)
-                say(f"{answer.missing} rows are left; the same command goes on with them", quiet=quiet)
+                print_written(written, quiet=quiet)
+                print_status(f"{answer.missing} rows are left; the same command goes on with them", quiet=quiet)
             else:
-                say("nothing is kept: no row had ended", quiet=quiet)
+                print_status("nothing is kept: no row had ended", quiet=quiet)
             raise
         answer = summarise(plan, found, judged)
         written.extend(save.save(plan, found, answer, out))
@@ -108,4 +108,4 @@ def sweep(
         echo_json(result_files.to_json(answer))
     elif not quiet:
         echo("\n".join([words.table(answer), *words.crossings(answer), *not_read(answer.unread_keys)]))
-    wrote(written, quiet=quiet)
+    print_written(written, quiet=quiet)

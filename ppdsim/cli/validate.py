@@ -15,8 +15,8 @@ from ppdsim.cli.common import (
     QuietOption,
     echo,
     echo_json,
-    say,
-    wrote,
+    print_status,
+    print_written,
 )
 from ppdsim.cli.run_folder import claim
 from ppdsim.files import write_whole
@@ -55,7 +55,7 @@ def validate(
     limit = None if fail_over is None else _share(fail_over)
     chosen = profiles.load(library.find("profile", profile))
     runs = [measurements.read(folder) for folder in measured]
-    found = run(chosen, runs, fail_over=limit, progress=lambda text: say(text + " ...", quiet=quiet))
+    found = run(chosen, runs, fail_over=limit, progress=lambda text: print_status(text + " ...", quiet=quiet))
     text, document = to_text(found), to_json(found)
     with output.writing() as written:
         written.extend(
@@ -69,7 +69,7 @@ def validate(
         echo_json(document)
     elif not quiet:
         echo(text)
-    wrote(written, quiet=quiet)
+    print_written(written, quiet=quiet)
     if found.failed:
         first = found.failed[0]
         more = f" and {len(found.failed) - 1} more" if len(found.failed) > 1 else ""

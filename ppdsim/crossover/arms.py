@@ -102,10 +102,10 @@ def arm_curve(plan: Plan, comparison: ArmComparison | None, total_tokens: int, r
 def _stall(plan: Plan, arm: Arm, cached: Array, new: Array, streams: int) -> tuple[Array, Array, Array]:
     """Return what each of `streams` residents loses [s] with its 90 % band, each of shape (cache rates,)."""
 
-    def of(model: TurnModel) -> Array:
+    def stall_of(model: TurnModel) -> Array:
         found = model.stall_s(arm, cached, new, float(streams), plan.grid.resident_context_tokens)
         return np.asarray(np.atleast_2d(found) + 0.0 * cached)
 
-    central, samples = of(plan.central)[0], of(plan.samples)
+    central, samples = stall_of(plan.central)[0], stall_of(plan.samples)
     low, high = interval_90(samples, axis=0)
     return central, low, high

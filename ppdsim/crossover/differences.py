@@ -38,8 +38,8 @@ def crossing_differences(
         gap = _gap(formula, found)
         if gap is not None:
             at = next(iter([*found.values[-1:], *formula.values[-1:]]), None)
-            why = _why(plan, simulator, comparison, _nearest(simulator, comparison, found, at))
-            out.append(f"{_where(found)}: {gap}.{why}")
+            why = _explanation(plan, simulator, comparison, _nearest(simulator, comparison, found, at))
+            out.append(f"{_place_of(found)}: {gap}.{why}")
     return tuple(out)
 
 
@@ -52,11 +52,11 @@ def point_differences(points: Iterable[BreakEvenPoint]) -> tuple[str, ...]:
         "the stall of their batch; the formula knows that a larger batch has a longer step, which hides more of the "
         "launch, and leaves out the waits."
         for p in points
-        if p.simulated_n_star is not None and not _near(p.n_star, p.simulated_n_star.this_host)
+        if p.simulated_n_star is not None and not _is_near(p.n_star, p.simulated_n_star.this_host)
     )
 
 
-def _near(formula: HostInterval, simulated: float) -> bool:
+def _is_near(formula: HostInterval, simulated: float) -> bool:
     """Return whether a simulated number is between the formula's on this host and its ends on another one, or close."""
     ends = [formula.this_host, *(end for end in (formula.low, formula.high) if end is not None)]
     return min(ends) * (1 - CLOSE_SHARE) <= simulated <= max(ends) * (1 + CLOSE_SHARE)
@@ -66,7 +66,7 @@ def _key(crossing: Crossing) -> tuple[object, ...]:
     return (crossing.against, crossing.axis, crossing.fixed_tokens, crossing.previous_output_tokens)
 
 
-def _where(found: Crossing) -> str:
+def _place_of(found: Crossing) -> str:
     fixed = "prompt" if found.axis == "r" else "prefix"
     return (
         f"{found.against.label}, {fixed} of {found.fixed_tokens} tokens, "
@@ -115,7 +115,7 @@ def _nearest(
     return min(carried, key=lambda pair: abs(pair[1] - wanted[1]), default=None)
 
 
-def _why(plan: Plan, simulator: PairSimulator, comparison: ArmComparison, pair: tuple[int, int] | None) -> str:
+def _explanation(plan: Plan, simulator: PairSimulator, comparison: ArmComparison, pair: tuple[int, int] | None) -> str:
     if pair is None:
         return ""
     cached, new = (np.array([float(tokens)]) for tokens in pair)

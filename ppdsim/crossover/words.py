@@ -38,7 +38,7 @@ def link(against: str, transport: str) -> str:
 
 def headline(points: Sequence[BreakEvenPoint], gamma: float) -> str:
     """Return the answer in one sentence: N* of the typical turn over each link, on this host and on another one."""
-    parts = [f"over {link(p.against.arm, p.against.transport)} {_while(p)}" for p in points]
+    parts = [f"over {link(p.against.arm, p.against.transport)} {_load_clause(p)}" for p in points]
     first = points[0]
     price = "" if gamma == 1.0 else f" at a price of {gamma:g} s of TTFT for a stalled stream-second"
     return (
@@ -46,7 +46,7 @@ def headline(points: Sequence[BreakEvenPoint], gamma: float) -> str:
     )
 
 
-def _while(point: BreakEvenPoint) -> str:
+def _load_clause(point: BreakEvenPoint) -> str:
     n = point.n_star
     if point.case == Case.ABOVE.value:
         return f"while more than {n.this_host:.1f} streams decode there"
@@ -90,8 +90,8 @@ def shares_on_d(plan: Plan) -> tuple[str, ...]:
     ]
     for comparison in plan.comparisons:
         if comparison.previous_output_tokens == plan.grid.previous_output_tokens[0]:
-            at = comparison.at(gamma=comparison.gamma, residents=streams)
-            gain = np.asarray(j_gain_s(plan.central, at, found.cached_tokens, found.new_tokens))
+            priced = comparison.with_price_and_residents(gamma=comparison.gamma, residents=streams)
+            gain = np.asarray(j_gain_s(plan.central, priced, found.cached_tokens, found.new_tokens))
             over = link(comparison.arm.value, comparison.transport.value)
             out.append(
                 f"Of these turns, {np.mean(gain > 0.0):.0%} are cheaper on an idle D than over {over} with {streams} "

@@ -97,7 +97,7 @@ def _range(parameter: Parameter, *, derived: bool) -> tuple[float, float]:
     return parameter.low * (1.0 - ROUNDING), parameter.high * (1.0 + ROUNDING)
 
 
-def _beyond(value: float, low: float, high: float) -> str | None:
+def _out_of_range(value: float, low: float, high: float) -> str | None:
     """Return what is wrong with a number, or None."""
     if not math.isfinite(value):
         return f"{value}, expected a finite number from {low:g} to {high:g}"
@@ -108,7 +108,7 @@ def _of_parameters(record: CurveRecord, bounds: Bounds) -> Iterator[str]:
     for p in record.parameters:
         low, high = bounds[p.name]
         for what in ("value", "low", "high"):
-            found = _beyond(getattr(p, what), low, high)
+            found = _out_of_range(getattr(p, what), low, high)
             if found is not None:
                 yield f"{_place(record, p, what)} = {found}"
         if p.low > p.high:
@@ -133,7 +133,7 @@ def _of_draws(record: CurveRecord, bounds: Bounds) -> Iterator[str]:
             yield f"{where}: {len(row)} numbers, expected {len(names)} ({', '.join(names)})"
             return
         for name, value in zip(names, row, strict=True):
-            found = _beyond(value, *bounds[name])
+            found = _out_of_range(value, *bounds[name])
             if found is not None:
                 yield f"{record.name}.{name}, draw {number} = {found}"
 
@@ -150,11 +150,11 @@ def _of_draw_counts(profile: Profile) -> Iterator[str]:
 def _of_quality(record: CurveRecord) -> Iterator[str]:
     if record.cells < 0:
         yield f"{record.name}.cells = {record.cells}, expected 0 or more"
-    found = _beyond(record.misfit, 0.0, LARGEST_MISFIT)
+    found = _out_of_range(record.misfit, 0.0, LARGEST_MISFIT)
     if found is not None:
         yield f"{record.name}.misfit = {found}"
     if record.coverage_within_run is not None:
-        found = _beyond(record.coverage_within_run, 0.0, 1.0)
+        found = _out_of_range(record.coverage_within_run, 0.0, 1.0)
         if found is not None:
             yield f"{record.name}.coverage_within_run = {found}"
     for what in ("in_sample", "left_out", "repeat_noise"):
@@ -172,7 +172,7 @@ def _of_domain(record: CurveRecord) -> Iterator[str]:
         if axis not in DOMAIN:
             yield f"{record.name}.domain: unknown axis '{axis}'{nearest(axis, DOMAIN)}, expected {', '.join(DOMAIN)}"
         for end in (low, high):
-            found = _beyond(end, 0.0, LARGEST_TOKENS)
+            found = _out_of_range(end, 0.0, LARGEST_TOKENS)
             if found is not None:
                 yield f"{record.name}.domain.{axis} = {found}"
         if low > high:
@@ -187,7 +187,7 @@ def _of_drift(drift: Drift, times: int) -> Iterator[str]:
     low, high = (0.0, SLOWEST_DRIFT_S) if absolute else (1.0 / LARGEST_FACTOR, LARGEST_FACTOR)
     for what in ("low", "high"):
         value = getattr(drift, what)
-        found = _beyond(value, low, high)
+        found = _out_of_range(value, low, high)
         if found is not None:
             yield f"drift of {drift.quantity}, {what} = {found}"
         if value == 0.0:

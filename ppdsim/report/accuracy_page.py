@@ -37,7 +37,7 @@ def render_accuracy(found: Validation, card: str) -> str:
         tables={
             "cells": _table(CELL_CAPTION, CELL_COLUMNS, map(_cells, found.cells)),
             "decisions": _table(
-                "Decisions: was the cheaper arm predicted", DECISION_COLUMNS, map(_of, found.decisions)
+                "Decisions: was the cheaper arm predicted", DECISION_COLUMNS, map(_decision_row, found.decisions)
             ),
             "crossings": _table(
                 "N* and level lines at gamma = 1, with 90 % intervals", CROSSING_COLUMNS, map(_line, found.crossings)
@@ -83,7 +83,7 @@ def _cells(row: CellErrors) -> tuple[str, ...]:
     )
 
 
-def _of(row: Decisions) -> tuple[str, ...]:
+def _decision_row(row: Decisions) -> tuple[str, ...]:
     arms = f"{row.first} or {row.second}"
     counts = (row.right, row.compared, row.right_decided, row.decided)
     return (row.measurements, arms, row.scope, *map(str, counts), f"{MS_PER_S * row.regret_mean_s:.1f}")

@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 
 from ppdsim.errors import ScenarioError, nearest
 from ppdsim.limits import LIMITS
+from ppdsim.printable import shortened
 from ppdsim.schema_keys import Schema, dotted_keys
 from ppdsim.yaml_file import KeyPath
 
@@ -64,13 +65,13 @@ def scenario_error(
         valid = sorted(schema_of(root, first["loc"]).get("discriminator", {}).get("mapping", {}))
         tag = given.get("kind") if isinstance(given, Mapping) else given
         path = (*path, "kind")
-        text = f"{key}.kind: given {_shown(tag)}, expected one of {', '.join(valid)}{nearest(str(tag), valid)}"
+        text = f"{key}.kind: given {shortened(tag)}, expected one of {', '.join(valid)}{nearest(str(tag), valid)}"
     elif first["type"] == "too_long":
         text = f"{key}: given {first['ctx']['actual_length']:,} values, expected at most {_limit(root, first)}"
     elif first["type"] == "less_than_equal" and _limit(root, first):
-        text = f"{key}: given {_shown(given)}, expected at most {_limit(root, first)}"
+        text = f"{key}: given {shortened(given)}, expected at most {_limit(root, first)}"
     elif first["type"] == "too_short":
-        text = f"{key}: given {_shown(given)}, expected at least {first['ctx']['min_length']} in the list"
+        text = f"{key}: given {shortened(given)}, expected at least {first['ctx']['min_length']} in the list"
     else:
         text = f"{key}: {_expectation(first['msg'], given)}" if key else first["msg"].removeprefix("Value error, ")
         choices = [str(choice) for choice in schema_of(root, first["loc"]).get("enum", ())]
@@ -104,12 +105,7 @@ def _is_a_slip(error: ErrorDetails, root: Schema) -> bool:
 def _expectation(message: str, given: Any) -> str:
     if message.startswith("Value error, "):
         return message.removeprefix("Value error, ")
-    return f"given {_shown(given)}, expected {message.removeprefix('Input should be ').removeprefix('a valid ')}"
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+    return f"given {shortened(given)}, expected {message.removeprefix('Input should be ').removeprefix('a valid ')}"
 
 
 def _in_data(loc: Sequence[str | int], data: Any) -> tuple[KeyPath, Any]:

@@ -108,7 +108,7 @@ def compare(
     tried: list[Results] = []
     try:
         for name, price in queries:
-            variant = _with(scenario, name, price)
+            variant = _with_policy(scenario, name, price)
             tried.append(simulate(variant, seed=seed, decisions=price == gamma, conversations=conversations))
             if progress is not None:
                 progress(len(tried), len(queries))
@@ -120,7 +120,7 @@ def compare(
     runs = dict(zip(names, tried, strict=False))
     if ORACLE in asked:
         plan = _plan(tried[best].turns)
-        variant = _with(scenario, ORACLE, gamma)
+        variant = _with_policy(scenario, ORACLE, gamma)
         runs[ORACLE] = simulate(variant, seed=seed, decisions=True, plan=plan, conversations=conversations)
     rows = [
         Compared(policy=name, results=run, j_s=cost, regret_s=cost - costs[best])
@@ -165,7 +165,7 @@ def table(compared: Sequence[Compared]) -> str:
     return "\n".join(lines)
 
 
-def _with(scenario: Scenario, policy: str, gamma: float) -> Scenario:
+def _with_policy(scenario: Scenario, policy: str, gamma: float) -> Scenario:
     own = scenario.routing
     parameters = own.parameters if policy == own.policy else {}
     routing = own.model_copy(update={"policy": policy, "parameters": parameters, "gamma": gamma})

@@ -34,7 +34,7 @@ class Replicates:
     values: Array
     whole: Array
 
-    def less(self, point: int) -> Replicates:
+    def gain_over(self, point: int) -> Replicates:
         """Return what each point has more than one of them."""
         return Replicates(values=self.values - self.values[:, [point]], whole=self.whole - self.whole[point])
 

@@ -105,21 +105,21 @@ def run_rows(plan: SweepPlan, folder: Path, start: StartExecutor, progress: Prog
             )
     rows: Rows = {}
 
-    def keep(key: str, row: dict[str, Any]) -> None:
+    def record_row(key: str, row: dict[str, Any]) -> None:
         rows.update(dict.fromkeys(places[key], row))
 
-    def tell() -> None:
+    def report_progress() -> None:
         if progress is not None:
             progress(len(rows), len(plan.points) * len(plan.seeds))
 
     for key in tasks:
         row = store.get(key)
         if row is not None:
-            keep(key, row)
-            tell()
+            record_row(key, row)
+            report_progress()
     left = [task for key, task in tasks.items() if places[key][0] not in rows]
     if left:
-        _run(left, store, start, keep, tell, rows)
+        _run(left, store, start, record_row, report_progress, rows)
     return rows
 
 
@@ -127,8 +127,8 @@ def _run(
     tasks: Sequence[RowTask],
     store: RowStore,
     start: StartExecutor,
-    keep: Callable[[str, dict[str, Any]], None],
-    tell: Callable[[], None],
+    record_row: Callable[[str, dict[str, Any]], None],
+    report_progress: Callable[[], None],
     rows: Rows,
 ) -> None:
     futures: dict[Future[dict[str, Any]], str] = {}
@@ -139,14 +139,14 @@ def _run(
             for future in as_completed(futures):
                 row = future.result()
                 store.put(futures[future], row)
-                keep(futures.pop(future), row)
-                tell()
+                record_row(futures.pop(future), row)
+                report_progress()
     except BaseException as problem:
         # What ended while nobody looked is kept too, without a word: progress may be what was interrupted.
         for future, key in futures.items():
             if future.done() and not future.cancelled() and future.exception() is None:
                 store.put(key, future.result())
-                keep(key, future.result())
+                record_row(key, future.result())
         if isinstance(problem, KeyboardInterrupt):
             raise Interrupted(rows) from None
         raise

@@ -84,7 +84,7 @@ def _estimate(plan: SweepPlan, rows: Rows, number: int, measure: Measure) -> Est
 
 def _difference(plan: SweepPlan, rows: Rows, pair: tuple[int, int], measure: Measure) -> SweepDifference | None:
     found = replicates(plan, rows, pair, measure.column)
-    gap = found.less(0)
+    gap = found.gain_over(0)
     if len(gap.values) < 2:
         return None
     interval = gap.interval(measure.differences, point=1)

@@ -37,16 +37,16 @@ def busiest(turns: Mapping[str, NDArray[Any]], decode: DecodeCurve, *, kv_pool_t
     """
     ok = turns["status"] == "ok"
 
-    def of(name: str) -> NDArray[np.float64]:
+    def column(name: str) -> NDArray[np.float64]:
         return np.asarray(turns[name][ok], dtype=np.float64)
 
-    span_s = float(np.max(of("t_last_token_s")) - np.min(of("t_arrival_s")))
-    context = of("input_tokens") + 0.5 * of("output_tokens")
-    prefill = float(np.sum(of("prefill_s"))) / span_s
-    step = float(np.sum(of("output_tokens") * (decode.row_s + decode.context_s_per_token * context))) / span_s
-    running_s = of("t_last_token_s") - of("t_prefill_start_s")
+    span_s = float(np.max(column("t_last_token_s")) - np.min(column("t_arrival_s")))
+    context = column("input_tokens") + 0.5 * column("output_tokens")
+    prefill = float(np.sum(column("prefill_s"))) / span_s
+    step = float(np.sum(column("output_tokens") * (decode.row_s + decode.context_s_per_token * context))) / span_s
+    running_s = column("t_last_token_s") - column("t_prefill_start_s")
     pool = float(np.sum(running_s * context)) / span_s / kv_pool_tokens
-    places = {"KV pool": pool, "wire": float(np.sum(of("kv_transfer_s"))) / span_s}
+    places = {"KV pool": pool, "wire": float(np.sum(column("kv_transfer_s"))) / span_s}
     places |= {"prefill and decode": prefill + step} if unified else {"prefill": prefill, "decode": step}
     place = max(places, key=lambda name: places[name])
     return Busiest(place=place, share=places[place])

@@ -81,7 +81,7 @@ def candidates(
     _, first, place = np.unique(places, axis=0, return_index=True, return_inverse=True)
     # A cell that two splits left out is one cell: twice the points would make chance look smaller than it is.
     error = np.bincount(place.ravel(), column("error")) / np.bincount(place.ravel())
-    found = ((name, unit, np.asarray(of(table))) for name, (unit, of) in COLUMNS.items())
+    found = ((name, unit, np.asarray(values_of(table))) for name, (unit, values_of) in COLUMNS.items())
     return tuple(
         _candidate(name, unit, values, first, error) for name, unit, values in found if len(np.unique(values)) > 1
     )

@@ -163,7 +163,7 @@ def _of_question(
 def _check(
     blank: CrossingCheck, truth: CrossingResult, guess: CrossingResult, *, log_axis: bool, reach: tuple[float, float]
 ) -> CrossingCheck:
-    def back(value: float) -> float:
+    def axis_value(value: float) -> float:
         return float(2.0**value) if log_axis else value
 
     # A predicted crossing beyond the measured cells has nothing to be compared with.
@@ -173,7 +173,7 @@ def _check(
         predicted=predicted,
         predicted_low=None if guess.interval is None or predicted is None else guess.interval.low,
         predicted_high=None if guess.interval is None or predicted is None else guess.interval.high,
-        measured=back(truth.values[-1]) if truth.values else None,
-        measured_low=back(truth.interval.low) if truth.values and truth.interval else None,
-        measured_high=back(truth.interval.high) if truth.values and truth.interval else None,
+        measured=axis_value(truth.values[-1]) if truth.values else None,
+        measured_low=axis_value(truth.interval.low) if truth.values and truth.interval else None,
+        measured_high=axis_value(truth.interval.high) if truth.values and truth.interval else None,
     )

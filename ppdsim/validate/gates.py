@@ -41,7 +41,7 @@ def gates(
     return (
         leak,
         *([] if fail_over is None or cells else [_nothing(loads)]),
-        *(_over(row, fail_over) for row in cells if fail_over is not None),
+        *(_median_gate(row, fail_over) for row in cells if fail_over is not None),
         *_coverage(cells, required=strict),
         *_targets(cells, decisions, loads),
     )
@@ -55,7 +55,7 @@ def _nothing(loads: Sequence[LoadErrors]) -> Gate:
     )
 
 
-def _over(row: CellErrors, limit: float) -> Gate:
+def _median_gate(row: CellErrors, limit: float) -> Gate:
     return Gate(
         name=f"{row.kind}, {row.scope} ({row.measurements}): median error at most {limit:.1%}",
         found=f"{row.median:.1%}",
@@ -96,7 +96,7 @@ def pooled_coverage(rows: Iterable[CellErrors]) -> float:
     return sum(row.coverage * row.cells for row in found) / sum(row.cells for row in found)
 
 
-def few(cells: int) -> str:
+def p90_note(cells: int) -> str:
     """Return the words that a 90th percentile of few cells needs beside it."""
     return "" if is_known(0.9, cells) else f" (p90 of {cells} cells: the largest)"
 
@@ -109,7 +109,7 @@ def _targets(
             yield Gate(
                 name=f"target {row.kind}, {row.scope} ({row.measurements}): "
                 f"{row.target_median:.1%} / {row.target_p90:.1%}",
-                found=f"{row.median:.1%} / {row.p90:.1%}{few(row.cells)}",
+                found=f"{row.median:.1%} / {row.p90:.1%}{p90_note(row.cells)}",
                 passed=bool(row.meets_target),
                 required=False,
             )

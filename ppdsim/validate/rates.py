@@ -111,7 +111,7 @@ def rate_crossings(profile: Profile, measured: Measurements) -> tuple[CrossingCh
             residents=residents,
             resident_context_tokens=round(float(np.mean([append.context_tokens for _, append in both]))),
         )
-        guess = cache_rate_crossing(central, samples, _beside(central, comparison), total)
+        guess = cache_rate_crossing(central, samples, _with_waits(central, comparison), total)
         # A predicted crossing beyond the measured rates has nothing to be compared with.
         found = bool(guess.values) and rates.min() <= guess.values[-1] <= rates.max()
         if not truth.values and not found:
@@ -138,7 +138,7 @@ def rate_crossings(profile: Profile, measured: Measurements) -> tuple[CrossingCh
 
 def _experiment(measured: Measurements) -> list[_Cell]:
     """Return the held-out cells at prompts that some arm was measured at `FEWEST_RATES` cache rates of or more."""
-    cells = [*_alone(measured.prefill), *_beside_streams(measured.interference)]
+    cells = [*_cells_alone(measured.prefill), *_beside_streams(measured.interference)]
     rates: dict[tuple[int, int, Arm, Transport], set[int]] = defaultdict(set)
     for cell in cells:
         rates[cell.total_tokens, cell.residents, cell.arm, cell.transport].add(cell.cached_tokens)
@@ -152,7 +152,7 @@ def _order(cell: _Cell) -> tuple[object, ...]:
     return (cell.total_tokens, cell.residents, cell.cached_tokens, *arm)
 
 
-def _alone(rows: Sequence[PrefillRow]) -> Iterator[_Cell]:
+def _cells_alone(rows: Sequence[PrefillRow]) -> Iterator[_Cell]:
     groups: dict[tuple[int, int, int, Arm, Transport], list[float]] = defaultdict(list)
     for row in rows:
         if row.purpose == "validation" and not row.outlier:
@@ -215,7 +215,7 @@ def _step_s(model: TurnModel, residents: int, context_tokens: float) -> Array:
     return np.asarray(model.decode.step_s(float(residents), residents * context_tokens))[..., None]
 
 
-def _beside(model: TurnModel, comparison: ArmComparison) -> ArmComparison:
+def _with_waits(model: TurnModel, comparison: ArmComparison) -> ArmComparison:
     """Return the comparison with the waits for D's scheduler where its residents decode."""
     if not comparison.residents:
         return comparison

@@ -75,11 +75,11 @@ def resampled_stalls(measured: Measurements, rng: np.random.Generator) -> tuple[
     """Return what they say, and `RESAMPLES` times what they might have: gaps of each cell drawn with replacement."""
     rows = _read(measured)
 
-    def again(values: Array) -> Array:
+    def resample(values: Array) -> Array:
         return rng.choice(values, len(values)) if len(values) else values
 
     drawn = (
-        replace(rows, appends={at: again(v) for at, v in rows.appends.items()}, handoffs=again(rows.handoffs))
+        replace(rows, appends={at: resample(v) for at, v in rows.appends.items()}, handoffs=resample(rows.handoffs))
         for _ in range(RESAMPLES)
     )
     return (_stalls(rows), *map(_stalls, drawn))

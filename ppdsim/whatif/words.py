@@ -20,7 +20,7 @@ def answer(found: Sequence[Alternative], differences: Sequence[Difference], *, b
     kinds = [[each for each in ranked if each.disaggregated is kind] for kind in (True, False)]
     if all(kinds):
         parted, unified = (kind[0] for kind in kinds)
-        verdict = _disaggregation(parted, unified, _between(differences, parted, unified))
+        verdict = _disaggregation(parted, unified, _difference_of(differences, parted, unified))
     else:
         verdict = _best(ranked, differences)
     return (f"{verdict} ({basis}).", _users(found))
@@ -39,7 +39,7 @@ def _disaggregation(parted: Alternative, unified: Alternative, difference: Diffe
 
 def _best(ranked: Sequence[Alternative], differences: Sequence[Difference]) -> str:
     first, last = ranked[0], ranked[-1]
-    verdicts = {other.name: _between(differences, first, other).verdict for other in ranked[1:]}
+    verdicts = {other.name: _difference_of(differences, first, other).verdict for other in ranked[1:]}
     if all(verdict is Verdict.EQUAL for verdict in verdicts.values()):
         return f"No difference: {_kept(first)}, and the others differ by less than a point"
     rivals = [other for other in ranked[1:] if verdicts[other.name] is not Verdict.BETTER]
@@ -47,7 +47,7 @@ def _best(ranked: Sequence[Alternative], differences: Sequence[Difference]) -> s
     top = _kept(first, *rivals)
     if last in rivals:
         return f"{start}: {top}"
-    least = _points(_between(differences, last, first).attainment)
+    least = _points(_difference_of(differences, last, first).attainment)
     return f"{start}: {top}; least {_share(last)}, a difference of {least}"
 
 
@@ -123,7 +123,7 @@ def workload(turns: int, scenario: Scenario) -> str:
     return f"{kind}, {turns:,} turns in the first seed"
 
 
-def _between(differences: Sequence[Difference], first: Alternative, second: Alternative) -> Difference:
+def _difference_of(differences: Sequence[Difference], first: Alternative, second: Alternative) -> Difference:
     return next(d for d in differences if (d.first, d.second) == (first.name, second.name))
 
 

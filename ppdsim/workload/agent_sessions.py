@@ -26,6 +26,7 @@ import numpy as np
 
 from ppdsim.errors import WorkloadError
 from ppdsim.limits import TRACE_BLOCKS
+from ppdsim.printable import shortened
 from ppdsim.workload.base import BLOCK_TOKENS, Conversation, Conversations, TurnSpec
 from ppdsim.workload.blocks import Blocks, merged
 from ppdsim.workload.tracefile import (
@@ -36,7 +37,6 @@ from ppdsim.workload.tracefile import (
     names_of,
     numbered_lines,
     required,
-    shown,
     time_in,
     tokens,
     without_unanswered,
@@ -162,19 +162,19 @@ def _session(text: str, where: object, unanswered: Unanswered) -> list[_Agent]:
     row = json_object(text, where)
     name = required(row, "id", where)
     if not isinstance(name, str) or not name:
-        raise WorkloadError(f"{where}: id: given {shown(name)}, expected a text")
+        raise WorkloadError(f"{where}: id: given {shortened(name)}, expected a text")
     if required(row, "block_size", where) != TRACE_BLOCK_TOKENS:
-        raise WorkloadError(f"{where}: block_size: given {shown(row['block_size'])}, expected {TRACE_BLOCK_TOKENS}")
+        raise WorkloadError(f"{where}: block_size: given {shortened(row['block_size'])}, expected {TRACE_BLOCK_TOKENS}")
     scope = row.get("hash_id_scope", SCOPES[0])
     if scope not in SCOPES:
-        raise WorkloadError(f"{where}: hash_id_scope: given {shown(scope)}, expected {' or '.join(SCOPES)}")
+        raise WorkloadError(f"{where}: hash_id_scope: given {shortened(scope)}, expected {' or '.join(SCOPES)}")
     shares = scope == "global"
     own: list[_Request] = []
     agents: list[_Agent] = []
     for place, request in enumerate(_list(row, "requests", where)):
         here = f"{where}: requests[{place}]"
         if not isinstance(request, dict):
-            raise WorkloadError(f"{here}: given {shown(request)}, expected a JSON object")
+            raise WorkloadError(f"{here}: given {shortened(request)}, expected a JSON object")
         if "requests" in request:
             start_s = time_in(request, "t", here, "s")
             nested = tuple(_requests(_list(request, "requests", here), f"{here}.requests", unanswered))
@@ -189,7 +189,7 @@ def _session(text: str, where: object, unanswered: Unanswered) -> list[_Agent]:
 def _requests(rows: Sequence[object], where: object, unanswered: Unanswered) -> Iterator[_Request]:
     for place, row in enumerate(rows):
         if not isinstance(row, dict):
-            raise WorkloadError(f"{where}[{place}]: given {shown(row)}, expected a JSON object")
+            raise WorkloadError(f"{where}[{place}]: given {shortened(row)}, expected a JSON object")
         yield _request(row, f"{where}[{place}]", unanswered)
 
 
@@ -208,12 +208,12 @@ def _ids(row: dict[str, object], where: object) -> Ids:
     key = "hash_rle" if "hash_rle" in row else "hash_ids"
     given = _list(row, key, where)
     if not all(type(value) is int and 0 <= value < 2**62 for value in given):
-        raise WorkloadError(f"{where}: {key}: given {shown(given)}, expected whole numbers from 0")
+        raise WorkloadError(f"{where}: {key}: given {shortened(given)}, expected whole numbers from 0")
     numbers: Ids = [value for value in given if isinstance(value, int)]
     whole = tokens(row, "in", where) // TRACE_BLOCK_TOKENS
     if key == "hash_rle":
         if len(numbers) % 2 or sum(numbers[1::2]) > MAX_BLOCKS:
-            raise WorkloadError(f"{where}: hash_rle: given {shown(given)}, expected pairs of start and length")
+            raise WorkloadError(f"{where}: hash_rle: given {shortened(given)}, expected pairs of start and length")
         counted = sum(numbers[1::2])
     else:
         counted = len(numbers)
@@ -229,5 +229,5 @@ def _ids(row: dict[str, object], where: object) -> Ids:
 def _list(row: dict[str, object], key: str, where: object) -> list[object]:
     value = required(row, key, where)
     if not isinstance(value, list):
-        raise WorkloadError(f"{where}: {key}: given {shown(value)}, expected a list")
+        raise WorkloadError(f"{where}: {key}: given {shortened(value)}, expected a list")
     return value

@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from ppdsim.errors import WorkloadError, misspelt
+from ppdsim.printable import shortened
 from ppdsim.reading import csv_fields
 from ppdsim.units import NS_PER_S
 from ppdsim.workload.base import Conversation, Conversations, TurnSpec
-from ppdsim.workload.tracefile import MAX_TOKENS, AbstractTrace, Unanswered, no_conversation, shown
+from ppdsim.workload.tracefile import MAX_TOKENS, AbstractTrace, Unanswered, no_conversation
 
 COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 STAMP = re.compile(
@@ -99,7 +100,7 @@ def _moment_ns(stamp: str, days_s: dict[str, int]) -> int:
             days_s[day] = (date.fromisoformat(day) - FIRST_DAY).days * 86_400
     except ValueError:
         raise ValueError(
-            f"TIMESTAMP: given {shown(stamp)}, expected a UTC time such as 2023-11-16 18:15:46.6805900"
+            f"TIMESTAMP: given {shortened(stamp)}, expected a UTC time such as 2023-11-16 18:15:46.6805900"
         ) from None
     whole_s = days_s[day] + int(hour) * 3_600 + int(minute) * 60 + int(second)
     return whole_s * NS_PER_S + (int(fraction.ljust(9, "0")) if fraction else 0)
@@ -113,4 +114,4 @@ def _count(digits: str, column: str, *, at_least: int = 1) -> int:
         and at_least <= (count := int(digits)) <= MAX_TOKENS
     ):
         return count
-    raise ValueError(f"{column}: given {shown(digits)}, expected a whole number from {at_least} tokens")
+    raise ValueError(f"{column}: given {shortened(digits)}, expected a whole number from {at_least} tokens")

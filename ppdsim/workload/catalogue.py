@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ppdsim.errors import WorkloadError
+from ppdsim.printable import shortened
 from ppdsim.registry import Registry
 from ppdsim.workload.agent_sessions import AgentSessions
 from ppdsim.workload.azure import AzureTrace
@@ -12,7 +13,7 @@ from ppdsim.workload.base import AbstractWorkload
 from ppdsim.workload.conversation_file import ConversationFile
 from ppdsim.workload.conversations import GeneratedWorkload
 from ppdsim.workload.mooncake import MooncakeTrace
-from ppdsim.workload.tracefile import AbstractTrace, numbered_lines, shown
+from ppdsim.workload.tracefile import AbstractTrace, numbered_lines
 
 WORKLOADS: Registry[type[AbstractWorkload]] = Registry(
     "workload",
@@ -45,6 +46,6 @@ def recognise(path: Path) -> str:
         if trace.recognises(first_line):
             return name
     raise WorkloadError(
-        f"{where}: given {shown(first_line)}, expected a trace in one of the formats {', '.join(TRACES)} "
+        f"{where}: given {shortened(first_line)}, expected a trace in one of the formats {', '.join(TRACES)} "
         "(docs/reference/traces.md)"
     )

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppdsim.errors import WorkloadError
+from ppdsim.printable import shortened
 from ppdsim.workload.base import Conversation, Conversations, TurnSpec
 from ppdsim.workload.tracefile import (
     AbstractTrace,
@@ -35,7 +36,6 @@ from ppdsim.workload.tracefile import (
     numbered_lines,
     only_keys,
     required,
-    shown,
     time_in,
     tokens,
     without_unanswered,
@@ -116,7 +116,7 @@ def _turn(text: str, where: object) -> tuple[int | str, int, float, int, int]:
     only_keys(row, KEYS, where)
     identity = required(row, "conversation_id", where)
     if isinstance(identity, bool) or not isinstance(identity, (int, str)):
-        raise WorkloadError(f"{where}: conversation_id: given {shown(identity)}, expected an integer or a text")
+        raise WorkloadError(f"{where}: conversation_id: given {shortened(identity)}, expected an integer or a text")
     turn = tokens(row, "turn", where, at_least=0)
     key, other = ("think_s", "arrival_s") if turn else ("arrival_s", "think_s")
     if other in row:

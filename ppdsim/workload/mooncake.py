@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ppdsim.errors import WorkloadError, nearest
+from ppdsim.printable import shortened
 from ppdsim.units import MS_PER_S
 from ppdsim.workload.arrival_grid import Floats, spacing_s, spread_s
 from ppdsim.workload.base import BLOCK_TOKENS, Conversation, Conversations, TurnSpec
@@ -36,7 +37,6 @@ from ppdsim.workload.tracefile import (
     names_of,
     numbered_lines,
     required,
-    shown,
     time_in,
     tokens,
 )
@@ -262,7 +262,7 @@ def _request(row: dict[str, object], block_tokens: int, where: object) -> _Reque
 def _ids(row: dict[str, object], input_tokens: int, block_tokens: int, where: object) -> array[int]:
     ids = required(row, "hash_ids", where)
     if not isinstance(ids, list) or not all(type(i) is int and 0 <= i <= MAX_ID for i in ids):
-        raise WorkloadError(f"{where}: hash_ids: given {shown(ids)}, expected a list of block ids from 0")
+        raise WorkloadError(f"{where}: hash_ids: given {shortened(ids)}, expected a list of block ids from 0")
     blocks = -(-input_tokens // block_tokens)
     if len(ids) != blocks:
         raise WorkloadError(

@@ -16,6 +16,7 @@ import orjson
 
 from ppdsim.errors import WorkloadError, misspelt, nearest
 from ppdsim.limits import NUMBER, TOKENS
+from ppdsim.printable import shortened
 from ppdsim.reading import lines, parse_json
 from ppdsim.workload.base import AbstractWorkload, TurnSpec
 
@@ -167,7 +168,7 @@ def json_object(text: str, where: object) -> dict[str, object]:
     """
     row = parse_json(text, where, error=WorkloadError, hint="; expected one JSON object a line")
     if not isinstance(row, dict):
-        raise WorkloadError(f"{where}: given {shown(row)}, expected a JSON object")
+        raise WorkloadError(f"{where}: given {shortened(row)}, expected a JSON object")
     return row
 
 
@@ -182,12 +183,6 @@ def only_keys(row: Mapping[str, object], valid: Sequence[str], where: object) ->
     for key in row:
         if key not in valid:
             raise WorkloadError(f"{where}: unknown key '{key}' (valid: {', '.join(valid)}){nearest(key, valid)}")
-
-
-def shown(value: object) -> str:
-    """Print a value in an error, cut to 40 characters."""
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def required(row: Mapping[str, object], key: str, where: object) -> object:
@@ -215,7 +210,7 @@ def tokens(row: Mapping[str, object], key: str, where: object, *, at_least: int 
     if type(value) is int and at_least <= value <= MAX_TOKENS:
         return value
     if type(value) is not int or value < at_least:
-        raise WorkloadError(f"{where}: {key}: given {shown(value)}, expected a whole number from {at_least} tokens")
+        raise WorkloadError(f"{where}: {key}: given {shortened(value)}, expected a whole number from {at_least} tokens")
     raise WorkloadError(TOKENS.refusal(f"{where}: {key}", f"given {value:,}, more"))
 
 
@@ -229,7 +224,7 @@ def time_in(row: Mapping[str, object], key: str, where: object, unit: str, *, at
     """
     value = required(row, key, where)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value <= at_most:
-        raise WorkloadError(f"{where}: {key}: given {shown(value)}, expected a time of at least 0 {unit}")
+        raise WorkloadError(f"{where}: {key}: given {shortened(value)}, expected a time of at least 0 {unit}")
     return float(value)
 
 

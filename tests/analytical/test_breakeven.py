@@ -30,12 +30,14 @@ def test_break_even_streams_is_the_quotient_of_the_closed_form(cached, new):
 
 def test_a_price_divides_the_streams():
     one = break_even(constants(), FULL, 4096.0, 9216.0).streams
-    assert break_even(constants(), FULL.at(gamma=4.0), 4096.0, 9216.0).streams == pytest.approx(one / 4, rel=1e-9)
+    assert break_even(constants(), FULL.with_price_and_residents(gamma=4.0), 4096.0, 9216.0).streams == pytest.approx(
+        one / 4, rel=1e-9
+    )
 
 
 def test_break_even_price_is_streams_over_batch():
     streams = break_even(constants(), FULL, 4096.0, 9216.0).streams
-    price = break_even_price(constants(), FULL.at(residents=10), 4096.0, 9216.0)
+    price = break_even_price(constants(), FULL.with_price_and_residents(residents=10), 4096.0, 9216.0)
     assert float(price) == pytest.approx(streams / 10, rel=1e-9)
 
 
@@ -54,7 +56,7 @@ def test_vectorised_is_scalar_also_over_draws():
 @given(residents=st.integers(1, 200), cached=st.integers(0, 30_000), new=st.integers(1, 16_000))
 def test_d_wins_exactly_below_the_break_even(residents, cached, new):
     model = turn_model()
-    comparison = FULL.at(residents=residents)
+    comparison = FULL.with_price_and_residents(residents=residents)
     streams = break_even(model, comparison, float(cached), float(new)).streams
     gain = float(j_gain_s(model, comparison, float(cached), float(new)))
     if abs(residents - streams) > 0.01 * streams:
@@ -62,7 +64,7 @@ def test_d_wins_exactly_below_the_break_even(residents, cached, new):
 
 
 def test_no_price_on_equal_idle_machines_means_d_always_wins():
-    found = break_even(turn_model(), FULL.at(gamma=0.0), 4096.0, 1024.0)
+    found = break_even(turn_model(), FULL.with_price_and_residents(gamma=0.0), 4096.0, 1024.0)
     assert found.case is Case.ALWAYS_D
     assert found.streams == float("inf")
 
@@ -73,7 +75,7 @@ def test_a_link_without_bandwidth_means_d_wins():
 
 
 def test_with_ever_more_streams_p_wins():
-    gain = j_gain_s(constants(), FULL.at(residents=10**7), 4096.0, 256.0)
+    gain = j_gain_s(constants(), FULL.with_price_and_residents(residents=10**7), 4096.0, 256.0)
     assert float(gain) < 0.0
 
 
@@ -105,7 +107,7 @@ def test_what_p_has_cached_follows_the_previous_answer_and_the_pages():
 
 
 def test_an_append_is_no_p_arm():
-    with pytest.raises(InputError, match="compares a P arm"):
+    with pytest.raises(InputError, match="expected the P arm"):
         ArmComparison(arm=Arm.APPEND_D, transport=Transport.NONE)
 
 
@@ -126,7 +128,7 @@ def break_even_gain_s(cached, new):
 @pytest.mark.parametrize(("wait_s", "price"), [(0.0, float("inf")), (0.5, 0.0)])
 def test_an_append_that_costs_the_residents_nothing_has_no_price_or_any(wait_s, price):
     """No residents, so no loss: D wins at any price if it gains 0.1 s or less of TTFT, at none if it loses some."""
-    alone = replace(FULL.at(residents=0), wait_d_s=wait_s)
+    alone = replace(FULL.with_price_and_residents(residents=0), wait_d_s=wait_s)
     gain_s = float(ttft_gain_s(constants(), alone, 4096.0, 1024.0))
     assert abs(gain_s) < 1.0
     assert (gain_s > 0.0) is (price > 0.0)
@@ -135,7 +137,7 @@ def test_an_append_that_costs_the_residents_nothing_has_no_price_or_any(wait_s, 
 
 def test_a_price_of_a_loss_below_one_is_the_quotient():
     """A stalled stream-second costs less than 1 s here: the quotient all the same."""
-    few = FULL.at(residents=1)
+    few = FULL.with_price_and_residents(residents=1)
     gain = float(ttft_gain_s(constants(), few, 4096.0, 1024.0))
     assert 0.0 < A * 1024.0 < 1.0
     assert float(break_even_price(constants(), few, 4096.0, 1024.0)) == pytest.approx(gain / (A * 1024.0), rel=1e-9)

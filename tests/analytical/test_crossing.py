@@ -119,7 +119,9 @@ def test_a_table_gives_what_each_price_and_batch_gives_alone():
     assert (len(table), len(table[0])) == (2, 3)
     for gamma, row in zip(gammas, table, strict=True):
         for streams, found in zip(residents, row, strict=True):
-            alone = cache_rate_crossing(model, draws, FULL.at(gamma=gamma, residents=streams), 8192)
+            alone = cache_rate_crossing(
+                model, draws, FULL.with_price_and_residents(gamma=gamma, residents=streams), 8192
+            )
             assert found.kind is alone.kind
             assert found.values == pytest.approx(alone.values)
             assert found.share_without == alone.share_without

@@ -59,4 +59,4 @@ def test_a_budget_is_kept_at_equality():
     assert slo_arm(model, COMPARISON, 4096.0, 1024.0, gap_s) is Arm.APPEND_D
     assert slo_arm(model, COMPARISON, 4096.0, 1024.0, np.nextafter(gap_s, 0.0)) is Arm.P_FULL
     # Nobody is stalled where nobody decodes.
-    assert slo_arm(model, COMPARISON.at(residents=0), 4096.0, 1024.0, 0.0) is Arm.APPEND_D
+    assert slo_arm(model, COMPARISON.with_price_and_residents(residents=0), 4096.0, 1024.0, 0.0) is Arm.APPEND_D

@@ -86,7 +86,9 @@ def test_a_looser_promise_never_carries_less(tmp_path: Path) -> None:
 
 def test_every_rate_has_the_same_conversations() -> None:
     load_at = load_of(load("one-pair", ["workload.conversations=40"]))
-    few, many = (list(load_at.at(rate).build_workload().conversations(np.random.default_rng(5))) for rate in (1.0, 4.0))
+    few, many = (
+        list(load_at.scenario_at(rate).build_workload().conversations(np.random.default_rng(5))) for rate in (1.0, 4.0)
+    )
     assert (len(few), len(many)) == (40, 160)
     for slow, fast in zip(few, many, strict=False):
         assert slow.turns == fast.turns
@@ -100,10 +102,10 @@ def test_a_trace_is_played_faster(tmp_path: Path) -> None:
     scenario = load("one-unified", ["max_prefill_tokens=1"], trace=path)
     load_at = load_of(scenario)
     assert load_at.own_rate_per_s == pytest.approx(0.5)
-    starts = [c.arrival_s for c in load_at.at(5.0).build_workload().conversations(np.random.default_rng(0))]
+    starts = [c.arrival_s for c in load_at.scenario_at(5.0).build_workload().conversations(np.random.default_rng(0))]
     assert np.diff(starts) == pytest.approx(0.2)
     service = service_s()
-    idle = float(simulate(load_at.at(0.5), seed=0).turns["ttft_s"][0])
+    idle = float(simulate(load_at.scenario_at(0.5), seed=0).turns["ttft_s"][0])
     slack = 3.5 * service
 
     def keeps(rate: float) -> bool:
@@ -157,7 +159,7 @@ def test_the_document_says_where_it_comes_from() -> None:
         assert not any(run["kept"] for run in seed["runs"] if run["rate_per_s"] == seed["high_per_s"])
     # The run at the answer is the run that simulate makes of that load.
     middle = next(seed.seed for seed in answer.seeds if seed.found.low == answer.rate_per_s)
-    again = simulate(load_of(scenario).at(answer.rate_per_s), seed=middle)
+    again = simulate(load_of(scenario).scenario_at(answer.rate_per_s), seed=middle)
     assert answer.probe is not None
     assert len(again) == answer.probe.turns
     assert again.summary()["label"] == answer.probe.label

@@ -52,9 +52,9 @@ def test_json_takes_numpy_and_writes_null_for_nan(capfdbinary: pytest.CaptureFix
 
 
 def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    common.say("loud")
-    common.say("soft", quiet=True)
-    common.wrote([Path("x")], quiet=True)
+    common.print_status("loud")
+    common.print_status("soft", quiet=True)
+    common.print_written([Path("x")], quiet=True)
     assert capsys.readouterr() == ("", "loud\n")
 
 

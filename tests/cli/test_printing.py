@@ -8,7 +8,7 @@ import json
 import pytest
 
 from ppdsim.cli.app import run
-from ppdsim.cli.common import echo, echo_json, say, say_over
+from ppdsim.cli.common import echo, echo_json, overwrite_status, print_status
 
 PRINTERS = {
     "typer.echo", "typer.secho", "print", "rich.print", "sys.stdout.write", "sys.stderr.write",
@@ -20,8 +20,8 @@ SHOWN = r"a\x1b[2J\x9b1m\x07\u202e\x00\x7f\r"
 
 def test_every_printer_shows_escapes(capsys):
     echo(HOSTILE + "\nb\tc")
-    say(HOSTILE)
-    say_over(HOSTILE)
+    print_status(HOSTILE)
+    overwrite_status(HOSTILE)
     printed = capsys.readouterr()
     assert printed.out == SHOWN + "\nb\tc\n"
     assert printed.err.startswith(SHOWN + "\n\r")

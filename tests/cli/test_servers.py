@@ -21,11 +21,11 @@ def test_elsewhere_than_on_a_terminal_a_wait_is_a_line_now_and_then(
 ) -> None:
     now_s = [100.0]
     monkeypatch.setattr(servers.time, "monotonic", lambda: now_s[0])
-    tell = servers.teller(quiet=False)
-    tell(Progress(name="prefill-0", phase="starting"))
+    print_progress = servers.progress_printer(quiet=False)
+    print_progress(Progress(name="prefill-0", phase="starting"))
     for now_s[0] in (100.1, 105.0, 110.2, 111.0):
-        tell(waiting(now_s[0] - 100.0, f"at {now_s[0]}"))
-    tell(Progress(name="prefill-0", phase="ready", after_s=12.0))
+        print_progress(waiting(now_s[0] - 100.0, f"at {now_s[0]}"))
+    print_progress(Progress(name="prefill-0", phase="ready", after_s=12.0))
     assert capsys.readouterr().err.splitlines() == [
         "prefill-0: starting",
         "prefill-0: waiting, 10 s: at 110.2",
@@ -37,19 +37,19 @@ def test_on_a_terminal_the_last_line_of_the_log_is_written_over(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    tell = servers.teller(quiet=False)
-    tell(waiting(3.0))
-    tell(waiting(4.0, "x" * 500))
+    print_progress = servers.progress_printer(quiet=False)
+    print_progress(waiting(3.0))
+    print_progress(waiting(4.0, "x" * 500))
     first, second = capsys.readouterr().err.split("\r\x1b[K")[1:]
     assert first == "prefill-0: waiting, 3 s: loading weights:  50%"
     assert second.startswith("prefill-0: waiting, 4 s: xxx")
     assert len(second) < 120
-    tell(Progress(name="prefill-0", phase="stopped"))
+    print_progress(Progress(name="prefill-0", phase="stopped"))
     assert capsys.readouterr().err == "\r\x1b[Kprefill-0: stopped\n"
 
 
 def test_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
-    servers.teller(quiet=True)(waiting(3.0))
+    servers.progress_printer(quiet=True)(waiting(3.0))
     assert capsys.readouterr().err == ""
 
 

@@ -72,7 +72,7 @@ def played(folder: Path, kind: str, *texts: str) -> tuple[object, ...]:
     try:
         traffic = traffic_of(loaded, grid, seed=0)
         load = load_of(loaded)
-        again = load.at(load.own_rate_per_s)
+        again = load.scenario_at(load.own_rate_per_s)
         return (
             simulate(loaded, seed=0).turns["t_first_token_s"].tolist(),
             [*conversations_of(again, 0)],

@@ -230,7 +230,7 @@ def handoff_forms(cells: Cells) -> list[Form]:
     ]
     forms += [
         Form(
-            f"and a wire dearer while D holds few tokens ({half})",
+            f"and a slower wire while D holds few tokens ({half})",
             lambda x, h, w, p, f, half=half: compose(
                 x, h + p * prefix(x, 256), w * sent(x), x["m"] * (w + f * half / (half + x["held"]))
             ),

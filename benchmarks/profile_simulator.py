@@ -2,7 +2,7 @@
 
     python benchmarks/profile_simulator.py
 
-The profiler makes small functions look dearer than they are; read it as an order, not as a sum.
+The profiler makes small functions look slower than they are; read it as an order, not as a sum.
 """
 
 from __future__ import annotations

@@ -255,7 +255,7 @@ class Gate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validation:
-    """Everything ``ppdsim validate`` found about one profile; `derivation` says so if nobody measured its machine."""
+    """Everything ``ppdsim validate`` found about one profile; `derivation` says if its machine is unmeasured."""
 
     profile: str
     derivation: str | None

@@ -119,7 +119,7 @@ def to_text(card: ProfileCard) -> str:
         f"{'repeat noise':>14}{'in 90 % interval':>18}",
     ]
     if not card.cards:
-        lines.append("  none: nobody measured this machine")
+        lines.append("  none: this machine is unmeasured")
     for c in card.cards:
         inside = "-" if c.coverage_within_run is None else f"{100 * c.coverage_within_run:.0f} %"
         tested = c.left_out_median == c.left_out_median

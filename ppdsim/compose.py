@@ -33,7 +33,7 @@ from ppdsim.types import Arm, Transport
 DRIFT_SEED = 20260823
 """Seed of the drift's quantiles: a profile gives the same intervals everywhere."""
 PRIOR_SEED = 20261127
-"""The same of parameters that nobody measured."""
+"""Seed of the quantiles of unmeasured parameters."""
 C = TypeVar("C", bound=AbstractCurve)
 HALF_NORMAL_90 = 1.6448536269514722
 """Standard normal quantile at 95 %, half of a two-sided 90 % interval [sigma]."""
@@ -51,7 +51,7 @@ def _samples(record: CurveRecord, draws: int) -> dict[str, Quantity]:
     values = _values(record)
     priors = [p for p in record.parameters if p.low < p.high and p.name not in record.draw_names]
     if priors:
-        # One error for all that nobody measured: RDMA with and without a prefix is the same link.
+        # One error for all unmeasured parameters: RDMA with and without a prefix is the same link.
         quantiles = _stratified(np.random.default_rng(PRIOR_SEED), draws)
         values.update({p.name: _log_normal(p.low, p.high, quantiles) for p in priors})
     if record.draws:
@@ -63,11 +63,11 @@ def _samples(record: CurveRecord, draws: int) -> dict[str, Quantity]:
 
 
 def _compose(profile: Profile, values: Mapping[str, dict[str, Quantity]]) -> TurnModel:
-    """Build the model from parameters by curve name; an error says where the profile is from and what makes it anew."""
+    """Build the model from parameters by curve name; an error names the profile and the command that fits it."""
     try:
         return _composed(profile, values)
     except InputError as problem:
-        again = "'ppdsim fit' makes a profile anew from its measurements"
+        again = "'ppdsim fit' fits a profile again from its measurements"
         raise type(problem)(f"{profile.origin}: {problem}; {again}") from None
 
 

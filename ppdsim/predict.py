@@ -2,7 +2,7 @@
 
 For `prefill` the idle TTFT at the client, for `decode` the inter-token latency of `batch` streams of `context_tokens`
 each, for `stall` the stall gap that one append opens in them. The interval is for another run (drift included) unless
-it is asked for within the run. A point outside the measured domain, or on a hand-off nobody measured, is extrapolated;
+it is asked for within the run. A point outside the measured domain, or on an unmeasured hand-off, is extrapolated;
 `mechanisms` names what a value rests on that the grid could not see, and says
 `derived` for every curve under it that `ppdsim derive` moved.
 """
@@ -136,7 +136,7 @@ def _seconds(model: TurnModel, kind: str, arm: Arm, transport: Transport, points
 
 
 def extrapolated(profile: Profile, point: Point) -> bool:
-    """Return whether a point lies outside the measured domain, or on a curve that nobody measured."""
+    """Return whether a point lies outside the measured domain, or on an unmeasured curve."""
     records = [profile.curve(point.kind)]
     if point.arm is not Arm.APPEND_D:
         records.append(profile.curve("handoff", point.arm, point.transport))

@@ -1,6 +1,6 @@
 """Results as files: one JSON document, written whole (`files`) and read back as strictly as any input.
 
-What it does not know: what the parts of a result have to do with each other; the module that reads a result checks it.
+Not modelled: what the parts of a result have to do with each other; the module that reads a result checks it.
 """
 
 from __future__ import annotations

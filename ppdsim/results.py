@@ -213,8 +213,8 @@ class Results:
         regret = summary["regret"]
         if regret is not None:
             lines.append(
-                f"REGRET       {format_s(regret['mean_s'])} a choice, {regret['dearer']} of {regret['choices']} choices"
-                " took the arm that looked dearer at that moment"
+                f"REGRET       {format_s(regret['mean_s'])} a choice; the arm taken was the more expensive one in"
+                f" {regret['more_expensive']} of {regret['choices']} choices, by the estimates at decision time"
             )
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes), *not_read(self.unread_keys)])
 
@@ -275,7 +275,7 @@ def _regret(decisions: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
     return {
         "decisions": len(regret),
         "choices": choices,
-        "dearer": int(np.sum(regret > 0.0)),
+        "more_expensive": int(np.sum(regret > 0.0)),
         "sum_s": float(np.sum(regret)),
         "mean_s": float(np.sum(regret)) / choices if choices else 0.0,
         "max_s": float(np.max(regret, initial=0.0)),

@@ -190,7 +190,7 @@ class TurnModel:
     def step_wait_s(self, arm: Arm, step_s: Quantity) -> Quantity:
         """Return the mean wait [s] of a turn for the scheduler of a D whose streams decode in steps of `step_s`.
 
-        What it does not know: that between its two looks a hand-off takes a whole number of steps.
+        Not modelled: that between its two looks a hand-off takes a whole number of steps.
         """
         if arm is not Arm.APPEND_D:
             return 2 * (0.5 * step_s)

@@ -58,7 +58,7 @@ class Tag(str, Enum):
 
     @property
     def unmeasured(self) -> bool:
-        """Return whether nobody measured it on the machine it is stated for: such a line is dashed."""
+        """Return whether the number is unmeasured on the machine that it is stated for: such a line is dashed."""
         return self in (Tag.MECHANISM, Tag.DERIVED, Tag.DATA_SHEET)
 
 

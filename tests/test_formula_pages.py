@@ -177,7 +177,7 @@ def test_the_cost_and_what_breaks_even_are_those_of_the_page(page):
 
 
 def test_what_p_computes_is_as_the_page_says(page):
-    assert "computes m + o tokens on top of L - o, rounded down to its page; a cold P computes all L + m" in " ".join(
+    assert "computes m + o tokens on top of L - o, rounded down to its page. A cold P computes all L + m" in " ".join(
         page.split()
     )
     warm = ArmComparison(arm=Arm.P_FULL, transport=Transport.TCP, previous_output_tokens=100)
@@ -232,7 +232,7 @@ def test_the_constants_of_the_derive_page_are_the_shipped_ones(derive_page):
         ("read at {} of the memory bandwidth", found.memory_share),
         ("large messages move at {} of NVLink's", found.link_share),
         ("takes {} of a row's FLOPs at peak longer", found.row_share),
-        ("gets a sigma of {}, that of a hand-off nobody measured", UNMEASURED_SIGMA),
+        ("gets a sigma of {}, that of an unmeasured hand-off", UNMEASURED_SIGMA),
     ):
         assert words.format(f"{number:.2f}") in text
 

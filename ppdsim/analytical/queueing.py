@@ -4,7 +4,7 @@
 
     W = rate E[S^2] / (2 (1 - rate E[S]))                                                  (M/G/1)
 
-What it does not know: correlation between successive stages, several requests in one forward, finite queues.
+Not modelled: correlation between successive stages, several requests in one forward, finite queues.
 The wait for a step of the streams that decode: `TurnModel.step_wait_s`. Source: Kleinrock, Queueing Systems I, (5.61).
 """
 

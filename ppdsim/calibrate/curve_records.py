@@ -177,7 +177,7 @@ def mechanism_record(
 
 
 def _with_prior(parameter: ParameterRecord, source: ParameterRecord) -> ParameterRecord:
-    """Return a parameter nobody measured with its named prior; shares and what is absent have none."""
+    """Return an unmeasured parameter with its named prior; shares and what is absent have none."""
     if not parameter.unit.startswith("s") or parameter.value == 0.0:
         return parameter
     stated = source if source.value == parameter.value else parameter

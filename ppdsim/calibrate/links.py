@@ -1,7 +1,7 @@
 """Which transports a machine has between P and D, and the fastest of them, by what can be seen without measuring.
 
 NVLink if it joins every P to every D (a GPU that P and D share has no link to itself), else RDMA if there is a device,
-else TCP, which there always is. What it does not know: whether this build of mooncake can use the link; the first
+else TCP, which there always is. Not modelled: whether this build of mooncake can use the link; the first
 request says so.
 """
 

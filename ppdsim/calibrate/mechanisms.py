@@ -26,7 +26,7 @@ WIDEST = 10.0
 
 
 def prior_interval(value: float, low: float, high: float) -> tuple[float, float]:
-    """Return the 90 % interval of a number above 0 that nobody measured, at `value` by its mechanism.
+    """Return the 90 % interval of an unmeasured number above 0, at `value` by its mechanism.
 
     `low` and `high` bound what it was built from; the prior comes on top, in squares of logarithms, on either side.
 

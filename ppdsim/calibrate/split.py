@@ -2,7 +2,7 @@
 
 A cell is its kind, arm, transport and token counts; its record adds the measured seconds. A held-out cell has leaked if
 the profile's own run has fitted a cell at the same place, or if any fit has seen a cell with the same place *and* the
-same seconds (a row that was copied or relabelled into another run). What it does not know: a cell that was fitted under
+same seconds (a row that was copied or relabelled into another run). Not modelled: a cell that was fitted under
 other token counts than its own.
 """
 

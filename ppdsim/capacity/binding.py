@@ -3,7 +3,7 @@
 Of the turns that break the limit on TTFT, the mean of each part of it is taken, and the largest part names the place:
 the queue for KV pages of a decode node, the queue for a forward of the node that prefills, the link, or the forward
 itself, which no queue explains. TPOT and ITL are spent in the batch of the node that decodes. A place is the node on
-which these turns lost the most. What it does not know: which node to add; one queue moved shows the next.
+which these turns lost the most. Not modelled: which node to add; one queue moved shows the next.
 """
 
 from __future__ import annotations

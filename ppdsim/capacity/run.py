@@ -5,7 +5,7 @@ bracket [low, high] of its own largest rate (`ppdsim.capacity.search`). The answ
 interval runs from the smallest low to the largest high. With n seeds the capacity that half of all seeds exceed lies in
 it with probability 1 - 2^(1 - n), whatever the distribution, unless the bracket's own width decides.
 
-What it does not know: how the profile's own uncertainty moves the rate, and what happens after the run's window.
+Not modelled: how the profile's own uncertainty moves the rate, and what happens after the run's window.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def derive(
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Derive the profile of a machine that nobody measured; what is not given stays as measured.
+    """Derive the profile of an unmeasured machine; what you do not give stays as measured.
 
     Every number is tagged measured, derived or data-sheet, and its interval is widened by the error that published
     tables show for that kind of transfer.

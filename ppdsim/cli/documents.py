@@ -100,7 +100,7 @@ class PolicyRow:
     label: str
     j_s: float | None
     regret_s: float | None
-    regret_at_the_moment_s: float | None
+    regret_at_decision_s: float | None
     ttft_mean_s: float | None
     ttft_p99_s: float | None
     itl_p99_s: float | None

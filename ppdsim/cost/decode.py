@@ -10,7 +10,7 @@ all its rows, and those that pad a smaller batch leave their share of the GPU id
 by n B, which gives the closed form of :meth:`DecodeCurve.steps_s`. Where the scheduler overlaps, the host launches a
 step while the one before runs; the first step of a decode-mode server that had none running takes `start_s` more: the
 launch, and what the server does to take a hand-off into its batch. Its other steps are a unified server's (the streams
-that decode beside the hand-offs of `h100x2_llama-3.1-8b_sglang-0.5.17` step within 0.5 % of it). What it does not know:
+that decode beside the hand-offs of `h100x2_llama-3.1-8b_sglang-0.5.17` step within 0.5 % of it). Not modelled:
 speculative decoding, sampling cost by vocabulary, eager execution above the largest captured size. Forms that were
 tried: docs/design/curve-forms.md.
 """

@@ -5,7 +5,7 @@
     in  = in_s + in_s_per_token * prompt_tokens      (client serialises, server parses and schedules)
     out = out_s                                      (sampled token back to the client)
 
-What it does not know: a tokenizer (the first grid sent token ids), a client on another host, many requests at once.
+Not modelled: a tokenizer (the first grid sent token ids), a client on another host, many requests at once.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ One forward costs the smooth maximum of the host's launch floor and the GPU's wo
 The floor is the host launching some hundred kernels; the GPU hides behind it while it is shorter, so small appends cost
 the floor. ``pad`` rounds m up to the engine's captured prefill graph sizes. ``rows`` is m while attention fits one wave
 of the GPU's multiprocessors, and whole waves beyond (`attention_rows`). Several requests in one forward add their work.
-Of the floor only ``prepare_s`` hides behind a step: streams lose all of T but that to an append of any size, so the
-rest of the launch does not run ahead of the GPU. Behind another forward nothing hides: each chunk pays its floor where
+Only ``prepare_s`` of the floor, a part of the launch, overlaps the running step; an append of any size delays each
+stream by T minus that part. Behind another forward nothing hides: each chunk pays its floor where
 the GPU has less to do, and the GPU's work of the chunks after the first takes a few per cent longer than alone
 (docs/design/accuracy.md: chunks of 512, 2048 and 8192 tokens). So cutting a prompt into more chunks saves no time but
 that of rows which graphs or waves would have padded.

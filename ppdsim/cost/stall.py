@@ -1,4 +1,4 @@
-"""What an append, or a hand-off, takes from the streams that decode on the same machine.
+"""The delay that an append or a hand-off adds to the streams that decode on the same machine.
 
 An append runs as a forward of its own between two decode steps. With overlapped scheduling the host first launches the
 forward and only then delivers the tokens of the step that is still running, so when the launch outlasts that step, the
@@ -7,11 +7,11 @@ token before the gap comes late and the gap is shorter by::
     h = max(0, launch_s - T_step)
     stall_s = T_ext - h,      stall_gap_s = stall_s + T_step
 
-In all they lose the forward as it runs behind a step, its launch hidden (`PrefillCurve.forward_s`): what that is more
-than `stall_s`, the tokens before the gap are late.
+In all, each stream is delayed by the forward less the part of its launch that overlaps the running step
+(`PrefillCurve.forward_s`). Where this is more than `stall_s`, the tokens before the gap are late by the difference.
 
-What it does not know: mixed chunks (decode rows riding in the extend batch). What a hand-off takes (`handoff_s`) is in
-no row of the first grid: it is 0, tagged assumed, and results are printed for 2 ms too. Forms that were tried:
+Not modelled: mixed chunks (decode rows in the extend batch). The delay of a hand-off (`handoff_s`) is unmeasured in the
+first grid: it is 0, tagged assumed, and results are printed for 2 ms too. Forms that were tried:
 docs/design/curve-forms.md.
 """
 

@@ -26,7 +26,7 @@ def choice_of(comparison: ArmComparison | None) -> ArmChoice:
 
 
 def is_extrapolated(plan: Plan, comparison: ArmComparison | None, cached_tokens: float, new_tokens: float) -> bool:
-    """Return whether the append at (cached, new), or the comparison's P arm, rests on what nobody measured."""
+    """Return whether the append at (cached, new), or the P arm, is outside the measured domain or unmeasured."""
     asked: list[tuple[Arm, Transport, float | None]] = [(Arm.APPEND_D, Transport.NONE, None)]
     if comparison is not None:
         on_p = float(np.asarray(cached_on_p(comparison, cached_tokens, plan.central.on_p.page_size_tokens)))

@@ -6,7 +6,7 @@ of D's steps: D pre-allocates at one, and the KV joins the batch at another, hal
 Turns that have their first token go on decoding and are stalled by later appends too: by Little's law
 ``rate x T_step x (output_tokens - 1)`` of them are on the node.
 
-What they do not know: that between its two boundaries a hand-off takes a whole number of steps (its mean over many
+Not modelled: that between its two boundaries a hand-off takes a whole number of steps (its mean over many
 sizes is used), that a transfer starts before its forward has ended, several requests in one forward, and the
 correlation of the two queues. The simulator knows all four.
 """

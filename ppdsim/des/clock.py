@@ -1,7 +1,7 @@
 """SimPy as the clock: handlers called at planned times, in a fixed order, with a limit on events per instant.
 
-A tick is what SimPy needs of an event and no more (simulator-speed: C2), made anew for every use because SimPy empties
-its callbacks. It carries its planned time, because the queue's own may lie one rounding error beside it.
+A tick is what SimPy needs of an event and no more (simulator-speed: C2). It is a new object for every use, because
+SimPy empties its callbacks. It carries its planned time, because the queue's own may lie one rounding error beside it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Hand-offs that wait for pages on D: first come first served, and none of them for ever.
+"""Hand-offs that wait for pages on D: first come first served; each fails after a timeout.
 
 A request that is not served within `timeout_s` fails (SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT). As requests are in
 order of age, one look at the oldest at a time is enough, so a queue that moves costs no event a turn. The second

@@ -4,9 +4,9 @@
 
     capacity = free + used (running and admitted turns) + kept (prefixes nobody uses now, evictable) + locked (shared)
 
-Two ways to know a prefix: here by conversation, its latest KV, floored to pages; by block in
+Prefixes are identified per conversation here (its latest KV, floored to pages) and per block hash in
 :mod:`ppdsim.des.kv_blocks`. Whole entries are evicted, least recently used first. A hit is at most the prompt less
-one token, which the engine always computes. What it does not know: host memory tiers, sharing between conversations
+one token, which the engine always computes. Not modelled: host memory tiers, sharing between conversations
 without block ids, eviction of a part of an entry.
 """
 

@@ -1,4 +1,4 @@
-"""When a run is not worth going on with: its backlog has outgrown what it has served.
+"""Abort criterion of a run: the backlog exceeds the work completed.
 
 Looked at when 1,000, 2,000, 4,000 ... conversations have started, so it costs nothing a turn::
 

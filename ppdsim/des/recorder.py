@@ -25,7 +25,7 @@ NO_PD = "had nothing to decide: no node of the fleet may both take a hand-off an
 NO_PREFIX_NOTE = (
     "no turn could be appended on a pD: none arrived of which the pD had a prefix cached, so no policy had a choice"
 )
-MIXED_NOTE = "assumed: the time of a mixed forward is put together from two curves; nobody has measured one"
+MIXED_NOTE = "assumed: the time of a mixed forward is put together from two curves; mixed forwards are unmeasured"
 INTERRUPTED_NOTE = "interrupted: the unfinished turns were not simulated to their end"
 
 

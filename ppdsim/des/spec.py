@@ -81,7 +81,7 @@ class ClusterSpec:
     router_awaits_prefill : bool
         The router hands no token on before P has answered its own request, as sglang-router does and its mini-lb not.
     residents, resident_context_tokens : int
-        Streams that decode for ever on every decode node, and the constant KV of each [tokens].
+        Streams that decode indefinitely on every decode node, and the constant KV of each [tokens].
     prefill_policy, decode_policy : str or None
         Load balancer of a role (`ppdsim.routing.balance`). None: the P with much of the prompt, else the least loaded.
     sticky_sessions : bool

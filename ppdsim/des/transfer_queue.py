@@ -1,10 +1,11 @@
-"""Hand-offs that have their pages on D and wait for their KV: none of them for ever.
+"""Hand-offs that have their pages on D and wait for their KV; each fails after a timeout.
 
 One whose KV has not come within `timeout_s` of its admission fails (SGLANG_DISAGGREGATION_WAITING_TIMEOUT): D gives its
 pages back and tells P, which drops it if no forward of it has begun, and else computes it to the end and sends nothing
 more. Source: SGLang 0.5.17, disaggregation/common/conn.py _check_waiting_timeout, disaggregation/prefill.py
-resolve_waiting_queue_bootstrap. As admissions are in order of time, one look at the oldest at a time is enough. What it
-does not know: that the engine looks at its clock once a step only.
+resolve_waiting_queue_bootstrap. As admissions are in order of time, one look at the oldest at a time is enough.
+
+Not modelled: that the engine looks at its clock once a step only.
 """
 
 from __future__ import annotations

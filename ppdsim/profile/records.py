@@ -170,7 +170,7 @@ class Profile(_Strict):
         if "derived_from" not in self.provenance:
             return None
         source, changed = self.provenance["derived_from"], self.provenance["transfers"]
-        return f"derived from {source} ({changed}), nobody measured this machine"
+        return f"derived from {source} ({changed}), this machine is unmeasured"
 
     @property
     def kv_pool(self) -> KvPool:

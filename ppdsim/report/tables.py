@@ -13,7 +13,7 @@ from ppdsim.units import MS_PER_S, format_quantity
 FEW = "of fewer than 10 cells"
 """What stands below a 90th percentile that few cells show."""
 OUTSIDE = "extrapolated"
-"""Class of a cell that rests on what nobody measured; the page marks it."""
+"""Class of a cell that is extrapolated or unmeasured; the page marks it."""
 SOURCES = {ANALYTICAL: "formula, idle", WITH_WAITS: "formula, with waits", SIMULATED: "simulated"}
 
 

@@ -151,9 +151,10 @@ def _clause(crossing: Crossing) -> str:
     if not crossing.values:
         return f"{against}: {crossing.kind.value}"
     cached = f"{_per_cent(crossing.values[-1])} %"
-    several = crossing.kind is CrossingKind.SEVERAL
-    stretch = f"in several stretches, the last from {cached} cached" if several else f"once {cached} of it is cached"
-    share = f"{against} {stretch} there"
+    # Arms alternate from crossing to crossing, so D is the cheaper one in every other range below the last.
+    below = len(crossing.values) // 2
+    ranges = f" (and in {below} {'range' if below == 1 else 'ranges'} below)" if below else ""
+    share = f"{against} from {cached} cached{ranges}"
     if crossing.interval is None:
         return share
     middle, low, high = (_per_cent(x) for x in (crossing.interval.value, crossing.interval.low, crossing.interval.high))

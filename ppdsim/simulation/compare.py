@@ -53,7 +53,7 @@ class Compared:
             "label": summary["label"],
             "j_s": self.j_s,
             "regret_s": self.regret_s,
-            "regret_at_the_moment_s": None if summary["regret"] is None else summary["regret"]["mean_s"],
+            "regret_at_decision_s": None if summary["regret"] is None else summary["regret"]["mean_s"],
             "ttft_mean_s": summary["ttft_s"]["mean"],
             "ttft_p99_s": summary["ttft_s"]["p99"],
             "itl_p99_s": summary["itl_s"]["p99"],
@@ -141,7 +141,8 @@ def notes(compared: Sequence[Compared]) -> list[str]:
 
 def table(compared: Sequence[Compared]) -> str:
     """Return the comparison as text, in milliseconds."""
-    heads = ("J", "regret", "then", "TTFT", "TTFT p99", "ITL p99")
+    heads = dict.fromkeys(("J", "regret", "regret at decision time", "TTFT", "TTFT p99", "ITL p99"), 10)
+    heads["regret at decision time"] = 25
     shares = {
         "SLO met": "attainment",
         "appended": "appended",
@@ -150,18 +151,25 @@ def table(compared: Sequence[Compared]) -> str:
         "hit on P": "hit_rate_prefill",
         "hit on D": "hit_rate_decode",
     }
-    lines = [f"{'policy':14}{''.join(f'{head:>10}' for head in heads)}{''.join(f'{head:>10}' for head in shares)}"]
+    widths = {**heads, **dict.fromkeys(shares, 10)}
+    lines = [f"{'policy':14}{''.join(f'{head:>{width}}' for head, width in widths.items())}"]
     for row in (each.row() for each in compared):
         times = (
-            row[key] for key in ("j_s", "regret_s", "regret_at_the_moment_s", "ttft_mean_s", "ttft_p99_s", "itl_p99_s")
+            row[key] for key in ("j_s", "regret_s", "regret_at_decision_s", "ttft_mean_s", "ttft_p99_s", "itl_p99_s")
         )
         rates = "".join(f"{'-' if row[key] is None else format(row[key], '.1%'):>10}" for key in shares.values())
-        shown = "".join(f"{'-' if time is None else format(time * MS_PER_S, '.1f'):>10}" for time in times)
+        shown = "".join(
+            f"{'-' if time is None else format(time * MS_PER_S, '.1f'):>{width}}"
+            for time, width in zip(times, heads.values(), strict=True)
+        )
         lines.append(f"{row['policy']:14}{shown}{rates}" + ("" if row["label"] == STABLE else f"   {row['label']}"))
     lines.append(
-        "ms; J = TTFT + gamma x stall, a turn; regret: J beyond the oracle's, the best plan found in hindsight;"
+        "times in ms; J = TTFT + gamma x stall, the mean over turns; "
+        "regret: J less that of the oracle, the best plan found in hindsight;"
     )
-    lines.append("then: J of a choice beyond the cheaper arm, by the estimates at that moment")
+    lines.append(
+        "regret at decision time: J of the arm taken less J of the cheaper arm, both estimated as the policy decided"
+    )
     return "\n".join(lines)
 
 

@@ -3,7 +3,7 @@
 It covers the scenario as it stands after all overrides (not its question, run time, name or grid of crossover), the
 seed, the bytes of every profile and trace that it reads, ppdsim's version, and the text of every module below this one
 in the layers (`revision`). A change of a comment there runs the rows again; a row of other code is never taken for one
-of this code. What it does not know: the versions of numpy and simpy.
+of this code. Not modelled: the versions of numpy and simpy.
 """
 
 from __future__ import annotations

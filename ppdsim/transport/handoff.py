@@ -9,7 +9,7 @@
 with c tokens cached on P, `held` tokens that D already has, F = FRESH_HALF_TOKENS. A share `early_share` of the
 prefix that P has cached and D lacks is sent when P's forward starts (SGLang >= 0.5.15); the rest, and each chunk's
 KV, when the chunk ends. Over TCP the early send overlaps the forward; over in-node NVLink it does not, as if its
-copies queued behind the forward on the GPU. What it does not know: why a prefix costs what it costs, and whether
+copies queued behind the forward on the GPU. Not modelled: why a prefix costs what it costs, and whether
 `fresh_wire` is a mechanism or the drift of one block of time (the first grid cannot tell); several P on one NIC;
 fragmentation of D's pages; RDMA. Forms that were tried: docs/design/curve-forms.md.
 """

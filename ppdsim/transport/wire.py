@@ -5,7 +5,7 @@
     t = call_s + block_s * blocks + byte_s * size_bytes
 
 Blocks are contiguous runs of KV; over TCP each costs a copy and a slice of its own, so that fragmentation or a page of
-one token changes a transfer by orders of magnitude. What it does not know: several transfers at once, the scheduler
+one token changes a transfer by orders of magnitude. Not modelled: several transfers at once, the scheduler
 around the engine, that large blocks are sent in parallel.
 """
 

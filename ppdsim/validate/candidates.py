@@ -3,7 +3,7 @@
 A fitted curve that lacks a mechanism leaves its trace in the residuals: an error that rises with the prompt's length
 says front end, one that goes with the rows a captured graph pads says graphs, one with the rest of a page says pages.
 Spearman's correlation of the signed error with each column points at it, and cannot tell columns apart that rise
-together. What it does not know: columns that are not of the cell, such as the time of day. The measured time is none of
+together. Not modelled: columns that are not of the cell, such as the time of day. The measured time is none of
 the columns: the error is divided by it, so that noise alone makes the two go together.
 """
 

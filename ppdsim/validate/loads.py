@@ -2,7 +2,7 @@
 
 A recorded turn has its prompt (cached and new tokens) and its answer, so what its user added is the prompt less the
 earlier prompt and answer; its think time runs from the last token of the answer before it at the client. Whatever else
-happens (queues, batches, what is cached) is the simulator's. What it does not know: a turn that failed is missing from
+happens (queues, batches, what is cached) is the simulator's. Not modelled: a turn that failed is missing from
 the recording, and with it the rest of its conversation.
 """
 

@@ -9,7 +9,7 @@ TTFT is the turn's own, beside the streams; the stall is how much longer than an
 streams was. The prediction is J of the decision (model.md, "The decision"): idle TTFT, the wait for D's scheduler where
 streams decode (`TurnModel.step_wait_s`), and N stalls. r* is where the measured J of the append and of a hand-off
 cross, linear in r between the cells, with the 90 % range over their repeats' noise.
-What it does not know: what streams lose outside the largest gap.
+Not modelled: what streams lose outside the largest gap.
 """
 
 from __future__ import annotations

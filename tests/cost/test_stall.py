@@ -1,4 +1,4 @@
-"""The two stall quantities of model.md section 2, which must never be mixed."""
+"""The two stall quantities of model.md, "Stall", which must never be mixed."""
 
 from __future__ import annotations
 

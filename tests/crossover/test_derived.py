@@ -50,5 +50,5 @@ def test_no_line_of_a_derived_profile_is_drawn_solid():
 
 def test_the_report_tags_the_numbers(tmp_path):
     page = write_report(small_answer(*DERIVED), tmp_path / "report.html").read_text()
-    assert "nobody measured this machine" in page
+    assert "this machine is unmeasured" in page
     assert '<td class="tagged">derived' in page

@@ -59,7 +59,7 @@ def test_a_residual_map_has_every_cell_once_and_leaves_gaps(found):
 
 
 def test_loads_simulated_by_a_derived_profile_are_dashed(found):
-    for derivation, dash in ((None, "solid"), ("derived from x (gpu), nobody measured this machine", "dash")):
+    for derivation, dash in ((None, "solid"), ("derived from x (gpu), this machine is unmeasured", "dash")):
         lines = ACCURACY_FIGURES["load-cdfs"](replace(found, derivation=derivation)).data
         assert {(line.name, line.line.dash) for line in lines} == {("measured", "solid"), ("simulated", dash)}
 

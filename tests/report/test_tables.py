@@ -102,13 +102,12 @@ def test_every_row_has_a_cell_for_every_column():
 def test_the_meaning_says_each_arm_once_at_the_middle_prompt():
     assert wording.meaning(built_answer())[1] == (
         "With N = 2 streams on D and gamma = 1, a prompt of 1,000 tokens is cheaper on D: "
-        "against p-full over nvlink once 60 % of it is cached there (another host: 60 %, 50 to 70 %); "
+        "against p-full over nvlink from 60 % cached (another host: 60 %, 50 to 70 %); "
         "against p-full over tcp always."
     )
     several = crossing(TCP, kind=CrossingKind.SEVERAL, values=(0.2, 0.987), interval=None)
     never = crossing(NVLINK, kind=CrossingKind.ALWAYS_P, values=(), interval=None)
     assert wording.meaning(built_answer(crossings=(several, never)))[1].endswith(
-        "against p-full over tcp in several stretches, the last from 98.7 % cached there; "
-        "against p-full over nvlink never."
+        "against p-full over tcp from 98.7 % cached (and in 1 range below); against p-full over nvlink never."
     )
     assert "no crossing over the cache rate was computed" in wording.meaning(built_answer(crossings=()))[1]

@@ -78,7 +78,7 @@ def test_regret_is_what_the_arm_taken_costs_beyond_the_other():
     assert (found["decisions"], found["choices"]) == (12, 8)
     assert found["mean_s"] == pytest.approx(expected.sum() / 8)
     assert found["max_s"] == pytest.approx(expected.max())
-    assert found["dearer"] == (expected > 0).sum() > 0
+    assert found["more_expensive"] == (expected > 0).sum() > 0
 
 
 def test_the_cost_aware_rule_has_no_regret_at_its_own_moment():

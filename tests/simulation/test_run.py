@@ -162,7 +162,7 @@ def test_every_turn_of_a_derived_profile_is_marked():
     derived = "profile=h100x2_llama-3.1-8b_sglang-0.5.17_derived"
     found = simulate(load("one-pair", [*FEW, derived]), seed=0)
     assert found.turns["extrapolated"].all()
-    assert any("nobody measured this machine" in note for note in found.notes)
+    assert any("this machine is unmeasured" in note for note in found.notes)
 
 
 def test_kv_over_an_assumed_link_takes_its_bytes_over_the_rate_and_is_marked():

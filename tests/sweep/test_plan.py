@@ -54,8 +54,8 @@ def test_a_wrong_setting_is_not_blamed_on_the_grid() -> None:
 
 def test_a_profile_that_nobody_measured_is_noted(tmp_path) -> None:
     measured, derived = plan("transport=nvlink"), plan("profile=h100x2_llama-3.1-8b_sglang-0.5.17_derived")
-    assert not any("nobody measured this machine" in note for note in measured.notes)
-    (note,) = (note for note in derived.notes if "nobody measured this machine" in note)
+    assert not any("this machine is unmeasured" in note for note in measured.notes)
+    (note,) = (note for note in derived.notes if "this machine is unmeasured" in note)
     answer = summarise(derived, run_rows(derived, tmp_path, threads), "j_s")
     assert f"note: {note}" in words.table(answer)
     assert note in read(render_sweep(answer)).text

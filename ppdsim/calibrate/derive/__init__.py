@@ -1,1 +1,1 @@
-"""From a measured profile to the profile of a machine, a model or a link that nobody measured."""
+"""From a measured profile to the profile of an unmeasured machine, model or link."""

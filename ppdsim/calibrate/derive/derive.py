@@ -1,7 +1,8 @@
-"""From a measured profile to a machine that nobody measured: every number tagged, every interval widened.
+"""From a measured profile to an unmeasured machine: every number tagged, every interval widened.
 
-Curves keep the misfit of their source, and hand-offs that were `mechanism, unmeasured` stay so. What it does not know:
-whether the engine picks other kernels, chunks or graph sizes there.
+Curves keep the misfit of their source, and hand-offs that were `mechanism, unmeasured` stay so.
+
+Not modelled: whether the engine picks other kernels, chunks or graph sizes there.
 """
 
 from __future__ import annotations
@@ -207,7 +208,7 @@ def _notes(
         if kinds and errors.together(kinds, quantity) > 0.0
     ]
     link = change.link
-    out = [f"DERIVED from {profile.id}: nobody measured this machine"]
+    out = [f"DERIVED from {profile.id}: this machine is unmeasured"]
     if widths:
         out.append(f"90 % intervals of parameters are widened by ({', '.join(kinds)}): {', '.join(widths)}")
     if link is not None:

@@ -2,7 +2,7 @@
 
 The file holds the shares of bandwidth that parting a sum needs, and for each kind of transfer and quantity the sigma
 that widens a derived parameter: 90 % of the absolute log errors of the worst table lie within 1.645 sigma. A transfer
-of a quantity that no table shows gets `UNMEASURED_SIGMA`, the width of a hand-off that nobody measured.
+of a quantity that no table shows gets `UNMEASURED_SIGMA`, the width of an unmeasured hand-off.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def read(path: Path) -> TransferErrors:
         key = ".".join(str(part) for part in first["loc"])
         raise InputError(
             f"{path}: damaged ({key!r}: {first['msg'].lower()}); "
-            "'python benchmarks/transfer_errors.py --write' makes it anew in a checkout"
+            "'python benchmarks/transfer_errors.py --write' writes it again in a checkout"
         ) from None
     share = Reached(memory_share=content.memory_share, link_share=content.link_share, row_share=content.row_share)
     return TransferErrors(reached=share, sigma=content.sigma)

@@ -108,7 +108,7 @@ class Mover:
         return found.model_copy(update={"low": _round(low), "high": _round(high), "tag": tag})
 
     def _moved_prior(self, record: CurveRecord, parameter: ParameterRecord, term: Term) -> tuple[float, float]:
-        """Return the 90 % interval of a number that nobody measured: moved as it is, wider by the transfer's error."""
+        """Return the 90 % interval of an unmeasured number: moved as it is, wider by the transfer's error."""
         ends = (self._moved(record, parameter.name, term, end) for end in (parameter.low, parameter.high))
         low, high = (float(np.asarray(end)) for end in ends)
         return _wider(low, high, self._sigma(record, parameter.name, term))

@@ -7,7 +7,7 @@ checksum is held against the source's afterwards: bytes that did not arrive are 
 
 Both are processes of their own because a call into the engine cannot be interrupted: whoever does not answer in time is
 killed. Buffers are host memory, or GPU memory through torch. Source: SGLang 0.5.17 disaggregation/mooncake/conn.py,
-kvcache-ai/Mooncake docs. What it does not know: a link between hosts.
+kvcache-ai/Mooncake docs. Not modelled: a link between hosts.
 """
 
 from __future__ import annotations

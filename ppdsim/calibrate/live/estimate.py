@@ -5,7 +5,7 @@ block warms, residents that start, fill and decode undisturbed between turns. To
 every size when servers have come up, and the probes in between. Cells are measured `least` times, which most need no
 more than, or once. A load goes on until the last of its conversations has ended, at the times of an idle engine.
 
-What it does not know: queueing in a load, and repeats that noise makes necessary.
+Not modelled: queueing in a load, and repeats that noise makes necessary.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Measuring a stall cell: what a turn that arrives takes from the streams that decode.
+"""Measuring a stall cell: the delay that an arriving turn adds to running streams.
 
 Turns are injected one after another into resident streams. Of each stream the gap is taken in which the turn's first
 token came, or a larger one soon after, and the median over streams is the turn's stall gap. A token that comes late

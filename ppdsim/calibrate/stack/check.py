@@ -4,7 +4,7 @@ TTFT, TPOT and E2E are the client's. The KV transfer time is the prefill servers
 ``sglang:kv_transfer_latency_ms`` on their /metrics over the request. The engine counts the last chunk only, and the
 prompt is one chunk.
 
-What it does not know: a steady state. The first request of a server compiles and connects; it says that the way is
+Not modelled: a steady state. The first request of a server compiles and connects; it says that the way is
 open, and is no measurement.
 """
 

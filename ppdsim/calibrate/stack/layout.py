@@ -6,7 +6,7 @@ the engine sizes a pool by the memory that is free when it starts. The router st
 for its workers by itself. Flags and variables are SGLang's and Mooncake's, as
 they worked with SGLang 0.5.17 on H200 and H100: on two GPUs and on one that P and D shared, by TCP and in NVLink mode.
 
-What it does not know: whether the pool fits the GPU beside the weights; the engine says so when it starts.
+Not modelled: whether the pool fits the GPU beside the weights; the engine says so when it starts.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Every server is told its log by a variable, which its processes inherit.
 
-What it does not know: a process whose parents have ended and whose own environment is gone, or may not be read.
+Not modelled: a process whose parents have ended and whose own environment is gone, or may not be read.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Ending servers: SIGTERM to everything that belongs to them, SIGKILL after a bound, and a look at what is left.
 
-The engine answers SIGTERM by letting running requests end, which can take for ever when one hangs.
+The engine answers SIGTERM by letting running requests end, which never ends when one hangs.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ def test_rows_that_run_at_once_go_by_multiprocessors_and_heads_without_an_interv
 
 
 def test_a_named_prior_moves_and_widens_too(measured, h100, constants):
-    """What nobody measured on the first machine is no surer on a second that nobody measured at all."""
+    """What is unmeasured on the first machine is no surer on a second, which is unmeasured altogether."""
     h200, there = (parameters(found)["p-delta:nvlink", "handshake_s"] for found in (measured, h100))
     halves = [0.5 * np.log(p.high / p.low) for p in (h200, there)]
     assert halves[1] == pytest.approx(np.hypot(halves[0], 1.645 * constants.of("gpu", "host")), rel=1e-3)
@@ -170,9 +170,9 @@ def test_a_stall_is_as_derived_as_the_forward_and_the_step_in_it(measured, h100,
 
 def test_the_card_says_so_too(h100):
     text = to_text(card_of(h100))
-    assert f"DERIVED from {MEASURED}: nobody measured this machine" in text
+    assert f"DERIVED from {MEASURED}: this machine is unmeasured" in text
     assert "widened by (gpu): attention 13 %" in text
-    assert "none: nobody measured this machine" in text
+    assert "none: this machine is unmeasured" in text
 
 
 def test_a_link_replaces_the_wire_of_its_transport(measured, constants):

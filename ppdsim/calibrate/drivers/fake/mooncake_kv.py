@@ -6,7 +6,7 @@ Both sides have one buffer a layer and half (K or V), as SGLang has, and a page 
 
 P stamps head and tail of every block with the room and the page's place in the prompt, and D reads the stamps when the
 transfer is done: a block that did not arrive, or is left over from another request, is noticed. Pages that follow one
-another on both sides travel as one block, as in SGLang's grouping. What it does not know: GPU memory.
+another on both sides travel as one block, as in SGLang's grouping. Not modelled: GPU memory.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """An asyncio event loop whose time is virtual: waiting costs nothing, and every wait lasts exactly as long as asked.
 
 Where a loop would sleep until its next timer, this one moves its clock there. Code written for real time
-(`asyncio.sleep`, `asyncio.wait_for`) runs on it unchanged. What it does not know: other threads and sockets, for which
+(`asyncio.sleep`, `asyncio.wait_for`) runs on it unchanged. Not modelled: other threads and sockets, for which
 it waits only when no timer is set.
 """
 

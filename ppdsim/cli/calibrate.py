@@ -35,14 +35,14 @@ def calibrate(
         Path | None, typer.Option(help="Folder of the model under test; its config.json is enough.")
     ] = None,
     plan: Annotated[str, typer.Option(help="quick, full, or a plan file.")] = "quick",
-    unified_url: Annotated[str | None, typer.Option(help="A unified server that runs already.")] = None,
-    router_url: Annotated[str | None, typer.Option(help="A router that runs already, in front of P and D.")] = None,
-    prefill_url: Annotated[str | None, typer.Option(help="The prefill server behind --router-url.")] = None,
-    decode_url: Annotated[str | None, typer.Option(help="The decode server behind --router-url.")] = None,
+    unified_url: Annotated[str | None, typer.Option(help="URL of a running unified server.")] = None,
+    router_url: Annotated[str | None, typer.Option(help="URL of a running router in front of P and D.")] = None,
+    prefill_url: Annotated[str | None, typer.Option(help="URL of the prefill server behind --router-url.")] = None,
+    decode_url: Annotated[str | None, typer.Option(help="URL of the decode server behind --router-url.")] = None,
     api_key_env: ApiKeyOption = None,
-    prefill_gpu: Annotated[str | None, typer.Option(help="Start servers: GPU of the prefill server.")] = None,
-    decode_gpu: Annotated[str | None, typer.Option(help="Start servers: GPU of the decode server.")] = None,
-    unified_gpu: Annotated[str | None, typer.Option(help="Start servers: GPU of the unified server.")] = None,
+    prefill_gpu: Annotated[str | None, typer.Option(help="GPU to start a prefill server on.")] = None,
+    decode_gpu: Annotated[str | None, typer.Option(help="GPU to start a decode server on.")] = None,
+    unified_gpu: Annotated[str | None, typer.Option(help="GPU to start a unified server on.")] = None,
     settings: Annotated[Path | None, typer.Option(help="YAML file of settings for the servers to start.")] = None,
     assign: Annotated[
         list[str] | None,
@@ -59,31 +59,33 @@ def calibrate(
         ),
     ] = None,
     decode_radix: Annotated[
-        bool, typer.Option("--decode-radix", help="The running D has a prefix cache: measure delta transfers too.")
+        bool, typer.Option("--decode-radix", help="The running D has a prefix cache: also measure p-delta.")
     ] = False,
     dummy_weights: Annotated[bool, typer.Option("--dummy-weights", help="The servers run random weights.")] = False,
     only: Annotated[
-        str | None, typer.Option(help="transfer: the KV transfer engine alone, on any machine, without servers.")
+        str | None, typer.Option(help="transfer: measure only the KV transfer engine, without servers.")
     ] = None,
     gpus: Annotated[
         str | None,
-        typer.Option(help="Transfer alone: source and target GPU, such as 0,1; by default of P and D, or host memory."),
+        typer.Option(
+            help="With --only transfer: source and target GPU, such as 0,1; by default of P and D, or host memory."
+        ),
     ] = None,
     budget_s: Annotated[
-        float | None, typer.Option(help="Time on warm servers when repeats end, instead of the plan's.")
+        float | None, typer.Option(help="Seconds on warm servers after which repeats end, instead of the plan's.")
     ] = None,
     name: Annotated[str, typer.Option(help="Id of the profile; by default the folder's name.")] = "",
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in the folder; another --plan adds what it asks for.")
+        bool, typer.Option("--resume", help="Continue the run in the folder; another --plan adds its cells.")
     ] = False,
     measure_only: Annotated[bool, typer.Option("--measure-only", help="Stop before the fit.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its time, and stop.")] = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Measure prefill, decode, hand-off and stall costs of a live engine and fit a profile.
+    """Measure the prefill, decode, hand-off and stall costs of a live engine, and fit a profile.
 
-    Servers are started and taken down for the run, or joined where they run already (--unified-url, --router-url).
+    ppdsim starts the servers and shuts them down after the run, or measures running ones (--unified-url, --router-url).
 
     Example: ppdsim calibrate --model M -o run
     """

@@ -36,12 +36,14 @@ def capacity(
     slo: Annotated[
         str | None,
         typer.Option(
-            help="Limits in place of the scenario's: ttft_ms, tpot_ms, itl_max_ms, such as ttft_ms=500,tpot_ms=25."
+            help="Limits instead of the scenario's: ttft_ms, tpot_ms, itl_max_ms, such as ttft_ms=500,tpot_ms=25."
         ),
     ] = None,
     attained: Annotated[float, typer.Option(help="Share of the turns that must keep every limit.")] = 0.9,
-    seeds: Annotated[int, typer.Option(help="Draws of the workload; they give the interval.")] = 5,
-    tolerance: Annotated[float, typer.Option(help="Width of the bisection's last bracket, as a share.")] = 0.02,
+    seeds: Annotated[int, typer.Option(help="Number of draws of the workload; the interval is over them.")] = 5,
+    tolerance: Annotated[
+        float, typer.Option(help="Width of the last bracket of the bisection, as a share of the rate.")
+    ] = 0.02,
     out: OutOption = Path("out"),
     profile: ProfileOption = None,
     policy: PolicyOption = None,
@@ -52,12 +54,13 @@ def capacity(
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Find the largest arrival rate that keeps the SLO, and what stands in the way of a higher one.
+    """Find the largest arrival rate that keeps the SLO, and what limits a higher one.
 
-    Writes capacity.json and report.html. A scenario with alternatives gets them for each, in a folder of its name, and
-    capacities.json, which ranks them by what a GPU carries. Exit code 1 if no rate keeps the SLO.
+    It writes capacity.json and report.html. For a scenario with alternatives, each alternative has these files in a
+    folder of its name, and capacities.json ranks the alternatives by the rate per GPU. The exit code is 1 if no rate
+    keeps the SLO.
 
-    Ctrl-C keeps the answer of the seeds that had ended, in a folder 'interrupted'.
+    If you press Ctrl-C, the folder 'interrupted' keeps the answer of the finished seeds.
 
     Example: ppdsim capacity one-pair --slo ttft_ms=500,tpot_ms=25 -o out
     """

@@ -58,19 +58,17 @@ ScenarioArgument = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress and no summary.")]
 SeedOption = Annotated[int | None, typer.Option(help="Seed of every random draw; by default the scenario's.", min=0)]
 OutOption = Annotated[
     Path,
     typer.Option(
         "--out",
         "-o",
-        help="Folder to write to; made if it is missing, refused if it holds results of another run (--force).",
+        help="Folder to write to. ppdsim creates it, and refuses one with results of another run (see --force).",
     ),
 ]
-ForceOption = Annotated[
-    bool, typer.Option("--force", help="Replace the files of another run at -o, or a file that is there.")
-]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace the results of another run, or an existing file.")]
 ProfileOption = Annotated[
     str | None,
     typer.Option(
@@ -87,22 +85,22 @@ ProfileArgument = Annotated[
 ]
 PolicyOption = Annotated[
     str | None,
-    typer.Option(help="Routing policy in place of the scenario's.", autocompletion=completes(_policies)),
+    typer.Option(help="Routing policy to use instead of the scenario's.", autocompletion=completes(_policies)),
 ]
 PoliciesOption = Annotated[
     list[str] | None,
     typer.Option(
         "--policy",
-        help="Routing policy in place of the scenario's. Repeatable, or 'all': they run on the same conversations and"
-        " are listed with their regret.",
+        help="Routing policy to use instead of the scenario's. Repeatable, or 'all': ppdsim runs them on the same"
+        " conversations and prints the regret of each.",
         autocompletion=completes(lambda: [*_policies(), "all"]),
     ),
 ]
 TraceOption = Annotated[
     Path | None,
     typer.Option(
-        help="Workload in place of the scenario's: conversation JSONL, Mooncake JSONL, Azure CSV, agent sessions. Its"
-        " keys are set with --set, such as workload.rate_scale=2 or workload.limit=100."
+        help="Trace to use as the workload: conversation JSONL, Mooncake JSONL, Azure CSV, agent sessions. Set keys of"
+        " the workload with --set, such as workload.rate_scale=2 or workload.limit=100."
     ),
 ]
 SetOption = Annotated[

@@ -38,9 +38,10 @@ def crossover(
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Find where an append on the decode machine stops paying: crossover.json and report.html.
+    """Find up to which load an append on the decode machine is the cheaper arm; write crossover.json and report.html.
 
-    Ctrl-C while it simulates keeps what the formulas found, in formulas-only.json; before they are ready, nothing.
+    If you press Ctrl-C during the simulation, formulas-only.json keeps the results of the formulas. If you press it
+    earlier, no file is written.
 
     Example: ppdsim crossover cache-rate -o out
     """

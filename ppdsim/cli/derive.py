@@ -45,17 +45,20 @@ def derive(
         Path | None,
         typer.Option(help="config.json of a Hugging Face model (dense Llama, Mistral, Qwen2, Qwen3), or its folder."),
     ] = None,
-    tp: Annotated[int | None, typer.Option(help="GPUs that one server spreads the model over.", min=1, max=64)] = None,
+    tp: Annotated[
+        int | None, typer.Option(help="Number of GPUs that one server spreads the model over.", min=1, max=64)
+    ] = None,
     dtype: Annotated[
-        Literal["bf16", "fp8"] | None, typer.Option(help="Weights of the layers; KV stays as it is.")
+        Literal["bf16", "fp8"] | None, typer.Option(help="Data type of the layers' weights; the KV keeps its type.")
     ] = None,
     kv_dtype: Annotated[
-        Literal["bf16", "fp8"] | None, typer.Option(help="KV, as the engine's --kv-cache-dtype; weights stay.")
+        Literal["bf16", "fp8"] | None,
+        typer.Option(help="Data type of the KV, as the engine's --kv-cache-dtype; the weights keep theirs."),
     ] = None,
     mem_fraction_static: Annotated[
         float | None,
         typer.Option(
-            help="Share of each GPU's memory for weights and KV, as the engine's flag [default: SGLang's own rule].",
+            help="Share of each GPU's memory for weights and KV, as the engine's flag; by default SGLang's own rule.",
             min=0.01,
             max=0.999,
         ),

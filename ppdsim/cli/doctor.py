@@ -18,13 +18,13 @@ CLEAR = "\r\x1b[K"
 
 
 def doctor(
-    model: Annotated[Path | None, typer.Option(help="Folder of a model to look at too.")] = None,
-    log: Annotated[Path | None, typer.Option(help="A server's log, or an error text in a file, to explain.")] = None,
+    model: Annotated[Path | None, typer.Option(help="Folder of a model to check as well.")] = None,
+    log: Annotated[Path | None, typer.Option(help="Log of a server, or file with an error text, to explain.")] = None,
     json: JsonOption = False,
 ) -> None:
     """Check Python, torch, GPUs, links, SGLang, mooncake, router, ports and model; each row says how to fix it.
 
-    Exit code 3 if something keeps servers from running here.
+    The exit code is 3 if servers cannot run here.
 
     Example: ppdsim doctor --model MODEL
     """

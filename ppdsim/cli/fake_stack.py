@@ -20,12 +20,17 @@ def fake_stack(
         int, typer.Option(help="Port of the router; prefill, decode, unified, bootstrap follow. 0: free ones.")
     ] = 30_000,
     time_scale: Annotated[float, typer.Option(help="Real seconds for one second of the profile.")] = 1.0,
-    transport: Annotated[str, typer.Option(help="Whose hand-off times: tcp, nvlink or rdma.")] = "tcp",
+    transport: Annotated[
+        str, typer.Option(help="Transport that gives the hand-off times: tcp, nvlink or rdma.")
+    ] = "tcp",
     kv_transfer: Annotated[
-        str, typer.Option(help="profile: KV takes its time; mooncake: bytes really travel, through the engine's own.")
+        str,
+        typer.Option(
+            help="profile: KV takes the profile's time; mooncake: bytes really travel, through the engine's library."
+        ),
     ] = "profile",
     decode_radix: Annotated[
-        bool, typer.Option("--decode-radix", help="Give D a prefix cache: delta transfer.")
+        bool, typer.Option("--decode-radix", help="Give D a prefix cache: hand-offs send what D lacks.")
     ] = False,
     kv_pool_tokens: Annotated[
         int | None, typer.Option(help="KV pool of each server; by default the profile's.")
@@ -33,9 +38,10 @@ def fake_stack(
     fault: Annotated[str | None, typer.Option(help="Fault of the answering server; POST /fault sets more.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Start stand-in servers that answer as SGLang does, timed by a profile, until Ctrl-C; prints URLs as JSON lines.
+    """Start stand-in servers that answer as SGLang does, timed by a profile, and print their URLs as JSON lines.
 
-    With --json one document names them all, once they answer; lines of servers that end go to stderr then.
+    The servers run until you press Ctrl-C. With --json, one document names all servers once they answer, and
+    lines about servers that end go to stderr.
 
     Example: ppdsim fake-stack --mode pd --router real --port-base 30000
     """

@@ -22,12 +22,12 @@ def import_(
         ),
     ],
     manifest: Annotated[
-        Path, typer.Option(help="manifest.json with machine, engine and flags; its hashes are filled in.")
+        Path, typer.Option(help="manifest.json with machine, engine and flags; ppdsim fills in the hashes.")
     ],
     out: OutOption,
-    arm: Annotated[Arm | None, typer.Option(help="Arm of the requests, where the record does not say it.")] = None,
+    arm: Annotated[Arm | None, typer.Option(help="Arm of the requests, if the record does not name it.")] = None,
     transport: Annotated[
-        Transport | None, typer.Option(help="What KV travelled over, where the manifest lists several.")
+        Transport | None, typer.Option(help="Transport of the KV, if the manifest lists several.")
     ] = None,
     force: ForceOption = False,
     json: JsonOption = False,

@@ -20,7 +20,7 @@ def report(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="HTML file to write; report.html in the folder by default.", show_default=False
+            "--out", "-o", help="HTML file to write; by default report.html in the folder.", show_default=False
         ),
     ] = None,
     force: ForceOption = False,

@@ -21,7 +21,7 @@ def schema(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="A file format, or a command; without one all are listed.",
+            help="File format or command; without one, all are listed.",
             autocompletion=completes(_names),
         ),
     ] = None,

@@ -1,4 +1,4 @@
-"""``ppdsim serve``: start the engine's servers, send one request, and take everything down."""
+"""``ppdsim serve``: start the engine's servers, send one request, and shut everything down."""
 
 from __future__ import annotations
 
@@ -26,13 +26,16 @@ def serve(
     prefill_gpu: Annotated[str | None, typer.Option(help="GPUs of prefill servers, such as 0 or 0,1.")] = None,
     decode_gpu: Annotated[str | None, typer.Option(help="GPUs of decode servers.")] = None,
     unified_gpu: Annotated[str | None, typer.Option(help="GPUs of unified servers.")] = None,
-    tp: Annotated[int | None, typer.Option(help="GPUs a server: consecutive ones of each list. [default: 1]")] = None,
+    tp: Annotated[
+        int | None, typer.Option(help="GPUs per server: consecutive ones of each list; by default 1.")
+    ] = None,
     transport: Annotated[
-        str | None, typer.Option(help="tcp, nvlink, rdma, or auto: the fastest that the machine has. [default: auto]")
+        str | None,
+        typer.Option(help="tcp, nvlink, rdma, or auto: the fastest that the machine has, which is the default."),
     ] = None,
     use_tcp: Annotated[bool, typer.Option("--use-tcp", help="The same as --transport tcp.")] = False,
     decode_radix: Annotated[
-        bool, typer.Option("--decode-radix", help="Give D a prefix cache: delta transfer.")
+        bool, typer.Option("--decode-radix", help="Give D a prefix cache: hand-offs send what D lacks.")
     ] = False,
     dummy_weights: Annotated[
         bool, typer.Option("--dummy-weights", help="Random weights: a folder with a config.json is enough.")
@@ -40,9 +43,11 @@ def serve(
     max_total_tokens: Annotated[
         int | None, typer.Option(help="KV pool of each server; needed where servers share a GPU.")
     ] = None,
-    mem_fraction: Annotated[float | None, typer.Option(help="GPU memory for weights and pool. [default: 0.85]")] = None,
+    mem_fraction: Annotated[
+        float | None, typer.Option(help="Share of GPU memory for weights and KV pool; by default 0.85.")
+    ] = None,
     router: Annotated[
-        str | None, typer.Option(help="real (sglang-router) or mini-lb (its debugging balancer). [default: real]")
+        str | None, typer.Option(help="real (sglang-router) or mini-lb (its debugging balancer); by default real.")
     ] = None,
     cpu_pin: Annotated[
         str | None, typer.Option(help="Cores of each server: auto, or lists such as 0-3/4-7/8 (P, D, U, router).")
@@ -51,18 +56,18 @@ def serve(
         list[str] | None, typer.Option(help="A flag for every server, such as --engine-flag=--sleep-on-idle.")
     ] = None,
     engine_program: Annotated[
-        str | None, typer.Option(help="What to start as a server. [default: python -m sglang.launch_server]")
+        str | None, typer.Option(help="Program to start as a server; by default python -m sglang.launch_server.")
     ] = None,
-    settings: Annotated[Path | None, typer.Option(help="YAML file of settings; options go over it.")] = None,
+    settings: Annotated[Path | None, typer.Option(help="YAML file of settings; options override it.")] = None,
     assign: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Set one key of the settings, such as ports.prefill=31100."),
     ] = None,
     api_key_env: ApiKeyOption = None,
     log_dir: Annotated[Path, typer.Option(help="Folder of the logs and of servers.json.")] = Path("ppdsim-serve"),
-    keep_running: Annotated[bool, typer.Option("--keep-running", help="Leave the servers up.")] = False,
+    keep_running: Annotated[bool, typer.Option("--keep-running", help="Leave the servers running.")] = False,
     stop: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="End the servers whose logs are in a folder.")
+        Path | None, typer.Option(metavar="FOLDER", help="Shut down the servers whose logs are in a folder.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the commands, and start nothing.")] = False,
     json: JsonOption = False,
@@ -71,7 +76,7 @@ def serve(
         list[str] | None, typer.Argument(metavar="FLAGS", help="After --: further flags for every server.")
     ] = None,
 ) -> None:
-    """Start SGLang's prefill, decode or unified servers and a router, send one request, and take everything down.
+    """Start SGLang's prefill, decode or unified servers and a router, send one request, and shut everything down.
 
     Example: ppdsim serve --model M --prefill-gpu 0 --decode-gpu 1 --use-tcp
     """

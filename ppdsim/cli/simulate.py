@@ -44,22 +44,25 @@ def simulate(
     settings: SetOption = None,
     decisions: Annotated[
         Path | None,
-        typer.Option(help="CSV to write: each routing decision, and what the other arm would have cost just then."),
+        typer.Option(
+            help="CSV to write: each routing decision, with the estimated cost of both arms at decision time."
+        ),
     ] = None,
     timeline: Annotated[
         Path | None,
         typer.Option(help="Chrome trace to write, for ui.perfetto.dev: nodes, links, turns, queues, KV pages."),
     ] = None,
-    parquet: Annotated[bool, typer.Option("--parquet", help="Write turns.parquet in place of turns.csv.")] = False,
+    parquet: Annotated[bool, typer.Option("--parquet", help="Write turns.parquet instead of turns.csv.")] = False,
     force: ForceOption = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Run a scenario in the simulator: one row a turn in turns.csv, and summary.json.
+    """Run a scenario in the simulator; write turns.csv (one row per turn) and summary.json.
 
-    A scenario with alternatives runs them all on the same conversations: the answer, alternatives.json, report.html,
-    and a folder each with the run of the first seed. So do several policies: policies.json has their regret.
-    Ctrl-C keeps the turns that had ended in a folder 'interrupted'; of alternatives or policies, the runs that had.
+    If the scenario has alternatives, all of them run on the same conversations. ppdsim prints the answer, and writes
+    alternatives.json, report.html and one folder per alternative with the run of the first seed. Several policies also
+    run on the same conversations; policies.json has the regret of each.
+    If you press Ctrl-C, the folder 'interrupted' keeps the finished turns, or the finished alternatives or policies.
 
     Example: ppdsim simulate one-pair --policy always-p --policy cost-aware -o out
     """

@@ -40,13 +40,15 @@ def sweep(
     seeds: Annotated[int, typer.Option(help="Seeds of every point; all points have the same ones.", min=1)] = 5,
     out: OutOption = Path("out"),
     jobs: Annotated[
-        int | None, typer.Option(help="Processes on this machine; by default one a core.", min=1, show_default=False)
+        int | None, typer.Option(help="Processes on this machine; by default one per core.", min=1, show_default=False)
     ] = None,
     cluster: Annotated[
         str | None,
         typer.Option(metavar="ADDRESS", help="Run on the workers of this dask scheduler, such as tcp://host:8786."),
     ] = None,
-    by: Annotated[str, typer.Option(help="Column of the table to judge by, such as ttft_p99_s.")] = "j_s",
+    by: Annotated[
+        str, typer.Option(help="Column of the table that decides which value is better, such as ttft_p99_s.")
+    ] = "j_s",
     profile: ProfileOption = None,
     policy: PolicyOption = None,
     seed: SeedOption = None,
@@ -56,9 +58,10 @@ def sweep(
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Run a scenario at every point of a grid: one row a point and seed in sweep.csv, the answer in sweep.json.
+    """Run a scenario at every point of a grid; write sweep.csv (a row per point and seed) and sweep.json (the answer).
 
-    Rows that the folder already holds are not run again. Ctrl-C keeps what has ended; the same command goes on.
+    Rows that the folder already holds are not run again. If you press Ctrl-C, the finished rows are kept, and the same
+    command continues.
     'ppdsim report DIR' draws it.
 
     Example: ppdsim sweep one-pair --grid routing.policy=always-p,cost-aware --grid workload.arrivals.rate_per_s=1,2,3

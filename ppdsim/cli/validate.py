@@ -29,16 +29,18 @@ def validate(
     ],
     fail_over: Annotated[
         str | None,
-        typer.Option(help="Exit with 1 where a kind's median error passes this, such as 5%, or its coverage is off."),
+        typer.Option(
+            help="Exit with code 1 if the median error of a kind of cell exceeds this (5%), or its coverage is off."
+        ),
     ] = None,
     out: OutOption = Path("out"),
     force: ForceOption = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Compare a profile with what it was not fitted to: accuracy.txt, validation.json and report.html.
+    """Compare a profile with measurements that it was not fitted to; write accuracy.txt, validation.json, report.html.
 
-    A held-out cell that the profile was fitted to always ends in exit code 1.
+    The exit code is 1 if the profile was fitted to a held-out cell.
 
     Example: ppdsim validate h200 calibration/measurements/* -o out
     """

@@ -50,6 +50,14 @@ def test_every_command_has_help_with_an_example(name: str, capsys: pytest.Captur
     assert f"Example: ppdsim {command}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_is_printed_as_it_is_written(name: str) -> None:
+    """Rich takes what stands in square brackets for a style and prints nothing of it."""
+    found = typer.main.get_command(app_module.app).commands[typed(name)]
+    assert "[" not in found.help
+    assert not [parameter.name for parameter in found.params if "[" in (parameter.help or "")]
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--version"]) == 0
     assert capsys.readouterr().out == f"ppdsim {__version__}\n"

@@ -130,7 +130,7 @@ def to_text(card: ProfileCard) -> str:
             f"{_percent(c.repeat_noise_median):>14}{inside:>18}"
         )
     if not all(is_known(0.9, c.cells) for c in card.cards):
-        lines.append("  p90 in brackets: of fewer than 10 cells, so little more than the largest")
+        lines.append("  p90 in brackets: fewer than 10 cells, so it is hardly more than the largest")
     lines += ["", "  Parameters: value (90 % interval over the draws), where it comes from, what it is"]
     curve = ""
     for p in card.parameters:

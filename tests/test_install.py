@@ -71,7 +71,7 @@ def test_the_installed_package_is_the_one_that_runs(installed: Path, repository:
 
 
 def test_the_main_command_works_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
-    assert run([installed / "bin" / "ppdsim", *MAIN_COMMAND], cwd=tmp_path).startswith("Append 256 tokens")
+    assert run([installed / "bin" / "ppdsim", *MAIN_COMMAND], cwd=tmp_path).startswith("Appending 256 tokens")
     assert (tmp_path / "out" / "report.html").stat().st_size > 1_000_000
 
 

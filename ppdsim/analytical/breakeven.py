@@ -1,4 +1,4 @@
-"""N*, the decoding streams up to which an append on D pays, and gamma*, the price at which a given batch breaks even.
+"""N*, the number of streams on D below which an append there is cheaper; gamma*, the price at which J is equal.
 
 N* solves ``gamma N (S_D(N) - S_P) = TTFT_P - TTFT_D``. S_D grows slowly with N, because a longer step hides less of the
 append's launch, so the left side rises and the root is unique; where S_D does not depend on N this is the quotient of
@@ -25,8 +25,8 @@ BISECTIONS = 48
 class Case(str, Enum):
     """How N* is to be read (model.md, "The decision")."""
 
-    BELOW = "D wins while fewer than N* streams decode there"
-    ABOVE = "D wins while more than N* streams decode there"
+    BELOW = "D wins while fewer than N* streams decode on D"
+    ABOVE = "D wins while more than N* streams decode on D"
     ALWAYS_D = "D wins at any number of streams"
     ALWAYS_P = "P wins at any number of streams"
 

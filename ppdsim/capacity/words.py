@@ -31,22 +31,22 @@ def sentences(answer: CapacityAnswer) -> list[str]:
         lowest = min(seed.found.high for seed in answer.seeds)
         lines = [
             f"NO RATE keeps {promise}: not even {lowest:.4g} conversations/s.",
-            f"There {beyond}" if beyond else "",
+            f"At that rate, {beyond}" if beyond else "",
         ]
     else:
         rate, probe = answer.rate_per_s, answer.probe
         most = "At least" if answer.kind is Kind.AT_LEAST else "Up to"
         lines = [f"{most} {rate:.4g} conversations/s keep {promise} ({_interval(answer)})."]
-        lines.append(f"{rate / answer.gpus:.4g} conversations/s a GPU, of {answer.gpus}.")
+        lines.append(f"{rate / answer.gpus:.4g} conversations/s per GPU ({answer.gpus} GPUs).")
         if probe is not None:
             lines[-1] = (
-                f"{rate / answer.gpus:.4g} conversations/s a GPU, of {answer.gpus};"
+                f"{rate / answer.gpus:.4g} conversations/s per GPU ({answer.gpus} GPUs);"
                 f" {probe.turns_per_s:.4g} turns/s, {probe.goodput_per_s:.4g} of them good ({probe.attained:.1%})."
             )
         if answer.kind is Kind.AT_LEAST:
-            lines.append("No rate that was tried breaks it.")
+            lines.append("Every rate that was tried keeps the SLO.")
         elif beyond:
-            lines.append(f"Beyond, {beyond}")
+            lines.append(f"At a higher rate, {beyond}")
     return [line for line in lines if line]
 
 
@@ -114,7 +114,7 @@ def _interval(answer: CapacityAnswer) -> str:
     high = "no upper end" if math.isinf(answer.high_per_s) else f"{answer.high_per_s:.4g}"
     coverage = _coverage(answer)
     if coverage is None:
-        return f"the search's bracket, of one seed: {answer.low_per_s:.4g} to {high}"
+        return f"bracket of the search with one seed: {answer.low_per_s:.4g} to {high}"
     return f"{answer.low_per_s:.4g} to {high}, {basis(parts=0, seeds=len(answer.seeds))}, {coverage:.0%}"
 
 
@@ -128,8 +128,8 @@ def _binding(binding: Binding) -> str:
     spent = "" if binding.seconds is None else f", {format_s(binding.seconds)} on average"
     if binding.limit == "overloaded":
         return f"waits grow for as long as conversations start: {where}{spent}."
-    what = "have no answer" if binding.limit == "unanswered" else f"break {NAMES[binding.limit]}"
-    return f"{binding.share:.1%} of the turns {what}: {where}{spent}."
+    what = "have no answer" if binding.limit == "unanswered" else f"exceed the {NAMES[binding.limit]} limit"
+    return f"{binding.share:.1%} of the turns {what}, mostly because of: {where}{spent}."
 
 
 def _finite(value: float) -> float | None:

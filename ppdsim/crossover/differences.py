@@ -48,9 +48,9 @@ def point_differences(points: Iterable[BreakEvenPoint]) -> tuple[str, ...]:
     return tuple(
         f"{p.against.label}, {p.new_tokens} new tokens on {p.cached_tokens}, previous answer of "
         f"{p.previous_output_tokens}: the simulated N* is {p.simulated_n_star.this_host:.1f}, the formula's "
-        f"{p.n_star.this_host:.1f}. The simulated one is gamma* times the residents that were simulated, so it keeps "
-        "the stall of their batch; the formula knows that a larger batch has a longer step, which hides more of the "
-        "launch, and leaves out the waits."
+        f"{p.n_star.this_host:.1f}. The simulated N* is gamma* times the number of simulated residents, so it keeps "
+        "the stall of that batch. The formula counts that a larger batch has a longer step, which hides more of the "
+        "launch; it leaves out the waits."
         for p in points
         if p.simulated_n_star is not None and not _is_near(p.n_star, p.simulated_n_star.this_host)
     )
@@ -144,5 +144,5 @@ def _explanation(plan: Plan, simulator: PairSimulator, comparison: ArmComparison
 def _account(name: str, sample: Sample, idle_s: float, wait_s: float, lost_s: float) -> str:
     return (
         f"the {name} waits {(sample.ttft_s - idle_s) * MS_PER_S:.0f} ms (formula: {wait_s * MS_PER_S:.0f}) "
-        f"and costs the others {sample.lost_s * MS_PER_S:.0f} stream-ms (formula: {lost_s * MS_PER_S:.0f})"
+        f"and delays the other streams by {sample.lost_s * MS_PER_S:.0f} stream-ms (formula: {lost_s * MS_PER_S:.0f})"
     )

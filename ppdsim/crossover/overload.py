@@ -38,8 +38,8 @@ def _of_curve(plan: Plan, curve: ArmCurve) -> Iterator[str]:
         said["simulated"] = played
     where = " and ".join(f"{_share(found)} cache rates {who}" for who, found in said.items() if found.any())
     yield (
-        f"{OVERLOADED} at {plan.traffic.rate_per_s:.3g} turns a second: {name}, at {where}. By the formula it carries "
-        f"less than {_carried(plan, curve)}."
+        f"{OVERLOADED} at {plan.traffic.rate_per_s:.3g} turns a second: {name}, at {where}. By the formula this arm "
+        f"carries less than {_carried(plan, curve)}."
     )
 
 

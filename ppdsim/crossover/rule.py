@@ -123,14 +123,14 @@ def _sentence(policy: str, over: str, regrets: Array) -> str:
     """Return what a rule's regrets say: infinite where the arm that it takes is overloaded and the other is not."""
     compared, overloaded = regrets[np.isfinite(regrets)], int(np.isposinf(regrets).sum())
     if not len(compared) and not overloaded:
-        return f"The policy '{policy}' was not judged over {over}: at no cache rate both arms are carried."
-    worst = f", by up to {MS_PER_S * compared.max():.0f} ms of J" if (compared > 0.0).any() else ""
-    where = "" if len(compared) == len(regrets) else " and that both arms carry"
+        return f"The policy '{policy}' was not judged over {over}: at every cache rate one of the arms is {OVERLOADED}."
+    worst = f"; that costs up to {MS_PER_S * compared.max():.0f} ms of J" if (compared > 0.0).any() else ""
+    where = "" if len(compared) == len(regrets) else f" at which neither arm is {OVERLOADED}"
     out = (
-        f"The policy '{policy}' takes the more expensive arm at {(compared > 0.0).sum()} of the {len(compared)} cache "
-        f"rates looked at over {over}{where}{worst}"
+        f"Over {over}, the policy '{policy}' takes the more expensive arm at {(compared > 0.0).sum()} of the "
+        f"{len(compared)} cache rates{where}{worst}"
     )
-    return out + (f"; at {overloaded} more it takes an arm that is {OVERLOADED} there." if overloaded else ".")
+    return out + (f"; at {overloaded} others it takes an arm that is {OVERLOADED}." if overloaded else ".")
 
 
 def _regrets_s(

@@ -40,19 +40,18 @@ def headline(points: Sequence[BreakEvenPoint], gamma: float) -> str:
     """Return the answer in one sentence: N* of the typical turn over each link, on this host and on another one."""
     parts = [f"over {link(p.against.arm, p.against.transport)} {_load_clause(p)}" for p in points]
     first = points[0]
-    price = "" if gamma == 1.0 else f" at a price of {gamma:g} s of TTFT for a stalled stream-second"
-    return (
-        f"Append {first.new_tokens} tokens to {first.cached_tokens} cached ones on D{price}: " + "; ".join(parts) + "."
-    )
+    price = "" if gamma == 1.0 else f", at a price of {gamma:g} s of TTFT for a stalled stream-second"
+    turn = f"{first.new_tokens} tokens to {first.cached_tokens} cached ones"
+    return f"Appending {turn} on D is cheaper than a hand-off{price}: {'; '.join(parts)}."
 
 
 def _load_clause(point: BreakEvenPoint) -> str:
     n = point.n_star
     if point.case == Case.ABOVE.value:
-        return f"while more than {n.this_host:.1f} streams decode there"
+        return f"while more than {n.this_host:.1f} streams decode on D"
     if n.draws == ALL_EQUAL and not 0.0 < n.this_host < float("inf"):
-        return "at any number of streams there" if n.this_host else "at no number of streams there"
-    return f"while fewer than N* streams decode there: {both_hosts(n)}"
+        return "at any number of streams on D" if n.this_host else "at no number of streams on D"
+    return f"while fewer than N* streams decode on D: {both_hosts(n)}"
 
 
 def both_hosts(found: HostInterval) -> str:
@@ -82,11 +81,12 @@ def shares_on_d(plan: Plan) -> tuple[str, ...]:
         return ()
     streams = round(median(found.streams))
     out = [
-        f"Played through {found.played}, {len(found.streams)} follow-up turns of the workload find a median of "
-        f"{median(found.cached_tokens):.0f} tokens of their prompt cached on D and {median(found.new_tokens):.0f}"
-        f" not; {found.held_share:.0%} find their previous prompt still there. As they arrive {streams} streams decode "
-        f"on D (median; p90 {quantile(found.streams, 0.9):.0f})."
-        + (" The fleet is OVERLOADED by it, so these numbers depend on how long the workload is." * found.overloaded)
+        f"The workload was played through {found.played}. As a follow-up turn arrives, D has "
+        f"{median(found.cached_tokens):.0f} tokens of its prompt cached and lacks {median(found.new_tokens):.0f} "
+        f"(medians of {len(found.streams)} turns), and {streams} streams decode on D (median; p90 "
+        f"{quantile(found.streams, 0.9):.0f}). D still holds the previous prompt of {found.held_share:.0%} of "
+        "these turns."
+        + (" The workload overloads this fleet, so these numbers depend on its length." * found.overloaded)
     ]
     for comparison in plan.comparisons:
         if comparison.previous_output_tokens == plan.grid.previous_output_tokens[0]:
@@ -94,15 +94,16 @@ def shares_on_d(plan: Plan) -> tuple[str, ...]:
             gain = np.asarray(j_gain_s(plan.central, priced, found.cached_tokens, found.new_tokens))
             over = link(comparison.arm.value, comparison.transport.value)
             out.append(
-                f"Of these turns, {np.mean(gain > 0.0):.0%} are cheaper on an idle D than over {over} with {streams} "
-                "streams decoding there."
+                f"Of these turns, {np.mean(gain > 0.0):.0%} are cheaper as an append than as a hand-off over {over}, "
+                f"with {streams} streams on D and no queue."
             )
     return tuple(out)
 
 
 def caveats(plan: Plan, curves: Sequence[ArmCurve]) -> tuple[str, ...]:
     """Return what the answer, of these `curves`, rests on that was not measured."""
-    p_knows = "P has nothing cached" if plan.grid.prefill_cache == "cold" else "P still has the earlier prompts cached"
+    cold = plan.grid.prefill_cache == "cold"
+    p_cache = "P has nothing cached." if cold else "P has the earlier prompts cached, but none of D's answers."
     unmeasured = sorted(
         {
             f"{q.arm.value} over {q.transport.value}"
@@ -112,9 +113,9 @@ def caveats(plan: Plan, curves: Sequence[ArmCurve]) -> tuple[str, ...]:
     )
     floor = plan.on_d.profile.drift_of("floor_s")
     out = [
-        f"{p_knows} (never D's answers): o is the previous answer that P must compute and D need not.",
-        "What a hand-off takes from decoding streams (S_P) was not measured: assumed 0, and shown for 2 ms too.",
-        "Captured graph sizes make the cost of small appends a staircase; the grid measured only captured sizes.",
+        f"{p_cache} P must compute the previous answer (o tokens), which D holds.",
+        "The delay S_P that a hand-off adds to D's streams is unmeasured: it is assumed 0, and also shown for 2 ms.",
+        "The cost of small appends rises in steps at the engine's captured graph sizes; only these were measured.",
     ]
     derivations = dict.fromkeys(p.derivation for p in (plan.on_p.profile, plan.on_d.profile) if p.derivation)
     if derivations:
@@ -129,10 +130,10 @@ def caveats(plan: Plan, curves: Sequence[ArmCurve]) -> tuple[str, ...]:
     if plan.scenario.link_bytes_per_s is not None:
         speed = f"{plan.scenario.link_bytes_per_s / BYTES_PER_GB:g} GB/s"
         out.append(f"Assumed: KV moves at {speed} on every link; the rest of a hand-off is as measured over that link.")
-    out += [f"Of the workload: {note}." for note in plan.traffic.notes]
+    out += [f"Workload: {note}." for note in plan.traffic.notes]
     simulated_only = [key for key in SIMULATED_ONLY if plan.setup.sets(key)]
     if simulated_only:
-        out.append(f"Only the simulation follows {', '.join(simulated_only)}; the formulas know the engine's defaults.")
+        out.append(f"Only the simulation follows {', '.join(simulated_only)}; the formulas use the engine's defaults.")
     if floor is not None and floor.tag is Tag.PRIOR:
         out.append(
             f"Intervals are for another run of such a machine: its launch floor may be anywhere from "

@@ -124,7 +124,7 @@ def meaning(answer: CrossoverAnswer) -> tuple[str, str]:
     """Return the two sentences below the headline: what is traded, and what the cache rate decides."""
     traded = (
         "Prefilling a turn on the decode machine D saves the hand-off of its KV from the prefill machine P, but stalls "
-        "every stream that decodes on D; N* is the number of such streams at which the two are worth the same."
+        "every stream that decodes on D; N* is the number of streams at which both arms cost the same."
     )
     return traded, _at_the_scenario(answer)
 

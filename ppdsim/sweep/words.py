@@ -24,7 +24,7 @@ def table(answer: SweepAnswer) -> str:
         *names,
         f"{by.title} [{by.unit}]",
         "90 % interval",
-        f"beyond {names[0]}={answer.axes[0].values[0]}",
+        f"less that of {names[0]}={answer.axes[0].values[0]}",
         *(f"{each.title} [{each.unit}]" for each in others),
         "",
     ]
@@ -56,9 +56,9 @@ def basis_of(answer: SweepAnswer) -> str:
         )
     if all(point.runs == 1 for point in answer.points):
         over = basis(parts=answer.parts, seeds=1)
-        return f"one run a point; intervals (90 %) are over {over}; differences are paired"
+        return f"one run per point; intervals (90 %) are over {over}; differences are paired"
     return (
-        f"means over {_count(len(answer.seeds), 'seed')}; a point whose runs no seed changes ran once, and its "
+        f"means over {_count(len(answer.seeds), 'seed')}; a point that no seed changes was run once, and its "
         f"interval (90 %) is over {answer.parts} parts of that run; differences are paired"
     )
 
@@ -66,7 +66,7 @@ def basis_of(answer: SweepAnswer) -> str:
 def crossings(answer: SweepAnswer) -> list[str]:
     """Return a sentence for each crossing by the measure that is judged by, and what to beware of."""
     found = [each for each in answer.crossings if each.measure == answer.judged_by]
-    beware = "where a run is OVERLOADED, its values depend on how long it is"
+    beware = "the values of an OVERLOADED run depend on how long the run is"
     return [*map(sentence, found), *([beware] if any(each.overloaded for each in found) else [])]
 
 

@@ -55,7 +55,7 @@ def _cells(rows: Sequence[CellErrors]) -> Iterator[str]:
                 f"{_target(row.target_median, row.target_p90) + mark:>12}{100 * row.coverage:>6.0f} %  {row.worst}"
             )
     if not all(is_known(0.9, row.cells) for row in rows):
-        yield "  p90 in brackets: of fewer than 10 cells, so little more than the largest"
+        yield "  p90 in brackets: fewer than 10 cells, so it is hardly more than the largest"
     yield from _candidates(rows)
     for name, part in by_interval(rows):
         yield f"  pooled coverage {name}: {100 * pooled_coverage(part):.0f} %"
@@ -73,7 +73,7 @@ def _candidates(rows: Sequence[CellErrors]) -> Iterator[str]:
         chance, first = min(known, key=lambda pair: pair[0], default=(1.0, None))
         if first is not None and first.rank_correlation is not None and chance < ODD:
             yield (
-                f"  error of {row.kind}, {row.scope}, {row.measurements}: goes with {first.name}, "
+                f"  error of {row.kind}, {row.scope}, {row.measurements}: rises or falls with {first.name}, "
                 f"rank correlation {first.rank_correlation:+.2f}"
             )
 
@@ -178,7 +178,7 @@ def _loads(rows: Sequence[LoadErrors]) -> Iterator[str]:
     yield ""
     yield "  Loads: recorded conversations through the simulator; measured -> simulated [ms] (relative error)"
     if not all(is_known(0.99, row.turns) for row in rows):
-        yield "  p90 or p99 in brackets: of fewer than 10 or 100 turns, so little more than the largest"
+        yield "  p90 or p99 in brackets: fewer than 10 or 100 turns, so it is hardly more than the largest"
     run = None
     for key in dict.fromkeys(row.load_key for row in rows):
         part = [row for row in rows if row.load_key == key]
@@ -186,7 +186,7 @@ def _loads(rows: Sequence[LoadErrors]) -> Iterator[str]:
         if first.measurements != run:
             run = first.measurements
             yield f"  {run}"
-        floor = "floor anchored in the run" if first.anchored else "the profile's own floor"
+        floor = "launch floor from this run's probes" if first.anchored else "launch floor of the profile"
         yield f"  {first.load}, {first.arm}, {floor}; busiest: {first.busiest}, {100 * first.utilisation:.0f} %"
         for row in part:
             note = "" if row.meets_target is None else " (not gated)" if not row.gated else ""

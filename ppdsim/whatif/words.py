@@ -81,7 +81,7 @@ def table(found: Sequence[Alternative]) -> str:
         label = ", ".join(sorted(set(each.labels) - {STABLE}))
         row = "".join(f"{cell:>{w}}" for cell, w in zip(cells, widths, strict=True))
         lines.append(f"{each.name:{width}}{row}" + (f"   {label}" if label else ""))
-    lines.append("ms; means over seeds of each run's mean or p99; good: every limit of the SLO kept")
+    lines.append("times in ms: mean over the seeds of each run's mean or p99; good turns keep every limit of the SLO")
     lines += [f"{each.name:{width}}{machines(each)}" for each in found if each.machines]
     return "\n".join(lines)
 

@@ -124,7 +124,7 @@ def test_a_trace_is_played_faster(tmp_path: Path) -> None:
     interval = document(answer).interval_per_s
     assert (interval.over, interval.coverage) == ("bracket", None)
     assert (interval.low, interval.high) == (answer.seeds[0].found.low, answer.seeds[0].found.high)
-    assert "(the search's bracket, of one seed: " in document(answer).answer[0]
+    assert "(bracket of the search with one seed: " in document(answer).answer[0]
 
 
 def test_nothing_and_everything_keep_the_slo_in_bounded_time(tmp_path: Path) -> None:
@@ -133,13 +133,13 @@ def test_nothing_and_everything_keep_the_slo_in_bounded_time(tmp_path: Path) -> 
     assert (never.kind, never.rate_per_s) == (Kind.NONE, 0.0)
     assert len(never.seeds[0].probes) <= 12
     assert sentence(never).startswith("NO RATE keeps")
-    assert "break TTFT: prefill forwards of node 0 (P)" in sentence(never)
+    assert "exceed the TTFT limit, mostly because of: prefill forwards of node 0 (P)" in sentence(never)
     endless = one_server(tmp_path, arrivals="fixed", rate=0.001, conversations=3)
     always = capacity(endless, seed=0, seeds=1, slo=Slo(tpot_ms=1e6))
     assert (always.kind, always.rate_per_s) == (Kind.AT_LEAST, pytest.approx(1.024))
     assert math.isinf(always.high_per_s)
     assert len(always.seeds[0].probes) == 11
-    assert "No rate that was tried breaks it." in sentence(always)
+    assert "Every rate that was tried keeps the SLO." in sentence(always)
     assert document(always).interval_per_s.high is None
 
 
@@ -200,7 +200,7 @@ def test_a_server_over_several_gpus_counts_each_of_them(tmp_path: Path) -> None:
     assert four.rate_per_s == one.rate_per_s
     assert four.rate_per_gpu_per_s * 5 == pytest.approx(four.rate_per_s)
     assert four.goodput_per_gpu_per_s * 5 == pytest.approx(four.goodput_per_s)
-    assert "a GPU, of 5" in " ".join(four.answer)
+    assert "per GPU (5 GPUs)" in " ".join(four.answer)
 
 
 @pytest.mark.parametrize("count", [2, 5, 9])

@@ -18,8 +18,8 @@ def test_it_says_the_rate_and_what_binds(tmp_path: Path, capsys: pytest.CaptureF
     assert run([*SMALL, "-o", str(out)]) == 0
     printed = capsys.readouterr()
     assert "conversations/s keep 90% of the turns within TTFT 500 ms, TPOT 25 ms" in printed.out
-    assert "a GPU, of 2" in printed.out
-    assert "Beyond, " in printed.out
+    assert "per GPU (2 GPUs)" in printed.out
+    assert "At a higher rate, " in printed.out
     assert printed.err == f"wrote {out / 'capacity.json'}\nwrote {out / 'report.html'}\n"
     assert sorted(path.name for path in out.glob("[!.]*")) == ["capacity.json", "report.html"]
     page = (out / "report.html").read_text()

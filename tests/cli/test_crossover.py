@@ -41,7 +41,7 @@ def test_ctrl_c_keeps_what_the_formulas_found(tmp_path, capsys, monkeypatch):
     assert run(["crossover", "cache-rate", *SETTINGS, "-o", str(tmp_path)]) == 130
     assert [path.name for path in tmp_path.glob("[!.]*")] == ["formulas-only.json"]
     kept = json.loads((tmp_path / "formulas-only.json").read_text())
-    assert kept["headline"].startswith("Append 256 tokens")
+    assert kept["headline"].startswith("Appending 256 tokens")
     assert not kept["curves"][0]["simulated_j_s"]
     assert capsys.readouterr().err.splitlines()[-1] == "error: interrupted"
 

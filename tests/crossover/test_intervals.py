@@ -135,6 +135,7 @@ def test_the_headline_names_the_host_of_each_number():
     point = break_even_point(plan(), NVLINK, 4096, 256)
     n = point.n_star
     assert headline([point], 1.0) == (
-        "Append 256 tokens to 4096 cached ones on D: over NVLink while fewer than N* streams decode there: "
+        "Appending 256 tokens to 4096 cached ones on D is cheaper than a hand-off: over NVLink while fewer than N* "
+        "streams decode on D: "
         f"this host {n.this_host:.1f}; another host of this kind {n.value:.1f} ({n.low:.1f} to {n.high:.1f})."
     )

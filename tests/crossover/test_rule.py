@@ -11,8 +11,8 @@ def over_nvlink(*settings: str) -> tuple[int, int, float]:
     """Return (more expensive, looked at, worst ms) of the rule's sentence over NVLink."""
     text = next(t for t in small_answer("crossover.draws=1", *against("nvlink"), *settings).findings if "NVLink" in t)
     found = re.fullmatch(
-        r"The policy '[\w-]+' takes the more expensive arm at (\d+) of the (\d+) cache rates looked at over NVLink"
-        r"(?:, by up to (\d+) ms of J)?\.",
+        r"Over NVLink, the policy '[\w-]+' takes the more expensive arm at (\d+) of the (\d+) cache rates"
+        r"(?:; that costs up to (\d+) ms of J)?\.",
         text,
     )
     assert found

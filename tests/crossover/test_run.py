@@ -59,7 +59,9 @@ def test_the_headline_is_the_first_point_of_every_link(small, shipped):
         assert n.low < n.value < n.high
         both = f"this host {expected:.1f}; another host of this kind {n.value:.1f} ({n.low:.1f} to {n.high:.1f})"
         assert both in small.headline
-    assert small.headline.startswith("Append 256 tokens to 4096 cached ones on D: over NVLink while fewer than ")
+    assert small.headline.startswith(
+        "Appending 256 tokens to 4096 cached ones on D is cheaper than a hand-off: over NVLink while fewer than "
+    )
 
 
 def test_a_crossing_is_where_the_two_curves_of_j_meet(small):
@@ -177,8 +179,8 @@ def test_a_difference_says_by_how_much_and_why():
     assert about
     pattern = (
         r"(the simulation puts r\* at 0\.\d+, the formula with waits at 0\.\d+|the formula with waits says .*)"
-        r"\. With \d+ new tokens on \d+, in the simulation the append waits \d+ ms \(formula: \d+\) and costs the "
-        r"others \d+ stream-ms \(formula: \d+\); the hand-off waits \d+ ms \(formula: \d+\) and costs the others \d+"
+        r"\. With \d+ new tokens on \d+, in the simulation the append waits \d+ ms \(formula: \d+\) and delays "
+        r"the other streams by \d+ stream-ms \(formula: \d+\); the hand-off waits \d+ ms \(formula: \d+\) and delays "
     )
     assert re.search(pattern, about[0])
 

@@ -124,10 +124,12 @@ def test_the_answer_is_about_the_workloads_typical_turn(tmp_path):
     scenario = load("cache-rate", [*SMALL, *against("nvlink", "delta")], trace=write(tmp_path / "chat.jsonl", rows))
     answer = crossover(resolve(scenario, Command.CROSSOVER), seed=0)
     # 375 tokens are past, of which the last has no KV and D keeps 5 whole pages of 64.
-    assert answer.headline.startswith("Append 255 tokens to 320 cached ones on D")
-    (played,) = (text for text in answer.findings if text.startswith("Played through 1P_1pD over nvlink"))
-    assert "10 follow-up turns of the workload find a median of 320 tokens of their prompt cached on D" in played
-    assert "100% find their previous prompt still there. As they arrive 0 streams decode on D" in played
+    assert answer.headline.startswith("Appending 255 tokens to 320 cached ones on D is")
+    (played,) = (
+        text for text in answer.findings if text.startswith("The workload was played through 1P_1pD over nvlink")
+    )
+    assert "D has 320 tokens of its prompt cached and lacks 255 (medians of 10 turns), and 0 streams decode" in played
+    assert played.endswith("D still holds the previous prompt of 100% of these turns.")
     about = [text for text in answer.findings if text.startswith("Of these turns, ")]
     assert len(about) == 2
     assert ("turns arrive", "conversations workload, 10 of 10 conversations") in answer.settings

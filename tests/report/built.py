@@ -151,7 +151,7 @@ def built_answer(**changes: object) -> CrossoverAnswer:
     curves = [curve(APPEND, total, 0) for total in TOTALS]
     curves += [curve(arm, total, o) for arm in handoffs for total in TOTALS for o in PREVIOUS]
     answer = CrossoverAnswer(
-        headline="Append 256 tokens on D while fewer than 3.3 (2.6 to 4.1) streams decode there.",
+        headline="Appending 256 tokens is cheaper while fewer than 3.3 (2.6 to 4.1) streams decode on D.",
         scenario="built",
         question="Does it draw?",
         gamma=1.0,
@@ -211,7 +211,7 @@ def built_answer(**changes: object) -> CrossoverAnswer:
                 previous_output_tokens=0,
                 prefill_cache="cold",
                 handoff_stall_s=0.002,
-                case="D wins while fewer than N* streams decode there",
+                case="D wins while fewer than N* streams decode on D",
                 n_star=HostInterval(this_host=3.3, value=4.1, low=2.6, high=INFINITE),
                 gamma_star=HostInterval(this_host=1.65, value=1.9, low=1.3, high=INFINITE),
                 simulated_n_star=None,

@@ -28,8 +28,8 @@ def test_the_map_marks_what_was_not_measured():
     data = breakeven_map_data(built_answer(), breakeven_map(NVLINK, 0))
     assert data.text == [["(2)", "1", "0.5"], ["(any)", "4", "0"], ["(8)", "(unknown)", "(0.25)"]]
     assert data.hover[1][1] == (
-        "256 new tokens on 1,024 cached ones<br>D pays while fewer than N* = 4<br>"
-        "streams decode there, on another host 2 to 8 (inside the measured range)"
+        "256 new tokens on 1,024 cached ones<br>D is cheaper while fewer than N* = 4<br>"
+        "streams decode on D, on another host 2 to 8 (inside the measured range)"
     )
     assert "extrapolated or unmeasured" in data.hover[2][0]
     measured, outside = plot_breakeven_map(built_answer()).data

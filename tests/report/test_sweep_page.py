@@ -161,13 +161,13 @@ def test_the_table_names_what_its_intervals_are_over(seeds) -> None:
     assert words.table(answer).splitlines()[len(answer.points) + 1] == ORIGINS[seeds]
     parted = replace(answer, parts=10, seeds=(0,), points=tuple(replace(point, runs=1) for point in answer.points))
     assert words.basis_of(parted) == (
-        "one run a point; intervals (90 %) are over 10 parts of this one trace, which no seed changes; differences are "
-        "paired"
+        "one run per point; intervals (90 %) are over 10 parts of this one trace, which no seed changes; differences "
+        "are paired"
     )
     first, *rest = parted.points
     mixed = replace(parted, seeds=(0, 1), points=(replace(first, runs=2), *rest))
     assert words.basis_of(mixed) == (
-        "means over 2 seeds; a point whose runs no seed changes ran once, and its interval (90 %) is over 10 parts of "
+        "means over 2 seeds; a point that no seed changes was run once, and its interval (90 %) is over 10 parts of "
         "that run; differences are paired"
     )
 

@@ -55,7 +55,7 @@ def test_break_even_points_say_cold_and_any_number():
         "-",
         "1.6",
         "1.5",
-        "D wins while fewer than N* streams decode there",
+        "D wins while fewer than N* streams decode on D",
     ]
     assert [cell.notes for cell in row[5:9]] == [
         ("another host: 4.1 (2.6 to any number)",),

@@ -34,9 +34,9 @@ def test_the_list_is_complete() -> None:
 def test_it_loads_and_has_a_header(name: str) -> None:
     loaded = scenario.load(name)
     assert loaded.name == name
-    assert loaded.comparison
+    assert loaded.question
     header = (REPOSITORY / "scenarios" / f"{name}.yaml").read_text().split("schema:")[0]
-    assert re.match(r"# ArmComparison: .*\?\n(# .*\n)*# Run time: ", header)
+    assert re.match(r"# Question: .*\?\n(# .*\n)*# Run time: ", header)
     # What 'ppdsim scenarios' prints and what the file says of its run time are one thing.
     command = "crossover" if name == "cache-rate" else "simulate"
     assert f"# Run time: {loaded.run_time} with 'ppdsim {command} {name} -o out'.\n" in header

@@ -169,7 +169,7 @@ def test_a_trace_that_no_seed_changes_runs_once_a_point_and_its_parts_give_the_i
     # A machine's busy time is that of a whole run.
     busy = point.estimate("busy_prefill")
     assert (busy.value, busy.low, busy.high) == (rows[2, 0]["busy_prefill"], None, None)
-    assert "one run a point; intervals (90 %) are over 10 parts of this one trace" in words.table(answer)
+    assert "one run per point; intervals (90 %) are over 10 parts of this one trace" in words.table(answer)
     table, _ = save(made, rows, answer, tmp_path)
     assert len(table.read_text().splitlines()) == 1 + 4
     assert read(tmp_path) == answer

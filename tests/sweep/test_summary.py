@@ -89,7 +89,7 @@ def test_what_must_be_known_of_a_point_is_beside_it(made, rows) -> None:
 def test_the_table_prints_milliseconds_and_differences_with_their_sign(answer) -> None:
     head, first, _, third, fourth, *_ = words.table(answer).splitlines()
     assert head.split()[:4] == ["policy", "rate_per_s", "J", "[ms]"]
-    assert "beyond policy=always-p" in head
+    assert "less that of policy=always-p" in head
     assert first.split()[:3] == ["always-p", "1", "2,000"]
     assert "+200 (31.4 to 369)" in third
     assert "  -100  " in fourth

@@ -93,11 +93,14 @@ def test_a_planted_term_is_the_one_that_is_named(column, error):
     found = validation(points(error))
     best = max(found.cells[0].candidates, key=lambda each: abs(each.rank_correlation))
     assert best.name == column
-    assert f"goes with {column}, rank correlation {best.rank_correlation:+.2f}" in to_text(found)
+    assert f"rises or falls with {column}, rank correlation {best.rank_correlation:+.2f}" in to_text(found)
 
 
 def test_noise_goes_with_nothing():
-    silent = [to_text(validation(points(lambda cached, new: 0.0, seed=seed))).count("goes with") for seed in range(20)]
+    silent = [
+        to_text(validation(points(lambda cached, new: 0.0, seed=seed))).count("rises or falls with")
+        for seed in range(20)
+    ]
     assert sum(silent) <= 3  # 5 % of runs, whatever the number of columns
 
 

@@ -154,5 +154,5 @@ def test_the_table_has_a_row_an_alternative_and_says_what_its_numbers_are():
     assert head.split() == ["good", "turns/s", "(interval)", "SLO", "met", "TTFT", "TTFT", "p99", "TPOT", "appended"]
     assert first.split() == ["1P_3D", "1.5", "(1.25", "to", "1.75)", "75.0%", "100.0", "200.0", "10.0", "30%"]
     assert second.split() == ["4U", "1", "50.0%", "-", "-", "-", "0%", "BACKLOGGED,", "OVERLOADED"]
-    assert foot == "ms; means over seeds of each run's mean or p99; good: every limit of the SLO kept"
+    assert foot == "times in ms: mean over the seeds of each run's mean or p99; good turns keep every limit of the SLO"
     assert used.split(None, 1) == ["1P_3D", "P busy 50%, 25% of prompt tokens cached; link busy 12%"]

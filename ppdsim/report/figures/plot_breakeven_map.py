@@ -1,4 +1,4 @@
-"""N* over cached and new tokens: how many streams may decode on D before the append there stops paying."""
+"""N* over cached and new tokens: below how many streams on D the append is the cheaper arm."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ppdsim.report.figures._series import Gapped, short_tokens
 from ppdsim.report.figures._style import INK, empty, finish, lighten
 from ppdsim.report.figures._views import choice, previous_choice
 
-TITLE = "How many streams may decode on D before an append there stops paying"
+TITLE = "Below how many streams on D an append is the cheaper arm"
 X_TITLE = "new tokens m [tokens]"
 Y_TITLE = "cached tokens L [tokens]"
 SPAN = 20.0
@@ -66,8 +66,8 @@ def breakeven_map_data(answer: CrossoverAnswer, drawn: BreakevenMap) -> MapData:
         another = f"on another host {wording.spread(low, high)}"
         tokens = f"{drawn.new_tokens[column]:,} new tokens on {drawn.cached_tokens[row]:,} cached ones"
         known = "extrapolated or unmeasured" if drawn.extrapolated[row][column] else "inside the measured range"
-        pays = f"D pays while fewer than N* = {wording.streams(here)}"
-        return f"{tokens}<br>{pays}<br>streams decode there, {another} ({known})"
+        pays = f"D is cheaper while fewer than N* = {wording.streams(here)}"
+        return f"{tokens}<br>{pays}<br>streams decode on D, {another} ({known})"
 
     rows, columns = range(len(drawn.cached_tokens)), range(len(drawn.new_tokens))
     return MapData(

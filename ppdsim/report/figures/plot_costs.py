@@ -36,8 +36,8 @@ CAPTION = (
     "bands of TTFT and stall). Thin lines: the formula with the waits of the scenario's traffic. Dots: simulated under "
     "that traffic on this host; upright strokes: the central 90 % on another one. Where an arm is OVERLOADED it has no "
     "J. Thin lines and dots belong to the scenario's own "
-    "gamma and N and are hidden elsewhere. Upright: r* of the idle formula with its interval; D is worth it to its "
-    "right. The axis is logarithmic in 1 - r."
+    "gamma and N and are hidden elsewhere. Upright: r* of the idle formula with its interval; D is the cheaper arm to "
+    "its right. The axis is logarithmic in 1 - r."
 )
 
 

@@ -7,8 +7,9 @@ the cell changes for one percent of the quantity. Grouped by block these are a o
     y[block, i] = b[block] + e[block, i],   var b = max(0, mean square between - mean square within) / n0
 
 (DerSimonian's moment estimator with n0 the usual mean size of unequal groups). The 90 % range of ``exp(b)`` replaces
-the named prior of the quantity. It drifted if an F test tells the blocks apart, and if it matters at all. What it does
-not know: drift slower than the run, so the prior stays for a quantity with fewer than `FEWEST_BLOCKS` blocks. Source:
+the named prior of the quantity. It drifted if an F test tells the blocks apart, and if it matters at all.
+
+Not modelled: drift slower than the run, so the prior stays for a quantity with fewer than `FEWEST_BLOCKS` blocks. Source:
 Searle, Casella, McCulloch, Variance Components, section 3.6.
 """
 

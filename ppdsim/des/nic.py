@@ -8,8 +8,9 @@ of their own pair are late by::
 
     ahead + sum over the other pairs of min(what the pair still has to send, ahead + wire)
 
-The profile's wire time is that of one pair alone, which is taken to fill the NIC. What it
-does not know: the receiving side's NIC, PCIe and memory bandwidth, pairs that one thread cannot drive at full speed.
+The profile's wire time is that of one pair alone, which is taken to fill the NIC.
+
+Not modelled: the receiving side's NIC, PCIe and memory bandwidth, pairs that one thread cannot drive at full speed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Run the alternatives of a scenario with common random numbers, and compare their attainment seed by seed.
 
-Each seed gives one set of conversations (arrivals, lengths, think times) that every alternative meets. What it does not
-know: the uncertainty of the profile, which all alternatives share; it is no part of the intervals.
+Each seed gives one set of conversations (arrivals, lengths, think times) that every alternative meets.
+
+Not modelled: the uncertainty of the profile, which all alternatives share; it is no part of the intervals.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ the cell changes for one percent of the quantity. Grouped by block these are a o
 (DerSimonian's moment estimator with n0 the usual mean size of unequal groups). The 90 % range of ``exp(b)`` replaces
 the named prior of the quantity. It drifted if an F test tells the blocks apart, and if it matters at all.
 
-Not modelled: drift slower than the run, so the prior stays for a quantity with fewer than `FEWEST_BLOCKS` blocks. Source:
-Searle, Casella, McCulloch, Variance Components, section 3.6.
+Not modelled: drift slower than the run, so the prior stays for a quantity with fewer than `FEWEST_BLOCKS` blocks.
+Source: Searle, Casella, McCulloch, Variance Components, section 3.6.
 """
 
 from __future__ import annotations

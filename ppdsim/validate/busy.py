@@ -6,8 +6,9 @@ however large the batch. With a = row_s + context_s_per_token c for a stream of 
 
     B = rate (floor_s + a B),    B = rate floor_s / (1 - rate a):    busy = rate a
 
-A machine that does both has the sum. The pool is as busy as it is full on average, by the turns that are running. What
-it does not know: the tail of a run, in which less arrives, lowers all of them.
+A machine that does both has the sum. The pool is as busy as it is full on average, by the turns that are running.
+
+Not modelled: the tail of a run, in which less arrives, lowers all of them.
 """
 
 from __future__ import annotations

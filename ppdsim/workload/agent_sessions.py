@@ -13,8 +13,9 @@ Eight blocks in a row become one block of `BLOCK_TOKENS`, named by what stands b
 ids, so a machine is credited with earlier prompts only: P rightly, D with too little.
 
 Where a prompt and its answer exceed `context_length`, the oldest tokens stay as far as there is room beside the new
-ones; what lies between goes, as when an agent compacts its history. ``TurnSpec.clipped_tokens`` counts what went. What
-it does not know: that a parent waits for its sub-agent; which model a request asked.
+ones; what lies between goes, as when an agent compacts its history. ``TurnSpec.clipped_tokens`` counts what went.
+
+Not modelled: that a parent waits for its sub-agent; which model a request asked.
 """
 
 from __future__ import annotations

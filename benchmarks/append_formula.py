@@ -23,7 +23,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from ppdsim import compose, measurements, profile
-from ppdsim.calibrate.derive import hardware, published
+from ppdsim.calibrate.derive import published
+from ppdsim.machine import hardware
 from ppdsim.types import Arm
 
 ROOT = Path(__file__).resolve().parent.parent

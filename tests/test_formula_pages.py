@@ -15,7 +15,6 @@ from curve_cases import DECODE, FRONTEND, HANDOFF, PREFILL, STALL, turn_model
 from ppdsim.analytical.arm_comparison import ArmComparison, cached_on_p, j_gain_s
 from ppdsim.analytical.breakeven import break_even, break_even_price
 from ppdsim.calibrate.derive import errors, terms
-from ppdsim.calibrate.derive.hardware import find_gpu
 from ppdsim.calibrate.derive.machine import (
     HEAD_LAUNCHES,
     LAYER_LAUNCHES,
@@ -28,6 +27,7 @@ from ppdsim.compose import UNMEASURED_SIGMA
 from ppdsim.cost.base import pad_up
 from ppdsim.cost.prefill import ONE_WAVE_TOKENS, attention_rows, wave_tokens
 from ppdsim.engines.sglang.releases import DECODE_GRAPH_SIZES, PREFILL_GRAPH_SIZES_TOKENS
+from ppdsim.machine.hardware import find_gpu
 from ppdsim.types import Arm, ModelShape, Transport
 
 M, L = 300.0, 4096.0

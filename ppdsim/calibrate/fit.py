@@ -16,7 +16,6 @@ from ppdsim.calibrate.bootstrap import DRAWS, Fit, bootstrap
 from ppdsim.calibrate.cells import Cells, Grid, grid
 from ppdsim.calibrate.crossval import leave_one_out, name_of, predict_cells
 from ppdsim.calibrate.curve_records import curve_record, mechanism_record
-from ppdsim.calibrate.derive.hardware import multiprocessors_of
 from ppdsim.calibrate.derive.machine import WEIGHT_BYTES
 from ppdsim.calibrate.derive.pool import with_gpu_pool
 from ppdsim.calibrate.drift import measured_drift
@@ -29,6 +28,7 @@ from ppdsim.cost.prefill import wave_tokens
 from ppdsim.engine_record import EngineRecord
 from ppdsim.engines import ENGINES
 from ppdsim.errors import MeasurementError
+from ppdsim.machine.hardware import multiprocessors_of
 from ppdsim.measurements import Manifest, Measurements, Model
 from ppdsim.profile import CurveRecord, Drift, MatricesRecord, ModelRecord, Profile
 from ppdsim.turn import TurnModel

@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppdsim.calibrate.masking import masked_line
 from ppdsim.calibrate.troubles import KnownIssue, recognise
+from ppdsim.machine.masking import masked_line
 
 TAIL_BYTES = 256 * 1024
 LINE_CHARACTERS = 300

@@ -89,7 +89,6 @@ def calibrate(
 
     Example: ppdsim calibrate --model M -o run
     """
-    from ppdsim.calibrate.doctor.machine import ThisMachine
     from ppdsim.calibrate.live.foreseen import Foreseen
     from ppdsim.calibrate.live.journal import LIMITS
     from ppdsim.calibrate.live.machine import describe_machine
@@ -100,6 +99,7 @@ def calibrate(
     from ppdsim.calibrate.stack.check import check_programs
     from ppdsim.calibrate.stack.specs import host_of
     from ppdsim.errors import InputError, unknown
+    from ppdsim.machine.host import ThisMachine
 
     named = given(context)
     refuse_results(out, but=RUN_FILES, goes_on=resume)
@@ -218,9 +218,9 @@ def _transfer(
     quiet: bool,
 ) -> None:
     from ppdsim import extras
-    from ppdsim.calibrate.doctor.machine import ThisMachine
     from ppdsim.calibrate.live.reference import reference
     from ppdsim.calibrate.live.transfer import Link, calibrate_transfer
+    from ppdsim.machine.host import ThisMachine
 
     link = Link(transport=transport, gpus=gpus)
     cards = ThisMachine().gpus()

@@ -146,12 +146,12 @@ def settings_of(
 
 def prepare(call: Call, chosen: Settings, host: Host, log_dir: Path) -> Ready:
     """Return the services of servers to start."""
-    from ppdsim.calibrate.doctor.machine import ThisMachine
     from ppdsim.calibrate.doctor.versions import DECODE_RADIX_SINCE
     from ppdsim.calibrate.live.foreseen import from_settings
     from ppdsim.calibrate.live.started import buffer_gpus, started
     from ppdsim.calibrate.stack.layout import cores_note
     from ppdsim.calibrate.stack.link import refuse_missing_link
+    from ppdsim.machine.host import ThisMachine
 
     machine, links = ThisMachine(), _links(call)
     for link in links:

@@ -23,13 +23,13 @@ from ppdsim.cli.run_folder import check_file
 
 
 def _gpus() -> Iterable[str]:
-    from ppdsim.calibrate.derive import hardware
+    from ppdsim.machine import hardware
 
     return hardware.gpus()
 
 
 def _links() -> Iterable[str]:
-    from ppdsim.calibrate.derive import hardware
+    from ppdsim.machine import hardware
 
     return hardware.links()
 
@@ -80,13 +80,14 @@ def derive(
     """
     from ppdsim import library
     from ppdsim import profile as profiles
-    from ppdsim.calibrate.derive import errors, hardware
+    from ppdsim.calibrate.derive import errors
     from ppdsim.calibrate.derive.derive import Change
     from ppdsim.calibrate.derive.derive import derive as derived
-    from ppdsim.calibrate.derive.hf_config import check_dtypes, read_config
     from ppdsim.card import card_of, to_text
     from ppdsim.cli.documents import Fitted
     from ppdsim.errors import InputError
+    from ppdsim.machine import hardware
+    from ppdsim.machine.model_config import check_dtypes, read_config
 
     if out.suffix != ".json":
         raise InputError(f"-o {out}: expected a file that ends in .json")

@@ -31,9 +31,9 @@ def doctor(
     from dataclasses import asdict
 
     from ppdsim.calibrate.doctor import Status, examine
-    from ppdsim.calibrate.doctor.machine import ThisMachine
     from ppdsim.cli.documents import Diagnosis, FindingRow
     from ppdsim.errors import EnvironmentProblem
+    from ppdsim.machine.host import ThisMachine
 
     with _waiting() as waiting:
         found = examine(ThisMachine(), model=model, log=log, waiting=waiting)

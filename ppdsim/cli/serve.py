@@ -134,7 +134,6 @@ def _run(
 ) -> None:
     import os
 
-    from ppdsim.calibrate.doctor.machine import ThisMachine
     from ppdsim.calibrate.stack.check import check_client, check_programs
     from ppdsim.calibrate.stack.layout import chosen_transport, cores_note, layout, link_note
     from ppdsim.calibrate.stack.link import refuse_missing_link
@@ -142,6 +141,7 @@ def _run(
     from ppdsim.calibrate.stack.specs import host_of
     from ppdsim.calibrate.stack.stack import Stack
     from ppdsim.cli.documents import Served
+    from ppdsim.machine.host import ThisMachine
 
     machine = ThisMachine()
     host = host_of(machine, runs_here=not dry_run)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from ppdsim.accuracy import CellErrors, CrossingCheck, Decisions, LoadErrors, RateCell, Validation
 from ppdsim.calibrate.cells import grid
 from ppdsim.calibrate.crossval import name_of
-from ppdsim.calibrate.derive.hardware import same_gpu
 from ppdsim.calibrate.split import is_own_run, leaks
 from ppdsim.errors import InputError, ProfileError
+from ppdsim.machine.hardware import same_gpu
 from ppdsim.measurements import Measurements
 from ppdsim.profile import Profile
 from ppdsim.validate.cells import cell_errors, knows

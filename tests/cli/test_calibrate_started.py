@@ -14,17 +14,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from calibrate.doctor.machines import H200
 from calibrate.stack.standins import PROGRAM, default_signals, left_over, nothing_left, ports
 from cli.test_calibrate import CONFIG
 from cli.test_json import assert_described, assert_error
+from machine.machines import H200
 
 from ppdsim import measurements
-from ppdsim.calibrate.doctor.machine import ThisMachine
 from ppdsim.calibrate.drivers.fake.stack import FakeStack, StackOptions
 from ppdsim.calibrate.live.journal import read_rows
 from ppdsim.calibrate.live.reference import DEFAULT
 from ppdsim.cli.app import run
+from ppdsim.machine.host import ThisMachine
 from ppdsim.types import Arm, Transport
 
 PLAN = """\

@@ -7,11 +7,12 @@ import socket
 from collections.abc import Callable
 
 import pytest
-from calibrate.doctor.machines import FakeMachine
+from machine.machines import FakeMachine
 
-from ppdsim.calibrate.doctor import CHECKS, examine, machine
+from ppdsim.calibrate.doctor import CHECKS, examine
 from ppdsim.cli import servers
 from ppdsim.cli.app import run
+from ppdsim.machine import host as machine
 
 NO_GPU = FakeMachine(cards=(), driver_version=None, lanes={}, values={})
 ROWS = [

@@ -11,17 +11,17 @@ from types import SimpleNamespace
 import jsonschema
 import pytest
 import typer
-from calibrate.doctor.machines import FakeMachine
 from calibrate.grids import MANIFEST
 from crossover_cases import against
+from machine.machines import FakeMachine
 
 from ppdsim import measurements
-from ppdsim.calibrate.doctor import machine
 from ppdsim.calibrate.drivers.fake import stack
 from ppdsim.cli.app import app, run
 from ppdsim.cli.documents import SCHEMAS
 from ppdsim.cli.run_folder import RECORD, RESULT_FILES
 from ppdsim.des.cluster import Cluster
+from ppdsim.machine import host as machine
 
 COMMANDS = typer.main.get_command(app).commands
 SAMPLES = Path(__file__).parents[1] / "calibrate/records/samples"

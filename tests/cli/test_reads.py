@@ -10,10 +10,8 @@ from typing import Any
 
 import pytest
 import typer
-from calibrate.doctor.machines import FakeMachine
+from machine.machines import FakeMachine
 
-from ppdsim.calibrate.derive import hardware
-from ppdsim.calibrate.doctor import machine
 from ppdsim.calibrate.drivers.fake import stack as stand_ins
 from ppdsim.calibrate.live import joined, started
 from ppdsim.calibrate.stack import layout
@@ -22,6 +20,8 @@ from ppdsim.calibrate.stack.specs import endpoints_of
 from ppdsim.calibrate.stack.stack import Progress
 from ppdsim.cli.app import app, run
 from ppdsim.cli.reads import CALIBRATE, FAKE_STACK, SERVE, OptionTable
+from ppdsim.machine import hardware
+from ppdsim.machine import host as machine
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
@@ -175,7 +175,7 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
     # Built and read anew, they would be most of the test's time.
     commands, known = typer.main.get_command(app), hardware.gpus()
     monkeypatch.setattr("typer.main.get_command", lambda _: commands)
-    monkeypatch.setattr("ppdsim.calibrate.derive.hardware.gpus", lambda: known)
+    monkeypatch.setattr("ppdsim.machine.hardware.gpus", lambda: known)
     monkeypatch.setattr(machine, "ThisMachine", lambda: FakeMachine(folders={}))
     monkeypatch.setattr("ppdsim.extras.require", lambda *_, **__: None)
 

@@ -14,14 +14,14 @@ import time
 from pathlib import Path
 
 import pytest
-from calibrate.doctor.machines import FakeMachine
 from calibrate.stack.standins import PROGRAM, default_signals, free_run, left_over, nothing_left, ports
 from cli.test_json import assert_described, assert_error
+from machine.machines import FakeMachine
 
-from ppdsim.calibrate.doctor import machine
-from ppdsim.calibrate.stack.owner import log_of
 from ppdsim.cli import servers
 from ppdsim.cli.app import run
+from ppdsim.machine import host as machine
+from ppdsim.machine.process_owner import log_of
 
 STAGES = {
     # What the command does when it is interrupted: the word that makes a stand-in linger there, and how to tell.

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ppdsim import compose, profile
-from ppdsim.calibrate.derive.hardware import gpus
 from ppdsim.cost.prefill import (
     ONE_WAVE_TOKENS,
     PrefillCurve,
@@ -22,6 +21,7 @@ from ppdsim.cost.prefill import (
     wave_tokens,
 )
 from ppdsim.engines.sglang.releases import PREFILL_GRAPH_SIZES_TOKENS
+from ppdsim.machine.hardware import gpus
 
 SHIPPED = {
     path.stem: compose.central(profile.load(path)).prefill

@@ -13,9 +13,9 @@ import numpy as np
 
 from ppdsim.calibrate.derive import published
 from ppdsim.calibrate.derive.check import Check
-from ppdsim.calibrate.derive.hardware import gpus
 from ppdsim.calibrate.derive.machine import ring_share
 from ppdsim.calibrate.derive.terms import Reached
+from ppdsim.machine.hardware import gpus
 
 
 def all_reduce_check(folder: Path, share: Reached) -> Check:

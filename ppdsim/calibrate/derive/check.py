@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from ppdsim.calibrate.derive import published
-from ppdsim.calibrate.derive.hardware import Gpu, gpus
 from ppdsim.calibrate.derive.terms import Reached
 from ppdsim.cost.base import Array
+from ppdsim.machine.hardware import Gpu, gpus
 from ppdsim.metrics import median
 
 COMPUTE_TOKENS = 512

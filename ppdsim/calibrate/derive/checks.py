@@ -28,8 +28,8 @@ from ppdsim.calibrate.derive.check import (
     reads,
     row_s,
 )
-from ppdsim.calibrate.derive.hardware import gpus
 from ppdsim.calibrate.derive.terms import Reached
+from ppdsim.machine.hardware import gpus
 from ppdsim.metrics import median
 
 

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ppdsim.calibrate.derive.hardware import Gpu
 from ppdsim.errors import InputError
+from ppdsim.machine.hardware import Gpu
 from ppdsim.profile import Profile
 from ppdsim.types import ModelShape
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ppdsim.calibrate.doctor.finding import Finding, ok, warning
-from ppdsim.calibrate.doctor.machine import AbstractMachine
+from ppdsim.machine.host import AbstractMachine
 
 APT = Path("/etc/apt")
 LISTS = Path("/var/lib/apt/lists")

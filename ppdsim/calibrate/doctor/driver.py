@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from ppdsim.calibrate.doctor.finding import Finding, failure, ok, warning
-from ppdsim.calibrate.doctor.machine import AbstractMachine
+from ppdsim.machine.host import AbstractMachine
 
 KERNEL_MODULE = Path("/proc/driver/nvidia/version")
 NVML_LIBRARY = "ctypes.CDLL('libnvidia-ml.so.1')"

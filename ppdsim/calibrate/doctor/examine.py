@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ppdsim.calibrate.doctor import apt, driver, gpus, software, surroundings, transfer
 from ppdsim.calibrate.doctor.finding import Finding, Status
-from ppdsim.calibrate.doctor.machine import AbstractMachine
+from ppdsim.machine.host import AbstractMachine
 from ppdsim.registry import Registry
 
 TOLD_EVERY_S = 1.0

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 
 from ppdsim.calibrate.doctor.driver import INSTALL_NVML, driver_version, has_driver, has_nvml
 from ppdsim.calibrate.doctor.finding import Finding, failure, ok, warning
-from ppdsim.calibrate.doctor.machine import AbstractMachine, GpuUser
 from ppdsim.calibrate.doctor.transfer import first_pair, has_in_node_mode, rdma_devices, usable_lanes, wanted_package
 from ppdsim.calibrate.doctor.versions import IN_NODE_SINCE
 from ppdsim.calibrate.links import fastest_transport
-from ppdsim.calibrate.stack.owner import SERVERS_FILE
+from ppdsim.machine.gpu import GpuUser
+from ppdsim.machine.host import AbstractMachine
+from ppdsim.machine.process_owner import SERVERS_FILE
 from ppdsim.types import Transport
 
 GIB = 2**30

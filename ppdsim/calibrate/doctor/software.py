@@ -5,8 +5,8 @@ from __future__ import annotations
 from ppdsim.calibrate.doctor.driver import driver_version, has_driver
 from ppdsim.calibrate.doctor.finding import Finding, failure, ok, warning
 from ppdsim.calibrate.doctor.imports import import_failure
-from ppdsim.calibrate.doctor.machine import AbstractMachine
 from ppdsim.calibrate.doctor.versions import CUDA_13_SINCE, PINS, Pins, numbers, pins_of
+from ppdsim.machine.host import AbstractMachine
 
 OLDEST_PYTHON = (3, 10)
 INSTALL_ENGINE = "pip install 'ppdsim[live,engine]'"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from ppdsim.calibrate.derive.hf_config import UNKNOWN, NotCovered, read_model
 from ppdsim.calibrate.doctor.finding import Finding, Status, failure, ok, warning
 from ppdsim.calibrate.doctor.imports import import_failure
-from ppdsim.calibrate.doctor.machine import AbstractMachine
 from ppdsim.calibrate.logs import cause, last_error, tail
 from ppdsim.errors import InputError
+from ppdsim.machine.host import AbstractMachine
+from ppdsim.machine.model_config import UNKNOWN, NotCovered, read_model
 
 PORTS = {
     30000: "router",

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ppdsim.calibrate.doctor.finding import Finding, failure, ok, warning
 from ppdsim.calibrate.doctor.imports import import_failure
-from ppdsim.calibrate.doctor.machine import AbstractMachine
 from ppdsim.calibrate.doctor.versions import CUDA_13_SINCE, IN_NODE_SINCE, numbers
 from ppdsim.calibrate.links import fastest_transport
+from ppdsim.machine.host import AbstractMachine
 from ppdsim.types import Transport
 
 PACKAGES = ("mooncake-transfer-engine-cuda13", "mooncake-transfer-engine", "mooncake-transfer-engine-non-cuda")

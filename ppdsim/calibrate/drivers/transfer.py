@@ -26,8 +26,8 @@ from types import TracebackType
 from typing import Any
 
 from ppdsim.calibrate.drivers.base import EVERY_S, Tell
-from ppdsim.calibrate.stack.family import MARK
 from ppdsim.errors import EnvironmentProblem, InputError, unknown
+from ppdsim.machine.process_tree import MARK
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 60.0

@@ -23,11 +23,11 @@ from ppdsim.calibrate.live.monitor import Monitor
 from ppdsim.calibrate.live.plan import Plan, loads_of
 from ppdsim.calibrate.live.record import RunRecord
 from ppdsim.calibrate.live.run import Run, left_out_note
-from ppdsim.calibrate.live.sampler import AbstractSampler, MachineSampler
 from ppdsim.calibrate.live.service import Service
 from ppdsim.calibrate.live.session import Session, reach
 from ppdsim.calibrate.live.transfer import Link, measure_links
 from ppdsim.errors import EnvironmentProblem
+from ppdsim.machine.sampler import AbstractSampler, MachineSampler
 from ppdsim.measurements import read_manifest
 from ppdsim.types import Arm
 

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppdsim.calibrate.derive.hf_config import read_model
 from ppdsim.calibrate.drivers.base import EngineInfo, Failure, RequestFailed
 from ppdsim.calibrate.live.limits import Limits, limits_of
 from ppdsim.calibrate.live.plan import Plan
@@ -21,6 +20,7 @@ from ppdsim.calibrate.live.service import Service
 from ppdsim.calibrate.stack.settings import Settings
 from ppdsim.calibrate.stack.specs import Host
 from ppdsim.errors import EnvironmentProblem, InputError
+from ppdsim.machine.model_config import read_model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ Multiprocessors come from calibration/hardware.yaml, which `ppdsim fit` asks too
 
 from __future__ import annotations
 
-from ppdsim.calibrate.derive.hardware import multiprocessors_of
+from ppdsim.machine.hardware import multiprocessors_of
 from ppdsim.measurements import Gpu
 
 DATA_SHEETS = {

@@ -6,10 +6,10 @@ import os
 import platform
 from pathlib import Path
 
-from ppdsim.calibrate.derive.hf_config import read_model
 from ppdsim.calibrate.live.finish import Machine
 from ppdsim.calibrate.live.hardware import gpu_of
-from ppdsim.calibrate.live.sampler import open_gpus
+from ppdsim.machine.model_config import read_model
+from ppdsim.machine.sampler import open_gpus
 
 
 def describe_machine(run_id: str, model: Path, *, dummy_weights: bool) -> Machine:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ppdsim.calibrate.live.sampler import Sample
+from ppdsim.machine.sampler import Sample
 
 MACHINE_NOTE = "machine:"
 """How such a sentence begins."""

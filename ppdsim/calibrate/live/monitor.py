@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ppdsim.calibrate.live.journal import cut_torn_line
 from ppdsim.calibrate.live.machine_notes import machine_notes
-from ppdsim.calibrate.live.sampler import AbstractSampler, Sample
+from ppdsim.machine.sampler import AbstractSampler, Sample
 
 PERIOD_S = 1.0
 """Time between looks [s]."""

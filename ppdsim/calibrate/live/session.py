@@ -20,8 +20,8 @@ from ppdsim.calibrate.live.limits import limits_of
 from ppdsim.calibrate.live.run import Run, left_out_note
 from ppdsim.calibrate.live.service import Service
 from ppdsim.calibrate.live.visit import Visit
-from ppdsim.calibrate.stack.signals import Interrupts
 from ppdsim.errors import EnvironmentProblem
+from ppdsim.machine.signals import Interrupts
 
 
 async def reach(run: Run, services: Sequence[Service]) -> None:

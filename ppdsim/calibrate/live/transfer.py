@@ -22,8 +22,8 @@ from ppdsim.calibrate.live.plan import Plan, transfer_cells
 from ppdsim.calibrate.live.record import RunRecord
 from ppdsim.calibrate.live.service import Service
 from ppdsim.calibrate.live.wire_file import save_wire
-from ppdsim.calibrate.stack.signals import Interrupts
 from ppdsim.errors import EnvironmentProblem, InputError
+from ppdsim.machine.signals import Interrupts
 from ppdsim.measurements import TransferRow
 from ppdsim.types import Arm, Transport
 

@@ -6,10 +6,10 @@ by RDMA may then go by TCP, and what is measured bears the wrong name.
 
 from __future__ import annotations
 
-from ppdsim.calibrate.doctor.machine import AbstractMachine
 from ppdsim.calibrate.doctor.transfer import has_in_node_mode, installed_package, rdma_devices, wanted_package
 from ppdsim.calibrate.doctor.versions import IN_NODE_SINCE
 from ppdsim.errors import EnvironmentProblem
+from ppdsim.machine.host import AbstractMachine
 from ppdsim.types import Transport
 
 

@@ -17,12 +17,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from ppdsim.calibrate.logs import Cause, cause, decisive, tail
-from ppdsim.calibrate.stack.family import MARK, Family, identity_of
-from ppdsim.calibrate.stack.owner import LOG
-from ppdsim.calibrate.stack.ports import answers
 from ppdsim.calibrate.stack.shell import environment
 from ppdsim.calibrate.stack.specs import ServerSpec
 from ppdsim.errors import EnvironmentProblem
+from ppdsim.machine.ports import answers
+from ppdsim.machine.process_owner import LOG
+from ppdsim.machine.process_tree import MARK, Family, identity_of
 
 HEALTH_TIMEOUT_S = 5.0
 """Bound on one answer [s]; the engine's takes a second, because it generates a token."""

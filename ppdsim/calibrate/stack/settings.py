@@ -17,8 +17,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from ppdsim.calibrate.masking import is_secret, masked_line
 from ppdsim.errors import InputError
+from ppdsim.machine.masking import is_secret, masked_line
 from ppdsim.measurements.strict import explain
 from ppdsim.scenario.lengths import NonNegativeInt, Positive, PositiveInt
 from ppdsim.schema_keys import dotted_keys

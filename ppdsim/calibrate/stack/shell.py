@@ -12,9 +12,9 @@ from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
-from ppdsim.calibrate.masking import MASK, masked_environment, masked_words
 from ppdsim.calibrate.stack.layout import TRANSPORT_ENVIRONMENT
 from ppdsim.calibrate.stack.specs import Role, ServerSpec
+from ppdsim.machine.masking import MASK, masked_environment, masked_words
 
 LINK_VARIABLES = tuple(name for variables in TRANSPORT_ENVIRONMENT.values() for name in variables)
 PROXY_VARIABLES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")

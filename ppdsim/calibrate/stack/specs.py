@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from ppdsim.calibrate.doctor.machine import AbstractMachine
 from ppdsim.calibrate.doctor.transfer import rdma_devices, usable_lanes
 from ppdsim.calibrate.doctor.versions import DECODE_RADIX_SINCE, numbers
 from ppdsim.calibrate.drivers.sglang_http import Endpoints
+from ppdsim.machine.host import AbstractMachine
 
 
 class Role(str, Enum):

@@ -19,12 +19,12 @@ from types import TracebackType
 
 from ppdsim.calibrate.drivers.sglang_http import Endpoints
 from ppdsim.calibrate.stack import state
-from ppdsim.calibrate.stack.ports import is_free
 from ppdsim.calibrate.stack.process import Server
-from ppdsim.calibrate.stack.signals import Interrupts
 from ppdsim.calibrate.stack.specs import Role, ServerSpec, endpoints_of
 from ppdsim.calibrate.stack.takedown import still_held, take_down
 from ppdsim.errors import EnvironmentProblem
+from ppdsim.machine.ports import is_free
+from ppdsim.machine.signals import Interrupts
 
 POLL_S = 0.1
 

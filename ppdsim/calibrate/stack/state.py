@@ -13,12 +13,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ppdsim.calibrate.stack.family import Family, Identity
-from ppdsim.calibrate.stack.owner import SERVERS_FILE
 from ppdsim.calibrate.stack.process import Server
 from ppdsim.calibrate.stack.takedown import still_held, take_down
 from ppdsim.errors import EnvironmentProblem, InputError
 from ppdsim.files import write_whole
+from ppdsim.machine.process_owner import SERVERS_FILE
+from ppdsim.machine.process_tree import Family, Identity
 from ppdsim.measurements.strict import explain
 from ppdsim.reading import read_text
 

@@ -9,8 +9,8 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from ppdsim.calibrate.stack.family import Family
-from ppdsim.calibrate.stack.ports import is_free
+from ppdsim.machine.ports import is_free
+from ppdsim.machine.process_tree import Family
 
 KILL_TIMEOUT_S = 10.0
 """Bound on processes being gone after SIGKILL [s]; one that waits for a GPU driver takes seconds."""

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from ppdsim import compose, profile
-from ppdsim.calibrate.derive import errors, hardware
+from ppdsim.calibrate.derive import errors
 from ppdsim.calibrate.derive.derive import Change, derive
-from ppdsim.calibrate.derive.hf_config import read_config
 from ppdsim.card import card_of, to_text
 from ppdsim.cli.app import run
 from ppdsim.errors import InputError
+from ppdsim.machine import hardware
+from ppdsim.machine.model_config import read_config
 from ppdsim.points import Point
 from ppdsim.predict import predict
 from ppdsim.types import Arm, Tag, Transport

@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 
 from ppdsim import profile
-from ppdsim.calibrate.derive import hardware, terms
+from ppdsim.calibrate.derive import terms
 from ppdsim.calibrate.derive.machine import Machine, check, machine_of
 from ppdsim.curves import CURVES
 from ppdsim.errors import InputError, UnknownNameError
+from ppdsim.machine import hardware
 
 REACHED = terms.Reached(memory_share=0.8, link_share=0.75, row_share=0.2)
 LAWS = [(kind, name, term) for kind, found in terms.TERMS.items() for name, term in found.items()]

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from ppdsim import profile
-from ppdsim.calibrate.derive import checks, errors, hardware, published
+from ppdsim.calibrate.derive import checks, errors, published
 from ppdsim.calibrate.derive.all_reduce import all_reduce_check
 from ppdsim.calibrate.derive.check import Check
 from ppdsim.calibrate.derive.derive import Change, derive
 from ppdsim.calibrate.derive.machine import machine_of
 from ppdsim.calibrate.derive.whole import whole_checks
 from ppdsim.compose import UNMEASURED_SIGMA
+from ppdsim.machine import hardware
 
 MEASURED = "h200x2_llama-3.1-8b_sglang-0.5.17"
 

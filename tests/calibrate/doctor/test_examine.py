@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from calibrate.doctor.machines import H200, LISTS, SOURCES, VALUES, FakeMachine
+from machine.machines import H200, LISTS, SOURCES, VALUES, FakeMachine
 
 from ppdsim.calibrate.doctor import CHECKS, Status, examine
-from ppdsim.calibrate.doctor.machine import GpuUser, ThisMachine
 from ppdsim.calibrate.doctor.software import TORCH
 from ppdsim.calibrate.doctor.versions import PINS, numbers
+from ppdsim.machine.gpu import GpuUser
+from ppdsim.machine.host import ThisMachine
 
 HEALTHY = FakeMachine()
 module = sys.modules["ppdsim.calibrate.doctor.examine"]
@@ -834,7 +835,7 @@ def test_a_library_that_crashes_or_hangs_ends_its_own_process_only(tmp_path, mon
     (tmp_path / "crashes.py").write_text("import os; os.kill(os.getpid(), 11)\n")
     (tmp_path / "hangs.py").write_text("import time; time.sleep(600)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr("ppdsim.calibrate.doctor.machine.IMPORT_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("ppdsim.machine.host.IMPORT_TIMEOUT_S", 0.5)
     assert ThisMachine().import_error("crashes").endswith("the process was killed by signal 11")
     assert ThisMachine().import_error("hangs") == "did not end within 0.5 s"
 

@@ -13,14 +13,14 @@ from calibrate.live.standins import FULL_TCP, MACHINE, UNIFIED, service
 
 from ppdsim.calibrate.drivers import transfer
 from ppdsim.calibrate.drivers.fake.virtual_loop import run_virtually
-from ppdsim.calibrate.live import sampler
 from ppdsim.calibrate.live.calibrate import fit, measure
 from ppdsim.calibrate.live.monitor import MACHINE as LOOKS
 from ppdsim.calibrate.live.monitor import Monitor
 from ppdsim.calibrate.live.plan import load_plan
-from ppdsim.calibrate.live.sampler import AbstractSampler, MachineSampler, Sample, users_of
-from ppdsim.calibrate.stack.family import MARK, carries_mark
 from ppdsim.card import card_of, to_text
+from ppdsim.machine import sampler
+from ppdsim.machine.process_tree import MARK, carries_mark
+from ppdsim.machine.sampler import AbstractSampler, MachineSampler, Sample, users_of
 from ppdsim.measurements import read_manifest
 
 GIB = 2**30

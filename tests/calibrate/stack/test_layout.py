@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from calibrate.doctor.machines import FakeMachine
+from machine.machines import FakeMachine
 
 from ppdsim.calibrate.stack.layout import chosen_transport, chosen_transports, layout
 from ppdsim.calibrate.stack.settings import Settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from calibrate.doctor.machines import FakeMachine
+from machine.machines import FakeMachine
 
 from ppdsim.calibrate.stack.link import refuse_missing_link
 from ppdsim.errors import EnvironmentProblem

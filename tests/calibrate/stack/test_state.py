@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from ppdsim.calibrate.stack import family, state, takedown
-from ppdsim.calibrate.stack.family import Identity, identity_of
-from ppdsim.calibrate.stack.owner import SERVERS_FILE
+from ppdsim.calibrate.stack import state, takedown
 from ppdsim.errors import EnvironmentProblem, InputError
+from ppdsim.machine import process_tree as family
+from ppdsim.machine.process_owner import SERVERS_FILE
+from ppdsim.machine.process_tree import Identity, identity_of
 
 
 def written(folder: Path, pid: int, *, port: int = 1, boot_id: str | None = None) -> Path:

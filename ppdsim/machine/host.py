@@ -13,34 +13,13 @@ import subprocess
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from ppdsim.machine.gpu import GpuFacts
+
 IMPORT_TIMEOUT_S = 120.0
 """Bound on importing libraries [s]; torch takes some ten seconds from a cold disk, the engine several times that."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GpuUser:
-    """A process on a GPU; `log` is that of the server that it belongs to, None if this package did not start it."""
-
-    pid: int
-    name: str = "unknown"
-    log: Path | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GpuFacts:
-    """One GPU as its driver describes it; memory in bytes, clocks in MHz, `users` are the programs on it."""
-
-    name: str
-    memory_bytes: int
-    free_bytes: int
-    compute_capability: str
-    sm_mhz: int
-    max_sm_mhz: int
-    users: tuple[GpuUser, ...] = ()
 
 
 class AbstractMachine(ABC):
@@ -140,19 +119,19 @@ class ThisMachine(AbstractMachine):
 
     def driver(self) -> str | None:
         """Ask NVML."""
-        from ppdsim.calibrate.doctor.nvml import driver_version
+        from ppdsim.machine.nvml import driver_version
 
         return driver_version()
 
     def gpus(self) -> tuple[GpuFacts, ...]:
         """Ask NVML."""
-        from ppdsim.calibrate.doctor.nvml import gpu_facts
+        from ppdsim.machine.nvml import gpu_facts
 
         return gpu_facts()
 
     def nvlink_lanes(self) -> Mapping[tuple[int, int], int]:
         """Ask NVML."""
-        from ppdsim.calibrate.doctor.nvml import lanes_between
+        from ppdsim.machine.nvml import lanes_between
 
         return lanes_between()
 

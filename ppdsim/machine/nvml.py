@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ppdsim.calibrate.doctor.machine import GpuFacts, GpuUser
-from ppdsim.calibrate.live.sampler import open_gpus, users_of
-from ppdsim.calibrate.stack.owner import log_of
+from ppdsim.machine.gpu import GpuFacts, GpuUser
+from ppdsim.machine.process_owner import log_of
+from ppdsim.machine.sampler import open_gpus, users_of
 
 
 def driver_version() -> str | None:

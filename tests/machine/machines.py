@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ppdsim.calibrate.doctor.machine import AbstractMachine, GpuFacts
 from ppdsim.calibrate.doctor.software import TORCH
+from ppdsim.machine.gpu import GpuFacts
+from ppdsim.machine.host import AbstractMachine
 
 H200 = GpuFacts(
     name="NVIDIA H200",

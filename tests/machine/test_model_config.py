@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from ppdsim.calibrate.derive.hf_config import check_dtypes, read_config, read_model
 from ppdsim.errors import InputError
+from ppdsim.machine.model_config import check_dtypes, read_config, read_model
 
 LLAMA = {
     "architectures": ["LlamaForCausalLM"],

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ppdsim.calibrate.stack.family import PROC, Identity, carries_mark, identity_of, is_ending
+from ppdsim.machine.process_tree import PROC, Identity, carries_mark, identity_of, is_ending
 
 PROC_STAT = PROC / "stat"
 

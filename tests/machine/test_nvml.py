@@ -8,9 +8,10 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from ppdsim.calibrate.doctor.machine import GpuUser, ThisMachine
 from ppdsim.calibrate.live.machine import describe_machine
-from ppdsim.calibrate.live.sampler import MachineSampler
+from ppdsim.machine.gpu import GpuUser
+from ppdsim.machine.host import ThisMachine
+from ppdsim.machine.sampler import MachineSampler
 
 LANES = 18
 
@@ -69,7 +70,7 @@ def nvml(monkeypatch: pytest.MonkeyPatch):
 
 def test_a_gpu_is_described_with_who_is_on_it(nvml, monkeypatch):
     nvml()
-    monkeypatch.setattr("ppdsim.calibrate.doctor.nvml.log_of", lambda pid: None)
+    monkeypatch.setattr("ppdsim.machine.nvml.log_of", lambda pid: None)
     first, second = ThisMachine().gpus()
     assert (first.name, first.compute_capability) == ("NVIDIA H100 80GB HBM3", "9.0")
     assert (first.sm_mhz, first.max_sm_mhz) == (1410, 1980)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ppdsim.calibrate.stack.family import inherited
+from ppdsim.machine.process_tree import inherited
 
 LOG = "PPDSIM_SERVER_LOG"
 """Variable with the absolute path of a server's log."""

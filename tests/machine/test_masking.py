@@ -9,9 +9,9 @@ import pytest
 from calibrate.stack.standins import unified
 
 from ppdsim.calibrate.logs import tail
-from ppdsim.calibrate.masking import is_secret, masked_environment, masked_line, masked_words
 from ppdsim.calibrate.stack.stack import Stack
 from ppdsim.cli.app import run
+from ppdsim.machine.masking import is_secret, masked_environment, masked_line, masked_words
 
 SECRET = "-".join(("hunter2", "of-a-test"))
 FLAGS = (

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ppdsim.calibrate.stack.family import MARK, carries_mark
-from ppdsim.calibrate.stack.owner import LOG, log_of
+from ppdsim.machine.process_owner import LOG, log_of
+from ppdsim.machine.process_tree import MARK, carries_mark
 
 ITSELF = "import os, sys; print(os.getpid(), flush=True); sys.stdin.read()"
 TITLED = f"import setproctitle; setproctitle.setproctitle('sglang::scheduler'); {ITSELF}"

@@ -18,15 +18,15 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from ppdsim import compose, measurements
-from ppdsim.calibrate.drivers.fake.build import DEFAULT_PROFILE, load_profile
-from ppdsim.calibrate.drivers.fake.stack import FakeStack, StackOptions
-from ppdsim.calibrate.drivers.sglang_http import Endpoints
 from ppdsim.calibrate.live.calibrate import Machine, fit, measure
 from ppdsim.calibrate.live.hardware import gpu_of
 from ppdsim.calibrate.live.joined import joined
 from ppdsim.calibrate.live.journal import POINTS, read_rows
 from ppdsim.calibrate.live.plan import load_plan
 from ppdsim.calibrate.recovered import RecoveredCell, recovered
+from ppdsim.engines.sglang.client import Endpoints
+from ppdsim.engines.sglang.standin.build import DEFAULT_PROFILE, load_profile
+from ppdsim.engines.sglang.standin.stack import FakeStack, StackOptions
 from ppdsim.measurements import MeasuredRow, Model, read_manifest
 from ppdsim.types import Transport
 

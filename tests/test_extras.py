@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-from calibrate.stack.standins import PROGRAM
+from engines.sglang.launcher.standins import PROGRAM
 
 from ppdsim.cli.app import run
 from ppdsim.extras import EXTRAS

@@ -23,7 +23,7 @@ PLANTED = [
     ("workload/lengths", "from pydantic import BaseModel", "pydantic and ruamel.yaml only where a file enters"),
     ("workload/lengths", "from scipy.optimize import brentq", "scipy only in calibrate, analytical and validate"),
     ("crossover/run", "def f() -> None:\n    import distributed", "dask only in sweep"),
-    ("workload/lengths", "import torch", "Engine and network libraries only in calibrate"),
+    ("workload/lengths", "import torch", "Engine and network libraries only in engines, pynvml in machine"),
 ]
 
 

@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).parents[2]
 PROFILE = "h200x2_llama-3.1-8b_sglang-0.5.17"
 MEASURED = ROOT / "calibration/measurements/h200x2_llama-3.1-8b_sglang-0.5.17"
-SAMPLES = ROOT / "tests/calibrate/records/samples"
+SAMPLES = ROOT / "tests/engines/sglang/records/samples"
 Place = tuple[str | int, ...]
 
 

@@ -96,8 +96,8 @@ def calibrate(
     from ppdsim.calibrate.live.reference import reference
     from ppdsim.calibrate.live.run_file import read_limits
     from ppdsim.calibrate.live.transfer import links_of
-    from ppdsim.calibrate.stack.check import check_programs
-    from ppdsim.calibrate.stack.specs import host_of
+    from ppdsim.engines.sglang.launcher.check import check_programs
+    from ppdsim.engines.sglang.launcher.specs import host_of
     from ppdsim.errors import InputError, unknown
     from ppdsim.machine.host import ThisMachine
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from ppdsim.calibrate.live.foreseen import Foreseen
     from ppdsim.calibrate.live.plan import Plan
     from ppdsim.calibrate.live.service import Service
-    from ppdsim.calibrate.stack.settings import Settings
-    from ppdsim.calibrate.stack.specs import Host
+    from ppdsim.engines.sglang.launcher.settings import Settings
+    from ppdsim.engines.sglang.launcher.specs import Host
     from ppdsim.types import Transport
 
 SAID_OTHERWISE = {
@@ -82,9 +82,9 @@ def join(
     call: Call, unified_url: str | None, pair_urls: tuple[str | None, str | None, str | None], *, decode_radix: bool
 ) -> Ready:
     """Return the services of servers that run; `pair_urls` are those of router, P and D."""
-    from ppdsim.calibrate.drivers.sglang_http import Endpoints
     from ppdsim.calibrate.live.foreseen import asked
     from ppdsim.calibrate.live.joined import joined
+    from ppdsim.engines.sglang.client import Endpoints
     from ppdsim.errors import InputError
     from ppdsim.types import Transport
 
@@ -117,8 +117,8 @@ def settings_of(
     call: Call, path: Path | None, options: Mapping[str, Any], assign: Sequence[str], host: Host
 ) -> Settings:
     """Return the settings of the servers to start; without a list of GPUs they take the first one or two."""
-    from ppdsim.calibrate.stack.settings import load
-    from ppdsim.calibrate.stack.unread import refuse_unread, unread_of_file
+    from ppdsim.engines.sglang.launcher.settings import load
+    from ppdsim.engines.sglang.launcher.unread import refuse_unread, unread_of_file
     from ppdsim.errors import InputError
 
     links = _links(call)
@@ -146,11 +146,11 @@ def settings_of(
 
 def prepare(call: Call, chosen: Settings, host: Host, log_dir: Path) -> Ready:
     """Return the services of servers to start."""
-    from ppdsim.calibrate.doctor.versions import DECODE_RADIX_SINCE
     from ppdsim.calibrate.live.foreseen import from_settings
     from ppdsim.calibrate.live.started import buffer_gpus, started
-    from ppdsim.calibrate.stack.layout import cores_note
-    from ppdsim.calibrate.stack.link import refuse_missing_link
+    from ppdsim.engines.sglang.doctor.versions import DECODE_RADIX_SINCE
+    from ppdsim.engines.sglang.launcher.layout import cores_note
+    from ppdsim.engines.sglang.launcher.link import refuse_missing_link
     from ppdsim.machine.host import ThisMachine
 
     machine, links = ThisMachine(), _links(call)

@@ -30,8 +30,8 @@ def doctor(
     """
     from dataclasses import asdict
 
-    from ppdsim.calibrate.doctor import Status, examine
     from ppdsim.cli.documents import Diagnosis, FindingRow
+    from ppdsim.engines.sglang.doctor import Status, examine
     from ppdsim.errors import EnvironmentProblem
     from ppdsim.machine.host import ThisMachine
 

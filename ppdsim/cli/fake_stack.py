@@ -49,9 +49,9 @@ def fake_stack(
 
     import orjson
 
-    from ppdsim.calibrate.drivers.fake.build import DEFAULT_PROFILE
-    from ppdsim.calibrate.drivers.fake.stack import FakeStack, StackOptions, check
     from ppdsim.cli.documents import StandIn, StandIns
+    from ppdsim.engines.sglang.standin.build import DEFAULT_PROFILE
+    from ppdsim.engines.sglang.standin.stack import FakeStack, StackOptions, check
     from ppdsim.errors import InputError, nearest
     from ppdsim.types import Transport
 

@@ -38,8 +38,8 @@ def import_(
     Example: ppdsim import p.log d.log --arm p-full --manifest manifest.json -o calibration/measurements/my-run
     """
     from ppdsim import measurements
-    from ppdsim.calibrate.records import Deployment, import_records, read_manifest_template
     from ppdsim.cli.documents import Imported, RefusedRow
+    from ppdsim.engines.sglang.records import Deployment, import_records, read_manifest_template
 
     decided_by = {"sources": sources, "manifest": manifest, "arm": arm, "transport": transport}
     folder = claim(out, command="import", on=", ".join(map(str, sources)), decided_by=decided_by, force=force)

@@ -13,11 +13,11 @@ from ppdsim.cli.reads import SERVE, given
 from ppdsim.cli.servers import ApiKeyOption, gpus_of, key_of, progress_printer
 
 if TYPE_CHECKING:
-    from ppdsim.calibrate.stack.check import FirstRequest
-    from ppdsim.calibrate.stack.settings import Settings
-    from ppdsim.calibrate.stack.specs import ServerSpec
-    from ppdsim.calibrate.stack.stack import Stack
     from ppdsim.cli.documents import Server
+    from ppdsim.engines.sglang.launcher.check import FirstRequest
+    from ppdsim.engines.sglang.launcher.settings import Settings
+    from ppdsim.engines.sglang.launcher.specs import ServerSpec
+    from ppdsim.engines.sglang.launcher.stack import Stack
 
 
 def serve(
@@ -80,9 +80,9 @@ def serve(
 
     Example: ppdsim serve --model M --prefill-gpu 0 --decode-gpu 1 --use-tcp
     """
-    from ppdsim.calibrate.stack.layout import check
-    from ppdsim.calibrate.stack.settings import load
-    from ppdsim.calibrate.stack.unread import refuse_unread, unread_of_file
+    from ppdsim.engines.sglang.launcher.layout import check
+    from ppdsim.engines.sglang.launcher.settings import load
+    from ppdsim.engines.sglang.launcher.unread import refuse_unread, unread_of_file
     from ppdsim.errors import InputError
 
     named = given(context)
@@ -134,13 +134,13 @@ def _run(
 ) -> None:
     import os
 
-    from ppdsim.calibrate.stack.check import check_client, check_programs
-    from ppdsim.calibrate.stack.layout import chosen_transport, cores_note, layout, link_note
-    from ppdsim.calibrate.stack.link import refuse_missing_link
-    from ppdsim.calibrate.stack.shell import changes, script, shown
-    from ppdsim.calibrate.stack.specs import host_of
-    from ppdsim.calibrate.stack.stack import Stack
     from ppdsim.cli.documents import Served
+    from ppdsim.engines.sglang.launcher.check import check_client, check_programs
+    from ppdsim.engines.sglang.launcher.layout import chosen_transport, cores_note, layout, link_note
+    from ppdsim.engines.sglang.launcher.link import refuse_missing_link
+    from ppdsim.engines.sglang.launcher.shell import changes, script, shown
+    from ppdsim.engines.sglang.launcher.specs import host_of
+    from ppdsim.engines.sglang.launcher.stack import Stack
     from ppdsim.machine.host import ThisMachine
 
     machine = ThisMachine()
@@ -190,7 +190,7 @@ def _requests(stack: Stack, *, key: str | None, json: bool) -> list[dict[str, An
     """Send a request to each entry and print what it took."""
     from dataclasses import asdict, replace
 
-    from ppdsim.calibrate.stack.check import first_request
+    from ppdsim.engines.sglang.launcher.check import first_request
 
     found = []
     for name, endpoints in stack.endpoints.items():
@@ -239,8 +239,8 @@ def _check_model(model: str) -> None:
 
 
 def _stop(folder: Path, *, json: bool, quiet: bool) -> None:
-    from ppdsim.calibrate.stack.state import stop
     from ppdsim.cli.documents import Stopped
+    from ppdsim.engines.sglang.launcher.state import stop
 
     ended = stop(folder, grace_s=15.0)
     if json:

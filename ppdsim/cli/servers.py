@@ -14,7 +14,7 @@ import typer
 from ppdsim.cli.common import overwrite_status, print_status
 
 if TYPE_CHECKING:
-    from ppdsim.calibrate.stack.stack import Progress
+    from ppdsim.engines.sglang.launcher.stack import Progress
 
 ApiKeyOption = Annotated[
     str | None,

@@ -60,7 +60,7 @@ class AbstractAdmission(abc.ABC):
 
     # What happened
 
-    def open(self, riding: int, cut_ends: int) -> None:
+    def begin_forward(self, riding: int, cut_ends: int) -> None:
         """Begin to form a forward with `riding` streams in it and the last chunk of `cut_ends`, if not -1."""
 
     def admitted(self, turn: int) -> None:

@@ -350,7 +350,7 @@ class AbstractDecodeNode(AbstractNodeMemory):
         """Return the pieces of a forward that runs now, or none and the boundary at which the head may run."""
         local, admission, streams = self._local, self.admission, self.streams
         riding = self._former.riding(streams)
-        admission.open(riding, local.cut_ends(riding))
+        admission.begin_forward(riding, local.cut_ends(riding))
         pieces = self._former.form(local, self._admit_local, streams)
         if pieces:
             return pieces, None

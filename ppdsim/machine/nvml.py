@@ -65,6 +65,14 @@ def lanes_between() -> Mapping[tuple[int, int], int]:
     return dict(lanes)
 
 
+def active_lanes(gpu: int) -> int:
+    """Return the NVLink lanes of a GPU that are up, wherever they end."""
+    import pynvml
+
+    handle = open_gpus()[gpu]
+    return sum(_is_active(handle, lane) for lane in range(pynvml.NVML_NVLINK_MAX_LINKS))
+
+
 def _bus_of(gpu: Any) -> str:
     import pynvml
 

@@ -10,11 +10,11 @@ import pytest
 from calibrate.live.standins import MACHINE, SHIPPED, UNIFIED, service
 
 from ppdsim import compose, measurements
-from ppdsim.calibrate.drivers.fake.virtual_loop import run_virtually
 from ppdsim.calibrate.live.calibrate import measure
 from ppdsim.calibrate.live.journal import POINTS
 from ppdsim.calibrate.live.plan import load_plan
 from ppdsim.calibrate.recovered import RecoveredCell, recovered
+from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
 
 DRIVEN = compose.central(SHIPPED)
 SCALE = 3.0

@@ -14,16 +14,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from calibrate.stack.standins import PROGRAM, default_signals, left_over, nothing_left, ports
 from cli.test_calibrate import CONFIG
 from cli.test_json import assert_described, assert_error
+from engines.sglang.launcher.standins import PROGRAM, default_signals, left_over, nothing_left, ports
 from machine.machines import H200
 
 from ppdsim import measurements
-from ppdsim.calibrate.drivers.fake.stack import FakeStack, StackOptions
 from ppdsim.calibrate.live.journal import read_rows
 from ppdsim.calibrate.live.reference import DEFAULT
 from ppdsim.cli.app import run
+from ppdsim.engines.sglang.standin.stack import FakeStack, StackOptions
 from ppdsim.machine.host import ThisMachine
 from ppdsim.types import Arm, Transport
 
@@ -56,7 +56,7 @@ PAIR = {"prefill_gpus": [0], "decode_gpus": [0]}
 
 def command(place: Path, held: dict[str, int], pair: Mapping[str, object] = PAIR) -> list[str]:
     settings = {
-        "engine_program": [sys.executable, "-m", "ppdsim.calibrate.drivers.fake"],
+        "engine_program": [sys.executable, "-m", "ppdsim.engines.sglang.standin"],
         "router_program": [sys.executable, "-m", "sglang_router.launch_router"],
         "ports": held,
         **pair,
@@ -265,7 +265,7 @@ def test_without_a_transport_every_link_of_the_machine_is_measured(
 ) -> None:
     two = {"prefill_gpus": [0], "decode_gpus": [1]}
     monkeypatch.setattr(ThisMachine, "nvlink_lanes", lambda self: {(0, 1): 18})
-    monkeypatch.setattr("ppdsim.calibrate.doctor.transfer.has_in_node_mode", lambda machine: True)
+    monkeypatch.setattr("ppdsim.engines.sglang.doctor.transfer.has_in_node_mode", lambda machine: True)
     monkeypatch.setattr(ThisMachine, "listing", lambda self, folder: ())
     arguments = command(place, ports(), two)
     given = arguments.index("--transport")

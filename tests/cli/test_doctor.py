@@ -9,9 +9,9 @@ from collections.abc import Callable
 import pytest
 from machine.machines import FakeMachine
 
-from ppdsim.calibrate.doctor import CHECKS, examine
 from ppdsim.cli import servers
 from ppdsim.cli.app import run
+from ppdsim.engines.sglang.doctor import CHECKS, examine
 from ppdsim.machine import host as machine
 
 NO_GPU = FakeMachine(cards=(), driver_version=None, lanes={}, values={})
@@ -149,7 +149,7 @@ def test_what_is_waited_for_is_shown_meanwhile(on, capsys, monkeypatch, terminal
         waiting(("mooncake", "router"))
         return examine(machine, model=model, log=log)
 
-    monkeypatch.setattr("ppdsim.calibrate.doctor.examine", examined)
+    monkeypatch.setattr("ppdsim.engines.sglang.doctor.examine", examined)
     on(FakeMachine())
     assert run(["doctor", "--json"]) == 0
     printed = capsys.readouterr()

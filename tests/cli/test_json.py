@@ -16,15 +16,15 @@ from crossover_cases import against
 from machine.machines import FakeMachine
 
 from ppdsim import measurements
-from ppdsim.calibrate.drivers.fake import stack
 from ppdsim.cli.app import app, run
 from ppdsim.cli.documents import SCHEMAS
 from ppdsim.cli.run_folder import RECORD, RESULT_FILES
 from ppdsim.des.cluster import Cluster
+from ppdsim.engines.sglang.standin import stack
 from ppdsim.machine import host as machine
 
 COMMANDS = typer.main.get_command(app).commands
-SAMPLES = Path(__file__).parents[1] / "calibrate/records/samples"
+SAMPLES = Path(__file__).parents[1] / "engines/sglang/records/samples"
 TURNS = (
     '{"conversation_id": 1, "turn": 0, "arrival_s": 0.0, "new_tokens": 100, "output_tokens": 4}\n'
     '{"conversation_id": 1, "turn": 1, "think_s": 1.0, "new_tokens": 30, "output_tokens": 4}\n'

@@ -58,7 +58,7 @@ def test_nothing_else_prints(repository):
             name = ast.unparse(called) if isinstance(called, (ast.Attribute, ast.Name)) else ""
             if name in PRINTERS:
                 found.append((file.relative_to(repository / "ppdsim").as_posix(), name))
-    assert {name for name, _ in found} == {"cli/common.py", "__main__.py", "calibrate/drivers/fake/__main__.py"}
+    assert {name for name, _ in found} == {"cli/common.py", "__main__.py", "engines/sglang/standin/__main__.py"}
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1"])

@@ -12,14 +12,14 @@ import pytest
 import typer
 from machine.machines import FakeMachine
 
-from ppdsim.calibrate.drivers.fake import stack as stand_ins
 from ppdsim.calibrate.live import joined, started
-from ppdsim.calibrate.stack import layout
-from ppdsim.calibrate.stack.check import FirstRequest
-from ppdsim.calibrate.stack.specs import endpoints_of
-from ppdsim.calibrate.stack.stack import Progress
 from ppdsim.cli.app import app, run
 from ppdsim.cli.reads import CALIBRATE, FAKE_STACK, SERVE, OptionTable
+from ppdsim.engines.sglang.launcher import layout
+from ppdsim.engines.sglang.launcher.check import FirstRequest
+from ppdsim.engines.sglang.launcher.specs import endpoints_of
+from ppdsim.engines.sglang.launcher.stack import Progress
+from ppdsim.engines.sglang.standin import stack as stand_ins
 from ppdsim.machine import hardware
 from ppdsim.machine import host as machine
 
@@ -240,7 +240,7 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
         def failure(self) -> None:
             pass
 
-    monkeypatch.setattr("ppdsim.calibrate.stack.stack.Stack", FakeStack)
+    monkeypatch.setattr("ppdsim.engines.sglang.launcher.stack.Stack", FakeStack)
 
     def start(self: Any, role: str, command: object) -> None:
         found.append((role, command))

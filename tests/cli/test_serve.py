@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 import pytest
-from calibrate.stack.standins import PROGRAM, default_signals, free_run, left_over, nothing_left, ports
 from cli.test_json import assert_described, assert_error
+from engines.sglang.launcher.standins import PROGRAM, default_signals, free_run, left_over, nothing_left, ports
 from machine.machines import FakeMachine
 
 from ppdsim.cli import servers

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from ppdsim.calibrate.stack.stack import Progress
 from ppdsim.cli import servers
 from ppdsim.cli.servers import url_of
+from ppdsim.engines.sglang.launcher.stack import Progress
 from ppdsim.errors import InputError
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from calibrate.grids import MANIFEST
-from calibrate.records.recorded import SAMPLES
+from engines.sglang.records.recorded import SAMPLES
 from ruamel.yaml import YAML
 
 from ppdsim import capacity, compose, library, measurements, points, profile, scenario
@@ -19,9 +19,9 @@ from ppdsim.calibrate import anchor
 from ppdsim.calibrate.derive import errors
 from ppdsim.calibrate.live.journal import read_rows
 from ppdsim.calibrate.live.plan import load_plan
-from ppdsim.calibrate.records import Deployment, import_records
-from ppdsim.calibrate.records.run import read_manifest_template
-from ppdsim.calibrate.stack import settings
+from ppdsim.engines.sglang.launcher import settings
+from ppdsim.engines.sglang.records import Deployment, import_records
+from ppdsim.engines.sglang.records.run import read_manifest_template
 from ppdsim.machine.hardware import links, read_gpus, read_links
 from ppdsim.machine.model_config import read_config
 from ppdsim.measurements.manifest import check_manifest

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ppdsim.calibrate.doctor.software import TORCH
+from ppdsim.engines.sglang.doctor.software import TORCH
 from ppdsim.machine.gpu import GpuFacts
 from ppdsim.machine.host import AbstractMachine
 

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from calibrate.stack.standins import unified
+from engines.sglang.launcher.standins import unified
 
-from ppdsim.calibrate.logs import tail
-from ppdsim.calibrate.stack.stack import Stack
 from ppdsim.cli.app import run
+from ppdsim.engines.sglang.launcher.stack import Stack
+from ppdsim.engines.sglang.logs import tail
 from ppdsim.machine.masking import is_secret, masked_environment, masked_line, masked_words
 
 SECRET = "-".join(("hunter2", "of-a-test"))

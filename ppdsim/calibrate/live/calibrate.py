@@ -11,7 +11,6 @@ import numpy as np
 
 from ppdsim import measurements, profile
 from ppdsim.calibrate.bootstrap import DRAWS
-from ppdsim.calibrate.drivers.base import decoding
 from ppdsim.calibrate.live.agenda import Agenda, clipped_note
 from ppdsim.calibrate.live.budget import Budget
 from ppdsim.calibrate.live.finish import MANIFEST, Machine, write_manifest
@@ -26,6 +25,7 @@ from ppdsim.calibrate.live.run import Run, left_out_note
 from ppdsim.calibrate.live.service import Service
 from ppdsim.calibrate.live.session import Session, reach
 from ppdsim.calibrate.live.transfer import Link, measure_links
+from ppdsim.engines.client import decoding
 from ppdsim.errors import EnvironmentProblem
 from ppdsim.machine.sampler import AbstractSampler, MachineSampler
 from ppdsim.measurements import read_manifest

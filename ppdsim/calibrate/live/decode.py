@@ -6,11 +6,11 @@ import asyncio
 
 import numpy as np
 
-from ppdsim.calibrate.drivers.base import AbstractEngine, Failure, RequestFailed
 from ppdsim.calibrate.live.cells import DecodeCell
 from ppdsim.calibrate.live.plan import DECODE_OUTPUT_TOKENS
 from ppdsim.calibrate.live.prompts import Prompts
 from ppdsim.calibrate.live.residents import RAMP_TOKENS, gaps_within, mean_generated, residents
+from ppdsim.engines.client import AbstractEngine, Failure, RequestFailed
 from ppdsim.measurements import DecodeRow
 from ppdsim.metrics import median
 

@@ -11,12 +11,12 @@ from importlib import metadata
 from pathlib import Path
 
 from ppdsim import __version__
-from ppdsim.calibrate.drivers.base import EngineInfo, decoding
-from ppdsim.calibrate.drivers.server_flags import kept_environment
 from ppdsim.calibrate.live.journal import POINTS, SKIPPED
 from ppdsim.calibrate.live.machine_notes import MACHINE_NOTE
 from ppdsim.calibrate.live.record import RunRecord, server_name
 from ppdsim.calibrate.live.run_file import read_skipped
+from ppdsim.engines.client import EngineInfo, decoding
+from ppdsim.engines.sglang.server_flags import kept_environment
 from ppdsim.files import write_whole
 from ppdsim.measurements import Gpu, Manifest, Model, read_manifest
 from ppdsim.reading import sha256

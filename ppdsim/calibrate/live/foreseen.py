@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppdsim.calibrate.drivers.base import EngineInfo, Failure, RequestFailed
 from ppdsim.calibrate.live.limits import Limits, limits_of
 from ppdsim.calibrate.live.plan import Plan
 from ppdsim.calibrate.live.service import Service
-from ppdsim.calibrate.stack.settings import Settings
-from ppdsim.calibrate.stack.specs import Host
+from ppdsim.engines.client import EngineInfo, Failure, RequestFailed
+from ppdsim.engines.sglang.launcher.settings import Settings
+from ppdsim.engines.sglang.launcher.specs import Host
 from ppdsim.errors import EnvironmentProblem, InputError
 from ppdsim.machine.model_config import read_model
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from ppdsim.calibrate.drivers.base import EngineInfo
 from ppdsim.calibrate.live.record import server_name
 from ppdsim.calibrate.live.service import Service
+from ppdsim.engines.client import EngineInfo
 
 SLEEPS = {
     True: "it sleeps when idle",

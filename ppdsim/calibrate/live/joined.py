@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from ppdsim.calibrate.drivers.base import AbstractEngine, Tell
-from ppdsim.calibrate.drivers.sglang_http import Endpoints, SglangHttp
 from ppdsim.calibrate.live.service import Service, handoff_arms
-from ppdsim.calibrate.stack.check import check_client
+from ppdsim.engines.client import AbstractEngine, Tell
+from ppdsim.engines.sglang.client import Endpoints, SglangHttp
+from ppdsim.engines.sglang.launcher.check import check_client
 from ppdsim.types import Arm, Transport
 
 

@@ -13,7 +13,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ppdsim.calibrate.drivers.base import EngineInfo, decoders, decoding, prefilling
 from ppdsim.calibrate.live.cells import Cell, DecodeCell, LoadCell, PrefillCell, StallCell
 from ppdsim.calibrate.live.plan import (
     DECODE_OUTPUT_TOKENS,
@@ -23,6 +22,7 @@ from ppdsim.calibrate.live.plan import (
     stall_output_tokens,
     stall_prefixes,
 )
+from ppdsim.engines.client import EngineInfo, decoders, decoding, prefilling
 
 TAIL_TOKENS = 64
 """KV kept free for answers of a few tokens, and for what an engine reserves of its context, in every cell [tokens]."""

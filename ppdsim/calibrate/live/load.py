@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ppdsim.calibrate.drivers.base import AbstractEngine, RequestFailed
 from ppdsim.calibrate.live.cells import LoadCell
 from ppdsim.calibrate.live.prompts import Prompts
+from ppdsim.engines.client import AbstractEngine, RequestFailed
 from ppdsim.measurements import LoadRow
 from ppdsim.workload import Conversation
 

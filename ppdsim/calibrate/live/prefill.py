@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from ppdsim.calibrate.drivers.base import AbstractEngine, EngineInfo, Failure, Generation, RequestFailed
 from ppdsim.calibrate.live.cells import PrefillCell
 from ppdsim.calibrate.live.prompts import Prompts
 from ppdsim.calibrate.live.stamps import server_times
 from ppdsim.calibrate.live.verify import not_as_asked
+from ppdsim.engines.client import AbstractEngine, EngineInfo, Failure, Generation, RequestFailed
 from ppdsim.measurements import PrefillRow
 
 OUTPUT_TOKENS = 4

@@ -13,9 +13,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from ppdsim.calibrate.drivers.base import EngineInfo, decoding
-from ppdsim.calibrate.drivers.server_flags import kept_flags
 from ppdsim.calibrate.live.run_file import RUN, RunFile, read_run
+from ppdsim.engines.client import EngineInfo, decoding
+from ppdsim.engines.sglang.server_flags import kept_flags
 from ppdsim.errors import MeasurementError
 from ppdsim.files import write_whole
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ppdsim.calibrate.drivers.base import AbstractEngine, Stream
 from ppdsim.calibrate.live.prompts import Prompts
+from ppdsim.engines.client import AbstractEngine, Stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ppdsim.calibrate.drivers.base import EngineInfo
 from ppdsim.calibrate.live.agenda import Agenda
 from ppdsim.calibrate.live.budget import Budget
 from ppdsim.calibrate.live.cells import Cell
@@ -18,6 +17,7 @@ from ppdsim.calibrate.live.limits import Limits
 from ppdsim.calibrate.live.plan import Plan
 from ppdsim.calibrate.live.record import RunRecord
 from ppdsim.calibrate.live.service import Service
+from ppdsim.engines.client import EngineInfo
 from ppdsim.measurements import HardwareFloor
 
 Say = Callable[[str], None]

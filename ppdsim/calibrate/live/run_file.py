@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from ppdsim.calibrate.drivers.base import EngineInfo
 from ppdsim.calibrate.live.limits import Limits
+from ppdsim.engines.client import EngineInfo
 from ppdsim.errors import InputError, MeasurementError
 from ppdsim.limits import ROWS_BYTES
 from ppdsim.measurements.strict import explain

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
-from ppdsim.calibrate.drivers.base import AbstractEngine
 from ppdsim.calibrate.live.cells import Cell, LoadCell
 from ppdsim.calibrate.live.plan import Plan, cells_of
+from ppdsim.engines.client import AbstractEngine
 from ppdsim.types import Arm, Transport
 
 

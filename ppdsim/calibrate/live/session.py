@@ -13,13 +13,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ppdsim.calibrate.drivers.base import Failure, RequestFailed, decoding
 from ppdsim.calibrate.live.cells import Cell
 from ppdsim.calibrate.live.cores import cores_of
 from ppdsim.calibrate.live.limits import limits_of
 from ppdsim.calibrate.live.run import Run, left_out_note
 from ppdsim.calibrate.live.service import Service
 from ppdsim.calibrate.live.visit import Visit
+from ppdsim.engines.client import Failure, RequestFailed, decoding
 from ppdsim.errors import EnvironmentProblem
 from ppdsim.machine.signals import Interrupts
 

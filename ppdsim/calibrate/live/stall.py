@@ -12,13 +12,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ppdsim.calibrate.drivers.base import AbstractEngine, EngineInfo, Failure, RequestFailed, Stream
 from ppdsim.calibrate.live.cells import StallCell
 from ppdsim.calibrate.live.plan import INJECTED_TURNS, stall_output_tokens, stall_prefixes
 from ppdsim.calibrate.live.prefill import TIMEOUT_S, warm
 from ppdsim.calibrate.live.prompts import Prompts
 from ppdsim.calibrate.live.residents import gaps_touching, gaps_within, mean_generated, residents
 from ppdsim.calibrate.live.verify import not_as_asked
+from ppdsim.engines.client import AbstractEngine, EngineInfo, Failure, RequestFailed, Stream
 from ppdsim.measurements import InterferenceRow
 from ppdsim.metrics import median
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from ppdsim.calibrate.drivers.base import Generation
+from ppdsim.engines.client import Generation
 from ppdsim.types import Arm
 
 RECEIVED = "request_received_ts"

@@ -17,16 +17,16 @@ from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from ppdsim.calibrate.drivers.base import AbstractEngine, Failure, RequestFailed, Tell
-from ppdsim.calibrate.drivers.sglang_http import SglangHttp
 from ppdsim.calibrate.live.cells import LoadCell
 from ppdsim.calibrate.live.plan import Plan, cells_of
 from ppdsim.calibrate.live.service import Service, handoff_arms
-from ppdsim.calibrate.stack.check import check_client
-from ppdsim.calibrate.stack.layout import chosen_transports, cores_left, layout
-from ppdsim.calibrate.stack.settings import Settings
-from ppdsim.calibrate.stack.specs import Host, ServerSpec
-from ppdsim.calibrate.stack.stack import Progress, Stack
+from ppdsim.engines.client import AbstractEngine, Failure, RequestFailed, Tell
+from ppdsim.engines.sglang.client import SglangHttp
+from ppdsim.engines.sglang.launcher.check import check_client
+from ppdsim.engines.sglang.launcher.layout import chosen_transports, cores_left, layout
+from ppdsim.engines.sglang.launcher.settings import Settings
+from ppdsim.engines.sglang.launcher.specs import Host, ServerSpec
+from ppdsim.engines.sglang.launcher.stack import Progress, Stack
 from ppdsim.errors import InputError
 from ppdsim.types import Arm, Transport
 

@@ -12,7 +12,6 @@ from typing import Literal
 
 import numpy as np
 
-from ppdsim.calibrate.drivers.transfer import TransferPair
 from ppdsim.calibrate.fit_wire import FittedWire, fit_wire
 from ppdsim.calibrate.live.cells import TransferCell
 from ppdsim.calibrate.live.finish import versions
@@ -22,6 +21,7 @@ from ppdsim.calibrate.live.plan import Plan, transfer_cells
 from ppdsim.calibrate.live.record import RunRecord
 from ppdsim.calibrate.live.service import Service
 from ppdsim.calibrate.live.wire_file import save_wire
+from ppdsim.engines.sglang.transfer_engine import TransferPair
 from ppdsim.errors import EnvironmentProblem, InputError
 from ppdsim.machine.signals import Interrupts
 from ppdsim.measurements import TransferRow

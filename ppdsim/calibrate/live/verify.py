@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ppdsim.calibrate.drivers.base import Generation
+from ppdsim.engines.client import Generation
 
 
 def not_as_asked(

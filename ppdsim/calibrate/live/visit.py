@@ -11,7 +11,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from ppdsim.calibrate.drivers.base import AbstractEngine, EngineInfo, Failure, RequestFailed
 from ppdsim.calibrate.live.cells import Cell, DecodeCell, LoadCell, PrefillCell, StallCell
 from ppdsim.calibrate.live.decode import measure_decode
 from ppdsim.calibrate.live.limits import Limits, conversation_tokens, longest_request_tokens
@@ -23,6 +22,7 @@ from ppdsim.calibrate.live.prompts import Prompts
 from ppdsim.calibrate.live.run import Run
 from ppdsim.calibrate.live.service import Service
 from ppdsim.calibrate.live.stall import measure_stall
+from ppdsim.engines.client import AbstractEngine, EngineInfo, Failure, RequestFailed
 from ppdsim.errors import EnvironmentProblem
 from ppdsim.measurements import LoadRow, MeasuredRow, impossible
 from ppdsim.types import Arm

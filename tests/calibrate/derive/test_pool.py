@@ -157,7 +157,7 @@ def test_what_the_rule_does_not_cover_states_no_pool(shipped):
     bare = shipped[H200].model_copy(update={"gpu_kv_pool_tokens": None, "gpu_kv_pool_rule": None})
     huge = bare.model.matrices.model_copy(update={"matrix_parameters": 1e11})
     for other in (
-        {"engine": "vllm"},
+        {"engine": replace(bare.engine, name="vllm")},
         {"gpu": "made-up"},
         {"model": bare.model.model_copy(update={"matrices": None})},
         {"model": bare.model.model_copy(update={"matrices": huge})},

@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 
 from ppdsim import library, profile
-from ppdsim.calibrate.drivers.fake.inprocess import InProcessEngine
 from ppdsim.calibrate.live.calibrate import Machine
 from ppdsim.calibrate.live.hardware import gpu_of
 from ppdsim.calibrate.live.service import Service, handoff_arms
+from ppdsim.engines.sglang.standin.inprocess import InProcessEngine
 from ppdsim.measurements import Model
 from ppdsim.types import Arm, Transport
 

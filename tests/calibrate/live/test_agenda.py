@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 from calibrate.live.standins import FULL_NVLINK, FULL_TCP, MACHINE, UNIFIED, service
 
-from ppdsim.calibrate.drivers.fake.faults import parse_fault
-from ppdsim.calibrate.drivers.fake.virtual_loop import run_virtually
 from ppdsim.calibrate.live.calibrate import measure
 from ppdsim.calibrate.live.plan import load_plan
+from ppdsim.engines.sglang.standin.faults import parse_fault
+from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
 
 PLAN = """\
 schema: ppdsim/plan/1

@@ -7,8 +7,8 @@ import json
 import pytest
 from calibrate.live.fault_server import INFO, Fault, FaultyServer, command, http, sends
 
-from ppdsim.calibrate.drivers.sglang_http import Endpoints
 from ppdsim.cli.app import run
+from ppdsim.engines.sglang.client import Endpoints
 
 KEY = "sk-live-9f27c1"
 HIDDEN = {

@@ -9,12 +9,12 @@ from collections import Counter
 import pytest
 from calibrate.live.standins import DELTA_TCP, FULL_NVLINK, MACHINE, UNIFIED, service
 
-from ppdsim.calibrate.drivers.fake.virtual_loop import run_virtually
 from ppdsim.calibrate.live.budget import Budget
 from ppdsim.calibrate.live.calibrate import measure
 from ppdsim.calibrate.live.cells import DecodeCell
 from ppdsim.calibrate.live.journal import read_rows
 from ppdsim.calibrate.live.plan import load_plan
+from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
 
 PLAN = """\
 schema: ppdsim/plan/1

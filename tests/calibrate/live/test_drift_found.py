@@ -10,10 +10,10 @@ import pytest
 from calibrate.live.standins import FULL_TCP, MACHINE, SHIPPED, UNIFIED, service
 
 from ppdsim import compose
-from ppdsim.calibrate.drivers.fake.virtual_loop import run_virtually
 from ppdsim.calibrate.live.calibrate import fit, measure
 from ppdsim.calibrate.live.plan import load_plan
 from ppdsim.card import card_of, to_text
+from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
 from ppdsim.types import Tag
 
 PLAN = """\

@@ -6,12 +6,12 @@ import pytest
 from calibrate.live.standins import DELTA_TCP, FULL_TCP, MACHINE, UNIFIED, service
 
 from ppdsim import compose, library, profile
-from ppdsim.calibrate.drivers.fake.virtual_loop import run_virtually
 from ppdsim.calibrate.live.calibrate import measure
 from ppdsim.calibrate.live.cells import LoadCell, PrefillCell, StallCell
 from ppdsim.calibrate.live.estimate import Client, seconds_by_kind
 from ppdsim.calibrate.live.plan import cells_of, conversations_of, load_plan, transfer_cells
 from ppdsim.calibrate.live.reference import DEFAULT, reference
+from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
 from ppdsim.types import Arm, Transport
 
 MODEL = compose.central(profile.load(library.find("profile", DEFAULT)))

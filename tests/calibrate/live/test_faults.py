@@ -11,13 +11,13 @@ from calibrate.live.standins import FULL_NVLINK, FULL_TCP, MACHINE, SHIPPED, UNI
 
 from ppdsim import compose, measurements
 from ppdsim.calibrate.cells import prefill_cells
-from ppdsim.calibrate.drivers.base import Failure, RequestFailed
-from ppdsim.calibrate.drivers.fake.faults import parse_fault
-from ppdsim.calibrate.drivers.fake.virtual_loop import run_virtually
 from ppdsim.calibrate.live.calibrate import measure
 from ppdsim.calibrate.live.journal import POINTS, SKIPPED, read_rows
 from ppdsim.calibrate.live.plan import load_plan
 from ppdsim.calibrate.live.prefill import OUTPUT_TOKENS
+from ppdsim.engines.client import Failure, RequestFailed
+from ppdsim.engines.sglang.standin.faults import parse_fault
+from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
 from ppdsim.errors import EnvironmentProblem
 from ppdsim.measurements import PrefillRow
 

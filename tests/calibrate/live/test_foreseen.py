@@ -8,12 +8,12 @@ import pytest
 from calibrate.live.standins import DELTA_TCP, UNIFIED, service
 from cli.test_calibrate import CONFIG
 
-from ppdsim.calibrate.drivers.sglang_http import Endpoints
 from ppdsim.calibrate.live.foreseen import asked, from_settings
 from ppdsim.calibrate.live.joined import joined
 from ppdsim.calibrate.live.plan import load_plan
-from ppdsim.calibrate.stack.settings import Settings
-from ppdsim.calibrate.stack.specs import Host
+from ppdsim.engines.sglang.client import Endpoints
+from ppdsim.engines.sglang.launcher.settings import Settings
+from ppdsim.engines.sglang.launcher.specs import Host
 from ppdsim.errors import InputError
 from ppdsim.types import Transport
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from calibrate.live.standins import FULL_TCP, MACHINE, UNIFIED, service
 
-from ppdsim.calibrate.drivers.fake.virtual_loop import run_virtually
 from ppdsim.calibrate.live.calibrate import measure
 from ppdsim.calibrate.live.plan import load_plan
+from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
 from ppdsim.measurements import read_manifest
 
 PLAN = """\

@@ -9,13 +9,13 @@ import urllib.request
 import pytest
 from calibrate.live.standins import MACHINE
 
-from ppdsim.calibrate.drivers.fake.stack import FakeStack, StackOptions
-from ppdsim.calibrate.drivers.sglang_http import Endpoints
 from ppdsim.calibrate.live.calibrate import measure
 from ppdsim.calibrate.live.joined import joined
 from ppdsim.calibrate.live.journal import POINTS, SKIPPED, read_rows
 from ppdsim.calibrate.live.plan import load_plan
 from ppdsim.calibrate.live.prefill import OUTPUT_TOKENS
+from ppdsim.engines.sglang.client import Endpoints
+from ppdsim.engines.sglang.standin.stack import FakeStack, StackOptions
 from ppdsim.errors import EnvironmentProblem
 from ppdsim.types import Transport
 

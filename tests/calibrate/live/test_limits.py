@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from ppdsim.calibrate.drivers.base import EngineInfo, decoding
 from ppdsim.calibrate.live.cells import DecodeCell, LoadCell, PrefillCell, StallCell
 from ppdsim.calibrate.live.limits import (
     TAIL_TOKENS,
@@ -25,6 +24,7 @@ from ppdsim.calibrate.live.plan import (
     conversations_of,
     load_plan,
 )
+from ppdsim.engines.client import EngineInfo, decoding
 from ppdsim.types import Arm, Transport
 
 UNIFIED = (Arm.APPEND_D, Transport.NONE)

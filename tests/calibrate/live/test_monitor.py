@@ -11,13 +11,13 @@ from types import SimpleNamespace
 import pytest
 from calibrate.live.standins import FULL_TCP, MACHINE, UNIFIED, service
 
-from ppdsim.calibrate.drivers import transfer
-from ppdsim.calibrate.drivers.fake.virtual_loop import run_virtually
 from ppdsim.calibrate.live.calibrate import fit, measure
 from ppdsim.calibrate.live.monitor import MACHINE as LOOKS
 from ppdsim.calibrate.live.monitor import Monitor
 from ppdsim.calibrate.live.plan import load_plan
 from ppdsim.card import card_of, to_text
+from ppdsim.engines.sglang import transfer_engine as transfer
+from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
 from ppdsim.machine import sampler
 from ppdsim.machine.process_tree import MARK, carries_mark
 from ppdsim.machine.sampler import AbstractSampler, MachineSampler, Sample, users_of

@@ -10,10 +10,10 @@ from calibrate.live.standins import DELTA_TCP, MACHINE, SHIPPED, UNIFIED, servic
 
 from ppdsim import compose
 from ppdsim.calibrate.drift import DOMINANT
-from ppdsim.calibrate.drivers.fake.virtual_loop import run_virtually
 from ppdsim.calibrate.live.calibrate import measure
 from ppdsim.calibrate.live.journal import read_rows
 from ppdsim.calibrate.live.plan import load_plan
+from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
 from ppdsim.types import Arm, Transport
 
 PLAN = """\

@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 from calibrate.live.standins import FULL_TCP, MACHINE, UNIFIED, service
 
-from ppdsim.calibrate.drivers.base import EngineInfo
-from ppdsim.calibrate.drivers.fake.virtual_loop import run_virtually
 from ppdsim.calibrate.live.calibrate import measure
 from ppdsim.calibrate.live.journal import POINTS, read_rows
 from ppdsim.calibrate.live.plan import load_plan
 from ppdsim.calibrate.live.record import RUN, RunRecord
 from ppdsim.calibrate.live.transfer import Link, calibrate_transfer
+from ppdsim.engines.client import EngineInfo
+from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
 from ppdsim.errors import EnvironmentProblem, InputError, MeasurementError
 from ppdsim.measurements import read_manifest
 from ppdsim.types import Transport

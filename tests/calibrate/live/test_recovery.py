@@ -10,11 +10,11 @@ import pytest
 from calibrate.live.standins import DELTA_TCP, FULL_NVLINK, FULL_TCP, MACHINE, SHIPPED, UNIFIED, service
 
 from ppdsim import compose, measurements
-from ppdsim.calibrate.drivers.fake.virtual_loop import run_virtually
 from ppdsim.calibrate.live.calibrate import fit, measure
 from ppdsim.calibrate.live.journal import POINTS, SKIPPED
 from ppdsim.calibrate.live.plan import load_plan
 from ppdsim.calibrate.recovered import recovered as recovered_cells
+from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
 from ppdsim.types import Tag
 
 ARMS = (UNIFIED, FULL_TCP, DELTA_TCP, FULL_NVLINK)

@@ -14,7 +14,6 @@ from calibrate.live.fault_server import FaultyServer, command
 from calibrate.live.standins import MACHINE, UNIFIED, service
 
 from ppdsim import measurements
-from ppdsim.calibrate.drivers.fake.virtual_loop import run_virtually
 from ppdsim.calibrate.live.calibrate import fit, measure
 from ppdsim.calibrate.live.finish import UNENDED_NOTE
 from ppdsim.calibrate.live.journal import LIMITS, POINTS, SKIPPED, TAIL_BYTES, cut_torn_line, read_rows
@@ -23,6 +22,7 @@ from ppdsim.calibrate.live.monitor import MACHINE as LOOKS
 from ppdsim.calibrate.live.plan import load_plan
 from ppdsim.calibrate.live.run_file import RUN
 from ppdsim.cli.app import run as cli
+from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
 from ppdsim.errors import EnvironmentProblem, MeasurementError
 from ppdsim.measurements import read_manifest
 

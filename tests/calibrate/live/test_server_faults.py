@@ -15,13 +15,13 @@ import pytest
 import typer.main
 from calibrate.live.fault_server import PLAN, FaultyServer, command
 from calibrate.live.faults import FAULTS
-from calibrate.stack.standins import default_signals
+from engines.sglang.launcher.standins import default_signals
 
-from ppdsim.calibrate.drivers import sglang_http
 from ppdsim.calibrate.live import machine, visit
 from ppdsim.calibrate.live.hardware import gpu_of
 from ppdsim.calibrate.live.journal import SKIPPED, read_rows
 from ppdsim.cli.app import run
+from ppdsim.engines.sglang import client as sglang_http
 
 COMMANDS = cache(typer.main.get_command)
 GPU_OF = cache(gpu_of)

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from calibrate.stack.standins import PROGRAM, left_over, ports
+from engines.sglang.launcher.standins import PROGRAM, left_over, ports
 
 from ppdsim.calibrate.live.plan import load_plan
 from ppdsim.calibrate.live.started import buffer_gpus, started
-from ppdsim.calibrate.stack.settings import Settings
-from ppdsim.calibrate.stack.specs import Host
+from ppdsim.engines.sglang.launcher.settings import Settings
+from ppdsim.engines.sglang.launcher.specs import Host
 from ppdsim.errors import InputError
 from ppdsim.types import Arm, Transport
 

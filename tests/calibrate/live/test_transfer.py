@@ -11,7 +11,6 @@ import pytest
 from calibrate.live.standins import DELTA_TCP, FULL_NVLINK, MACHINE, UNIFIED, service
 from cli.test_json import assert_described, assert_file_described
 
-from ppdsim.calibrate.drivers.fake.virtual_loop import run_virtually
 from ppdsim.calibrate.live import transfer
 from ppdsim.calibrate.live.calibrate import measure
 from ppdsim.calibrate.live.journal import POINTS, read_rows
@@ -19,6 +18,7 @@ from ppdsim.calibrate.live.plan import load_plan
 from ppdsim.calibrate.live.record import RUN
 from ppdsim.calibrate.live.transfer import Link, link_problem, links_of
 from ppdsim.cli.app import run
+from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
 from ppdsim.errors import EnvironmentProblem
 from ppdsim.types import Transport
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ppdsim.calibrate.drivers.base import Generation
 from ppdsim.calibrate.live.verify import not_as_asked
+from ppdsim.engines.client import Generation
 
 
 def generation(**changes) -> Generation:

@@ -8,14 +8,14 @@ from dataclasses import replace
 import pytest
 from calibrate.live.standins import DELTA_TCP, MACHINE, UNIFIED, service
 
-from ppdsim.calibrate.drivers.base import Failure, RequestFailed
-from ppdsim.calibrate.drivers.fake.faults import parse_fault
-from ppdsim.calibrate.drivers.fake.virtual_loop import run_virtually
 from ppdsim.calibrate.live import stall
 from ppdsim.calibrate.live.calibrate import measure
 from ppdsim.calibrate.live.journal import POINTS, SKIPPED, read_rows
 from ppdsim.calibrate.live.load import play
 from ppdsim.calibrate.live.plan import load_plan
+from ppdsim.engines.client import Failure, RequestFailed
+from ppdsim.engines.sglang.standin.faults import parse_fault
+from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
 from ppdsim.errors import EnvironmentProblem
 from ppdsim.measurements import DecodeRow, InterferenceRow, LoadRow, PrefillRow
 

@@ -64,7 +64,8 @@ class NewTokenRatio:
 
 
 class NewTokenAdmission(AbstractAdmission):
-    """The waiting queue's admission control on one unified server. A forward is formed between `open` and the next."""
+    """The waiting queue's admission control on one unified server. A forward is formed between
+    `begin_forward` and the next."""
 
     __slots__ = (
         "_again", "_answers", "_lag", "_left", "_left_before", "_max_running", "_mixed", "_offset", "_page", "_pool",
@@ -133,7 +134,7 @@ class NewTokenAdmission(AbstractAdmission):
         """Return the stream with the fewest tokens so far, then the longest prompt, then the latest."""
         return fewest_tokens(self._node)
 
-    def open(self, riding: int, cut_ends: int) -> None:
+    def begin_forward(self, riding: int, cut_ends: int) -> None:
         """Begin to form a forward with `riding` streams in it and the last chunk of `cut_ends`, if not -1."""
         self._unit = self._node.unit
         self._offset = float(riding)

@@ -1,6 +1,0 @@
-"""What a machine has and lacks for serving and calibrating: one row a check, each with its fix."""
-
-from ppdsim.calibrate.doctor.examine import CHECKS, Examination, examine
-from ppdsim.calibrate.doctor.finding import Finding, Status
-
-__all__ = ["CHECKS", "Examination", "Finding", "Status", "examine"]

@@ -1,8 +1,0 @@
-"""Records of other programs in the measurement format: recorded grids, and SGLang's own records of requests."""
-
-from __future__ import annotations
-
-from ppdsim.calibrate.records.deployment import Deployment
-from ppdsim.calibrate.records.run import import_records, read_manifest_template
-
-__all__ = ["Deployment", "import_records", "read_manifest_template"]

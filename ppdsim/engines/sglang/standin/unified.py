@@ -1,0 +1,100 @@
+"""A unified server: prefill goes first, and streams that decode wait for it.
+
+With overlapped scheduling the host has launched the next step before it sees what arrived during this one, so an append
+that arrives while streams decode runs one step later. Its launch hides behind that step, whose tokens are delivered
+when the launch is done: they come late by what the forward takes above ``stall.append_s``, and the gap after them is
+shorter. Admission as in SGLang's PrefillAdder: prompt and answer must fit beside what running streams may still
+generate, of which a share (`new_token_ratio`) is set aside.
+"""
+
+from __future__ import annotations
+
+from ppdsim.engines.sglang.standin.batch import AbstractDecodingCore
+from ppdsim.engines.sglang.standin.clock import AbstractClock
+from ppdsim.engines.sglang.standin.core import CoreSettings
+from ppdsim.engines.sglang.standin.forwards import Forwards, Piece, forward_s
+from ppdsim.engines.sglang.standin.request import Request
+from ppdsim.turn import TurnModel
+
+CLIP_NEW_TOKENS = 4096
+"""Answers longer than this are admitted as if they had this length [tokens]; SGLANG_CLIP_MAX_NEW_TOKENS_ESTIMATION."""
+
+
+class UnifiedCore(AbstractDecodingCore):
+    """A server that prefills and decodes."""
+
+    def __init__(self, settings: CoreSettings, model: TurnModel, clock: AbstractClock) -> None:
+        super().__init__(settings, model, clock, start_s=0.0, keeps_prefixes=True)
+        self._forwards = Forwards(settings.chunk_tokens, settings.page_tokens)
+        self._seen: dict[str, int] = {}  # the coming end of a step or forward when a request arrived
+
+    def _arrive(self, request: Request, time_s: float) -> None:
+        self._forwards.waiting.append(request)
+        self._seen[request.rid] = self._unit + 1 if self._busy else -1
+        self._wake(time_s)
+
+    def _forget(self, request: Request) -> None:
+        self._forwards.discard(request)
+        self._seen.pop(request.rid, None)
+        if request in self.streams:
+            self.streams.remove(request)
+
+    def _set_aside(self, request: Request) -> None:
+        self._forwards.waiting.appendleft(request)
+        self._seen[request.rid] = self._unit
+
+    def _join_arrived(self) -> None:
+        """Do nothing: no hand-off arrives here."""
+
+    def _begin_forward(self) -> bool:
+        pieces = self._forwards.form(self._admit)
+        if not pieces:
+            return False
+        seconds = forward_s(self.model.prefill, pieces, self._last_step_s)
+        if self.streams and self._last_step_s:
+            alone_s = forward_s(self.model.prefill, pieces)
+            self._late_s = seconds - float(self.model.stall.append_s(alone_s, self._last_step_s))
+        self.clock.at(self._time_s + seconds, lambda time: self._forward_done(pieces, time))
+        return True
+
+    def _admit(self, request: Request) -> int | None:
+        if self.streams and self._seen[request.rid] >= self._unit:
+            return None
+        if len(self.streams) + self._forwards.taken >= self.settings.max_running_requests:
+            return None
+        ids = [*request.ids, *request.answer(request.generated)]
+        holding = self.pool.lock(ids)
+        set_aside = sum(min(s.output_tokens - s.generated, CLIP_NEW_TOKENS) for s in self.streams)
+        beyond = min(request.output_tokens - request.generated, CLIP_NEW_TOKENS)
+        prompt_pages = self.pool.pages(len(ids)) - holding.shared
+        reserve = (
+            self.pool.pages(int(self.settings.new_token_ratio * set_aside))
+            + self.pool.pages(len(ids) + beyond)
+            - self.pool.pages(len(ids))
+        )
+        if prompt_pages + reserve > self.pool.available:
+            self.pool.release(holding)
+            return None
+        self.pool.take(holding, prompt_pages)
+        del self._seen[request.rid]
+        request.holding = holding
+        cached = holding.shared * self.pool.page_tokens
+        if request.forward_s is None:
+            request.forward_s = self._time_s
+            request.cached_tokens = cached
+        return cached
+
+    def _forward_done(self, pieces: list[Piece], time_s: float) -> None:
+        self._time_s = time_s
+        self._last_step_s = 0.0
+        self._unit += 1
+        for piece in pieces:
+            request = piece.request
+            if request.ending is None and request.holding is not None:
+                request.kv_tokens = piece.before + piece.tokens
+                self.pool.cache(
+                    request.holding, [*request.ids, *request.answer(request.generated)][: request.kv_tokens]
+                )
+                if piece.last:
+                    self._begin_stream(request)
+        self._next()

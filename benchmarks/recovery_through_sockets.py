@@ -5,7 +5,7 @@
 Measures stand-in servers, fits, and compares every cell with the driving profile; ends with 1 if the fitted profile is
 off by more than 2 % on one. The servers run TIME_SCALE times slower than the profile (default 40: nine minutes), so
 that what sockets and this machine add weighs that much less: 5 to 8 ms on two cores, or 1 to 1.5 % of the smallest
-cell at that scale. The same on a virtual clock, exact, is tests/calibrate/live/test_recovery.py.
+cell at that scale. The same on a virtual clock, exact, is tests/measure/test_recovery.py.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from ppdsim import compose, measurements
-from ppdsim.calibrate.live.calibrate import Machine, fit, measure
-from ppdsim.calibrate.live.hardware import gpu_of
-from ppdsim.calibrate.live.joined import joined
-from ppdsim.calibrate.live.journal import POINTS, read_rows
-from ppdsim.calibrate.live.plan import load_plan
 from ppdsim.calibrate.recovered import RecoveredCell, recovered
 from ppdsim.engines.sglang.client import Endpoints
 from ppdsim.engines.sglang.standin.build import DEFAULT_PROFILE, load_profile
 from ppdsim.engines.sglang.standin.stack import FakeStack, StackOptions
+from ppdsim.measure.calibrate import Machine, fit, measure
+from ppdsim.measure.external_services import joined
+from ppdsim.measure.hardware import gpu_of
+from ppdsim.measure.journal import POINTS, read_rows
+from ppdsim.measure.plan import load_plan
 from ppdsim.measurements import MeasuredRow, Model, read_manifest
 from ppdsim.types import Transport
 

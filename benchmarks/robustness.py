@@ -27,8 +27,8 @@ sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "tests")]
 # A process is forked for each input: threads of a library would not come along.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
-from calibrate.live.fault_server import FaultyServer, command  # noqa: E402
-from calibrate.live.faults import FAULTS  # noqa: E402
+from measure.fault_server import FaultyServer, command  # noqa: E402
+from measure.faults import FAULTS  # noqa: E402
 from robust import kills  # noqa: E402
 from robust.inputs import Case, all_cases, valid_cases  # noqa: E402
 from robust.one import Outcome, forked, preload, run_case  # noqa: E402

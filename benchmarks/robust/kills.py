@@ -15,7 +15,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from calibrate.live.fault_server import FaultyServer, command
+from measure.fault_server import FaultyServer, command
 from robust.kinds import MEASURED
 
 SIGNALS = (signal.SIGTERM, signal.SIGKILL, signal.SIGINT)

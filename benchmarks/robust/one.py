@@ -33,7 +33,7 @@ IMPORTS = (
     "ppdsim.simulation.run",
     "ppdsim.cli.run_folder",
     "ppdsim.measurements",
-    "ppdsim.calibrate.live.plan",
+    "ppdsim.measure.plan",
 )
 """What nearly every command imports; loaded once, before processes are forked."""
 

@@ -16,11 +16,11 @@ from ppdsim.cli.servers import ApiKeyOption, gpus_of, key_of
 from ppdsim.files import write_whole
 
 if TYPE_CHECKING:
-    from ppdsim.calibrate.live.finish import Machine
-    from ppdsim.calibrate.live.foreseen import Foreseen
-    from ppdsim.calibrate.live.plan import Plan
-    from ppdsim.calibrate.live.service import Service
-    from ppdsim.calibrate.live.transfer import Link
+    from ppdsim.measure.expected_limits import Foreseen
+    from ppdsim.measure.finish import Machine
+    from ppdsim.measure.plan import Plan
+    from ppdsim.measure.service import Service
+    from ppdsim.measure.transfer import Link
     from ppdsim.profile import Profile
     from ppdsim.types import Transport
 
@@ -89,17 +89,17 @@ def calibrate(
 
     Example: ppdsim calibrate --model M -o run
     """
-    from ppdsim.calibrate.live.foreseen import Foreseen
-    from ppdsim.calibrate.live.journal import LIMITS
-    from ppdsim.calibrate.live.machine import describe_machine
-    from ppdsim.calibrate.live.plan import load_plan
-    from ppdsim.calibrate.live.reference import reference
-    from ppdsim.calibrate.live.run_file import read_limits
-    from ppdsim.calibrate.live.transfer import links_of
     from ppdsim.engines.sglang.launcher.check import check_programs
     from ppdsim.engines.sglang.launcher.specs import host_of
     from ppdsim.errors import InputError, unknown
     from ppdsim.machine.host import ThisMachine
+    from ppdsim.measure.expected_limits import Foreseen
+    from ppdsim.measure.journal import LIMITS
+    from ppdsim.measure.machine import describe_machine
+    from ppdsim.measure.plan import load_plan
+    from ppdsim.measure.reference import reference
+    from ppdsim.measure.run_file import read_limits
+    from ppdsim.measure.transfer import links_of
 
     named = given(context)
     refuse_results(out, but=RUN_FILES, goes_on=resume)
@@ -170,8 +170,8 @@ def _run(
     quiet: bool,
 ) -> tuple[list[Path], Profile | None]:
     """Measure, fit and report, and return the files and the profile; what was measured stays, whatever ends it."""
-    from ppdsim.calibrate.live.calibrate import fit, measure
     from ppdsim.errors import EnvironmentProblem
+    from ppdsim.measure.calibrate import fit, measure
 
     def print_line(text: str) -> None:
         print_status(text, quiet=quiet)
@@ -218,9 +218,9 @@ def _transfer(
     quiet: bool,
 ) -> None:
     from ppdsim import extras
-    from ppdsim.calibrate.live.reference import reference
-    from ppdsim.calibrate.live.transfer import Link, calibrate_transfer
     from ppdsim.machine.host import ThisMachine
+    from ppdsim.measure.reference import reference
+    from ppdsim.measure.transfer import Link, calibrate_transfer
 
     link = Link(transport=transport, gpus=gpus)
     cards = ThisMachine().gpus()
@@ -256,7 +256,7 @@ def _print_plan(
     *,
     quiet: bool,
 ) -> list[str]:
-    from ppdsim.calibrate.live.describe import plan_lines
+    from ppdsim.measure.describe import plan_lines
 
     known = [(service, foreseen[service.name]) for service in services]
     lines = list(plan_lines(plan, known, links, times))
@@ -280,10 +280,10 @@ def _tell_left(
     plan: Plan, services: list[Service], links: list[Link], out: Path, times: Profile, *, quiet: bool
 ) -> None:
     """Say what a run that was ended has, how it goes on, and how much is left; nothing if it has no rows."""
-    from ppdsim.calibrate.live.agenda import Agenda
-    from ppdsim.calibrate.live.describe import left_lines
-    from ppdsim.calibrate.live.journal import Journal
-    from ppdsim.calibrate.live.lock import FolderInUse, locked
+    from ppdsim.measure.describe import left_lines
+    from ppdsim.measure.journal import Journal
+    from ppdsim.measure.lock import FolderInUse, locked
+    from ppdsim.measure.pending_cells import Agenda
 
     if not (out / "points.jsonl").exists():
         return

@@ -12,11 +12,11 @@ from ppdsim.cli.reads import CALIBRATE
 from ppdsim.cli.servers import progress_printer, url_of
 
 if TYPE_CHECKING:
-    from ppdsim.calibrate.live.foreseen import Foreseen
-    from ppdsim.calibrate.live.plan import Plan
-    from ppdsim.calibrate.live.service import Service
     from ppdsim.engines.sglang.launcher.settings import Settings
     from ppdsim.engines.sglang.launcher.specs import Host
+    from ppdsim.measure.expected_limits import Foreseen
+    from ppdsim.measure.plan import Plan
+    from ppdsim.measure.service import Service
     from ppdsim.types import Transport
 
 SAID_OTHERWISE = {
@@ -82,10 +82,10 @@ def join(
     call: Call, unified_url: str | None, pair_urls: tuple[str | None, str | None, str | None], *, decode_radix: bool
 ) -> Ready:
     """Return the services of servers that run; `pair_urls` are those of router, P and D."""
-    from ppdsim.calibrate.live.foreseen import asked
-    from ppdsim.calibrate.live.joined import joined
     from ppdsim.engines.sglang.client import Endpoints
     from ppdsim.errors import InputError
+    from ppdsim.measure.expected_limits import asked
+    from ppdsim.measure.external_services import joined
     from ppdsim.types import Transport
 
     if any(pair_urls) and not all(pair_urls):
@@ -146,12 +146,12 @@ def settings_of(
 
 def prepare(call: Call, chosen: Settings, host: Host, log_dir: Path) -> Ready:
     """Return the services of servers to start."""
-    from ppdsim.calibrate.live.foreseen import from_settings
-    from ppdsim.calibrate.live.started import buffer_gpus, started
     from ppdsim.engines.sglang.doctor.versions import DECODE_RADIX_SINCE
     from ppdsim.engines.sglang.launcher.layout import cores_note
     from ppdsim.engines.sglang.launcher.link import refuse_missing_link
     from ppdsim.machine.host import ThisMachine
+    from ppdsim.measure.expected_limits import from_settings
+    from ppdsim.measure.managed_services import buffer_gpus, started
 
     machine, links = ThisMachine(), _links(call)
     for link in links:

@@ -385,7 +385,7 @@ def _measurements() -> dict[str, Any]:
 
 
 def _wire() -> dict[str, Any]:
-    from ppdsim.calibrate.live.wire_file import Wire
+    from ppdsim.measure.wire_file import Wire
 
     return _schema(Wire)()
 

@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from calibrate.live.standins import MACHINE, SHIPPED, UNIFIED, service
+from measure.standins import MACHINE, SHIPPED, UNIFIED, service
 
 from ppdsim import compose, measurements
-from ppdsim.calibrate.live.calibrate import measure
-from ppdsim.calibrate.live.journal import POINTS
-from ppdsim.calibrate.live.plan import load_plan
 from ppdsim.calibrate.recovered import RecoveredCell, recovered
 from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
+from ppdsim.measure.calibrate import measure
+from ppdsim.measure.journal import POINTS
+from ppdsim.measure.plan import load_plan
 
 DRIVEN = compose.central(SHIPPED)
 SCALE = 3.0

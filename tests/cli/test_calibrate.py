@@ -11,16 +11,16 @@ from functools import partial
 from io import BytesIO, TextIOWrapper
 
 import pytest
-from calibrate.live.standins import MACHINE, service
 from cli.test_json import assert_described, assert_error, assert_file_described
+from measure.standins import MACHINE, service
 
 from ppdsim import measurements, profile, scenario
-from ppdsim.calibrate.live import calibrate
-from ppdsim.calibrate.live.plan import load_plan
 from ppdsim.cli.app import run
 from ppdsim.engines.sglang.standin.build import DEFAULT_PROFILE
 from ppdsim.engines.sglang.standin.stack import FakeStack, StackOptions
 from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
+from ppdsim.measure import calibrate
+from ppdsim.measure.plan import load_plan
 from ppdsim.types import Arm, Transport
 
 PLAN = """\

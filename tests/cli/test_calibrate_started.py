@@ -20,11 +20,11 @@ from engines.sglang.launcher.standins import PROGRAM, default_signals, left_over
 from machine.machines import H200
 
 from ppdsim import measurements
-from ppdsim.calibrate.live.journal import read_rows
-from ppdsim.calibrate.live.reference import DEFAULT
 from ppdsim.cli.app import run
 from ppdsim.engines.sglang.standin.stack import FakeStack, StackOptions
 from ppdsim.machine.host import ThisMachine
+from ppdsim.measure.journal import read_rows
+from ppdsim.measure.reference import DEFAULT
 from ppdsim.types import Arm, Transport
 
 PLAN = """\

@@ -12,7 +12,6 @@ import pytest
 import typer
 from machine.machines import FakeMachine
 
-from ppdsim.calibrate.live import joined, started
 from ppdsim.cli.app import app, run
 from ppdsim.cli.reads import CALIBRATE, FAKE_STACK, SERVE, OptionTable
 from ppdsim.engines.sglang.launcher import layout
@@ -22,6 +21,8 @@ from ppdsim.engines.sglang.launcher.stack import Progress
 from ppdsim.engines.sglang.standin import stack as stand_ins
 from ppdsim.machine import hardware
 from ppdsim.machine import host as machine
+from ppdsim.measure import external_services as joined
+from ppdsim.measure import managed_services as started
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
@@ -220,7 +221,7 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
         found.append(("measure", plan, notes, machine, out, options["resume"], options["links"]))
         return SimpleNamespace(seconds={"probes": 1.0})
 
-    monkeypatch.setattr("ppdsim.calibrate.live.calibrate.measure", measure)
+    monkeypatch.setattr("ppdsim.measure.calibrate.measure", measure)
 
     class FakeStack:
         def __init__(self, specs: Any, **options: object) -> None:

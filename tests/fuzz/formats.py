@@ -17,13 +17,13 @@ from ruamel.yaml import YAML
 from ppdsim import capacity, compose, library, measurements, points, profile, scenario
 from ppdsim.calibrate import anchor
 from ppdsim.calibrate.derive import errors
-from ppdsim.calibrate.live.journal import read_rows
-from ppdsim.calibrate.live.plan import load_plan
 from ppdsim.engines.sglang.launcher import settings
 from ppdsim.engines.sglang.records import Deployment, import_records
 from ppdsim.engines.sglang.records.run import read_manifest_template
 from ppdsim.machine.hardware import links, read_gpus, read_links
 from ppdsim.machine.model_config import read_config
+from ppdsim.measure.journal import read_rows
+from ppdsim.measure.plan import load_plan
 from ppdsim.measurements.manifest import check_manifest
 from ppdsim.report.capacity_page import render_capacity
 from ppdsim.types import Arm, Transport

@@ -8,10 +8,10 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from ppdsim.calibrate.live.machine import describe_machine
 from ppdsim.machine.gpu import GpuUser
 from ppdsim.machine.host import ThisMachine
 from ppdsim.machine.sampler import MachineSampler
+from ppdsim.measure.machine import describe_machine
 
 LANES = 18
 
@@ -94,7 +94,7 @@ def test_without_gpus_or_a_driver_nothing_is_seen_and_nothing_fails(nvml, driver
 
 def test_a_run_describes_and_watches_the_same_gpus(nvml, tmp_path, monkeypatch):
     nvml()
-    monkeypatch.setattr("ppdsim.calibrate.live.machine.read_model", lambda *_, **__: None)
+    monkeypatch.setattr("ppdsim.measure.machine.read_model", lambda *_, **__: None)
     machine = describe_machine("id", tmp_path, dummy_weights=True)
     assert machine.name.startswith("one host, 2 x NVIDIA H100 80GB HBM3, ")
     assert (machine.gpu.name, machine.gpu.count, machine.link) == ("NVIDIA H100 80GB HBM3", 2, "NVLink, 18 lanes")

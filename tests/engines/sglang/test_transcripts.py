@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from engines.sglang.standin.stand_in import free_port, options
 
-from ppdsim.calibrate.live.stamps import server_times
 from ppdsim.engines.sglang.client import Endpoints, SglangHttp
 from ppdsim.engines.sglang.standin.server import serving
+from ppdsim.measure.stamps import server_times
 from ppdsim.types import Arm
 
 LINES = (Path(__file__).parent / "transcripts" / "sglang-0.5.17.jsonl").read_text().splitlines()

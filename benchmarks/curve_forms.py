@@ -18,15 +18,15 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from ppdsim import measurements
-from ppdsim.calibrate.cells import Cells, grid
-from ppdsim.calibrate.crossval import name_of
 from ppdsim.calibrate.derive import published
-from ppdsim.calibrate.fit import wave_of
-from ppdsim.calibrate.fit_curves import PULL, ROBUST_SCALE, fit_append, fit_decode
 from ppdsim.cost.base import pad_up
 from ppdsim.cost.prefill import attention_rows, chunks
 from ppdsim.engines import ENGINES
 from ppdsim.engines.sglang.releases import PREFILL_GRAPH_SIZES_TOKENS
+from ppdsim.fit.cells import Cells, grid
+from ppdsim.fit.crossval import name_of
+from ppdsim.fit.curves import PULL, ROBUST_SCALE, fit_append, fit_decode
+from ppdsim.fit.run import wave_of
 
 CALIBRATION = Path(__file__).parent.parent / "calibration"
 GRID = CALIBRATION / "measurements/h200x2_llama-3.1-8b_sglang-0.5.17"

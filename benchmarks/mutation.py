@@ -44,7 +44,7 @@ from cosmic_ray.mutating import mutate_code
 
 ROOT = Path(__file__).resolve().parents[1]
 CROSSOVER = tuple(f"tests/crossover/test_{name}.py" for name in ("intervals", "rule", "traffic", "run", "overload"))
-FIT = ("tests/calibrate/test_fit_wire.py", "tests/calibrate/test_fit.py")
+FIT = ("tests/fit/test_wire.py", "tests/fit/test_run.py")
 DECODE = tuple(
     f"tests/des/test_{name}.py"
     for name in ("timelines", "unified_timelines", "overlap_timelines", "mixed_append", "step_wait", "accounts")
@@ -63,7 +63,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
         if path.name != "__init__.py"
     },
     **{f"calibrate/{path.name}": FIT for path in sorted((ROOT / "ppdsim/calibrate").glob("fit*.py"))},
-    "calibrate/cells.py": FIT,
+    "fit/cells.py": FIT,
 }
 """Modules below ppdsim/, and the tests that mirror them, the quickest first."""
 LEFT_OUT = ("Bit", "Shift", "_Is", "Is_", "IsNot", "Invert", "Variable", "Exception", "UAdd", "_Pow", "Decorator")

@@ -18,10 +18,10 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from ppdsim import compose, measurements
-from ppdsim.calibrate.recovered import RecoveredCell, recovered
 from ppdsim.engines.sglang.client import Endpoints
 from ppdsim.engines.sglang.standin.build import DEFAULT_PROFILE, load_profile
 from ppdsim.engines.sglang.standin.stack import FakeStack, StackOptions
+from ppdsim.fit.recovered import RecoveredCell, recovered
 from ppdsim.measure.calibrate import Machine, fit, measure
 from ppdsim.measure.external_services import joined
 from ppdsim.measure.hardware import gpu_of

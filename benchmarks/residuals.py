@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from ppdsim import compose, measurements, profile
-from ppdsim.calibrate.cells import Cells, grid
-from ppdsim.calibrate.crossval import predict_cells
+from ppdsim.fit.cells import Cells, grid
+from ppdsim.fit.crossval import predict_cells
 from ppdsim.measurements import Measurements
 from ppdsim.profile import Profile
 from ppdsim.types import Arm

@@ -7,7 +7,7 @@ import hashlib
 import json
 
 import pytest
-from calibrate.grids import TRUTH, rows, write
+from fit.grids import TRUTH, rows, write
 
 from ppdsim import measurements
 from ppdsim.errors import MeasurementError

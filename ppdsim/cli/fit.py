@@ -30,11 +30,11 @@ def fit(
     Example: ppdsim fit calibration/measurements/my-machine -o my-machine.json
     """
     from ppdsim import library, measurements, profile
-    from ppdsim.calibrate.anchor import anchor as anchored
-    from ppdsim.calibrate.fit import fit_profile
     from ppdsim.card import card_of, to_text
     from ppdsim.cli.documents import Fitted
     from ppdsim.errors import InputError
+    from ppdsim.fit.anchor import anchor as anchored
+    from ppdsim.fit.run import fit_profile
 
     check_file(out, "-o", force=force)
     if source.is_dir():

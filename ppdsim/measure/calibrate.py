@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from ppdsim import measurements, profile
-from ppdsim.calibrate.bootstrap import DRAWS
 from ppdsim.engines.client import decoding
 from ppdsim.errors import EnvironmentProblem
+from ppdsim.fit.bootstrap import DRAWS
 from ppdsim.machine.sampler import AbstractSampler, MachineSampler
 from ppdsim.measure.budget import Budget
 from ppdsim.measure.finish import MANIFEST, Machine, write_manifest
@@ -183,7 +183,7 @@ def fit(folder: Path, *, say: Callable[[str], None], draws: int = DRAWS) -> prof
         If the rows do not make a profile.
     """
     # Here, because a run that only measures has no use for the optimizers, which take a second to load.
-    from ppdsim.calibrate.fit import fit_profile
+    from ppdsim.fit.run import fit_profile
 
     if not (folder / MANIFEST).is_file():
         raise EnvironmentProblem(f"{folder}: nothing was measured, so there is nothing to fit")

@@ -16,9 +16,9 @@ from collections import defaultdict
 from dataclasses import asdict
 from pathlib import Path
 
-from ppdsim.calibrate.cells import ACCIDENT_RATIO, relative_spread
 from ppdsim.errors import MeasurementError
 from ppdsim.files import write_whole
+from ppdsim.fit.cells import ACCIDENT_RATIO, relative_spread
 from ppdsim.measure.limits import Limits
 from ppdsim.measure.plan import Repeats
 from ppdsim.measure.run_file import read_limits, read_skipped

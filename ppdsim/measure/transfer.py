@@ -12,9 +12,9 @@ from typing import Literal
 
 import numpy as np
 
-from ppdsim.calibrate.fit_wire import FittedWire, fit_wire
 from ppdsim.engines.sglang.transfer_engine import TransferPair
 from ppdsim.errors import EnvironmentProblem, InputError
+from ppdsim.fit.wire import FittedWire, fit_wire
 from ppdsim.machine.signals import Interrupts
 from ppdsim.measure.cells import TransferCell
 from ppdsim.measure.finish import versions

@@ -12,8 +12,8 @@ from typing import Literal
 
 import numpy as np
 
-from ppdsim.calibrate.fit_wire import FittedWire
 from ppdsim.files import write_whole
+from ppdsim.fit.wire import FittedWire
 from ppdsim.result_files import to_json
 
 WIRE_FILE = "wire.json"

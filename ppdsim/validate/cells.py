@@ -17,12 +17,12 @@ from scipy.stats import binomtest
 
 from ppdsim import compose
 from ppdsim.accuracy import ANCHORED, ANOTHER_RUN, HELD_OUT, LEFT_OUT, CellErrors, CellPoint
-from ppdsim.calibrate.cells import Cells, grid
-from ppdsim.calibrate.crossval import leave_one_out, name_of, predict_cells
-from ppdsim.calibrate.curve_records import inside_left_out
-from ppdsim.calibrate.fit import engine_of, fitter
-from ppdsim.calibrate.split import is_own_run
 from ppdsim.cost.base import Array
+from ppdsim.fit.cells import Cells, grid
+from ppdsim.fit.crossval import leave_one_out, name_of, predict_cells
+from ppdsim.fit.curve_records import inside_left_out
+from ppdsim.fit.run import engine_of, fitter
+from ppdsim.fit.split import is_own_run
 from ppdsim.measurements import Measurements
 from ppdsim.metrics import median, quantile
 from ppdsim.profile import Profile

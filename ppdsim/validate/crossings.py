@@ -20,9 +20,9 @@ from ppdsim import compose
 from ppdsim.accuracy import HELD_OUT, LEFT_OUT, CrossingCheck
 from ppdsim.analytical.arm_comparison import ArmComparison
 from ppdsim.analytical.crossing import CrossingResult, cache_rate_crossing, new_tokens_crossing, sampled_crossing
-from ppdsim.calibrate.cells import Cells
-from ppdsim.calibrate.crossval import name_of
 from ppdsim.cost.base import Array
+from ppdsim.fit.cells import Cells
+from ppdsim.fit.crossval import name_of
 from ppdsim.measurements import Measurements
 from ppdsim.profile import Profile
 from ppdsim.turn import TurnModel

@@ -19,9 +19,9 @@ import numpy as np
 
 from ppdsim import compose
 from ppdsim.accuracy import Decisions
-from ppdsim.calibrate.cells import Cells
-from ppdsim.calibrate.crossval import name_of
 from ppdsim.cost.base import Array
+from ppdsim.fit.cells import Cells
+from ppdsim.fit.crossval import name_of
 from ppdsim.measurements import Measurements
 from ppdsim.metrics import interval_90
 from ppdsim.profile import Profile

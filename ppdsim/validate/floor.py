@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ppdsim.calibrate.anchor import anchor_to
+from ppdsim.fit.anchor import anchor_to
 from ppdsim.measurements import Measurements
 from ppdsim.profile import Profile
 from ppdsim.types import Arm

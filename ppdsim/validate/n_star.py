@@ -19,8 +19,8 @@ from ppdsim import compose
 from ppdsim.accuracy import ANOTHER_RUN, CrossingCheck
 from ppdsim.analytical.arm_comparison import ArmComparison
 from ppdsim.analytical.breakeven import break_even, break_even_streams
-from ppdsim.calibrate.cells import Cells
-from ppdsim.calibrate.crossval import name_of
+from ppdsim.fit.cells import Cells
+from ppdsim.fit.crossval import name_of
 from ppdsim.measurements import Measurements
 from ppdsim.metrics import interval_90
 from ppdsim.profile import Profile

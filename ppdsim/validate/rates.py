@@ -24,9 +24,9 @@ from ppdsim import compose
 from ppdsim.accuracy import ANOTHER_RUN, HELD_OUT, CrossingCheck, RateCell
 from ppdsim.analytical.arm_comparison import ArmComparison
 from ppdsim.analytical.crossing import cache_rate_crossing, sampled_crossing
-from ppdsim.calibrate.cells import cell_value, relative_spread
-from ppdsim.calibrate.split import is_own_run
 from ppdsim.cost.base import Array
+from ppdsim.fit.cells import cell_value, relative_spread
+from ppdsim.fit.split import is_own_run
 from ppdsim.measurements import InterferenceRow, Measurements, PrefillRow
 from ppdsim.metrics import interval_90, median
 from ppdsim.profile import Profile

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ppdsim.accuracy import CellErrors, CrossingCheck, Decisions, LoadErrors, RateCell, Validation
-from ppdsim.calibrate.cells import grid
-from ppdsim.calibrate.crossval import name_of
-from ppdsim.calibrate.split import is_own_run, leaks
 from ppdsim.errors import InputError, ProfileError
+from ppdsim.fit.cells import grid
+from ppdsim.fit.crossval import name_of
+from ppdsim.fit.split import is_own_run, leaks
 from ppdsim.machine.hardware import same_gpu
 from ppdsim.measurements import Measurements
 from ppdsim.profile import Profile

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ppdsim.calibrate.cells import Purpose, grid
 from ppdsim.cost.base import Array
+from ppdsim.fit.cells import Purpose, grid
 from ppdsim.measurements import Measurements
 from ppdsim.metrics import median
 from ppdsim.types import Arm

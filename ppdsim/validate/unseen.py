@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ppdsim.accuracy import ANOTHER_RUN, HELD_OUT, LEFT_OUT
-from ppdsim.calibrate.cells import Cells, grid
-from ppdsim.calibrate.crossval import left_out_fits, name_of
-from ppdsim.calibrate.fit import fitter
-from ppdsim.calibrate.split import is_own_run
+from ppdsim.fit.cells import Cells, grid
+from ppdsim.fit.crossval import left_out_fits, name_of
+from ppdsim.fit.run import fitter
+from ppdsim.fit.split import is_own_run
 from ppdsim.measurements import Measurements
 from ppdsim.profile import Profile
 from ppdsim.turn import TurnModel

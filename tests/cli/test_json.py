@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import jsonschema
 import pytest
 import typer
-from calibrate.grids import MANIFEST
 from crossover_cases import against
+from fit.grids import MANIFEST
 from machine.machines import FakeMachine
 
 from ppdsim import measurements

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calibrate.grids import MANIFEST
 from engines.sglang.records.recorded import SAMPLES
+from fit.grids import MANIFEST
 from ruamel.yaml import YAML
 
 from ppdsim import capacity, compose, library, measurements, points, profile, scenario
-from ppdsim.calibrate import anchor
 from ppdsim.calibrate.derive import errors
 from ppdsim.engines.sglang.launcher import settings
 from ppdsim.engines.sglang.records import Deployment, import_records
 from ppdsim.engines.sglang.records.run import read_manifest_template
+from ppdsim.fit import anchor
 from ppdsim.machine.hardware import links, read_gpus, read_links
 from ppdsim.machine.model_config import read_config
 from ppdsim.measure.journal import read_rows

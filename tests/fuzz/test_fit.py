@@ -9,15 +9,15 @@ import math
 from contextlib import suppress
 from functools import partial
 
-from calibrate.grids import TRUTH, rows, write
+from fit.grids import TRUTH, rows, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ppdsim import measurements, profile
-from ppdsim.calibrate.cells import grid
-from ppdsim.calibrate.fit import fit_profile, fitter
 from ppdsim.cli.app import run
 from ppdsim.errors import InputError
+from ppdsim.fit.cells import grid
+from ppdsim.fit.run import fit_profile, fitter
 from ppdsim.profile.numbers import check_numbers
 
 ROWS = [
@@ -90,7 +90,7 @@ def test_a_profile_of_damaged_rows_can_be_used_or_is_refused(tmp_path, damage):
 
 
 def test_rows_without_any_stamp_fit_from_the_command_line(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("ppdsim.calibrate.fit.fit_profile", partial(fit_profile, draws=10))
+    monkeypatch.setattr("ppdsim.fit.run.fit_profile", partial(fit_profile, draws=10))
     write(tmp_path / "m", [{k: v for k, v in row.items() if not k.startswith("server_")} for row in ROWS])
     assert run(["fit", str(tmp_path / "m"), "-o", str(tmp_path / "p.json")]) == 0
     said = capsys.readouterr().err

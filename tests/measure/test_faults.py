@@ -10,11 +10,11 @@ import pytest
 from measure.standins import FULL_NVLINK, FULL_TCP, MACHINE, SHIPPED, UNIFIED, service
 
 from ppdsim import compose, measurements
-from ppdsim.calibrate.cells import prefill_cells
 from ppdsim.engines.client import Failure, RequestFailed
 from ppdsim.engines.sglang.standin.faults import parse_fault
 from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
 from ppdsim.errors import EnvironmentProblem
+from ppdsim.fit.cells import prefill_cells
 from ppdsim.measure.calibrate import measure
 from ppdsim.measure.journal import POINTS, SKIPPED, read_rows
 from ppdsim.measure.plan import load_plan

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from ppdsim.calibrate.cells import prefill_cells
 from ppdsim.errors import MeasurementError
+from ppdsim.fit.cells import prefill_cells
 from ppdsim.measure.journal import POINTS, Journal, read_rows
 from ppdsim.measure.plan import Repeats
 from ppdsim.measurements import DecodeRow, InterferenceRow, Measurements, OutlierMark, PrefillRow, parse_row

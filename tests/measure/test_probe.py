@@ -9,8 +9,8 @@ import pytest
 from measure.standins import DELTA_TCP, MACHINE, SHIPPED, UNIFIED, service
 
 from ppdsim import compose
-from ppdsim.calibrate.drift import DOMINANT
 from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
+from ppdsim.fit.drift import DOMINANT
 from ppdsim.measure.calibrate import measure
 from ppdsim.measure.journal import read_rows
 from ppdsim.measure.plan import load_plan

@@ -10,8 +10,8 @@ import pytest
 from measure.standins import DELTA_TCP, FULL_NVLINK, FULL_TCP, MACHINE, SHIPPED, UNIFIED, service
 
 from ppdsim import compose, measurements
-from ppdsim.calibrate.recovered import recovered as recovered_cells
 from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
+from ppdsim.fit.recovered import recovered as recovered_cells
 from ppdsim.measure.calibrate import fit, measure
 from ppdsim.measure.journal import POINTS, SKIPPED
 from ppdsim.measure.plan import load_plan

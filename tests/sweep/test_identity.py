@@ -82,7 +82,7 @@ def test_the_source_of_the_simulator_is_in_it(tmp_path, monkeypatch, repository:
     assert same == revision()
     for file in ("des/clock.py", "routing/ppd.py", "turn.py", "sweep/measures.py", "scenario/schema.py"):
         assert of(file) != same
-    for file in ("report/wording.py", "cli/app.py", "calibrate/fit.py"):
+    for file in ("report/wording.py", "cli/app.py", "fit/run.py"):
         assert of(file) == same
 
 

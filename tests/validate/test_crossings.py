@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-from calibrate.grids import TRUTH, rows, write
+from fit.grids import TRUTH, rows, write
 
 from ppdsim import measurements
-from ppdsim.calibrate.fit import fit_profile
+from ppdsim.fit.run import fit_profile
 from ppdsim.validate import crossings
 from ppdsim.validate.crossings import crossing_checks
 from ppdsim.validate.decisions import BATCHES

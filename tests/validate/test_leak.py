@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
-from calibrate.grids import TRUTH, rows, write
+from fit.grids import TRUTH, rows, write
 
 from ppdsim import measurements, profile
-from ppdsim.calibrate.fit import fit_profile
-from ppdsim.calibrate.split import leaks
 from ppdsim.cli.app import run
 from ppdsim.errors import ProfileError
+from ppdsim.fit.run import fit_profile
+from ppdsim.fit.split import leaks
 from ppdsim.validate import validate
 
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from calibrate.grids import CACHED, NEW, TRUTH, rows, write
+from fit.grids import CACHED, NEW, TRUTH, rows, write
 
 from ppdsim import measurements
 from ppdsim.accuracy import ANOTHER_RUN, HELD_OUT, LEFT_OUT
-from ppdsim.calibrate.fit import fit_profile
+from ppdsim.fit.run import fit_profile
 from ppdsim.types import Arm, Transport
 from ppdsim.validate.decisions import BATCHES, GAMMAS, decisions
 from ppdsim.validate.n_star import n_star_checks

@@ -12,9 +12,9 @@ from ppdsim.calibrate.derive import errors
 from ppdsim.calibrate.derive.derive import Change, derive
 from ppdsim.calibrate.derive.machine import machine_of
 from ppdsim.calibrate.derive.pool import mem_fraction_static, pool_of, with_gpu_pool
-from ppdsim.calibrate.fit import fit_profile
 from ppdsim.cli.app import run
 from ppdsim.errors import InputError
+from ppdsim.fit.run import fit_profile
 from ppdsim.machine import hardware
 from ppdsim.machine.model_config import read_config
 from ppdsim.types import Tag

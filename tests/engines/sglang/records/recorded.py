@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from calibrate.grids import MANIFEST
+from fit.grids import MANIFEST
 from hypothesis import strategies as st
 
 from ppdsim import measurements

@@ -6,7 +6,7 @@ import gzip
 import json
 
 import pytest
-from calibrate.grids import MANIFEST
+from fit.grids import MANIFEST
 
 from ppdsim import measurements
 from ppdsim.engines.sglang.records import Deployment, import_records

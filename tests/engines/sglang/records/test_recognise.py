@@ -6,8 +6,8 @@ import gzip
 import json
 
 import pytest
-from calibrate.grids import MANIFEST
 from engines.sglang.records.recorded import SAMPLES, imported, written
+from fit.grids import MANIFEST
 from hypothesis import given
 from hypothesis import strategies as st
 

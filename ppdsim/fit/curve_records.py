@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from ppdsim.calibrate.cells import Cells
-from ppdsim.calibrate.crossval import LeftOut, predict_cells
-from ppdsim.calibrate.known import known
-from ppdsim.calibrate.mechanisms import prior_interval
 from ppdsim.compose import HALF_NORMAL_90, UNMEASURED_SIGMA
 from ppdsim.cost.base import AbstractCurve, Array, Parameter
+from ppdsim.fit.cells import Cells
+from ppdsim.fit.crossval import LeftOut, predict_cells
+from ppdsim.fit.known import known
+from ppdsim.fit.mechanisms import prior_interval
 from ppdsim.metrics import interval_90, median, quantile
 from ppdsim.profile import CurveRecord, ErrorRecord, ParameterRecord
 from ppdsim.profile.numbers import LARGEST_MISFIT

@@ -4,7 +4,7 @@ The order follows the composition: append cells give the prefill and front-end c
 at the client; the server's own span tells them apart), decode and stall cells give theirs, and each hand-off is what
 its arm's TTFT holds beyond them. A term that the cells at hand cannot tell from zero is left at zero by a weak pull
 (`PULL`), so that leaving out all cells without a prefix does not leave the split of a sum to chance. A term that the
-cells do not show at all is taken as assumed (`ppdsim.calibrate.assumed`), never as 0.
+cells do not show at all is taken as assumed (`ppdsim.fit.assumed`), never as 0.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from ppdsim.calibrate.assumed import Assumed, extra_s, middles
-from ppdsim.calibrate.cells import Cells, Grid
-from ppdsim.calibrate.known import known, median_of_known
 from ppdsim.cost.base import Array, Parameter, Quantity, pad_up
 from ppdsim.cost.decode import DecodeCurve
 from ppdsim.cost.frontend import FrontendCurve
 from ppdsim.cost.prefill import PrefillCurve
 from ppdsim.cost.stall import StallCurve
 from ppdsim.engine_record import EngineRecord
+from ppdsim.fit.assumed import Assumed, extra_s, middles
+from ppdsim.fit.cells import Cells, Grid
+from ppdsim.fit.known import known, median_of_known
 from ppdsim.transport.handoff import HandoffCurve
 from ppdsim.turn import TurnModel
 from ppdsim.types import Arm, Transport

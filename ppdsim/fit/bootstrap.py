@@ -10,8 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
-from ppdsim.calibrate.assumed import Assumed, drawn
-from ppdsim.calibrate.cells import Cells, Grid
+from ppdsim.fit.assumed import Assumed, drawn
+from ppdsim.fit.cells import Cells, Grid
 from ppdsim.turn import TurnModel
 
 DRAWS = 200

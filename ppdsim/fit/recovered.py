@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ppdsim.calibrate.cells import cell_value
+from ppdsim.fit.cells import cell_value
 from ppdsim.measurements import DecodeRow, InterferenceRow, Measurements, PrefillRow
 from ppdsim.metrics import median
 from ppdsim.turn import TurnModel

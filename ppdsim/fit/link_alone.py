@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ppdsim.calibrate.fit_wire import FEWEST_CELLS, fit_wire
+from ppdsim.fit.wire import FEWEST_CELLS, fit_wire
 from ppdsim.measurements import TransferRow
 from ppdsim.turn import TurnModel
 from ppdsim.types import Transport, arm_name

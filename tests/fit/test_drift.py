@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ppdsim.calibrate.drift import FEWEST_BLOCKS, between_blocks
+from ppdsim.fit.drift import FEWEST_BLOCKS, between_blocks
 
 
 def points(rng, *, between, within, blocks=40, size=6):

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ppdsim.calibrate.cells import Cells, Grid, grid
-from ppdsim.calibrate.crossval import name_of
+from ppdsim.fit.cells import Cells, Grid, grid
+from ppdsim.fit.crossval import name_of
 from ppdsim.measurements import Measurements
 from ppdsim.profile import Profile
 

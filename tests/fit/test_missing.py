@@ -7,16 +7,16 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from calibrate.grids import NEW, TRUTH, rows, write
+from fit.grids import NEW, TRUTH, rows, write
 
 from ppdsim import compose, measurements, profile
-from ppdsim.calibrate.assumed import PRIORS, drawn, middles, unshown
-from ppdsim.calibrate.cells import Cells, cell_value, grid
-from ppdsim.calibrate.crossval import leave_one_out
-from ppdsim.calibrate.fit import fit_profile, fitter
-from ppdsim.calibrate.fit_curves import terms
-from ppdsim.calibrate.known import known, median_of_known
 from ppdsim.card import card_of, to_text
+from ppdsim.fit.assumed import PRIORS, drawn, middles, unshown
+from ppdsim.fit.cells import Cells, cell_value, grid
+from ppdsim.fit.crossval import leave_one_out
+from ppdsim.fit.curves import terms
+from ppdsim.fit.known import known, median_of_known
+from ppdsim.fit.run import fit_profile, fitter
 from ppdsim.points import Point
 from ppdsim.predict import predict
 from ppdsim.types import Arm, Tag, Transport

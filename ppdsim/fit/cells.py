@@ -15,8 +15,8 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ppdsim.calibrate.known import known, median_of_known, or_nan
 from ppdsim.cost.base import Array
+from ppdsim.fit.known import known, median_of_known, or_nan
 from ppdsim.measurements import DecodeRow, InterferenceRow, MeasuredRow, Measurements, PrefillRow
 from ppdsim.metrics import median
 from ppdsim.types import Arm, Transport
@@ -46,7 +46,7 @@ def cell_value(values: Iterable[float]) -> float:
 class Cells:
     """Cells of one kind (and arm) as columns of equal length.
 
-    Tokens, batch and context that do not apply are 0; seconds that no repeat has are nan (`ppdsim.calibrate.known`).
+    Tokens, batch and context that do not apply are 0; seconds that no repeat has are nan (`ppdsim.fit.known`).
     """
 
     kind: str

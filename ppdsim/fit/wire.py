@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ppdsim.calibrate.cells import cell_value
-from ppdsim.calibrate.fit_curves import solve
 from ppdsim.cost.base import Array, Quantity
 from ppdsim.errors import MeasurementError
+from ppdsim.fit.cells import cell_value
+from ppdsim.fit.curves import solve
 from ppdsim.measurements import TransferRow
 from ppdsim.metrics import interval_90, median, quantile
 from ppdsim.transport.wire import WireCurve

@@ -1,7 +1,7 @@
 """``ppdsim fit``: raw measurements to a profile, with draws, cross-validated errors, misfit and drift.
 
 Drift between runs cannot be estimated from one grid of unbroken blocks: it enters as the named priors below. So do
-terms that the rows do not show (`ppdsim.calibrate.assumed`); the records say which (`ppdsim.calibrate.curve_records`).
+terms that the rows do not show (`ppdsim.fit.assumed`); the records say which (`ppdsim.fit.curve_records`).
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from ppdsim import __version__
-from ppdsim.calibrate.assumed import Assumed, sentence, unshown
-from ppdsim.calibrate.bootstrap import DRAWS, Fit, bootstrap
-from ppdsim.calibrate.cells import Cells, Grid, grid
-from ppdsim.calibrate.crossval import leave_one_out, name_of, predict_cells
-from ppdsim.calibrate.curve_records import curve_record, mechanism_record
 from ppdsim.calibrate.derive.machine import WEIGHT_BYTES
 from ppdsim.calibrate.derive.pool import with_gpu_pool
-from ppdsim.calibrate.drift import measured_drift
-from ppdsim.calibrate.fit_curves import FREE_HANDOFF, FREE_HANDOFF_ELSEWHERE, FREE_PREFILL, MIDDLES, fit_model
-from ppdsim.calibrate.link_alone import link_notes
-from ppdsim.calibrate.mechanisms import BUILT_FROM, unmeasured
-from ppdsim.calibrate.split import fitted_cells
 from ppdsim.cost.base import Array
 from ppdsim.cost.prefill import wave_tokens
 from ppdsim.engine_record import EngineRecord
 from ppdsim.engines import ENGINES
 from ppdsim.errors import MeasurementError
+from ppdsim.fit.assumed import Assumed, sentence, unshown
+from ppdsim.fit.bootstrap import DRAWS, Fit, bootstrap
+from ppdsim.fit.cells import Cells, Grid, grid
+from ppdsim.fit.crossval import leave_one_out, name_of, predict_cells
+from ppdsim.fit.curve_records import curve_record, mechanism_record
+from ppdsim.fit.curves import FREE_HANDOFF, FREE_HANDOFF_ELSEWHERE, FREE_PREFILL, MIDDLES, fit_model
+from ppdsim.fit.drift import measured_drift
+from ppdsim.fit.link_alone import link_notes
+from ppdsim.fit.mechanisms import BUILT_FROM, unmeasured
+from ppdsim.fit.split import fitted_cells
 from ppdsim.machine.hardware import multiprocessors_of
 from ppdsim.measurements import Manifest, Measurements, Model
 from ppdsim.profile import CurveRecord, Drift, MatricesRecord, ModelRecord, Profile

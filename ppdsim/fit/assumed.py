@@ -20,8 +20,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from ppdsim.calibrate.cells import Cells, Grid
-from ppdsim.calibrate.known import known
+from ppdsim.fit.cells import Cells, Grid
+from ppdsim.fit.known import known
 from ppdsim.types import Arm, arm_name
 
 ASSUMED_SEED = 20261130

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ppdsim.calibrate.cells import Cells, Grid
-from ppdsim.calibrate.fit_curves import terms
 from ppdsim.cost.base import Array
+from ppdsim.fit.cells import Cells, Grid
+from ppdsim.fit.curves import terms
 from ppdsim.turn import TurnModel
 from ppdsim.types import Arm, arm_name
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ppdsim import compose, profile
-from ppdsim.calibrate.anchor import anchor
 from ppdsim.errors import InputError
+from ppdsim.fit.anchor import anchor
 from ppdsim.points import parse_point
 from ppdsim.predict import predict
 from ppdsim.types import Tag

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from calibrate.grids import CACHED, NEW, TRUTH, rows, write
 from curve_cases import ENGINE
+from fit.grids import CACHED, NEW, TRUTH, rows, write
 
 from ppdsim import compose, measurements, profile
-from ppdsim.calibrate.assumed import PRIORS
-from ppdsim.calibrate.bootstrap import resample
-from ppdsim.calibrate.cells import cell_value, grid
-from ppdsim.calibrate.crossval import leave_one_out, name_of, predict_cells, splits
-from ppdsim.calibrate.fit import fit_profile, wave_of
-from ppdsim.calibrate.fit_curves import fit_model, prepared
 from ppdsim.cost.prefill import ONE_WAVE_TOKENS
 from ppdsim.errors import MeasurementError
+from ppdsim.fit.assumed import PRIORS
+from ppdsim.fit.bootstrap import resample
+from ppdsim.fit.cells import cell_value, grid
+from ppdsim.fit.crossval import leave_one_out, name_of, predict_cells, splits
+from ppdsim.fit.curves import fit_model, prepared
+from ppdsim.fit.run import fit_profile, wave_of
 from ppdsim.types import Arm, Tag, Transport
 
 SHIPPED = "h200x2_llama-3.1-8b_sglang-0.5.17"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from calibrate.grids import TRUTH, rows, write
+from fit.grids import TRUTH, rows, write
 
 from ppdsim import measurements
-from ppdsim.calibrate.fit import fit_profile
-from ppdsim.calibrate.link_alone import link_notes
+from ppdsim.fit.link_alone import link_notes
+from ppdsim.fit.run import fit_profile
 from ppdsim.measurements import TransferRow
 from ppdsim.transport.wire import WireCurve
 from ppdsim.types import Transport

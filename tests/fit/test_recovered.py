@@ -10,8 +10,8 @@ import pytest
 from measure.standins import MACHINE, SHIPPED, UNIFIED, service
 
 from ppdsim import compose, measurements
-from ppdsim.calibrate.recovered import RecoveredCell, recovered
 from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
+from ppdsim.fit.recovered import RecoveredCell, recovered
 from ppdsim.measure.calibrate import measure
 from ppdsim.measure.journal import POINTS
 from ppdsim.measure.plan import load_plan

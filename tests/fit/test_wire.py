@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ppdsim.calibrate.fit_wire import fit_wire
 from ppdsim.errors import MeasurementError
+from ppdsim.fit.wire import fit_wire
 from ppdsim.measurements import TransferRow
 from ppdsim.transport.wire import WireCurve
 from ppdsim.types import Transport

@@ -1,0 +1,1 @@
+"""From measured cells to curves: fits, cross-validation, drift, anchors."""

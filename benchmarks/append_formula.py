@@ -23,7 +23,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from ppdsim import compose, measurements, profile
-from ppdsim.calibrate.derive import published
+from ppdsim.derive import published
 from ppdsim.machine import hardware
 from ppdsim.types import Arm
 

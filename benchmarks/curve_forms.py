@@ -18,9 +18,9 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from ppdsim import measurements
-from ppdsim.calibrate.derive import published
 from ppdsim.cost.base import pad_up
 from ppdsim.cost.prefill import attention_rows, chunks
+from ppdsim.derive import published
 from ppdsim.engines import ENGINES
 from ppdsim.engines.sglang.releases import PREFILL_GRAPH_SIZES_TOKENS
 from ppdsim.fit.cells import Cells, grid

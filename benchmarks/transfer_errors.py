@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from ppdsim import profile
-from ppdsim.calibrate.derive import errors
-from ppdsim.calibrate.derive.all_reduce import all_reduce_check
-from ppdsim.calibrate.derive.check import Check
-from ppdsim.calibrate.derive.checks import all_checks
-from ppdsim.calibrate.derive.whole import whole_checks
+from ppdsim.derive import errors
+from ppdsim.derive.all_reduce import all_reduce_check
+from ppdsim.derive.check import Check
+from ppdsim.derive.checks import all_checks
+from ppdsim.derive.whole import whole_checks
 
 ROOT = Path(__file__).resolve().parent.parent
 MEASURED = "h200x2_llama-3.1-8b_sglang-0.5.17"

@@ -14,8 +14,8 @@ from curve_cases import DECODE, FRONTEND, HANDOFF, PREFILL, STALL, turn_model
 
 from ppdsim.analytical.arm_comparison import ArmComparison, cached_on_p, j_gain_s
 from ppdsim.analytical.breakeven import break_even, break_even_price
-from ppdsim.calibrate.derive import errors, terms
-from ppdsim.calibrate.derive.machine import (
+from ppdsim.derive import errors, terms
+from ppdsim.derive.machine import (
     HEAD_LAUNCHES,
     LAYER_LAUNCHES,
     NORM_LAUNCHES,
@@ -23,9 +23,6 @@ from ppdsim.calibrate.derive.machine import (
     Matrices,
     ring_share,
 )
-from ppdsim.compose import UNMEASURED_SIGMA
-from ppdsim.cost.base import pad_up
-from ppdsim.cost.prefill import ONE_WAVE_TOKENS, attention_rows, wave_tokens
 from ppdsim.engines.sglang.releases import DECODE_GRAPH_SIZES, PREFILL_GRAPH_SIZES_TOKENS
 from ppdsim.machine.hardware import find_gpu
 from ppdsim.types import Arm, ModelShape, Transport

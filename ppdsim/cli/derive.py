@@ -80,11 +80,11 @@ def derive(
     """
     from ppdsim import library
     from ppdsim import profile as profiles
-    from ppdsim.calibrate.derive import errors
-    from ppdsim.calibrate.derive.derive import Change
-    from ppdsim.calibrate.derive.derive import derive as derived
     from ppdsim.card import card_of, to_text
     from ppdsim.cli.documents import Fitted
+    from ppdsim.derive import errors
+    from ppdsim.derive.derive import Change
+    from ppdsim.derive.derive import derive as derived
     from ppdsim.errors import InputError
     from ppdsim.machine import hardware
     from ppdsim.machine.model_config import check_dtypes, read_config

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from ppdsim import __version__
-from ppdsim.calibrate.derive.machine import WEIGHT_BYTES
-from ppdsim.calibrate.derive.pool import with_gpu_pool
 from ppdsim.cost.base import Array
 from ppdsim.cost.prefill import wave_tokens
+from ppdsim.derive.machine import WEIGHT_BYTES
+from ppdsim.derive.pool import with_gpu_pool
 from ppdsim.engine_record import EngineRecord
 from ppdsim.engines import ENGINES
 from ppdsim.errors import MeasurementError

@@ -15,7 +15,7 @@ from fit.grids import MANIFEST
 from ruamel.yaml import YAML
 
 from ppdsim import capacity, compose, library, measurements, points, profile, scenario
-from ppdsim.calibrate.derive import errors
+from ppdsim.derive import errors
 from ppdsim.engines.sglang.launcher import settings
 from ppdsim.engines.sglang.records import Deployment, import_records
 from ppdsim.engines.sglang.records.run import read_manifest_template

@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ppdsim import __version__
-from ppdsim.calibrate.derive.errors import TransferErrors, transfers
-from ppdsim.calibrate.derive.machine import KV_BYTES, Machine, Matrices, check, machine_of
-from ppdsim.calibrate.derive.move import ERROR_SEED, Mover, normal_errors
-from ppdsim.calibrate.derive.pool import no_room, pool_of
-from ppdsim.calibrate.derive.terms import TERMS
 from ppdsim.compose import HALF_NORMAL_90
+from ppdsim.derive.errors import TransferErrors, transfers
+from ppdsim.derive.machine import KV_BYTES, Machine, Matrices, check, machine_of
+from ppdsim.derive.move import ERROR_SEED, Mover, normal_errors
+from ppdsim.derive.pool import no_room, pool_of
+from ppdsim.derive.terms import TERMS
 from ppdsim.errors import InputError
 from ppdsim.machine import hardware
 from ppdsim.machine.hardware import Gpu, Link

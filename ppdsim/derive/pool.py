@@ -15,7 +15,7 @@ Not modelled: --max-total-tokens, speculative decoding, multimodal and DP-attent
 
 from __future__ import annotations
 
-from ppdsim.calibrate.derive.machine import Machine, machine_of
+from ppdsim.derive.machine import Machine, machine_of
 from ppdsim.errors import InputError
 from ppdsim.machine.hardware import known_gpu
 from ppdsim.profile import KvPool, Profile

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from ppdsim import profile
-from ppdsim.calibrate.derive import terms
-from ppdsim.calibrate.derive.machine import Machine, check, machine_of
 from ppdsim.curves import CURVES
+from ppdsim.derive import terms
+from ppdsim.derive.machine import Machine, check, machine_of
 from ppdsim.errors import InputError, UnknownNameError
 from ppdsim.machine import hardware
 

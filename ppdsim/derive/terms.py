@@ -18,8 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from ppdsim.calibrate.derive.machine import Machine
 from ppdsim.cost.base import Quantity, maximum
+from ppdsim.derive.machine import Machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

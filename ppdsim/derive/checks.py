@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ppdsim.calibrate.derive import published
-from ppdsim.calibrate.derive.check import (
+from ppdsim.derive import published
+from ppdsim.derive.check import (
     ATTENTION_ROWS,
     BF16_BYTES,
     COMPUTE_TOKENS,
@@ -28,7 +28,7 @@ from ppdsim.calibrate.derive.check import (
     reads,
     row_s,
 )
-from ppdsim.calibrate.derive.terms import Reached
+from ppdsim.derive.terms import Reached
 from ppdsim.machine.hardware import gpus
 from ppdsim.metrics import median
 

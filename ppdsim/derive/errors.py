@@ -17,11 +17,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ppdsim import library
-from ppdsim.calibrate.derive.check import Check, reached
-from ppdsim.calibrate.derive.checks import all_checks
-from ppdsim.calibrate.derive.machine import Machine
-from ppdsim.calibrate.derive.terms import Reached
 from ppdsim.compose import HALF_NORMAL_90, UNMEASURED_SIGMA
+from ppdsim.derive.check import Check, reached
+from ppdsim.derive.checks import all_checks
+from ppdsim.derive.machine import Machine
+from ppdsim.derive.terms import Reached
 from ppdsim.errors import InputError
 from ppdsim.reading import read_text
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from ppdsim import compose, profile
-from ppdsim.calibrate.derive import errors
-from ppdsim.calibrate.derive.derive import Change, derive
 from ppdsim.card import card_of, to_text
 from ppdsim.cli.app import run
+from ppdsim.derive import errors
+from ppdsim.derive.derive import Change, derive
 from ppdsim.errors import InputError
 from ppdsim.machine import hardware
 from ppdsim.machine.model_config import read_config

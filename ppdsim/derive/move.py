@@ -13,11 +13,11 @@ from statistics import NormalDist
 
 import numpy as np
 
-from ppdsim.calibrate.derive.errors import TransferErrors
-from ppdsim.calibrate.derive.machine import Machine
-from ppdsim.calibrate.derive.terms import MOVES_KV, PEER_WIRE, TERMS, Term
 from ppdsim.compose import HALF_NORMAL_90
 from ppdsim.cost.base import Array, Quantity
+from ppdsim.derive.errors import TransferErrors
+from ppdsim.derive.machine import Machine
+from ppdsim.derive.terms import MOVES_KV, PEER_WIRE, TERMS, Term
 from ppdsim.machine.hardware import Link
 from ppdsim.metrics import interval_90
 from ppdsim.profile import CurveRecord, Drift, ParameterRecord, Profile

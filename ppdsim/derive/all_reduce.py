@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ppdsim.calibrate.derive import published
-from ppdsim.calibrate.derive.check import Check
-from ppdsim.calibrate.derive.machine import ring_share
-from ppdsim.calibrate.derive.terms import Reached
+from ppdsim.derive import published
+from ppdsim.derive.check import Check
+from ppdsim.derive.machine import ring_share
+from ppdsim.derive.terms import Reached
 from ppdsim.machine.hardware import gpus
 
 

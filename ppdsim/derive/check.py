@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ppdsim.calibrate.derive import published
-from ppdsim.calibrate.derive.terms import Reached
 from ppdsim.cost.base import Array
+from ppdsim.derive import published
+from ppdsim.derive.terms import Reached
 from ppdsim.machine.hardware import Gpu, gpus
 from ppdsim.metrics import median
 

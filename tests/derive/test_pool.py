@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 
 from ppdsim import measurements, profile
-from ppdsim.calibrate.derive import errors
-from ppdsim.calibrate.derive.derive import Change, derive
-from ppdsim.calibrate.derive.machine import machine_of
-from ppdsim.calibrate.derive.pool import mem_fraction_static, pool_of, with_gpu_pool
 from ppdsim.cli.app import run
+from ppdsim.derive import errors
+from ppdsim.derive.derive import Change, derive
+from ppdsim.derive.machine import machine_of
+from ppdsim.derive.pool import mem_fraction_static, pool_of, with_gpu_pool
 from ppdsim.errors import InputError
 from ppdsim.fit.run import fit_profile
 from ppdsim.machine import hardware

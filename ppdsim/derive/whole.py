@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ppdsim.calibrate.derive import published
-from ppdsim.calibrate.derive.check import COMPUTE_TOKENS, Check
-from ppdsim.calibrate.derive.derive import Change, derive
-from ppdsim.calibrate.derive.errors import TransferErrors
-from ppdsim.calibrate.derive.machine import HEAD_LAUNCHES, LAYER_LAUNCHES, machine_of
 from ppdsim.compose import central
+from ppdsim.derive import published
+from ppdsim.derive.check import COMPUTE_TOKENS, Check
+from ppdsim.derive.derive import Change, derive
+from ppdsim.derive.errors import TransferErrors
+from ppdsim.derive.machine import HEAD_LAUNCHES, LAYER_LAUNCHES, machine_of
 from ppdsim.machine import hardware
 from ppdsim.measurements import Model
 from ppdsim.profile import Profile

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from ppdsim import profile
-from ppdsim.calibrate.derive import checks, errors, published
-from ppdsim.calibrate.derive.all_reduce import all_reduce_check
-from ppdsim.calibrate.derive.check import Check
-from ppdsim.calibrate.derive.derive import Change, derive
-from ppdsim.calibrate.derive.machine import machine_of
-from ppdsim.calibrate.derive.whole import whole_checks
 from ppdsim.compose import UNMEASURED_SIGMA
+from ppdsim.derive import checks, errors, published
+from ppdsim.derive.all_reduce import all_reduce_check
+from ppdsim.derive.check import Check
+from ppdsim.derive.derive import Change, derive
+from ppdsim.derive.machine import machine_of
+from ppdsim.derive.whole import whole_checks
 from ppdsim.machine import hardware
 
 MEASURED = "h200x2_llama-3.1-8b_sglang-0.5.17"

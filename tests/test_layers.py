@@ -21,7 +21,7 @@ PLANTED = [
     ("scenario/load", "import typer", "typer and rich only in cli"),
     ("library", "import rich.console", "typer and rich only in cli"),
     ("workload/lengths", "from pydantic import BaseModel", "pydantic and ruamel.yaml only where a file enters"),
-    ("workload/lengths", "from scipy.optimize import brentq", "scipy only in calibrate, analytical and validate"),
+    ("workload/lengths", "from scipy.optimize import brentq", "scipy only in fit, analytical and validate"),
     ("crossover/run", "def f() -> None:\n    import distributed", "dask only in sweep"),
     ("workload/lengths", "import torch", "Engine and network libraries only in engines, pynvml in machine"),
 ]

@@ -16,6 +16,7 @@ from ppdsim.derive.machine import KV_BYTES, Machine, Matrices, check, machine_of
 from ppdsim.derive.move import ERROR_SEED, Mover, normal_errors
 from ppdsim.derive.pool import no_room, pool_of
 from ppdsim.derive.terms import TERMS
+from ppdsim.engines import ENGINES
 from ppdsim.errors import InputError
 from ppdsim.machine import hardware
 from ppdsim.machine.hardware import Gpu, Link
@@ -134,7 +135,11 @@ def _pools(profile: Profile, source: Machine, target: Machine, fraction: float |
     """Return the pools of the changed server: the measured one stays, in bytes, unless GPUs, model or share change."""
     page = profile.page_size_tokens
     by_rule = pool_of(
-        target, page_size_tokens=page, chunked_prefill_size=profile.chunked_prefill_size, fraction=fraction
+        target,
+        ENGINES[profile.engine.name].memory_rule,
+        page_size_tokens=page,
+        chunked_prefill_size=profile.chunked_prefill_size,
+        fraction=fraction,
     )
     same_shape = replace(target.shape, dtype_bytes=source.shape.dtype_bytes)
     measured_on = (source.gpu.name, source.tp, source.matrices, source.shape)

@@ -1,102 +1,49 @@
-"""How much KV a server of this model on this GPU holds, by SGLang's own memory rule (server_args.py, 0.5.17).
+"""How much KV a server of this model on this GPU holds, by the engine's own memory rule.
 
 ::
 
-    reserve   = 512 + 1.5 max(chunk, 2048) + 128 t + 2 b + 8 p   [MiB], at least 10,240 on a GPU above 60 GiB
-    fraction  = round((memory - reserve) / memory, 3)            the engine's --mem-fraction-static, unless given
     pool      = (fraction * (memory - context) - weights) / KV bytes of a token, in whole pages
 
-with b the largest captured decode batch and p the number of captured prefill sizes, both set by the GPU's memory, the
-chunk and the number t of GPUs. The rule is that of a unified server; P and D alone reserve less, by up to 3 % of the
-memory. It gives the fraction 0.903 that servers on an H200 chose (calibration/measurements/h200x1...).
-
-Not modelled: --max-total-tokens, speculative decoding, multimodal and DP-attention reserves, other engines' rules.
+Not modelled: a pool that the server is told to take.
 """
 
 from __future__ import annotations
 
 from ppdsim.derive.machine import Machine, machine_of
+from ppdsim.engines import ENGINES
+from ppdsim.engines.base import MemoryRule
 from ppdsim.errors import InputError
 from ppdsim.machine.hardware import known_gpu
 from ppdsim.profile import KvPool, Profile
 from ppdsim.types import Tag
 
-MIB = 2**20
-ENGINE = "sglang"
-"""Whose rule this is."""
-CONTEXT_BYTES = 1.32e9
-"""What a server holds of a GPU beside weights, KV and reserve [B]: the driver, the CUDA context, the engine's buffers.
-
-An H100 of 81,559 MiB held 423,488 tokens of Llama-3.1-8B at a fraction of 0.85 (calibration/measurements/h100x2...).
-"""
-META_MIB = 512.0
-"""Metadata and slack that SGLang reserves [MiB]."""
-ACTIVATION_MIB_PER_TOKEN = 1.5
-"""What SGLang reserves for the activations of a token of a chunk [MiB]."""
-LEAST_ACTIVATION_TOKENS = 2048
-"""Tokens whose activations SGLang reserves at least [tokens]."""
-PARALLEL_MIB_PER_GPU = 128.0
-"""What SGLang reserves for each GPU of a server [MiB]: 1,024 for eight."""
-DECODE_GRAPH_MIB = 2.0
-"""What SGLang reserves for each stream of its largest decode graph [MiB]."""
-PREFILL_GRAPH_MIB = 8.0
-"""What SGLang reserves for each captured prefill size [MiB]."""
-LARGE_GPU_MIB = 60 * 1024
-"""Memory above which SGLang reserves `LARGE_GPU_RESERVE_MIB` at least [MiB]."""
-LARGE_GPU_RESERVE_MIB = 10 * 1024.0
-"""See above [MiB]."""
-DECODE_GRAPHS: tuple[tuple[float, int, int], ...] = (
-    (20 * 1024, 8, 8),
-    (35 * 1024, 24, 80),
-    (60 * 1024, 32, 160),
-    (160 * 1024, 256, 512),
-)
-"""Largest decode graph of SGLang [streams] by memory below [MiB]: with fewer than 4 GPUs, and with 4 or more."""
-LARGEST_DECODE_GRAPH = 512
-"""The same of a larger GPU [streams]."""
-PREFILL_GRAPH_STEPS = ((4, 33, 4), (48, 257, 16), (288, 513, 32), (576, 1025, 64), (1280, 4097, 256))
-"""Captured prefill sizes of SGLang up to 4,096 tokens: first, end, step [tokens]; beyond, every 512."""
-
-
-def mem_fraction_static(memory_bytes: float, *, chunked_prefill_size: int, tensor_parallel_size: int) -> float:
-    """Return the share of a GPU's memory that SGLang gives to weights and KV if it is not told.
-
-    >>> mem_fraction_static(143_771 * 2**20, chunked_prefill_size=8192, tensor_parallel_size=1)  # an H200
-    0.903
-    """
-    memory_mib = memory_bytes / MIB
-    reserve_mib = (
-        META_MIB
-        + ACTIVATION_MIB_PER_TOKEN * max(chunked_prefill_size, LEAST_ACTIVATION_TOKENS)
-        + PARALLEL_MIB_PER_GPU * tensor_parallel_size
-        + DECODE_GRAPH_MIB * _decode_graph(memory_mib, tensor_parallel_size)
-        + PREFILL_GRAPH_MIB * _prefill_graphs(chunked_prefill_size)
-    )
-    if memory_mib > LARGE_GPU_MIB:
-        reserve_mib = max(reserve_mib, LARGE_GPU_RESERVE_MIB)
-    return round(max(memory_mib - reserve_mib, 0.0) / memory_mib, 3)
-
 
 def pool_of(
-    machine: Machine, *, page_size_tokens: int, chunked_prefill_size: int, fraction: float | None = None
+    machine: Machine,
+    rule: MemoryRule,
+    *,
+    page_size_tokens: int,
+    chunked_prefill_size: int,
+    fraction: float | None = None,
 ) -> KvPool | None:
     """Return how many tokens of KV fit beside the weights, in whole pages, and by which numbers; None if no page does.
 
     Parameters
     ----------
     fraction : float or None
-        The server's ``--mem-fraction-static``; None: what SGLang would choose.
+        The share of memory for weights and KV that the server is told; None: what the engine would choose.
     """
     memory, chosen = machine.gpu.memory_bytes, fraction
+    usable = memory - rule.context_bytes
     if chosen is None:
-        chosen = mem_fraction_static(memory, chunked_prefill_size=chunked_prefill_size, tensor_parallel_size=machine.tp)
-    free = chosen * (memory - CONTEXT_BYTES) - machine.held_bytes
+        chosen = rule.fraction(memory, chunked_prefill_size=chunked_prefill_size, tensor_parallel_size=machine.tp)
+    free = chosen * usable - machine.held_bytes
     tokens = int(max(free, 0.0) / machine.kv_bytes_per_token) // page_size_tokens * page_size_tokens
     if tokens < page_size_tokens:
         return None
     words = (
-        f"mem_fraction_static {chosen:g} ({'SGLang 0.5.17 chooses it' if fraction is None else 'given'}) of "
-        f"{(memory - CONTEXT_BYTES) / 1e9:.1f} GB of {machine.gpu.name}, less {machine.held_bytes / 1e9:.1f} GB of "
+        f"{rule.flag} {chosen:g} ({f'{rule.chosen_by} chooses it' if fraction is None else 'given'}) of "
+        f"{usable / 1e9:.1f} GB of {machine.gpu.name}, less {machine.held_bytes / 1e9:.1f} GB of "
         f"weights, by {machine.kv_bytes_per_token:.0f} B a token" + (f", on {machine.tp} GPUs" * (machine.tp > 1))
     )
     return KvPool(tokens=tokens, tag=Tag.DERIVED, words=words)
@@ -117,26 +64,15 @@ def with_gpu_pool(profile: Profile) -> Profile:
     As it is where GPU, matrices or the engine's rule are unknown, or by that rule nothing fits.
     """
     gpu = known_gpu(profile.gpu)
-    if gpu is None or profile.model.matrices is None or profile.engine.name != ENGINE:
+    rule = ENGINES[profile.engine.name].memory_rule if profile.engine.name in ENGINES else None
+    if gpu is None or profile.model.matrices is None or rule is None:
         return profile
     pool = pool_of(
         machine_of(profile, gpu),
+        rule,
         page_size_tokens=profile.page_size_tokens,
         chunked_prefill_size=profile.chunked_prefill_size,
     )
     if pool is None:
         return profile
     return profile.model_copy(update={"gpu_kv_pool_tokens": pool.tokens, "gpu_kv_pool_rule": pool.words})
-
-
-def _decode_graph(memory_mib: float, tensor_parallel_size: int) -> int:
-    for below_mib, few, many in DECODE_GRAPHS:
-        if memory_mib < below_mib:
-            return few if tensor_parallel_size < 4 else many
-    return LARGEST_DECODE_GRAPH
-
-
-def _prefill_graphs(chunked_prefill_size: int) -> int:
-    sizes = [size for step in PREFILL_GRAPH_STEPS for size in range(*step)]
-    sizes += range(4608, chunked_prefill_size + 1, 512)
-    return sum(size <= chunked_prefill_size for size in sizes)

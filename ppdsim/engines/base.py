@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from ppdsim.engine_record import EngineRecord
 
@@ -29,6 +29,35 @@ class Release:
     disagg_prefill_early_send_cached_prefix: bool
 
 
+class Fraction(Protocol):
+    """Returns the share of a GPU's memory for weights and KV that an engine takes if it is not told."""
+
+    def __call__(self, memory_bytes: float, *, chunked_prefill_size: int, tensor_parallel_size: int) -> float:
+        """Return the share [1]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryRule:
+    """How an engine parts a GPU's memory.
+
+    Attributes
+    ----------
+    flag : str
+        The server's flag for the share of weights and KV.
+    chosen_by : str
+        Engine and release whose rule `fraction` is.
+    context_bytes : float
+        What a server holds beside weights, KV and reserve [B].
+    fraction : callable
+        What the engine takes if it is not told.
+    """
+
+    flag: str
+    chosen_by: str
+    context_bytes: float
+    fraction: Fraction
+
+
 class AbstractEngine(abc.ABC):
     """One engine. What is heavy to import is imported when it is asked for.
 
@@ -46,6 +75,11 @@ class AbstractEngine(abc.ABC):
     @abc.abstractmethod
     def record(self, version: str) -> EngineRecord:
         """Return what a profile of a run on this release records."""
+
+    @property
+    @abc.abstractmethod
+    def memory_rule(self) -> MemoryRule:
+        """How it parts a GPU's memory."""
 
     @abc.abstractmethod
     def scheduler(self) -> Scheduler:

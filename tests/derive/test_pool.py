@@ -12,7 +12,8 @@ from ppdsim.cli.app import run
 from ppdsim.derive import errors
 from ppdsim.derive.derive import Change, derive
 from ppdsim.derive.machine import machine_of
-from ppdsim.derive.pool import mem_fraction_static, pool_of, with_gpu_pool
+from ppdsim.derive.pool import pool_of, with_gpu_pool
+from ppdsim.engines.sglang.memory_rule import MEMORY_RULE, mem_fraction_static
 from ppdsim.errors import InputError
 from ppdsim.fit.run import fit_profile
 from ppdsim.machine import hardware
@@ -45,7 +46,7 @@ def constants():
 
 def pool(found, **changes):
     machine = replace(machine_of(found, hardware.find_gpu(found.gpu)), **changes)
-    return pool_of(machine, page_size_tokens=64, chunked_prefill_size=8192)
+    return pool_of(machine, MEMORY_RULE, page_size_tokens=64, chunked_prefill_size=8192)
 
 
 def test_the_rule_gives_the_fraction_that_servers_chose():
@@ -64,7 +65,7 @@ def test_the_rule_gives_the_fraction_that_servers_chose():
 
 def test_an_h100_holds_what_its_server_held(shipped):
     machine = machine_of(shipped[H100], hardware.find_gpu("H100-SXM"))
-    found = pool_of(machine, page_size_tokens=64, chunked_prefill_size=8192, fraction=0.85)
+    found = pool_of(machine, MEMORY_RULE, page_size_tokens=64, chunked_prefill_size=8192, fraction=0.85)
     assert found.tokens == pytest.approx(423_488, rel=1e-3)
     assert "mem_fraction_static 0.85 (given)" in found.words
 

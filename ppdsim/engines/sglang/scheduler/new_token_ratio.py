@@ -64,9 +64,7 @@ class NewTokenRatio:
 
 
 class NewTokenAdmission(AbstractAdmission):
-    """The waiting queue's admission control on one unified server. A forward is formed between
-    `begin_forward` and the next.
-    """
+    """Admission control of one unified server; a forward is formed between `begin_forward` and the next one."""
 
     __slots__ = (
         "_again", "_answers", "_lag", "_left", "_left_before", "_max_running", "_mixed", "_offset", "_page", "_pool",

@@ -1,1 +1,0 @@
-"""From raw measurements to a profile: import, fit, cross-validate, anchor."""

@@ -21,7 +21,8 @@ from ppdsim.workload.tracefile import AbstractTrace
 
 SCHEMA = "ppdsim/sweep-row/1"
 SIMULATOR = (
-    "activity.py", "columns.py", "compose.py", "cost", "curves.py", "des", "metrics.py", "profile", "reading.py",
+    "activity.py", "columns.py", "compose.py", "cost", "curves.py", "des", "engine_record.py", "engines",
+    "metrics.py", "profile", "reading.py",
     "results.py", "routing", "scenario", "setup.py", "simulation", "transport", "turn.py", "types.py", "units.py",
     "workload", "sweep/measures.py", "yaml_file.py",
 )  # fmt: skip

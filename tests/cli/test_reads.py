@@ -205,14 +205,14 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
     recorded(layout, "layout")
     answered = FirstRequest(ttft_s=1.0, tpot_s=1.0, e2e_s=1.0, prompt_tokens=1, output_tokens=1, kv_transfer_s=None)
     for place, result in {
-        "live.foreseen.asked": SimpleNamespace(limits=SimpleNamespace()),
-        "live.calibrate.fit": None,
-        "live.reference.reference": None,
-        "live.transfer.calibrate_transfer": ([], "words"),
-        "stack.check.first_request": answered,
-        "stack.state.stop": [SimpleNamespace(name="unified-0", pid=7)],
+        "measure.expected_limits.asked": SimpleNamespace(limits=SimpleNamespace()),
+        "measure.calibrate.fit": None,
+        "measure.reference.reference": None,
+        "measure.transfer.calibrate_transfer": ([], "words"),
+        "engines.sglang.launcher.check.first_request": answered,
+        "engines.sglang.launcher.state.stop": [SimpleNamespace(name="unified-0", pid=7)],
     }.items():
-        monkeypatch.setattr(f"ppdsim.calibrate.{place}", record(place, result))
+        monkeypatch.setattr(f"ppdsim.{place}", record(place, result))
     monkeypatch.setattr("ppdsim.cli.calibrate._report", record("report", []))
     monkeypatch.setattr("ppdsim.cli.calibrate._print_plan", record("plan", None))
 

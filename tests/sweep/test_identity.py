@@ -92,7 +92,8 @@ def test_every_module_that_a_row_imports_is_in_the_revision(repository: Path) ->
     import sys
 
     code = (
-        "import sys; import ppdsim.sweep.row; "
+        "import sys; import ppdsim.sweep.row; from ppdsim.engines import ENGINES; "
+        "[engine.scheduler() for engine in ENGINES.values()]; "
         "print(*sorted(n for n in sys.modules if n.startswith('ppdsim.')), sep='\\n')"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -14,6 +14,9 @@ from curve_cases import DECODE, FRONTEND, HANDOFF, PREFILL, STALL, turn_model
 
 from ppdsim.analytical.arm_comparison import ArmComparison, cached_on_p, j_gain_s
 from ppdsim.analytical.breakeven import break_even, break_even_price
+from ppdsim.compose import UNMEASURED_SIGMA
+from ppdsim.cost.base import pad_up
+from ppdsim.cost.prefill import ONE_WAVE_TOKENS, attention_rows, wave_tokens
 from ppdsim.derive import errors, terms
 from ppdsim.derive.machine import (
     HEAD_LAUNCHES,

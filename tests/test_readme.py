@@ -72,6 +72,8 @@ def run_ci(repository: Path, folder: Path, second: str) -> subprocess.CompletedP
     """Run .ci/run in `folder` on a planted README, with an apt-get that does nothing."""
     (folder / ".ci").mkdir()
     shutil.copy(repository / ".ci" / "run", folder / ".ci" / "run")
+    (folder / ".ci" / "oldest").write_text("#!/bin/sh\necho the oldest versions\n")
+    (folder / ".ci" / "oldest").chmod(0o755)
     (folder / "README.md").write_text(README.replace("SECOND", second))
     (folder / "apt-get").write_text("#!/bin/sh\n")
     (folder / "apt-get").chmod(0o755)
@@ -85,6 +87,7 @@ def test_ci_runs_the_second_block(repository: Path, tmp_path: Path) -> None:
     result = run_ci(repository, tmp_path, "true")
     assert result.returncode == 0, result.stderr
     assert "second block, PPDSIM_REQUIRE_ALL=1\n" in result.stdout
+    assert result.stdout.endswith("the oldest versions\n")
 
 
 def test_ci_fails_with_the_second_block(repository: Path, tmp_path: Path) -> None:

@@ -132,3 +132,19 @@ def test_an_append_waits_half_a_step_and_for_the_next_one_beyond_its_preparation
 def test_a_hand_off_waits_for_two_looks_of_the_scheduler():
     assert turn_model().step_wait_s(Arm.P_DELTA, 6e-3) == pytest.approx(6e-3)
     assert turn_model().step_wait_s(Arm.P_FULL, 2e-3) == pytest.approx(2e-3)
+
+
+@pytest.mark.parametrize(("arm", "tokens", "held"), [(Arm.P_FULL, 5120.0, 0.0), (Arm.P_DELTA, 1024.0, 4096.0)])
+def test_the_wire_is_busy_for_what_d_lacks(arm, tokens, held):
+    expected = tokens * (70e-6 + 20e-6 * tokens / (tokens + held))
+    found = turn_model().wire_s(arm, Transport.TCP, 4096.0, 1024.0)
+    assert found == pytest.approx(expected, rel=1e-12)
+    assert found == pytest.approx(float(HANDOFF.wire_s(tokens, held)), rel=1e-12)
+
+
+def test_the_largest_gap_is_a_step_of_all_streams_and_the_stall():
+    model = turn_model()
+    step_s = float(DECODE.step_s(8.0, 8.0 * 2048.0))
+    forward_s = float(PREFILL.seconds(1024.0, 4096.0, 8192))
+    expected = step_s + float(STALL.append_s(forward_s, step_s))
+    assert float(model.stall_gap_s(4096.0, 1024.0, 8.0, 2048.0)) == pytest.approx(expected, rel=1e-12)

@@ -43,8 +43,9 @@ from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 
 ROOT = Path(__file__).resolve().parents[1]
-CROSSOVER = tuple(f"tests/crossover/test_{name}.py" for name in ("intervals", "rule", "traffic", "run", "overload"))
-FIT = ("tests/fit/test_wire.py", "tests/fit/test_run.py")
+CROSSOVER_TESTS = ("plan", "differences", "arms", "intervals", "rule", "traffic", "run", "overload")
+CROSSOVER = tuple(f"tests/crossover/test_{name}.py" for name in CROSSOVER_TESTS)
+FIT = ("tests/fit/test_wire.py", "tests/fit/test_curves.py", "tests/fit/test_run.py")
 DECODE = tuple(
     f"tests/des/test_{name}.py"
     for name in ("timelines", "unified_timelines", "overlap_timelines", "mixed_append", "step_wait", "accounts")

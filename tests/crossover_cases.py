@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from functools import cache
 
-from ppdsim import library, profile
+from ppdsim import compose, library, profile
 from ppdsim.answers import CrossoverAnswer
 from ppdsim.crossover import crossover
+from ppdsim.crossover.plan import Plan, make_plan
 from ppdsim.scenario import load
 from ppdsim.scenario.keys import Command
 from ppdsim.setup import resolve
@@ -36,6 +37,15 @@ def small_answer(*settings: str, seed: int = 0) -> CrossoverAnswer:
     """Return the answer of ``cache-rate`` made small, with further ``--set`` texts."""
     scenario = load("cache-rate", [*SMALL, *settings])
     return crossover(resolve(scenario, Command.CROSSOVER), seed=seed)
+
+
+@cache
+def plan(*settings: str) -> Plan:
+    """Return the plan of ``cache-rate`` made small, against P over NVLink."""
+    setup = resolve(load("cache-rate", [*SMALL, *against("nvlink"), *settings]), Command.CROSSOVER)
+    found = setup.pair()[1].profile
+    central, samples = setup.as_run(compose.central(found)), setup.as_run(compose.samples(found, another_run=True))
+    return make_plan(setup, central, samples, seed=0)
 
 
 def few_draws(name: str) -> profile.Profile:

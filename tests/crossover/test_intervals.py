@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 import pytest
-from crossover_cases import SMALL, against
+from crossover_cases import plan
 
 from ppdsim import compose
 from ppdsim.analytical.arm_comparison import ArmComparison
@@ -17,23 +15,11 @@ from ppdsim.crossover.arms import arm_curve
 from ppdsim.crossover.breakeven import break_even_point, breakeven_map
 from ppdsim.crossover.intervals import host_interval
 from ppdsim.crossover.levels import crossings
-from ppdsim.crossover.plan import Plan, make_plan
 from ppdsim.crossover.words import headline
-from ppdsim.scenario import load
-from ppdsim.scenario.keys import Command
-from ppdsim.setup import resolve
 from ppdsim.types import Arm, Transport
 
 INF = float("inf")
 NVLINK = ArmComparison(arm=Arm.P_FULL, transport=Transport.NVLINK)
-
-
-@cache
-def plan(*settings: str) -> Plan:
-    setup = resolve(load("cache-rate", [*SMALL, *against("nvlink"), *settings]), Command.CROSSOVER)
-    found = setup.pair()[1].profile
-    central, samples = setup.as_run(compose.central(found)), setup.as_run(compose.samples(found, another_run=True))
-    return make_plan(setup, central, samples, seed=0)
 
 
 def draws_of(what, some=slice(None)) -> np.ndarray:

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from types import SimpleNamespace
 
-from crossover_cases import against, small_answer
+import numpy as np
+from crossover_cases import against, plan, small_answer
+
+from ppdsim.crossover.arms import choice_of
+from ppdsim.crossover.rule import D, IdlePair, P, _regrets_s, rule_findings
+from ppdsim.types import Arm, Transport
 
 
 def over_nvlink(*settings: str) -> tuple[int, int, float]:
@@ -40,3 +47,40 @@ def test_the_cost_aware_rule_is_never_far_off():
     # Its waits and the formula's differ by less than a step of 7 ms; near the crossing both arms cost the same.
     assert wrong <= rates // 3
     assert worst < 7.0
+
+
+def test_a_rule_sees_residents_and_turns_on_d_only_and_nobody_waiting():
+    view = IdlePair(plan(), plan().comparisons[0], 4096)
+    grid = plan().grid
+    assert grid.residents
+    assert grid.turn_rate_per_s
+    assert (view.streams(P), view.streams(D)) == (0, grid.residents)
+    assert (view.context_tokens(P), view.context_tokens(D)) == (0, grid.residents * grid.resident_context_tokens)
+    assert (view.turns_per_s(P), view.turns_per_s(D)) == (0.0, grid.turn_rate_per_s)
+    assert {view.waiting_tokens(P), view.waiting_tokens(D), view.wait_s(P), view.wait_s(D)} == {0}
+    assert view.link_wait_s(P, D, 0.1) == 0.0
+
+
+def test_every_link_has_its_sentence_at_the_first_previous_answer():
+    first = plan().comparisons[0]
+    later, tcp = replace(first, previous_output_tokens=512), replace(first, transport=Transport.TCP)
+    over = [text.partition("over ")[2] for text in rule_findings(replace(plan(), comparisons=(first, later, tcp)), [])]
+    assert len(over) == 2
+    assert over[0].startswith("NVLink")
+    assert over[1].startswith("TCP")
+
+
+def test_a_regret_is_against_the_append_of_the_same_prompt():
+    first = plan().comparisons[0]
+
+    def curve(comparison, total_tokens, *j_s):
+        return SimpleNamespace(
+            arm=choice_of(comparison), total_tokens=total_tokens, cached_tokens=(1024, 2048, 3072), j_s=j_s
+        )
+
+    nan = float("nan")
+    handoff = curve(first, 4096, 2.0, 2.0, nan)
+    curves = [curve(None, 8192, 9.0, 9.0, 9.0), curve(None, 4096, 3.0, 1.0, 1.0), handoff]
+    for arm, expected in ((Arm.APPEND_D, [1.0, 0.0, nan]), (Arm.P_FULL, [0.0, 1.0, float("inf")])):
+        policy = SimpleNamespace(decide=lambda request, view, arm=arm: SimpleNamespace(arm=arm))
+        np.testing.assert_array_equal(_regrets_s(plan(), policy, first, handoff, curves), expected)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ppdsim.errors import MeasurementError
+from ppdsim.fit import wire
 from ppdsim.fit.wire import fit_wire
 from ppdsim.measurements import TransferRow
 from ppdsim.transport.wire import WireCurve
@@ -59,3 +60,18 @@ def test_an_outlier_is_not_fitted(found):
 def test_too_few_cells_are_refused():
     with pytest.raises(MeasurementError, match="2 transfer cells, expected at least 4"):
         fit_wire([row for row in rows() if row.size_bytes == 2**20 and row.blocks > 1])
+
+
+def test_a_left_out_cell_is_predicted_from_all_others(monkeypatch):
+    seen = []
+
+    def spy(size, blocks, seconds):
+        seen.append(set(zip(size.tolist(), blocks.tolist(), strict=True)))
+        return TRUE
+
+    monkeypatch.setattr(wire, "_fit", spy)
+    fit_wire(rows())
+    every = {(float(row.size_bytes), float(row.blocks)) for row in rows()}
+    left_out = [every - fitted for fitted in seen[: len(every)]]
+    assert [len(cells) for cells in left_out] == [1] * len(every)
+    assert set.union(*left_out) == every

@@ -43,7 +43,19 @@ from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 
 ROOT = Path(__file__).resolve().parents[1]
-CROSSOVER_TESTS = ("plan", "differences", "arms", "intervals", "rule", "traffic", "run", "overload")
+CROSSOVER_TESTS = (
+    "plan",
+    "differences",
+    "arms",
+    "simulation",
+    "words",
+    "rule",
+    "intervals",
+    "traffic",
+    "run",
+    "overload",
+    "derived",
+)
 CROSSOVER = tuple(f"tests/crossover/test_{name}.py" for name in CROSSOVER_TESTS)
 FIT = ("tests/fit/test_wire.py", "tests/fit/test_curves.py", "tests/fit/test_run.py")
 DECODE = tuple(

@@ -19,7 +19,8 @@ from ppdsim.fit.bootstrap import resample
 from ppdsim.fit.cells import cell_value, grid
 from ppdsim.fit.crossval import leave_one_out, name_of, predict_cells, splits
 from ppdsim.fit.curves import fit_model, prepared
-from ppdsim.fit.run import fit_profile, wave_of
+from ppdsim.fit.run import PRIORS as DRIFTS
+from ppdsim.fit.run import _matrices, fit_profile, wave_of
 from ppdsim.types import Arm, Tag, Transport
 
 SHIPPED = "h200x2_llama-3.1-8b_sglang-0.5.17"
@@ -198,7 +199,8 @@ def test_a_kind_of_which_nothing_may_be_fitted_is_named(kind, tmp_path):
     change = {"purpose": "validation"} if kind == "decode" else {"arm": "p-full", "transport": "tcp"}
     records = [record | change if record["kind"] == kind else record for record in rows(TRUTH)]
     measured = measurements.read(write(tmp_path / "m", records))
-    with pytest.raises(MeasurementError, match=f"no {kind} rows.* to fit, only others"):
+    of_arm = "" if kind == "decode" else " of arm 'append-d'"
+    with pytest.raises(MeasurementError, match=f"no {kind} rows{of_arm} to fit, only others"):
         fit_profile(measured)
 
 
@@ -215,3 +217,19 @@ def test_committed_points_are_what_the_manifest_says(repository):
     assert (len(measured.prefill), len(measured.decode), len(measured.interference)) == (280, 20, 12)
     assert measured.refused == ()
     assert json.loads(Path(measured.path / "manifest.json").read_text())["id"] == SHIPPED
+
+
+def test_a_prior_of_a_factor_goes_as_far_down_as_up():
+    factors = {drift.quantity: drift for drift in DRIFTS if drift.scale == "factor"}
+    assert factors["wire_s_per_token"].high == 1.12
+    for drift in factors.values():
+        assert drift.low < 1.0 < drift.high
+        assert drift.low * drift.high == pytest.approx(1.0, rel=1e-3)
+
+
+def test_matrices_are_known_with_both_sizes_and_weights_of_a_known_width(exact):
+    shape = {"hidden_size": 4096, "intermediate_size": 14_336, "weights_dtype": "bf16"}
+    found = _matrices(exact.manifest.model.model_copy(update=shape))
+    assert (found.hidden_size, found.intermediate_size) == (4096, 14_336)
+    for lacking in ({"hidden_size": None}, {"intermediate_size": None}, {"weights_dtype": "made-up"}):
+        assert _matrices(exact.manifest.model.model_copy(update=shape | lacking)) is None

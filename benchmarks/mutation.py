@@ -48,6 +48,7 @@ CROSSOVER_TESTS = (
     "differences",
     "arms",
     "simulation",
+    "waits",
     "words",
     "rule",
     "intervals",

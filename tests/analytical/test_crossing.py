@@ -12,6 +12,9 @@ from curve_cases import turn_model
 from ppdsim.analytical.arm_comparison import ArmComparison
 from ppdsim.analytical.crossing import (
     LARGEST_NEW_TOKENS,
+    _changes,
+    _last_crossings,
+    _refine,
     cache_rate_crossing,
     cache_rate_table,
     new_tokens_crossing,
@@ -221,3 +224,25 @@ def test_a_server_that_fills_up_is_crossed_where_it_does_and_nothing_is_across_a
     gap = cache_rate_crossing(model, samples_of(model), FULL, S, load=waiting(0.0, np.nan, 1e9))
     assert (gap.kind, gap.values) == (CrossingKind.P_WHERE_BOTH, ())
     assert gap.share_without == 1.0
+
+
+def test_the_cheaper_arm_changes_between_signs_and_not_to_or_from_what_is_not_carried():
+    nan, inf = float("nan"), float("inf")
+    gain = np.array([[1.0, -1.0, -2.0, inf, nan, 3.0], [nan, 1.0, 1.0, nan, -1.0, -inf]])
+    np.testing.assert_array_equal(_changes(gain), [[1, 0, 1, 0, 0], [0, 0, 0, 0, 0]])
+    # Of one draw alone the same.
+    np.testing.assert_array_equal(_changes(gain[0]), [1, 0, 1, 0, 0])
+
+
+@pytest.mark.parametrize("root", [2.0, 2.3, 3.0])
+def test_a_crossing_at_an_end_of_its_bracket_is_that_end(root):
+    assert _refine(lambda x: x - root, 2.0, 3.0) == pytest.approx(root, abs=1e-9)
+
+
+def test_a_draws_last_crossing_is_interpolated_and_half_way_where_an_arm_fills_up():
+    inf = float("inf")
+    samples = np.array(
+        [[1.0, -1.0, 1.0, -3.0, -4.0], [-1.0, 3.0, 3.0, 3.0, 3.0], [2.0] * 5, [-1.0, -1.0, inf, inf, inf]]
+    )
+    scan = np.array([0.0, 1.0, 2.0, 4.0, 8.0])
+    np.testing.assert_allclose(_last_crossings(samples, scan), [2.5, 0.25, float("nan"), 1.5])

@@ -11,7 +11,7 @@ from crossover_cases import plan
 from ppdsim.analytical.arm_comparison import ArmComparison
 from ppdsim.analytical.crossing import CrossingResult
 from ppdsim.answers import WITH_WAITS, CrossingKind
-from ppdsim.crossover import pair_simulator, simulation
+from ppdsim.crossover import levels, pair_simulator, simulation
 from ppdsim.crossover.levels import crossing_of
 from ppdsim.crossover.pair_simulator import PairSimulator, Sample
 from ppdsim.metrics import STABLE
@@ -74,3 +74,8 @@ def test_a_draws_short_run_is_scaled_by_the_central_models_short_run(monkeypatch
 def test_a_simulated_turn_has_a_time_per_output_token():
     assert max(plan().traffic.output_tokens) > 1
     assert 0.0 < PairSimulator(plan(), []).append(4096, 256).central.tpot_s < 0.1
+
+
+def test_the_sliders_r_star_is_the_last_of_several(monkeypatch):
+    monkeypatch.setattr(levels, "cache_rate_table", lambda *_: [[result(0.2, 0.5), result()]])
+    assert levels.slider_table(plan(), NVLINK, 8192).r_star == ((0.5, None),)

@@ -13,6 +13,7 @@ from ppdsim.analytical.arm_comparison import ArmComparison
 from ppdsim.answers import ALL_EQUAL, NOT_DRAWN, HostInterval
 from ppdsim.crossover.arms import arm_curve, is_extrapolated
 from ppdsim.crossover.breakeven import break_even_point, breakeven_map
+from ppdsim.crossover.formulas import _profiles
 from ppdsim.crossover.overload import _carried
 from ppdsim.crossover.waits import services
 from ppdsim.crossover.words import _load_clause
@@ -56,3 +57,13 @@ def test_what_the_servers_keep_up_with_is_the_arms_own():
 def test_only_an_n_star_of_all_or_none_is_said_without_a_number(this_host, draws, expected):
     found = HostInterval(this_host=this_host, value=this_host, low=None, high=None, draws=draws)
     assert _load_clause(SimpleNamespace(case="below", n_star=found)).startswith(expected)
+
+
+def test_a_p_of_another_kind_is_named_whichever_name_sorts_first():
+    def pair(on_p, on_d):
+        machines = {name: SimpleNamespace(profile=SimpleNamespace(id=id_)) for name, id_ in (("p", on_p), ("d", on_d))}
+        return SimpleNamespace(on_p=machines["p"], on_d=machines["d"])
+
+    assert _profiles(pair("a", "a")) == {"profile": "a"}
+    assert _profiles(pair("a", "b")) == {"profile": "b", "profile of P": "a"}
+    assert _profiles(pair("b", "a")) == {"profile": "a", "profile of P": "b"}

@@ -268,3 +268,13 @@ def test_the_pinned_run_has_an_r_star_between_its_cells(run, fitted):
     assert line.measured_low <= line.measured <= line.measured_high
     below = {c.arm: c.measured_s for c in cells if c.residents == 8 and c.cache_rate == pytest.approx(0.5, abs=0.02)}
     assert below["append-d"] > below["p-full:tcp"], "below r* the hand-off is cheaper"
+
+
+def test_of_several_measured_crossings_the_last_counts(run, fitted):
+    cells = []
+    # The gains 0.1, -0.05, 0.1, -0.05 s of the append cross last at two thirds of the way from 0.6 to 0.8.
+    for rate, handoff_s in ((0.2, 0.2), (0.4, 0.05), (0.6, 0.2), (0.8, 0.05)):
+        cells.append((Arm.APPEND_D, Transport.NONE, round(rate * TOTAL), 0.1, 0.0))
+        cells.append((Arm.P_FULL, Transport.TCP, round(rate * TOTAL), handoff_s, 0.0))
+    (found,) = rate_crossings(fitted, planted(run, cells))
+    assert found.measured == pytest.approx(0.6 + 0.2 * 2 / 3, abs=1e-3)

@@ -3,7 +3,7 @@
 At the end of a step or forward, in this order: streams with their last token leave, arrived hand-offs join, prefill
 goes first if something waits, else the batch decodes one step of ``decode.step_s(B, context)``. If the step's pages do
 not fit, streams are retracted. Roles differ by the three hooks. Source: SGLang 0.5.17 scheduler.py,
-disaggregation/decode.py.
+disaggregation/decode.py; schedule_batch.py retract_decode, _get_decode_retraction_order, release_req.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from ppdsim.engines.sglang.standin.clock import AbstractClock
 from ppdsim.engines.sglang.standin.core import SERVER_ERROR, AbstractCore, CoreSettings
 from ppdsim.engines.sglang.standin.request import Ending, Finish, Request
 from ppdsim.turn import TurnModel
+
+RETRACT_DECODE_STEPS = 20
+"""Steps that a retraction makes room for at the expense of what is cached; ``SGLANG_RETRACT_DECODE_STEPS``."""
 
 
 class AbstractDecodingCore(AbstractCore):
@@ -110,7 +113,7 @@ class AbstractDecodingCore(AbstractCore):
         self._end(request, Ending(finish=Finish.LENGTH), self._time_s)
 
     def _make_room(self) -> None:
-        """Retract streams until the pages of the coming step fit: shortest answer first, then longest prompt."""
+        """Retract streams until the pages of the coming step fit: shortest answer first, then longest prompt, then latest."""
         while sum(request.kv_tokens % self.pool.page_tokens == 0 for request in self.streams) > self.pool.available:
             if len(self.streams) == 1:
                 self.abort(
@@ -119,8 +122,10 @@ class AbstractDecodingCore(AbstractCore):
                     SERVER_ERROR,
                 )
                 continue
-            request = min(self.streams, key=lambda stream: (stream.generated, -stream.prompt_tokens))
+            # Of equals the engine pops the one that joined last.
+            request = min(reversed(self.streams), key=lambda stream: (stream.generated, -stream.prompt_tokens))
             self.streams.remove(request)
             self._release(request)
+            self.pool.make_free(self.pool.pages(RETRACT_DECODE_STEPS * len(self.streams)))
             request.retractions += 1
             self._set_aside(request)

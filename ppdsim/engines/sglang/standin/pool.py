@@ -85,6 +85,10 @@ class KvPool:
         self.private += pages
         holding.private += pages
 
+    def make_free(self, pages: int) -> None:
+        """Evict what is cached and not locked until `pages` are free, as far as that goes."""
+        self._evict(min(self.private + self._cached + pages - self.capacity, self._cached - self._locked))
+
     def cache(self, holding: Holding, ids: Sequence[int]) -> None:
         """Put the whole pages of a request's KV into the tree; the request keeps them locked."""
         if not self.keeps_prefixes:

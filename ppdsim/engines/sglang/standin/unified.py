@@ -40,7 +40,8 @@ class UnifiedCore(AbstractDecodingCore):
             self.streams.remove(request)
 
     def _set_aside(self, request: Request) -> None:
-        self._forwards.waiting.appendleft(request)
+        # At the end of the queue: scheduler.py _add_request_to_queue, which update_running_batch calls.
+        self._forwards.waiting.append(request)
         self._seen[request.rid] = self._unit
 
     def _join_arrived(self) -> None:

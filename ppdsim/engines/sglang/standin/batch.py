@@ -12,11 +12,9 @@ from abc import abstractmethod
 
 from ppdsim.engines.sglang.standin.clock import AbstractClock
 from ppdsim.engines.sglang.standin.core import SERVER_ERROR, AbstractCore, CoreSettings
+from ppdsim.engines.sglang.standin.new_token_ratio import RETRACT_DECODE_STEPS, Tracker
 from ppdsim.engines.sglang.standin.request import Ending, Finish, Request
 from ppdsim.turn import TurnModel
-
-RETRACT_DECODE_STEPS = 20
-"""Steps that a retraction makes room for at the expense of what is cached; ``SGLANG_RETRACT_DECODE_STEPS``."""
 
 
 class AbstractDecodingCore(AbstractCore):
@@ -38,6 +36,9 @@ class AbstractDecodingCore(AbstractCore):
     ) -> None:
         super().__init__(settings, model, clock, keeps_prefixes=keeps_prefixes)
         self.streams: list[Request] = []
+        self._ratio = Tracker(settings.new_token_ratio)
+        self._again = 0.0  # count of the end from which the queue is looked at; infinite while the batch is full
+        self._left_unit = -9  # the last end at which a stream ended
         self._start_s = start_s
         self._busy = False
         self._unit = 0
@@ -69,9 +70,13 @@ class AbstractDecodingCore(AbstractCore):
         self._join_arrived()
         if self._begin_forward():
             return
-        self._make_room()
+        if self._make_room():
+            self._ratio.estimate(self.streams)
+        else:
+            self._ratio.step()
         if not self.streams:
             self._busy = False
+            self._ratio.reset()
             return
         for request in self.streams:
             if request.holding is not None and request.kv_tokens % self.pool.page_tokens == 0:
@@ -110,10 +115,14 @@ class AbstractDecodingCore(AbstractCore):
         if request.holding is not None:
             self.pool.cache(request.holding, request.kv_ids())
         self._release(request)
+        # The scheduler sees one step later that a stream has ended, and looks at the queue one step after that.
+        self._left_unit = self._unit
+        self._again = min(self._again, self._unit + 2) if self.streams else 0.0
         self._end(request, Ending(finish=Finish.LENGTH), self._time_s)
 
-    def _make_room(self) -> None:
-        """Retract streams until the pages of the coming step fit: shortest answer first, then longest prompt, then latest."""
+    def _make_room(self) -> bool:
+        """Retract streams until the step fits, and return whether any: fewest tokens, longest prompt, latest."""
+        retracted = False
         while sum(request.kv_tokens % self.pool.page_tokens == 0 for request in self.streams) > self.pool.available:
             if len(self.streams) == 1:
                 self.abort(
@@ -129,3 +138,5 @@ class AbstractDecodingCore(AbstractCore):
             self.pool.make_free(self.pool.pages(RETRACT_DECODE_STEPS * len(self.streams)))
             request.retractions += 1
             self._set_aside(request)
+            retracted = True
+        return retracted

@@ -45,6 +45,21 @@ class Forwards:
         """Whether anything waits."""
         return bool(self.waiting) or self._cut is not None
 
+    @property
+    def ending(self) -> Request | None:
+        """The cut request, if the next forward has its last piece."""
+        cut = self._cut
+        if cut is None:
+            return None
+        request = cut.request
+        rest = request.prompt_tokens + request.generated - cut.before - cut.tokens
+        return request if rest <= self._chunk_tokens else None
+
+    @property
+    def cut(self) -> bool:
+        """Whether a request has been cut."""
+        return self._cut is not None
+
     def discard(self, request: Request) -> None:
         """Take a request out."""
         if request in self.waiting:

@@ -4,10 +4,17 @@ With overlapped scheduling the host has launched the next step before it sees wh
 that arrives while streams decode runs one step later. Its launch hides behind that step, whose tokens are delivered
 when the launch is done: they come late by what the forward takes above ``stall.append_s``, and the gap after them is
 shorter. Admission as in SGLang's PrefillAdder: prompt and answer must fit beside what running streams may still
-generate, of which a share (`new_token_ratio`) is set aside.
+generate, of which a share is set aside; who does not fit makes the batch full. Source: SGLang 0.5.17 schedule_policy.py
+PrefillAdder.__init__, add_one_req, _update_prefill_budget; scheduler.py _get_new_batch_prefill_raw,
+update_running_batch.
+
+Not modelled: that ended streams hold a running slot until the scheduler has seen them, and that a request which leaves
+no page of an empty pool waits without end.
 """
 
 from __future__ import annotations
+
+import math
 
 from ppdsim.engines.sglang.standin.batch import AbstractDecodingCore
 from ppdsim.engines.sglang.standin.clock import AbstractClock
@@ -26,6 +33,7 @@ class UnifiedCore(AbstractDecodingCore):
     def __init__(self, settings: CoreSettings, model: TurnModel, clock: AbstractClock) -> None:
         super().__init__(settings, model, clock, start_s=0.0, keeps_prefixes=True)
         self._forwards = Forwards(settings.chunk_tokens, settings.page_tokens)
+        self._offset = 0.0  # what is kept free beside the pages in use, while a forward is formed [tokens]
         self._seen: dict[str, int] = {}  # the coming end of a step or forward when a request arrived
 
     def _arrive(self, request: Request, time_s: float) -> None:
@@ -43,11 +51,26 @@ class UnifiedCore(AbstractDecodingCore):
         # At the end of the queue: scheduler.py _add_request_to_queue, which update_running_batch calls.
         self._forwards.waiting.append(request)
         self._seen[request.rid] = self._unit
+        self._again = min(self._again, self._unit + 1)
 
     def _join_arrived(self) -> None:
         """Do nothing: no hand-off arrives here."""
 
+    def _may_need(self, request: Request) -> int:
+        """Return what an admitted request is charged beside its prompt [tokens]; a retracted one its whole answer."""
+        return min(request.output_tokens, CLIP_NEW_TOKENS) + self.pool.page_tokens
+
+    def _fill(self) -> None:
+        """Look at the queue again only when the scheduler has seen a stream leave."""
+        self._again = self._left_unit + 2 if self._left_unit + 2 > self._unit and self.streams else math.inf
+
     def _begin_forward(self) -> bool:
+        # The scheduler has not seen the last token of a stream.
+        left = sum(min(s.output_tokens - s.generated + 1, CLIP_NEW_TOKENS) for s in self.streams)
+        self._offset = self._ratio.current * left
+        ending = self._forwards.ending
+        if ending is not None:
+            self._offset += self._may_need(ending)
         pieces = self._forwards.form(self._admit)
         if not pieces:
             return False
@@ -61,22 +84,25 @@ class UnifiedCore(AbstractDecodingCore):
     def _admit(self, request: Request) -> int | None:
         if self.streams and self._seen[request.rid] >= self._unit:
             return None
+        if self._unit < self._again:
+            return None
         if len(self.streams) + self._forwards.taken >= self.settings.max_running_requests:
+            self._fill()
             return None
         ids = [*request.ids, *request.answer(request.generated)]
         holding = self.pool.lock(ids)
-        set_aside = sum(min(s.output_tokens - s.generated, CLIP_NEW_TOKENS) for s in self.streams)
-        beyond = min(request.output_tokens - request.generated, CLIP_NEW_TOKENS)
+        rest = len(ids) - holding.shared * self.pool.page_tokens
+        wanted = rest + min(request.output_tokens - request.generated, CLIP_NEW_TOKENS) + self.pool.page_tokens
         prompt_pages = self.pool.pages(len(ids)) - holding.shared
-        reserve = (
-            self.pool.pages(int(self.settings.new_token_ratio * set_aside))
-            + self.pool.pages(len(ids) + beyond)
-            - self.pool.pages(len(ids))
-        )
-        if prompt_pages + reserve > self.pool.available:
+        alone = not self.streams and not self._forwards.taken and prompt_pages <= self.pool.available
+        if wanted >= self.pool.available * self.pool.page_tokens - self._offset and not alone:
             self.pool.release(holding)
+            self._fill()
             return None
         self.pool.take(holding, prompt_pages)
+        self._offset += self._may_need(request)
+        if self.pool.available * self.pool.page_tokens <= self._offset:
+            self._fill()
         del self._seen[request.rid]
         request.holding = holding
         cached = holding.shared * self.pool.page_tokens
@@ -89,6 +115,7 @@ class UnifiedCore(AbstractDecodingCore):
         self._time_s = time_s
         self._last_step_s = 0.0
         self._unit += 1
+        beside = bool(self.streams)
         for piece in pieces:
             request = piece.request
             if request.ending is None and request.holding is not None:
@@ -98,4 +125,7 @@ class UnifiedCore(AbstractDecodingCore):
                 )
                 if piece.last:
                     self._begin_stream(request)
+        # A batch that was full stays so unless this forward is the whole batch now or part of it is not in it.
+        if not beside or self._forwards.cut or any(piece.request.ending is not None for piece in pieces):
+            self._again = 0.0
         self._next()

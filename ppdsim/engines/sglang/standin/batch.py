@@ -31,7 +31,6 @@ class AbstractDecodingCore(AbstractCore):
         model: TurnModel,
         clock: AbstractClock,
         *,
-        start_s: float,
         keeps_prefixes: bool,
     ) -> None:
         super().__init__(settings, model, clock, keeps_prefixes=keeps_prefixes)
@@ -39,7 +38,6 @@ class AbstractDecodingCore(AbstractCore):
         self._ratio = Tracker(settings.new_token_ratio)
         self._again = 0.0  # count of the end from which the queue is looked at; infinite while the batch is full
         self._left_unit = -9  # the last end at which a stream ended
-        self._start_s = start_s
         self._busy = False
         self._unit = 0
         self._time_s = 0.0

@@ -55,8 +55,6 @@ class AbstractCore(ABC):
         self.faults = Faults()
         self.requests: dict[str, Request] = {}
         self.clock_jumps: dict[str, float] = {}
-        self._before = model.frontend.before_s
-        self._after_s = float(model.frontend.after_s())
 
     # What a client asks
 
@@ -74,7 +72,8 @@ class AbstractCore(ABC):
         if jump is not None:
             self.clock_jumps[request.rid] = jump.amount
         self.clock.at(
-            request.received_s + float(self._before(request.prompt_tokens)), lambda time: self._reach(request, time)
+            request.received_s + float(self.model.frontend.before_s(request.prompt_tokens)),
+            lambda time: self._reach(request, time),
         )
 
     def abort(self, request: Request, message: str, status: int | None = None) -> None:
@@ -173,7 +172,7 @@ class AbstractCore(ABC):
     def _tell(self, requests: list[Request], time_s: float) -> None:
         """Let clients see the tokens that their requests have at `time_s`, when these have travelled."""
         told = [(request, request.generated, request.ending) for request in requests]
-        self.clock.at(time_s + self._after_s, lambda _: self._show(told))
+        self.clock.at(time_s + float(self.model.frontend.after_s()), lambda _: self._show(told))
 
     @staticmethod
     def _show(told: list[tuple[Request, int, Ending | None]]) -> None:

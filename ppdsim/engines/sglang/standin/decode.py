@@ -37,13 +37,11 @@ class DecodeCore(AbstractDecodingCore):
             settings,
             model,
             clock,
-            start_s=float(model.decode.start_s),
             keeps_prefixes=settings.decode_radix,
         )
         self._meeting = meeting
         self._name = name
         self._sink = sink if sink is not None else NoSink()
-        self._join_s = float(model.handoff(settings.handoff_arm, settings.transport).after_s())
         self._requests: deque[Request] = deque()
         self._in_transfer: list[Request] = []
         self._arrived: list[Request] = []
@@ -96,7 +94,7 @@ class DecodeCore(AbstractDecodingCore):
             if others:
                 begin_s += float(self.model.stall.handoff_s)
         if not beside and self.streams:
-            begin_s += self._start_s
+            begin_s += float(self.model.decode.start_s)
         self._resume()
         while self._requests and self._admit(self._requests[0]):
             pass
@@ -180,7 +178,8 @@ class DecodeCore(AbstractDecodingCore):
         # The engine stamps the forward's entry when the KV has arrived and the request enters a batch, not before
         # (rows of a P/D pair with SGLang 0.5.17: entry 1.5 ms before the first response, whatever the transfer took).
         request.forward_s = found.kv_done_s
-        self.clock.at(found.kv_done_s + self._join_s, lambda time: self._join(request, time))
+        curve = self.model.handoff(self.settings.handoff_arm, self.settings.transport)
+        self.clock.at(found.kv_done_s + float(curve.after_s()), lambda time: self._join(request, time))
 
     def _join(self, request: Request, time_s: float) -> None:
         if request.ending is None:

@@ -31,7 +31,7 @@ class UnifiedCore(AbstractDecodingCore):
     """A server that prefills and decodes."""
 
     def __init__(self, settings: CoreSettings, model: TurnModel, clock: AbstractClock) -> None:
-        super().__init__(settings, model, clock, start_s=0.0, keeps_prefixes=True)
+        super().__init__(settings, model, clock, keeps_prefixes=True)
         self._forwards = Forwards(settings.chunk_tokens, settings.page_tokens)
         self._offset = 0.0  # what is kept free beside the pages in use, while a forward is formed [tokens]
         self._seen: dict[str, int] = {}  # the coming end of a step or forward when a request arrived

@@ -1,11 +1,13 @@
 """The stand-in engine and the simulator model one engine apart from each other: over random loads they agree.
 
 Both take the same curves. Where they differ, one of them is wrong about SGLang 0.5.17: read its source and correct that
-one. Under pressure only conversations of one turn are held against each other, because the two evict prefixes in
-different order: a head that is looked up and refused makes its prefix the latest used in the stand-in, as in SGLang
-(radix_cache.py, `last_access_time` in the match), and not in the simulator. After a retraction the times of a load are
-not compared, only who is retracted and in which order: in one load of seven they differ then, by up to a step or a
-forward, which is not explained yet. A pair under pressure is not compared.
+one.
+
+Under pressure only conversations of one turn are compared: with several turns, whose prefixes are evicted
+and found again, the first token of a turn differs in about one load of five, which is not explained yet. After a
+retraction the times of a load are not compared, only who is retracted and in which order: in about one load of seven
+they differ then, by up to a step or a forward, which is not explained yet either. A pair whose streams are retracted is
+not compared.
 """
 
 from __future__ import annotations
@@ -169,6 +171,14 @@ def test_a_unified_server_short_of_memory(load: list[Talk]) -> None:
     if not order:
         agree(one, other)
     assert order == retracted
+
+
+@RANDOM
+@given(load=crowds())
+def test_a_pair_whose_handoffs_wait_for_pages(load: list[Talk]) -> None:
+    one, order = simulated("P D", load, 2_400)
+    assert not order
+    agree(one, stood_in("P D", load, 2_400)[0])
 
 
 @pytest.mark.parametrize("conservativeness", [0.0, 0.3])

@@ -6,6 +6,8 @@ SIGTERM does what Ctrl-C does.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
 import signal
 import sys
@@ -31,7 +33,22 @@ def main() -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _end)
+    if code == EXIT_INTERRUPTED:
+        _leave(code)
     sys.exit(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process with `code`.
+
+    CPython started with ``-m`` ends itself by SIGINT where Ctrl-C came inside ``exec`` of a text, as making a dataclass
+    is, although the interrupt was handled (`unhandled_keyboard_interrupt` in its pythonrun.c).
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _end(*_: object) -> NoReturn:

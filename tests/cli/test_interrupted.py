@@ -86,3 +86,19 @@ def test_a_signal_after_the_end_is_no_traceback(name):
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (130, "")
     assert "one-pair" in done.stdout
+
+
+IN_EXEC = """
+import ppdsim.__main__ as main, ppdsim.cli.app as app
+app.run = lambda: exec("import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(1)")
+import atexit; atexit.register(print, "tidied up")
+main.main()
+"""
+
+
+def test_a_signal_while_a_dataclass_is_made_is_exit_code_130_too(tmp_path):
+    """CPython itself would end the process by the signal: a caller then sees -2."""
+    (tmp_path / "interrupted.py").write_text(IN_EXEC)
+    command = [sys.executable, "-m", "interrupted"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "tidied up\n", "error: interrupted\n")

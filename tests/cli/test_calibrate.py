@@ -340,6 +340,4 @@ def test_a_dry_run_leaves_the_cores_to_the_machine_that_measures(tmp_path, capsy
 
 def test_the_help_says_that_another_plan_may_go_on(capsys):
     assert run(["calibrate", "--help"]) == 0
-    assert "another --plan adds what it asks for" in " ".join(
-        re.sub(r"[^\x20-\x7e]", " ", capsys.readouterr().out).split()
-    )
+    assert "another --plan adds its cells" in " ".join(re.sub(r"[^\x20-\x7e]", " ", capsys.readouterr().out).split())

@@ -12,10 +12,7 @@ say "assumed".
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from ppdsim.des.batching import Piece, PrefillQueue
-from ppdsim.des.step_former import AbstractStepFormer, StepCost, forward_s
+from ppdsim.des.step_former import AbstractStepFormer
 
 
 class MixedSteps(AbstractStepFormer):
@@ -27,23 +24,7 @@ class MixedSteps(AbstractStepFormer):
         """Return all of them."""
         return streams
 
-    def form(self, queue: PrefillQueue, admit: Callable[[int], int], streams: int) -> list[Piece]:
-        """Take what the streams leave of the budget."""
-        return queue.form(admit, streams)
-
-    def cost(
-        self, pieces: list[Piece], streams: int, context_tokens: int, running_s: float | None, step_extra_s: float
-    ) -> StepCost:
-        """Return the step's time; each stream loses it less a decode step and what hides behind the running one."""
-        model = self._model
-        seconds = forward_s(model.prefill, pieces, running_s or 0.0, streams)
-        if not streams:
-            return StepCost(seconds, 0.0, 0.0)
-        context_s = float(model.decode.context_s_per_token) * context_tokens
-        seconds += context_s
-        step_s = float(model.decode.step_s(streams, context_tokens)) + step_extra_s
-        if running_s is None:
-            return StepCost(seconds, max(seconds - step_s, 0.0), 0.0)
-        alone_s = forward_s(model.prefill, pieces, 0.0, streams) + context_s
-        stall_s = float(model.stall.append_s(alone_s, running_s))
-        return StepCost(seconds, max(stall_s - step_s, 0.0), seconds - stall_s)
+    def ride_s(self, streams: int, context_tokens: int) -> tuple[float, float]:
+        """Return the time of the streams' KV read, and of a decode step of all of them."""
+        decode = self._model.decode
+        return float(decode.context_s_per_token) * context_tokens, float(decode.step_s(streams, context_tokens))

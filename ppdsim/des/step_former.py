@@ -41,10 +41,13 @@ class AbstractStepFormer(abc.ABC):
         """Return how many of the streams that decode get a token in a step with prompts."""
 
     @abc.abstractmethod
+    def ride_s(self, streams: int, context_tokens: int) -> tuple[float, float]:
+        """Return what the riding streams' KV adds to the step, and the decode step that it replaces for each [s]."""
+
     def form(self, queue: PrefillQueue, admit: Callable[[int], int], streams: int) -> list[Piece]:
         """Take the parts of prompts of the next step beside `streams`; see :meth:`PrefillQueue.form`."""
+        return queue.form(admit, self.riding(streams))
 
-    @abc.abstractmethod
     def cost(
         self, pieces: list[Piece], streams: int, context_tokens: int, running_s: float | None, step_extra_s: float
     ) -> StepCost:
@@ -59,6 +62,17 @@ class AbstractStepFormer(abc.ABC):
         step_extra_s : float
             What every decode step of the node takes beyond its curve [s].
         """
+        prefill, riding = self._model.prefill, self.riding(streams)
+        seconds = forward_s(prefill, pieces, running_s or 0.0, riding)
+        if not streams:
+            return StepCost(seconds, 0.0, 0.0)
+        kv_s, step_s = self.ride_s(streams, context_tokens)
+        seconds += kv_s
+        replaced_s = step_s + step_extra_s if riding else 0.0
+        if running_s is None:
+            return StepCost(seconds, max(seconds - replaced_s, 0.0), 0.0)
+        stall_s = float(self._model.stall.append_s(forward_s(prefill, pieces, 0.0, riding) + kv_s, running_s))
+        return StepCost(seconds, max(stall_s - replaced_s, 0.0), seconds - stall_s)
 
 
 def forward_s(curve: PrefillCurve, pieces: list[Piece], hidden_s: float = 0.0, riding: int = 0) -> float:

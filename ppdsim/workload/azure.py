@@ -19,7 +19,7 @@ from ppdsim.printable import shortened
 from ppdsim.reading import csv_fields
 from ppdsim.units import NS_PER_S
 from ppdsim.workload.base import Conversation, Conversations, TurnSpec
-from ppdsim.workload.tracefile import MAX_TOKENS, AbstractTrace, Unanswered, no_conversation
+from ppdsim.workload.tracefile import MAX_TOKENS, AbstractTrace, Line, Unanswered, no_conversation
 
 COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 STAMP = re.compile(
@@ -47,6 +47,7 @@ class AzureTrace(AbstractTrace):
         sent_ns, new_tokens, output_tokens = array("q"), array("q"), array("q")
         unanswered = Unanswered(strict=self.strict)
         days_s: dict[str, int] = {}
+        name = str(self.path)
         for number, fields in rows:
             if self.limit is not None and len(sent_ns) >= self.limit:
                 break
@@ -55,8 +56,8 @@ class AzureTrace(AbstractTrace):
                 new = _count(fields[new_at].strip(), "ContextTokens")
                 output = _count(fields[output_at].strip(), "GeneratedTokens", at_least=0)
             except ValueError as problem:
-                raise WorkloadError(f"{self.path}:{number}: {problem}") from None
-            if unanswered.keeps(output, self.path, number):
+                raise WorkloadError(f"{Line(name, number)}: {problem}") from None
+            if unanswered.keeps(output, Line(name, number)):
                 sent_ns.append(moment_ns)
                 new_tokens.append(new)
                 output_tokens.append(output)

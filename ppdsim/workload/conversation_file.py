@@ -30,6 +30,7 @@ from ppdsim.printable import shortened
 from ppdsim.workload.base import Conversation, Conversations, TurnSpec
 from ppdsim.workload.tracefile import (
     AbstractTrace,
+    Line,
     Unanswered,
     json_object,
     names_of,
@@ -70,16 +71,17 @@ class ConversationFile(AbstractTrace):
             output_tokens.append(output)
         names = list(numbers)
         order = np.lexsort((turns, whose))
-        self._check_turns(np.array(whose)[order], np.array(turns)[order], np.array(lines)[order], names)
+        by_turn = np.array(whose)[order]
+        self._check_turns(by_turn, np.array(turns)[order], np.array(lines)[order], names)
         unanswered = Unanswered(strict=self.strict)
         every: list[Conversation] = []
-        starts = np.searchsorted(np.array(whose)[order], np.arange(len(names) + 1)).tolist()
+        starts = np.searchsorted(by_turn, np.arange(len(names) + 1)).tolist()
         for identity, (start, end) in zip(names, pairwise(starts), strict=True):
             if self.limit is not None and len(every) >= self.limit:
                 break
             places = order[start:end].tolist()
             for place in sorted(places):
-                unanswered.keeps(output_tokens[place], self.path, lines[place])
+                unanswered.keeps(output_tokens[place], Line(str(self.path), lines[place]))
             specs = (
                 TurnSpec(
                     new_tokens=new_tokens[place],

@@ -66,8 +66,8 @@ class Unanswered:
         self._strict = strict
         self._rows = self.dropped = 0
 
-    def keeps(self, output_tokens: int, *where: object) -> bool:
-        """Count a row, and return whether it has an answer; `where` is the start of the error, in parts.
+    def keeps(self, output_tokens: int, where: object) -> bool:
+        """Count a row, and return whether it has an answer.
 
         Raises
         ------
@@ -78,8 +78,9 @@ class Unanswered:
         if output_tokens:
             return True
         if self._strict:
-            here = ":".join(map(str, where))
-            raise WorkloadError(f"{here}: 0 output tokens, expected at least 1 (workload.strict=false drops such rows)")
+            raise WorkloadError(
+                f"{where}: 0 output tokens, expected at least 1 (workload.strict=false drops such rows)"
+            )
         self.dropped += 1
         return False
 
@@ -207,11 +208,11 @@ def tokens(row: Mapping[str, object], key: str, where: object, *, at_least: int 
         If the key is missing, or its value is anything else.
     """
     value = required(row, key, where)
-    if type(value) is int and at_least <= value <= MAX_TOKENS:
-        return value
     if type(value) is not int or value < at_least:
         raise WorkloadError(f"{where}: {key}: given {shortened(value)}, expected a whole number from {at_least} tokens")
-    raise WorkloadError(TOKENS.refusal(f"{where}: {key}", f"given {value:,}, more"))
+    if value > MAX_TOKENS:
+        TOKENS.check(value, f"{where}: {key}", error=WorkloadError)
+    return value
 
 
 def time_in(row: Mapping[str, object], key: str, where: object, unit: str, *, at_most: float = MAX_S) -> float:

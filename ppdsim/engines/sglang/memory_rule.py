@@ -15,6 +15,7 @@ Not modelled: --max-total-tokens, speculative decoding, multimodal and DP-attent
 from __future__ import annotations
 
 from ppdsim.engines.base import MemoryRule
+from ppdsim.engines.sglang.releases import prefill_graph_sizes_tokens
 
 MIB = 2**20
 CONTEXT_BYTES = 1.32e9
@@ -47,8 +48,6 @@ DECODE_GRAPHS: tuple[tuple[float, int, int], ...] = (
 """Largest decode graph of SGLang [streams] by memory below [MiB]: with fewer than 4 GPUs, and with 4 or more."""
 LARGEST_DECODE_GRAPH = 512
 """The same of a larger GPU [streams]."""
-PREFILL_GRAPH_STEPS = ((4, 33, 4), (48, 257, 16), (288, 513, 32), (576, 1025, 64), (1280, 4097, 256))
-"""Captured prefill sizes of SGLang up to 4,096 tokens: first, end, step [tokens]; beyond, every 512."""
 
 
 def mem_fraction_static(memory_bytes: float, *, chunked_prefill_size: int, tensor_parallel_size: int) -> float:
@@ -63,7 +62,7 @@ def mem_fraction_static(memory_bytes: float, *, chunked_prefill_size: int, tenso
         + ACTIVATION_MIB_PER_TOKEN * max(chunked_prefill_size, LEAST_ACTIVATION_TOKENS)
         + PARALLEL_MIB_PER_GPU * tensor_parallel_size
         + DECODE_GRAPH_MIB * _decode_graph(memory_mib, tensor_parallel_size)
-        + PREFILL_GRAPH_MIB * _prefill_graphs(chunked_prefill_size)
+        + PREFILL_GRAPH_MIB * len(prefill_graph_sizes_tokens(chunked_prefill_size))
     )
     if memory_mib > LARGE_GPU_MIB:
         reserve_mib = max(reserve_mib, LARGE_GPU_RESERVE_MIB)
@@ -75,12 +74,6 @@ def _decode_graph(memory_mib: float, tensor_parallel_size: int) -> int:
         if memory_mib < below_mib:
             return few if tensor_parallel_size < 4 else many
     return LARGEST_DECODE_GRAPH
-
-
-def _prefill_graphs(chunked_prefill_size: int) -> int:
-    sizes = [size for step in PREFILL_GRAPH_STEPS for size in range(*step)]
-    sizes += range(4608, chunked_prefill_size + 1, 512)
-    return sum(size <= chunked_prefill_size for size in sizes)
 
 
 MEMORY_RULE = MemoryRule(

@@ -13,18 +13,26 @@ from ppdsim.engines.base import Release
 
 DECODE_GRAPH_SIZES: tuple[int, ...] = (1, 2, 4, 8, 12, *range(16, 257, 8))
 """Captured decode batch sizes [streams] on cards of 60 to 160 GB at TP1; SGLang 0.5.17, server_args.py."""
-PREFILL_GRAPH_SIZES_TOKENS: tuple[int, ...] = (
-    *range(4, 33, 4),
-    *range(48, 257, 16),
-    *range(288, 513, 32),
-    *range(576, 1025, 64),
-    *range(1280, 4097, 256),
-    *range(4608, 8193, 512),
-)
-"""Captured prefill graph sizes [tokens]; SGLang 0.5.17, server_args.py."""
+PREFILL_GRAPH_STEPS = ((4, 33, 4), (48, 257, 16), (288, 513, 32), (576, 1025, 64), (1280, 4097, 256))
+"""Captured prefill sizes up to 4,096 tokens: first, end, step [tokens]; beyond, every 512."""
 ATTENTION_TILE_ROWS = 128
 """Rows of query that a multiprocessor attends for at a time [1]; FlashAttention-3, hopper/tile_size.h, heads of 128 and
 more."""
+
+
+def prefill_graph_sizes_tokens(chunked_prefill_size: int) -> tuple[int, ...]:
+    """Return the prefill sizes that a server with this chunk captures [tokens]; SGLang 0.5.17, server_args.py.
+
+    >>> prefill_graph_sizes_tokens(64)
+    (4, 8, 12, 16, 20, 24, 28, 32, 48, 64)
+    """
+    sizes = [size for step in PREFILL_GRAPH_STEPS for size in range(*step)]
+    sizes += range(4608, chunked_prefill_size + 1, 512)
+    return tuple(size for size in sizes if size <= chunked_prefill_size)
+
+
+PREFILL_GRAPH_SIZES_TOKENS = prefill_graph_sizes_tokens(8192)
+"""Captured prefill sizes of a server with the default chunk of a large GPU [tokens]."""
 
 _FIRST = Release(disaggregation_decode_enable_radix_cache=False, disagg_prefill_early_send_cached_prefix=False)
 _RADIX = Release(disaggregation_decode_enable_radix_cache=True, disagg_prefill_early_send_cached_prefix=False)

@@ -26,16 +26,14 @@ from collections.abc import Sequence
 from ppdsim.des.admission import AbstractAdmission
 from ppdsim.des.node_memory import AbstractNodeMemory
 from ppdsim.des.spec import ClusterSpec
-from ppdsim.engines.sglang.scheduler.retraction import CLIP_MAX_NEW_TOKENS, fewest_tokens
-
-INIT_NEW_TOKEN_RATIO = 0.7
-"""``SGLANG_INIT_NEW_TOKEN_RATIO`` [1]."""
-MIN_NEW_TOKEN_RATIO_FACTOR = 0.14
-"""``SGLANG_MIN_NEW_TOKEN_RATIO_FACTOR``, lowest ratio as a share of the first [1]."""
-NEW_TOKEN_RATIO_DECAY_STEPS = 600
-"""``SGLANG_NEW_TOKEN_RATIO_DECAY_STEPS`` [decode steps]."""
-RETRACT_DECODE_STEPS = 20
-"""``SGLANG_RETRACT_DECODE_STEPS``, steps that a retraction makes room for [decode steps]."""
+from ppdsim.engines.sglang.environ import (
+    CLIP_MAX_NEW_TOKENS,
+    INIT_NEW_TOKEN_RATIO,
+    MIN_NEW_TOKEN_RATIO_FACTOR,
+    NEW_TOKEN_RATIO_DECAY_STEPS,
+    RETRACT_DECODE_STEPS,
+)
+from ppdsim.engines.sglang.scheduler.retraction import fewest_tokens
 
 
 class NewTokenRatio:

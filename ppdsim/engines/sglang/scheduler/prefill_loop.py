@@ -32,6 +32,7 @@ from ppdsim.des.link import Links
 from ppdsim.des.nic import SharedNic
 from ppdsim.des.prefill_node import AbstractPrefillNode
 from ppdsim.des.spec import ClusterSpec
+from ppdsim.des.step_former import forward_s
 from ppdsim.des.turns import TIMED_OUT, Turns
 
 
@@ -43,8 +44,8 @@ class PrefillLoop(AbstractPrefillNode):
         "_arrived",
         "_busy_s",
         "_clock",
+        "_curve",
         "_due",
-        "_former",
         "_free_s",
         "_holding",
         "_landed",
@@ -70,12 +71,12 @@ class PrefillLoop(AbstractPrefillNode):
         self.spec = node = spec.nodes[number]
         self._priority = BOUNDARY + number
         self._turns, self._clock, self._arrived, self._answered = turns, clock, arrived, answered
-        self._former = spec.scheduler.step_former(spec, node)
+        self._curve = node.model.prefill
         self.pool = make_pool(turns, node.kv_pool_tokens, spec.page_of(node))
         self._queue = PrefillQueue(turns, spec.chunk_of(node), spec.page_of(node), spec.max_prefill_tokens)
         curves = [node.model.handoff_to(other.model, spec.handoff_arm, spec.transport) for other in spec.nodes]
         self.links = Links(turns, curves, spec.handoff_arm, number, self._delivered, nic)
-        self._overlap, self._launch_s = spec.overlap_schedule, float(node.model.prefill.floor_s)
+        self._overlap, self._launch_s = spec.overlap_schedule, float(self._curve.floor_s)
         # Batches whose result the host has not handled, and when their forward ends [s]: at most two, the second one
         # launched behind the first.
         self._unresolved: deque[tuple[list[Piece], float]] = deque()
@@ -85,7 +86,7 @@ class PrefillLoop(AbstractPrefillNode):
         self._due: Tick | None = None  # what the host does next; a tick that was planned before is stale
         self._landed: list[int] = []  # turns whose KV is on D, which the host has not seen
         self.start = 0.0  # of the last forward
-        self.backlog = Backlog(node.model.prefill, spec.chunk_of(node))
+        self.backlog = Backlog(self._curve, spec.chunk_of(node))
         self._holding: set[int] = set()
 
     def ready(self, tick: Tick) -> None:
@@ -168,7 +169,7 @@ class PrefillLoop(AbstractPrefillNode):
         if self._landed:
             self._answer(time)
         queue, unresolved = self._queue, self._unresolved
-        pieces = self._former.form(queue, self._admit, 0) if queue.waiting or queue.cut >= 0 else None
+        pieces = queue.form(self._admit) if queue.waiting or queue.cut >= 0 else None
         if pieces:
             self._launch(pieces, time)
         if not unresolved:
@@ -198,7 +199,7 @@ class PrefillLoop(AbstractPrefillNode):
                 self._turns.t_prefill_start[piece.turn] = begin_s
                 if piece.before and links.sends_early(piece):
                     self._clock.at(begin_s, self._send_early, piece, self._priority)
-        self._free_s = end_s = begin_s + self._former.cost(pieces, 0, 0, None, 0.0).seconds
+        self._free_s = end_s = begin_s + forward_s(self._curve, pieces)
         self._busy_s += end_s - begin_s
         self._unresolved.append((pieces, end_s))
         self.backlog.forward(pieces, self._turns.prompt, end_s)

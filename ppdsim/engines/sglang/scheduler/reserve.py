@@ -19,7 +19,8 @@ from __future__ import annotations
 from ppdsim.des.admission import AbstractAdmission
 from ppdsim.des.node_memory import AbstractNodeMemory
 from ppdsim.des.spec import ClusterSpec
-from ppdsim.engines.sglang.scheduler.retraction import CLIP_MAX_NEW_TOKENS, fewest_tokens
+from ppdsim.engines.sglang.environ import CLIP_MAX_NEW_TOKENS
+from ppdsim.engines.sglang.scheduler.retraction import fewest_tokens
 
 
 class ReserveAdmission(AbstractAdmission):

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from ppdsim.des.node_memory import AbstractNodeMemory
 
-CLIP_MAX_NEW_TOKENS = 4096
-"""``SGLANG_CLIP_MAX_NEW_TOKENS_ESTIMATION``, most that one answer counts for [tokens]."""
-
 
 def fewest_tokens(node: AbstractNodeMemory) -> tuple[int, int]:
     """Return (turn, KV tokens) of the stream that is retracted next; of equals the latest."""

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
+from ppdsim.engines.sglang.environ import RETRACT_DECODE_STEPS
 from ppdsim.engines.sglang.standin.clock import AbstractClock
 from ppdsim.engines.sglang.standin.core import SERVER_ERROR, AbstractCore, CoreSettings
-from ppdsim.engines.sglang.standin.new_token_ratio import RETRACT_DECODE_STEPS, Tracker
+from ppdsim.engines.sglang.standin.new_token_ratio import Tracker
 from ppdsim.engines.sglang.standin.request import Ending, Finish, Request
 from ppdsim.turn import TurnModel
 

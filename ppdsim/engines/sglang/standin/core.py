@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+from ppdsim.engines.sglang.environ import INIT_NEW_TOKEN_RATIO
 from ppdsim.engines.sglang.standin.clock import AbstractClock
 from ppdsim.engines.sglang.standin.faults import Fault, Faults, FaultSpec
 from ppdsim.engines.sglang.standin.pool import Holding, KvPool
@@ -31,7 +32,7 @@ class CoreSettings:
     max_running_requests: int = 2048
     context_tokens: int = 131_072
     num_reserved_decode_tokens: int = 512
-    new_token_ratio: float = 0.7
+    new_token_ratio: float = INIT_NEW_TOKEN_RATIO
     transport: Transport = Transport.TCP
     decode_radix: bool = False
     bootstrap_timeout_s: float = 300.0

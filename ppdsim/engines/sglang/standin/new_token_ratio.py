@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ppdsim.engines.sglang.environ import (
+    MIN_NEW_TOKEN_RATIO_FACTOR,
+    NEW_TOKEN_RATIO_DECAY_STEPS,
+    RETRACT_DECODE_STEPS,
+)
 from ppdsim.engines.sglang.standin.request import Request
-
-MIN_FACTOR = 0.14
-"""Lowest ratio as a share of the first [1]; ``SGLANG_MIN_NEW_TOKEN_RATIO_FACTOR``."""
-DECAY_STEPS = 600
-"""Decode steps from the first ratio to the lowest; ``SGLANG_NEW_TOKEN_RATIO_DECAY_STEPS``."""
-RETRACT_DECODE_STEPS = 20
-"""Steps that a retraction makes room for; ``SGLANG_RETRACT_DECODE_STEPS``."""
 
 
 class Tracker:
@@ -24,8 +22,8 @@ class Tracker:
 
     def __init__(self, first: float) -> None:
         self._first = self.current = first
-        self._lowest = MIN_FACTOR * first
-        self._decay = (first - self._lowest) / DECAY_STEPS
+        self._lowest = MIN_NEW_TOKEN_RATIO_FACTOR * first
+        self._decay = (first - self._lowest) / NEW_TOKEN_RATIO_DECAY_STEPS
 
     def step(self) -> None:
         """Note a decode step before which no stream was retracted."""

@@ -16,15 +16,13 @@ from __future__ import annotations
 
 import math
 
+from ppdsim.engines.sglang.environ import CLIP_MAX_NEW_TOKENS
 from ppdsim.engines.sglang.standin.batch import AbstractDecodingCore
 from ppdsim.engines.sglang.standin.clock import AbstractClock
 from ppdsim.engines.sglang.standin.core import CoreSettings
 from ppdsim.engines.sglang.standin.forwards import Forwards, Piece, forward_s
 from ppdsim.engines.sglang.standin.request import Request
 from ppdsim.turn import TurnModel
-
-CLIP_NEW_TOKENS = 4096
-"""Answers longer than this are admitted as if they had this length [tokens]; SGLANG_CLIP_MAX_NEW_TOKENS_ESTIMATION."""
 
 
 class UnifiedCore(AbstractDecodingCore):
@@ -58,7 +56,7 @@ class UnifiedCore(AbstractDecodingCore):
 
     def _may_need(self, request: Request) -> int:
         """Return what an admitted request is charged beside its prompt [tokens]; a retracted one its whole answer."""
-        return min(request.output_tokens, CLIP_NEW_TOKENS) + self.pool.page_tokens
+        return min(request.output_tokens, CLIP_MAX_NEW_TOKENS) + self.pool.page_tokens
 
     def _fill(self) -> None:
         """Look at the queue again only when the scheduler has seen a stream leave."""
@@ -66,7 +64,7 @@ class UnifiedCore(AbstractDecodingCore):
 
     def _begin_forward(self) -> bool:
         # The scheduler has not seen the last token of a stream.
-        left = sum(min(s.output_tokens - s.generated + 1, CLIP_NEW_TOKENS) for s in self.streams)
+        left = sum(min(s.output_tokens - s.generated + 1, CLIP_MAX_NEW_TOKENS) for s in self.streams)
         self._offset = self._ratio.current * left
         ending = self._forwards.ending
         if ending is not None:
@@ -92,7 +90,7 @@ class UnifiedCore(AbstractDecodingCore):
         ids = [*request.ids, *request.answer(request.generated)]
         holding = self.pool.lock(ids)
         rest = len(ids) - holding.shared * self.pool.page_tokens
-        wanted = rest + min(request.output_tokens - request.generated, CLIP_NEW_TOKENS) + self.pool.page_tokens
+        wanted = rest + min(request.output_tokens - request.generated, CLIP_MAX_NEW_TOKENS) + self.pool.page_tokens
         prompt_pages = self.pool.pages(len(ids)) - holding.shared
         alone = not self.streams and not self._forwards.taken and prompt_pages <= self.pool.available
         if wanted >= self.pool.available * self.pool.page_tokens - self._offset and not alone:

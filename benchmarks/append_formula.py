@@ -21,9 +21,9 @@ from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
+from transfer import tables
 
 from ppdsim import compose, measurements, profile
-from ppdsim.derive import published
 from ppdsim.machine import hardware
 from ppdsim.types import Arm
 
@@ -41,8 +41,8 @@ class Attention:
     """Attention of a request alone on an H200, all layers of Llama-3.1-8B, from AIConfigurator's table."""
 
     def __init__(self) -> None:
-        context = published.attention(TABLES, "context").query("gpu == 'H200' and batch == 1").sort_values("tokens")
-        decode = published.attention(TABLES, "generation").query("gpu == 'H200' and batch == 1").sort_values("tokens")
+        context = tables.attention(TABLES, "context").query("gpu == 'H200' and batch == 1").sort_values("tokens")
+        decode = tables.attention(TABLES, "generation").query("gpu == 'H200' and batch == 1").sort_values("tokens")
         self._prompt = np.asarray(context["tokens"], dtype=np.float64), np.asarray(context["seconds"]) * LAYERS
         self._decode = np.asarray(decode["tokens"], dtype=np.float64), np.asarray(decode["seconds"]) * LAYERS
 

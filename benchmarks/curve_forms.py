@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 from scipy.optimize import least_squares
+from transfer import tables
 
 from ppdsim import measurements
 from ppdsim.cost.base import pad_up
 from ppdsim.cost.prefill import attention_rows, chunks
-from ppdsim.derive import published
 from ppdsim.engines import ENGINES
 from ppdsim.engines.sglang.releases import PREFILL_GRAPH_SIZES_TOKENS
 from ppdsim.fit.cells import Cells, grid
@@ -318,7 +318,7 @@ def rounding() -> None:
 
 def products_beyond_a_tile() -> None:
     """Print what one token more than a multiple of 256 adds to published matrix products."""
-    table = published.gemm(CALIBRATION / "published").set_index(["gpu", "n", "k", "m"])["seconds"]
+    table = tables.gemm(CALIBRATION / "published").set_index(["gpu", "n", "k", "m"])["seconds"]
     table = table[~table.index.duplicated()]
     wide = table.unstack("m")
     print("\n### One token beyond a tile of the matrices (AIConfigurator, bf16 products on H100 and H200)\n")

@@ -42,15 +42,6 @@ def format_s(seconds: float) -> str:
     return f"{seconds * 1e6:.0f} us"
 
 
-def format_tokens(tokens: float) -> str:
-    """Print a token count, in k above ten thousand.
-
-    >>> format_tokens(256), format_tokens(32768)
-    ('256', '32.8k')
-    """
-    return f"{tokens / 1000:.1f}k" if tokens >= 10_000 else f"{tokens:.0f}"
-
-
 def format_quantity(value: float, unit: str) -> str:
     """Print a fitted number with a readable multiple of its unit.
 

@@ -29,7 +29,6 @@ ALLOWED = {
     "reading.py": "the reader itself",
     "yaml_file.py": "parses the text that the reader gives",
     "report/page.py": "the package's own template files",
-    "derive/published.py": "tables of a checkout, read by a benchmark",
     "machine/host.py": "/proc and /sys",
     "machine/sampler.py": "/proc",
     "engines/sglang/transfer_engine.py": "the pipe to its own child",

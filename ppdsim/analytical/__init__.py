@@ -1,1 +1,1 @@
-"""Closed forms on top of `turn`: break-even streams, prices, crossings, waits, SLO choices."""
+"""Closed forms on top of `turn`: break-even streams, prices, crossings, waits."""

@@ -6,13 +6,12 @@
 
 The floor is weight read and launch, a row is the matrix work and sampling of one stream, and the last part reads the
 KV. ``pad`` is the next captured CUDA-graph size, so the cost is a staircase in B: a graph lays its attention out for
-all its rows, and those that pad a smaller batch leave their share of the GPU idle. After n steps the context has grown
-by n B, which gives the closed form of :meth:`DecodeCurve.steps_s`. Where the scheduler overlaps, the host launches a
-step while the one before runs; the first step of a decode-mode server that had none running takes `start_s` more: the
-launch, and what the server does to take a hand-off into its batch. Its other steps are a unified server's (the streams
-that decode beside the hand-offs of `h100x2_llama-3.1-8b_sglang-0.5.17` step within 0.5 % of it). Not modelled:
-speculative decoding, sampling cost by vocabulary, eager execution above the largest captured size. Forms that were
-tried: docs/design/curve-forms.md.
+all its rows, and those that pad a smaller batch leave their share of the GPU idle. Where the scheduler overlaps, the
+host launches a step while the one before runs; the first step of a decode-mode server that had none running takes
+`start_s` more: the launch, and what the server does to take a hand-off into its batch. Its other steps are a unified
+server's (the streams that decode beside the hand-offs of `h100x2_llama-3.1-8b_sglang-0.5.17` step within 0.5 % of it).
+Not modelled: speculative decoding, sampling cost by vocabulary, eager execution above the largest captured size. Forms
+that were tried: docs/design/curve-forms.md.
 """
 
 from __future__ import annotations
@@ -54,8 +53,3 @@ class DecodeCurve(FittedCurve):
     def step_s(self, batch: Quantity, context_tokens: Quantity) -> Quantity:
         """Return T_step [s] of `batch` streams that hold `context_tokens` together."""
         return self.batch_s(batch) + self.slope_s(batch) * context_tokens
-
-    def steps_s(self, batch: Quantity, context_tokens: Quantity, steps: Quantity) -> Quantity:
-        """Return the time of `steps` successive steps [s]; the context grows by `batch` tokens at each."""
-        mean_context_tokens = context_tokens + 0.5 * batch * (steps - 1)
-        return steps * self.step_s(batch, mean_context_tokens)

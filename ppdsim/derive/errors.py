@@ -7,30 +7,23 @@ of a quantity that no table shows gets `UNMEASURED_SIGMA`, the width of an unmea
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ppdsim import library
-from ppdsim.compose import HALF_NORMAL_90, UNMEASURED_SIGMA
-from ppdsim.derive.check import Check, reached
-from ppdsim.derive.checks import all_checks
+from ppdsim.compose import UNMEASURED_SIGMA
 from ppdsim.derive.machine import Machine
 from ppdsim.derive.terms import Reached
 from ppdsim.errors import InputError
 from ppdsim.reading import read_text
 
 FILE = "transfer.json"
-SCHEMA = "ppdsim/transfer/1"
 Share = Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)]
 Sigma = Annotated[float, Field(ge=0.0, le=10.0, allow_inf_nan=False)]
-SIGNIFICANT_DIGITS = 4
-"""Digits kept of a share or a sigma: far below what the tables resolve."""
 UNTOUCHED: dict[str, frozenset[str]] = {
     "gpu": frozenset({"shape"}),
     "architecture": frozenset({"shape"}),
@@ -97,41 +90,6 @@ def transfers(source: Machine, target: Machine) -> tuple[str, ...]:
     return tuple(found)
 
 
-def sigma_of(check: Check) -> float:
-    """Return the sigma that puts 90 % of a check's absolute log errors inside its interval."""
-    return float(np.quantile(np.abs(check.log_error), 0.9, method="higher")) / HALF_NORMAL_90
-
-
-def compute(folder: Path) -> TransferErrors:
-    """Compute the constants from the published tables in `folder`."""
-    sigma: dict[str, dict[str, float]] = {}
-    for check in all_checks(folder):
-        known = sigma.setdefault(check.transfer, {})
-        known[check.quantity] = max(known.get(check.quantity, 0.0), _round(sigma_of(check)))
-    share = reached(folder)
-    return TransferErrors(
-        reached=Reached(
-            memory_share=_round(share.memory_share),
-            link_share=_round(share.link_share),
-            row_share=_round(share.row_share),
-        ),
-        sigma=sigma,
-    )
-
-
-def to_json(errors: TransferErrors) -> str:
-    """Return the text of the file."""
-    content = {
-        "schema": SCHEMA,
-        "computed_by": "benchmarks/transfer_errors.py --write",
-        "memory_share": errors.reached.memory_share,
-        "link_share": errors.reached.link_share,
-        "row_share": errors.reached.row_share,
-        "sigma": errors.sigma,
-    }
-    return json.dumps(content, indent=1) + "\n"
-
-
 def load() -> TransferErrors:
     """Read the shipped constants.
 
@@ -157,7 +115,3 @@ def read(path: Path) -> TransferErrors:
         ) from None
     share = Reached(memory_share=content.memory_share, link_share=content.link_share, row_share=content.row_share)
     return TransferErrors(reached=share, sigma=content.sigma)
-
-
-def _round(value: float) -> float:
-    return float(f"{value:.{SIGNIFICANT_DIGITS}g}")

@@ -63,17 +63,6 @@ def polygon(low: Sequence[float | None], high: Sequence[float | None]) -> list[t
     return [(i, 0) for i in known] + [(i, 1) for i in reversed(known)]
 
 
-def log2_positions(tokens: Sequence[int]) -> list[float]:
-    """Return places on a logarithmic token axis that has room for zero, one octave left of the smallest positive.
-
-    >>> log2_positions([0, 1024, 4096])
-    [9.0, 10.0, 12.0]
-    """
-    positive = [t for t in tokens if t > 0]
-    zero = math.log2(min(positive)) - 1.0 if positive else 0.0
-    return [math.log2(t) if t > 0 else zero for t in tokens]
-
-
 def short_tokens(tokens: int) -> str:
     """Print a token count for a tick: powers of two in binary k.
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from transfer import tables
 
 from ppdsim.cost.base import Array
-from ppdsim.derive import published
 from ppdsim.derive.terms import Reached
 from ppdsim.machine.hardware import Gpu, gpus
 from ppdsim.metrics import median
@@ -54,11 +54,11 @@ class Check:
 
 def reached(folder: Path) -> Reached:
     """Return the shares that tables show: large matrices at few tokens, large messages, one more row."""
-    known, table = gpus(), published.gemm(folder)
+    known, table = gpus(), tables.gemm(folder)
     large = table[(table["m"] <= MEMORY_TOKENS / 4) & (table["n"] * table["k"] * BF16_BYTES >= LARGE_BYTES)]
     bandwidth = large["gpu"].map({name: gpu.memory_bandwidth_bytes_per_s for name, gpu in known.items()})
     memory = large["n"] * large["k"] * BF16_BYTES / large["seconds"] / bandwidth
-    size, seconds = published.messages(folder)
+    size, seconds = tables.messages(folder)
     top = size > 0.5 * size.max()
     link = median(size[top] / seconds[top]) / known["H100-SXM"].peer.bandwidth_bytes_per_s
     rows = [

@@ -11,10 +11,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from transfer import tables
+from transfer.check import COMPUTE_TOKENS, Check
 
 from ppdsim.compose import central
-from ppdsim.derive import published
-from ppdsim.derive.check import COMPUTE_TOKENS, Check
 from ppdsim.derive.derive import Change, derive
 from ppdsim.derive.errors import TransferErrors
 from ppdsim.derive.machine import HEAD_LAUNCHES, LAYER_LAUNCHES, machine_of
@@ -44,14 +44,14 @@ def whole_checks(profile: Profile, folder: Path, errors: TransferErrors) -> list
     h100 = hardware.gpus()["H100-SXM"]
     there = derive(profile, Change(gpu=h100), errors, name="h100")
     machine, model = machine_of(there, h100), central(there)
-    layers = published.layers_8b(folder)
-    matrices = layers[list(published.MATRICES_8B)].sum(axis=1) * machine.shape.layers
+    layers = tables.layers_8b(folder)
+    matrices = layers[list(tables.MATRICES_8B)].sum(axis=1) * machine.shape.layers
     long = matrices.index >= COMPUTE_TOKENS
     beside = machine.elementwise_bytes_per_token / (h100.memory_bandwidth_bytes_per_s * errors.reached.memory_share)
     token_s = float(np.asarray(model.prefill.token_s)) - beside
     step = float(np.asarray(model.decode.floor_s))
     read = machine.weights_bytes / (h100.memory_bandwidth_bytes_per_s * errors.reached.memory_share)
-    products = len(published.MATRICES_8B) * machine.shape.layers + 1
+    products = len(tables.MATRICES_8B) * machine.shape.layers + 1
     kernels = (step - read) * products / (LAYER_LAUNCHES * machine.shape.layers + HEAD_LAUNCHES)
     one = matrices.loc[1] + layers.loc[1, "lm_head"]
     out = [
@@ -72,7 +72,7 @@ def whole_checks(profile: Profile, folder: Path, errors: TransferErrors) -> list
             counted=False,
         ),
     ]
-    table = published.forwards_70b(folder)
+    table = tables.forwards_70b(folder)
     table = table[(table["gpu"] == "H100-SXM") & (table["tokens"] >= 2 * COMPUTE_TOKENS) & (table["tp"] > 2)]
     ttft, tpot = [], []
     for tp, rows in table.groupby("tp"):

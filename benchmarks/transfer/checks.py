@@ -1,4 +1,4 @@
-"""How well the laws of `terms.py` move published measurements that they have not seen: one check a law and table.
+"""How well the laws of `ppdsim.derive.terms` move published measurements: one check a law and table.
 
 A check takes what was measured on one side (a GPU, a model, one GPU of a pair), moves it by the law that `derive` uses,
 and compares with what the same table measured on the other side. A `counted` check enters the widening of derived
@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-
-from ppdsim.derive import published
-from ppdsim.derive.check import (
+from transfer import tables
+from transfer.check import (
     ATTENTION_ROWS,
     BF16_BYTES,
     COMPUTE_TOKENS,
@@ -28,6 +27,8 @@ from ppdsim.derive.check import (
     reads,
     row_s,
 )
+
+from ppdsim.derive.machine import ring_share
 from ppdsim.derive.terms import Reached
 from ppdsim.machine.hardware import gpus
 from ppdsim.metrics import median
@@ -45,6 +46,26 @@ def all_checks(folder: Path) -> list[Check]:
     ]
 
 
+def all_reduce_check(folder: Path, share: Reached) -> Check:
+    """Return the check of the all-reduces that several GPUs add: a ring's bytes over the bandwidth of their link.
+
+    The messages of the table are the partial sums of 1,024 to 8,192 tokens of hidden size 4096. Not counted:
+    all-reduces are a part of `token_s`, whose error over several GPUs a table of matrices gives. What no table shows is
+    the latency of small messages, which a decode step waits for: these ones wait for their host.
+    """
+    count, size, seconds = tables.all_reduces(folder)
+    ring = np.array([ring_share(each) for each in count])
+    link = gpus()["H100-SXM"].peer.bandwidth_bytes_per_s * share.link_share
+    return Check(
+        transfer="tp",
+        quantity="all-reduce",
+        what="all-reduces of 8 to 64 MiB on 2, 4 and 8 H100, by a ring's bytes (Vidur)",
+        predicted_s=ring * size / link,
+        measured_s=seconds,
+        counted=False,
+    )
+
+
 def _pair(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """Return rows measured on both GPUs: columns `H200` and `H100-SXM` in seconds."""
     return table.pivot_table(index=keys, columns="gpu", values="seconds").dropna().reset_index()
@@ -52,12 +73,12 @@ def _pair(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 
 def _across_gpus(folder: Path, share: Reached) -> list[Check]:
     h200, h100 = gpus()["H200"], gpus()["H100-SXM"]
-    products = _pair(published.gemm(folder), ["m", "n", "k"])
+    products = _pair(tables.gemm(folder), ["m", "n", "k"])
     big, small = products[products["m"] >= COMPUTE_TOKENS], products[products["m"] <= MEMORY_TOKENS]
     size = np.asarray(small["n"] * small["k"] * BF16_BYTES)
-    prompts = _pair(published.attention(folder, "context"), ["batch", "tokens"])
+    prompts = _pair(tables.attention(folder, "context"), ["batch", "tokens"])
     prompts = prompts[prompts["tokens"] >= 2 * COMPUTE_TOKENS]
-    steps = _pair(published.attention(folder, "generation"), ["batch", "tokens"])
+    steps = _pair(tables.attention(folder, "generation"), ["batch", "tokens"])
     first = steps.groupby("batch")[["H200", "H100-SXM"]].transform("min")
     slope = steps[steps["H200"] >= 4 * first["H200"]]
     grown = {name: np.asarray(slope[name] - first.loc[slope.index, name]) for name in ("H200", "H100-SXM")}
@@ -104,7 +125,7 @@ def _across_gpus(folder: Path, share: Reached) -> list[Check]:
 
 
 def _across_models(folder: Path, share: Reached) -> list[Check]:
-    table = published.gemm(folder)
+    table = tables.gemm(folder)
     sums = {}
     for name, shapes in {"8B": ((6144, 4096), (4096, 4096)), "70B": ((10240, 8192), (8192, 8192))}.items():
         parts = [
@@ -119,8 +140,8 @@ def _across_models(folder: Path, share: Reached) -> list[Check]:
         name: np.array([float(reads(known[gpu], np.asarray(size[name]), share)) for gpu in small["gpu"]])
         for name in size
     }
-    eight = published.layers_8b(folder)[list(published.MATRICES_8B)].sum(axis=1)
-    sizes = published.matrices_7b(folder)
+    eight = tables.layers_8b(folder)[list(tables.MATRICES_8B)].sum(axis=1)
+    sizes = tables.matrices_7b(folder)
     seven = sizes[(sizes["tp"] == 1) & sizes["tokens"].isin(eight.index)].set_index("tokens")["seconds"]
     eight = eight.loc[seven.index]
     many, few = seven.index >= COMPUTE_TOKENS, seven.index <= MEMORY_TOKENS
@@ -129,12 +150,12 @@ def _across_models(folder: Path, share: Reached) -> list[Check]:
         reads(h100, np.asarray(parameters * BF16_BYTES), share)
         for parameters in (LAYER_8B_PARAMETERS, LAYER_7B_PARAMETERS)
     ]
-    kernels = len(published.MATRICES_7B) / len(published.MATRICES_8B)
+    kernels = len(tables.MATRICES_7B) / len(tables.MATRICES_8B)
     each = [row_s(parts) for parts in (eight, seven)]
-    steps = published.attention(folder, "generation")
+    steps = tables.attention(folder, "generation")
     short = steps[steps["tokens"] <= SHORT_TOKENS].set_index(["gpu", "tokens", "batch"])["seconds"].unstack()
     doubled = [short[[rows, 2 * rows]].dropna() for rows in (ATTENTION_ROWS, 2 * ATTENTION_ROWS, 4 * ATTENTION_ROWS)]
-    heads = published.attention(folder, "context")
+    heads = tables.attention(folder, "context")
     heads = heads[heads["tokens"] >= 2 * COMPUTE_TOKENS].set_index(["gpu", "tokens", "batch"])["seconds"].unstack()
     pairs = [heads[[1, more]].dropna() for more in (2, 4, 8)]
     return [
@@ -191,7 +212,7 @@ def _across_models(folder: Path, share: Reached) -> list[Check]:
 
 
 def _across_tp(folder: Path, share: Reached) -> list[Check]:
-    table = published.matrices_7b(folder).pivot_table(index="tokens", columns="tp", values="seconds")
+    table = tables.matrices_7b(folder).pivot_table(index="tokens", columns="tp", values="seconds")
     h100 = gpus()["H100-SXM"]
     words = {"matrix": "512 tokens and more", "memory": "up to 64 tokens"}
     out = []
@@ -219,7 +240,7 @@ def _across_tp(folder: Path, share: Reached) -> list[Check]:
 def _across_architectures(folder: Path, share: Reached) -> list[Check]:
     known = gpus()
     a100, h100 = known["A100-80G"], known["H100-SXM"]
-    both = published.forwards_70b(folder).pivot_table(index=["tp", "tokens"], columns="gpu").dropna()
+    both = tables.forwards_70b(folder).pivot_table(index=["tp", "tokens"], columns="gpu").dropna()
     tp = np.asarray(both.index.get_level_values("tp"), dtype=np.float64)
     long = np.asarray(both.index.get_level_values("tokens") >= 2 * COMPUTE_TOKENS)
     weights = LLAMA_2_70B_PARAMETERS * BF16_BYTES / tp
@@ -243,7 +264,7 @@ def _across_architectures(folder: Path, share: Reached) -> list[Check]:
 
 
 def _link(folder: Path, share: Reached) -> Check:
-    size, seconds = published.messages(folder)
+    size, seconds = tables.messages(folder)
     peer = gpus()["H100-SXM"].peer
     return Check(
         transfer="link",

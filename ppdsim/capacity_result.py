@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+Kind = Literal["rate", "at least", "none"]
+"""How a search for the largest rate ended."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Binding:
@@ -39,7 +42,19 @@ class Binding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CapacityRun:
-    """One run of the search; for what the numbers mean see `ppdsim.capacity.probe.Probe`."""
+    """One run of the search.
+
+    Attributes
+    ----------
+    rate_per_s, turns_per_s, goodput_per_s : float
+        Conversations a second; counted turns a second; those of them that meet the SLO.
+    window_s : float
+        Time in which conversations start [s].
+    life_s : float or None
+        Median time from the first turn of a conversation to its last token; None if none has ended [s].
+    attained : float
+        Share of the counted turns that meets the SLO [1].
+    """
 
     rate_per_s: float
     label: str
@@ -59,10 +74,14 @@ class CapacitySeed:
     """One seed's bracket (`high_per_s` None: nothing was broken), and its runs by rising rate."""
 
     seed: int
-    kind: Literal["rate", "at least", "none"]
+    kind: Kind
     low_per_s: float
     high_per_s: float | None
     runs: tuple[CapacityRun, ...]
+
+    def run_at(self, rate_per_s: float | None) -> CapacityRun | None:
+        """Return the run at a rate."""
+        return next((run for run in self.runs if run.rate_per_s == rate_per_s), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,11 +100,27 @@ class RateInterval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CapacityResult:
-    """The whole answer; `answer` is it in sentences, the first one the headline."""
+    """The whole answer; `answer` is it in sentences, the first one the headline.
+
+    Attributes
+    ----------
+    kind : str
+        Of the median seed.
+    rate_per_s : float
+        Conversations a second of the median seed's low; 0 if nothing keeps the SLO.
+    turns_per_s, goodput_per_s : float or None
+        Of the median seed's run at that rate.
+    binds : Binding or None
+        What its first rate beyond runs into.
+    gpus : int
+        GPUs of the fleet: a server of tensor parallelism n has n.
+    unread_keys : tuple of str
+        Keys of the scenario file that a capacity does not read.
+    """
 
     schema: Literal["ppdsim/capacity/1"] = "ppdsim/capacity/1"
     answer: tuple[str, ...]
-    kind: Literal["rate", "at least", "none"]
+    kind: Kind
     limits: dict[str, float | None]
     attained_wanted: float
     rate_per_s: float

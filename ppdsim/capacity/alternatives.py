@@ -13,9 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ppdsim import result_files
-from ppdsim.capacity.run import CapacityAnswer, Interrupted, capacity
-from ppdsim.capacity.words import document
-from ppdsim.capacity_result import AlternativeCapacity, CapacityComparison
+from ppdsim.capacity.run import Interrupted, capacity
+from ppdsim.capacity_result import AlternativeCapacity, CapacityComparison, CapacityResult
 from ppdsim.files import write_whole
 from ppdsim.results import not_read
 from ppdsim.scenario import Scenario, Slo
@@ -46,7 +45,7 @@ def capacity_of_each(
     """
     unread_keys = resolve(scenario, Command.CAPACITY).unread_keys
     names = [alternative.name for alternative in scenario.alternatives]
-    found: dict[str, CapacityAnswer] = {}
+    found: dict[str, CapacityResult] = {}
     for number, (name, variant) in enumerate(zip(names, scenario.variants, strict=True)):
 
         def advance(done: int, total: int, number: int = number) -> None:
@@ -59,13 +58,13 @@ def capacity_of_each(
         except Interrupted as stop:
             found |= dict(zip([name], stop.answers.values(), strict=False))
             raise Interrupted(found) from None
-    ranked = sorted(found, key=lambda name: -found[name].rate_per_s / found[name].gpus)
+    ranked = sorted(found, key=lambda name: -found[name].rate_per_gpu_per_s)
     return CapacityComparison(
         scenario=scenario.name,
         question=scenario.question,
         answer=(_answer(ranked, found),),
         alternatives=tuple(
-            AlternativeCapacity(name=name, capacity=replace(document(found[name]), unread_keys=())) for name in ranked
+            AlternativeCapacity(name=name, capacity=replace(found[name], unread_keys=())) for name in ranked
         ),
         unread_keys=unread_keys,
     )
@@ -95,12 +94,13 @@ def table(found: CapacityComparison) -> str:
     return "\n".join([*lines, *(f"note: {note}" for note in notes), *not_read(found.unread_keys)])
 
 
-def _answer(ranked: list[str], found: dict[str, CapacityAnswer]) -> str:
+def _answer(ranked: list[str], found: dict[str, CapacityResult]) -> str:
     """Return which alternative carries most a GPU, and those that its seeds do not tell apart from it."""
     best = found[ranked[0]]
     if not best.rate_per_s:
         return "NO RATE keeps the limits on any alternative."
-    low = best.low_per_s / best.gpus
-    rivals = [name for name in ranked[1:] if found[name].high_per_s / found[name].gpus >= low]
-    told = f"{ranked[0]} carries most: {best.rate_per_s / best.gpus:.4g} conversations/s a GPU, of {best.gpus}"
+    low = best.interval_per_s.low / best.gpus
+    highs = {name: found[name].interval_per_s.high for name in ranked[1:]}
+    rivals = [name for name, high in highs.items() if high is None or high / found[name].gpus >= low]
+    told = f"{ranked[0]} carries most: {best.rate_per_gpu_per_s:.4g} conversations/s a GPU, of {best.gpus}"
     return f"{told}; the seeds do not tell it apart from {', '.join(rivals)}." if rivals else f"{told}."

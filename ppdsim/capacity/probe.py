@@ -8,7 +8,6 @@ and unfinished turns miss) is at least what was asked, and the run's label is no
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from ppdsim import metrics
 from ppdsim.capacity.binding import binding_of, overload_of
-from ppdsim.capacity_result import Binding
+from ppdsim.capacity_result import CapacityRun
 from ppdsim.results import Results
 from ppdsim.types import NodeRole
 
@@ -24,36 +23,7 @@ WARM_UP = 1.0 / 3.0
 """Part of the time in which conversations start whose turns are not counted [1]."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
-    """A run at a rate.
-
-    Attributes
-    ----------
-    rate_per_s, turns_per_s, goodput_per_s : float
-        Conversations a second; counted turns a second; those of them that meet the SLO.
-    window_s : float
-        Time in which conversations start [s].
-    life_s : float
-        Median time from the first turn of a conversation to its last token; NaN if none has ended [s].
-    attained : float
-        Share of the counted turns that meets the SLO [1].
-    """
-
-    rate_per_s: float
-    label: str
-    turns: int
-    counted: int
-    window_s: float
-    life_s: float
-    turns_per_s: float
-    goodput_per_s: float
-    attained: float
-    binding: Binding | None
-    kept: bool
-
-
-def judge(results: Results, rate_per_s: float, wanted: float, roles: Sequence[NodeRole]) -> Probe:
+def judge(results: Results, rate_per_s: float, wanted: float, roles: Sequence[NodeRole]) -> CapacityRun:
     """Return what a run at `rate_per_s` says; `wanted` is the share of turns that must meet the SLO."""
     turns = results.turns
     arrival = turns["t_arrival_s"]
@@ -71,7 +41,7 @@ def judge(results: Results, rate_per_s: float, wanted: float, roles: Sequence[No
     binding = binding_of(turns, counted, results.limits, roles)
     if share >= wanted and label == metrics.OVERLOADED:
         binding = overload_of(turns, counted, roles) or binding
-    return Probe(
+    return CapacityRun(
         rate_per_s=rate_per_s,
         label=label,
         turns=len(results),
@@ -86,9 +56,9 @@ def judge(results: Results, rate_per_s: float, wanted: float, roles: Sequence[No
     )
 
 
-def _life_s(turns: Mapping[str, NDArray[Any]], first: NDArray[np.bool_]) -> float:
+def _life_s(turns: Mapping[str, NDArray[Any]], first: NDArray[np.bool_]) -> float | None:
     rows = np.flatnonzero(turns["turn"] == 0)
     last = np.append(rows[1:], len(turns["turn"])) - 1
     lives = turns["t_last_token_s"][last] - turns["t_arrival_s"][rows]
     lives = lives[first[rows] & ~np.isnan(lives)]
-    return metrics.median(lives) if len(lives) else float("nan")
+    return metrics.median(lives) if len(lives) else None

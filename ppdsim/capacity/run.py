@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, replace
 from statistics import median_low
 from typing import Any
 
 from ppdsim.capacity.load import load_of
-from ppdsim.capacity.probe import Probe, judge
-from ppdsim.capacity.search import Kind, RateBracket, search
-from ppdsim.capacity_result import Binding
+from ppdsim.capacity.probe import judge
+from ppdsim.capacity.search import search
+from ppdsim.capacity.words import sentences
+from ppdsim.capacity_result import CapacityResult, CapacityRun, CapacitySeed, RateInterval
 from ppdsim.errors import InputError
 from ppdsim.limits import SEEDS
 from ppdsim.metrics import SloLimits
@@ -32,60 +33,10 @@ NEAR = 1.1
 """First factor of the bracketing from the rate that the seed before has found [1]."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeedAnswer:
-    """One seed's bracket, and every run that it took, by rate."""
-
-    seed: int
-    found: RateBracket
-    probes: tuple[Probe, ...]
-
-    def probe_at(self, rate: float) -> Probe | None:
-        """Return the run at a rate."""
-        return next((probe for probe in self.probes if probe.rate_per_s == rate), None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CapacityAnswer:
-    """The largest rate that keeps the SLO.
-
-    Attributes
-    ----------
-    kind : Kind
-        Of the median seed.
-    rate_per_s, low_per_s, high_per_s : float
-        Conversations a second: the median seed's low (0 if nothing keeps the SLO), and the interval over seeds (`high`
-        is inf where some seed's bracket has no upper end).
-    probe : Probe or None
-        The median seed's run at that rate.
-    binding : Binding or None
-        What its first rate beyond runs into.
-    gpus : int
-        GPUs of the fleet: a server of tensor parallelism n has n.
-    unread_keys : tuple of str
-        Keys of the scenario file that a capacity does not read.
-    """
-
-    limits: SloLimits
-    wanted: float
-    tolerance: float
-    kind: Kind
-    rate_per_s: float
-    low_per_s: float
-    high_per_s: float
-    probe: Probe | None
-    binding: Binding | None
-    gpus: int
-    seeds: tuple[SeedAnswer, ...]
-    notes: tuple[str, ...]
-    provenance: Mapping[str, Any]
-    unread_keys: tuple[str, ...] = ()
-
-
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C; `answers` has what the seeds that had ended say, by alternative ("" without any)."""
 
-    def __init__(self, answers: Mapping[str, CapacityAnswer]) -> None:
+    def __init__(self, answers: Mapping[str, CapacityResult]) -> None:
         super().__init__()
         self.answers = answers
 
@@ -99,7 +50,7 @@ def capacity(
     wanted: float = 0.9,
     tolerance: float = 0.02,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> CapacityAnswer:
+) -> CapacityResult:
     """Return the largest rate at which at least `wanted` of the turns meet the SLO.
 
     Parameters
@@ -134,48 +85,65 @@ def capacity(
     setup = resolve(chosen, Command.CAPACITY)
     load = load_of(chosen)
     roles = setup.roles
-    answers: list[SeedAnswer] = []
+    answers: list[CapacitySeed] = []
     provenance: Mapping[str, Any] = {}
     start, step = load.own_rate_per_s, 2.0
     count = seeds if load.drawn else 1
 
-    def answered(*notes: str) -> CapacityAnswer:
-        low = median_low(answer.found.low for answer in answers)
-        middle = next(answer for answer in answers if answer.found.low == low)
-        probe, beyond = middle.probe_at(low), middle.probe_at(middle.found.high)
-        return CapacityAnswer(
-            limits=limits,
-            wanted=wanted,
-            tolerance=tolerance,
-            kind=middle.found.kind,
+    def answered(*notes: str) -> CapacityResult:
+        low = median_low(answer.low_per_s for answer in answers)
+        middle = next(answer for answer in answers if answer.low_per_s == low)
+        run, beyond = middle.run_at(low), middle.run_at(middle.high_per_s)
+        highs = [answer.high_per_s for answer in answers]
+        found = CapacityResult(
+            answer=(),
+            kind=middle.kind,
+            limits=asdict(limits),
+            attained_wanted=wanted,
             rate_per_s=low,
-            low_per_s=min(answer.found.low for answer in answers),
-            high_per_s=max(answer.found.high for answer in answers),
-            probe=probe,
-            binding=None if beyond is None else beyond.binding,
+            rate_per_gpu_per_s=low / setup.gpus,
+            interval_per_s=RateInterval(
+                low=min(answer.low_per_s for answer in answers),
+                high=None if None in highs else max(high for high in highs if high is not None),
+                over="bracket" if len(answers) == 1 else "seeds",
+                coverage=coverage(len(answers)),
+            ),
+            turns_per_s=None if run is None else run.turns_per_s,
+            goodput_per_s=None if run is None else run.goodput_per_s,
+            goodput_per_gpu_per_s=None if run is None else run.goodput_per_s / setup.gpus,
             gpus=setup.gpus,
-            unread_keys=setup.unread_keys,
+            binds=None if beyond is None else beyond.binding,
+            tolerance=tolerance,
             seeds=tuple(answers),
-            notes=(*notes, *setup.notes, *load.notes, *_notes(probe, drawn=load.drawn)),
+            notes=(*notes, *setup.notes, *load.notes, *_notes(run, drawn=load.drawn)),
             provenance={key: value for key, value in provenance.items() if key != "seed"},
+            unread_keys=setup.unread_keys,
         )
+        return replace(found, answer=sentences(found, run))
 
     try:
         for number in range(count):
-            probes: dict[float, Probe] = {}
+            runs: dict[float, CapacityRun] = {}
 
-            def keeps(rate: float, number: int = number, probes: dict[float, Probe] = probes) -> bool:
+            def keeps(rate: float, number: int = number, runs: dict[float, CapacityRun] = runs) -> bool:
                 nonlocal provenance
                 results = simulate(load.scenario_at(rate), seed=seed + number, command=Command.CAPACITY)
                 provenance = results.provenance
-                probes[rate] = judge(results, rate, wanted, roles)
-                return probes[rate].kept
+                runs[rate] = judge(results, rate, wanted, roles)
+                return runs[rate].kept
 
             found = search(keeps, start, tolerance=tolerance, step=step)
             if found.low:
                 start, step = found.low, NEAR
-            runs = tuple(probes[rate] for rate in sorted(probes))
-            answers.append(SeedAnswer(seed=seed + number, found=found, probes=runs))
+            answers.append(
+                CapacitySeed(
+                    seed=seed + number,
+                    kind=found.kind,
+                    low_per_s=found.low,
+                    high_per_s=found.high if math.isfinite(found.high) else None,
+                    runs=tuple(runs[rate] for rate in sorted(runs)),
+                )
+            )
             progress(number + 1, count)
     except KeyboardInterrupt:
         ended = f"interrupted: the answer is of {len(answers)} of {count} seeds"
@@ -183,13 +151,22 @@ def capacity(
     return answered()
 
 
-def _notes(probe: Probe | None, *, drawn: bool) -> list[str]:
+def coverage(seeds: int) -> float | None:
+    """Return how probably the interval over seeds holds the median capacity [1]; None of one seed.
+
+    >>> coverage(3), coverage(1)
+    (0.75, None)
+    """
+    return 1.0 - 2.0 ** (1 - seeds) if seeds > 1 else None
+
+
+def _notes(run: CapacityRun | None, *, drawn: bool) -> list[str]:
     notes = []
     if not drawn:
         notes.append("no seed changes this run, so one is all there is; its interval is the bracket of the search")
-    if probe is not None and not math.isnan(probe.life_s) and probe.life_s > probe.window_s / 3.0:
+    if run is not None and run.life_s is not None and run.life_s > run.window_s / 3.0:
         notes.append(
-            f"conversations last {probe.life_s:.0f} s (median) and all start within {probe.window_s:.0f} s, so the load"
+            f"conversations last {run.life_s:.0f} s (median) and all start within {run.window_s:.0f} s, so the load"
             " has not settled: the rate may be too high; give the workload more conversations"
         )
     return notes

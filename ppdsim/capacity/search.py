@@ -15,20 +15,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
+
+from ppdsim.capacity_result import Kind
 
 REACH = 1024.0
 """Largest factor between the rate to start from and one that is tried [1]."""
 ASKED_BELOW = (0.9, 0.75, 0.5)
 """Shares of the answer at which the promise is asked again [1]."""
-
-
-class Kind(str, Enum):
-    """How a search ended."""
-
-    RATE = "rate"
-    AT_LEAST = "at least"
-    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,14 +63,14 @@ def search(keeps: Callable[[float], bool], start: float, *, tolerance: float, st
         low, high = _bisect(ask, low, high, tolerance)
         broken = next((low * share for share in ASKED_BELOW if not ask(low * share)), None)
         if broken is None:
-            return RateBracket(kind=Kind.RATE, low=low, high=high)
+            return RateBracket(kind="rate", low=low, high=high)
         high = broken
         low = max((rate for rate, kept in asked.items() if kept and rate < high), default=0.0)
         if not low:
             low = _descend(ask, high, start / REACH)
     if low:
-        return RateBracket(kind=Kind.AT_LEAST, low=low, high=math.inf)
-    return RateBracket(kind=Kind.NONE, low=0.0, high=min(asked))
+        return RateBracket(kind="at least", low=low, high=math.inf)
+    return RateBracket(kind="none", low=0.0, high=min(asked))
 
 
 def _bisect(ask: Callable[[float], bool], low: float, high: float, tolerance: float) -> tuple[float, float]:

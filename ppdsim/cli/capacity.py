@@ -28,7 +28,7 @@ from ppdsim.cli.common import (
 from ppdsim.cli.run_folder import RunFolder, claim, of_scenario
 
 if TYPE_CHECKING:
-    from ppdsim.capacity import CapacityAnswer
+    from ppdsim.capacity_result import CapacityResult
 
 
 def capacity(
@@ -67,7 +67,6 @@ def capacity(
     from ppdsim.capacity import (
         Interrupted,
         capacity_of_each,
-        document,
         parse_limits,
         save,
         save_each,
@@ -118,11 +117,10 @@ def capacity(
     except Interrupted as stop:
         _keep(stop.answers, folder, quiet=quiet)
         raise
-    found = document(answer)
     with folder.writing() as written:
-        written.extend([save(found, out), write_capacity_report(found, out / "report.html")])
+        written.extend([save(answer, out), write_capacity_report(answer, out / "report.html")])
     if json:
-        echo_json(to_json(found))
+        echo_json(to_json(answer))
     elif not quiet:
         echo(sentence(answer))
     print_written(written, quiet=quiet)
@@ -130,10 +128,10 @@ def capacity(
         raise GateError("no arrival rate keeps the SLO", answered=True)
 
 
-def _keep(answers: Mapping[str, CapacityAnswer], folder: RunFolder, *, quiet: bool) -> None:
-    from ppdsim.capacity import document, save
+def _keep(answers: Mapping[str, CapacityResult], folder: RunFolder, *, quiet: bool) -> None:
+    from ppdsim.capacity import save
 
     def write(place: Path) -> list[Path]:
-        return [save(document(answer), place / name) for name, answer in answers.items()]
+        return [save(answer, place / name) for name, answer in answers.items()]
 
     folder.keep_interrupted(write, quiet=quiet, lost="no seed had ended")

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ppdsim.capacity import capacity, capacity_of_each, document, save_each, table
+from ppdsim.capacity import capacity, capacity_of_each, save_each, table
 from ppdsim.errors import InputError
 from ppdsim.scenario import load
 
@@ -25,7 +25,7 @@ def found():
 def test_each_alternative_carries_what_it_carries_alone(found):
     loaded = load("pd-ratio", SMALL)
     alone = {
-        each.name: document(capacity(variant, seed=0, seeds=1, tolerance=0.5)).rate_per_s
+        each.name: capacity(variant, seed=0, seeds=1, tolerance=0.5).rate_per_s
         for each, variant in zip(loaded.alternatives, loaded.variants, strict=True)
     }
     assert {each.name: each.capacity.rate_per_s for each in found.alternatives} == alone

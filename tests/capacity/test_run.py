@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,10 +12,9 @@ from capacity.cases import PROFILE, idle_ttft_s, one_server, service_s
 from scipy.optimize import brentq
 
 from ppdsim import library, profile
-from ppdsim.capacity import capacity, document, sentence
+from ppdsim.capacity import capacity, sentence
 from ppdsim.capacity.load import load_of
-from ppdsim.capacity.search import Kind
-from ppdsim.capacity.words import _coverage
+from ppdsim.capacity.run import coverage
 from ppdsim.errors import InputError, WorkloadError
 from ppdsim.scenario import Slo, load
 from ppdsim.simulation.run import simulate
@@ -43,13 +41,13 @@ def test_equal_gaps_carry_the_service_rate_and_the_backlog_that_the_limit_allows
     answer = capacity(
         scenario, seed=0, seeds=1, slo=Slo(ttft_ms=(idle + slack) * MS_PER_S), wanted=SHARE, tolerance=0.001
     )
-    assert answer.kind is Kind.RATE
+    assert answer.kind == "rate"
     assert keeps(answer.rate_per_s)
-    assert not keeps(answer.seeds[0].found.high)
+    assert not keeps(answer.seeds[0].high_per_s)
     assert answer.rate_per_s == pytest.approx(1.0 / service, rel=0.01)
-    assert answer.binding is not None
-    assert (answer.binding.limit, answer.binding.place) == ("ttft_s", "queue for a prefill forward")
-    assert (answer.binding.node, answer.binding.role) == (0, "P")
+    assert answer.binds is not None
+    assert (answer.binds.limit, answer.binds.place) == ("ttft_s", "queue for a prefill forward")
+    assert (answer.binds.node, answer.binds.role) == (0, "P")
 
 
 def wait_within(load: float, waits: float) -> float:
@@ -66,8 +64,8 @@ def test_poisson_arrivals_carry_what_m_d_1_carries(tmp_path: Path) -> None:
     scenario = one_server(tmp_path, arrivals="poisson", rate=0.6 / service, conversations=2_000)
     limit = Slo(ttft_ms=(idle + 2.5 * service) * MS_PER_S)
     answer = capacity(scenario, seed=0, seeds=3, slo=limit, wanted=SHARE)
-    assert answer.low_per_s * service <= expected <= answer.high_per_s * service
-    assert (answer.high_per_s - answer.low_per_s) * service < 0.15
+    assert answer.interval_per_s.low * service <= expected <= answer.interval_per_s.high * service
+    assert (answer.interval_per_s.high - answer.interval_per_s.low) * service < 0.15
 
 
 def test_a_looser_promise_never_carries_less(tmp_path: Path) -> None:
@@ -117,36 +115,35 @@ def test_a_trace_is_played_faster(tmp_path: Path) -> None:
         scenario, seed=0, seeds=2, slo=Slo(ttft_ms=(idle + slack) * MS_PER_S), wanted=0.95, tolerance=0.001
     )
     assert keeps(answer.rate_per_s)
-    assert not keeps(answer.seeds[0].found.high)
+    assert not keeps(answer.seeds[0].high_per_s)
     # 38 of the 40 counted ones keep the limit, so the 58th is the last that may wait for as long.
     assert answer.rate_per_s == pytest.approx(1.0 / (service - slack / 57), rel=0.001)
     assert any("no seed changes this run" in note for note in answer.notes)
-    interval = document(answer).interval_per_s
+    interval = answer.interval_per_s
     assert (interval.over, interval.coverage) == ("bracket", None)
-    assert (interval.low, interval.high) == (answer.seeds[0].found.low, answer.seeds[0].found.high)
-    assert "(bracket of the search with one seed: " in document(answer).answer[0]
+    assert (interval.low, interval.high) == (answer.seeds[0].low_per_s, answer.seeds[0].high_per_s)
+    assert "(bracket of the search with one seed: " in answer.answer[0]
 
 
 def test_nothing_and_everything_keep_the_slo_in_bounded_time(tmp_path: Path) -> None:
     scenario = load("one-pair", ["workload.conversations=30"])
     never = capacity(scenario, seed=0, seeds=1, slo=Slo(ttft_ms=1.0))
-    assert (never.kind, never.rate_per_s) == (Kind.NONE, 0.0)
-    assert len(never.seeds[0].probes) <= 12
+    assert (never.kind, never.rate_per_s) == ("none", 0.0)
+    assert len(never.seeds[0].runs) <= 12
     assert sentence(never).startswith("NO RATE keeps")
     assert "exceed the TTFT limit, mostly because of: prefill forwards of node 0 (P)" in sentence(never)
     endless = one_server(tmp_path, arrivals="fixed", rate=0.001, conversations=3)
     always = capacity(endless, seed=0, seeds=1, slo=Slo(tpot_ms=1e6))
-    assert (always.kind, always.rate_per_s) == (Kind.AT_LEAST, pytest.approx(1.024))
-    assert math.isinf(always.high_per_s)
-    assert len(always.seeds[0].probes) == 11
+    assert (always.kind, always.rate_per_s) == ("at least", pytest.approx(1.024))
+    assert len(always.seeds[0].runs) == 11
     assert "Every rate that was tried keeps the SLO." in sentence(always)
-    assert document(always).interval_per_s.high is None
+    assert always.interval_per_s.high is None
 
 
 def test_the_document_says_where_it_comes_from() -> None:
     scenario = load("one-pair", ["workload.conversations=60"])
     answer = capacity(scenario, seed=7, seeds=3)
-    found = asdict(document(answer))
+    found = asdict(answer)
     assert [seed["seed"] for seed in found["seeds"]] == [7, 8, 9]
     assert found["interval_per_s"]["low"] <= found["rate_per_s"] <= found["interval_per_s"]["high"]
     assert found["interval_per_s"]["coverage"] == 0.75
@@ -158,11 +155,10 @@ def test_the_document_says_where_it_comes_from() -> None:
         assert all(run["kept"] for run in seed["runs"] if run["rate_per_s"] <= seed["low_per_s"])
         assert not any(run["kept"] for run in seed["runs"] if run["rate_per_s"] == seed["high_per_s"])
     # The run at the answer is the run that simulate makes of that load.
-    middle = next(seed.seed for seed in answer.seeds if seed.found.low == answer.rate_per_s)
-    again = simulate(load_of(scenario).scenario_at(answer.rate_per_s), seed=middle)
-    assert answer.probe is not None
-    assert len(again) == answer.probe.turns
-    assert again.summary()["label"] == answer.probe.label
+    middle = next(seed for seed in answer.seeds if seed.low_per_s == answer.rate_per_s)
+    again = simulate(load_of(scenario).scenario_at(answer.rate_per_s), seed=middle.seed)
+    run = middle.run_at(answer.rate_per_s)
+    assert (len(again), again.summary()["label"]) == (run.turns, run.label)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +191,7 @@ def test_a_server_over_several_gpus_counts_each_of_them(tmp_path: Path) -> None:
     group = scenario.fleet[0].model_copy(update={"profile": str(wide)})
     mixed = scenario.model_copy(update={"fleet": (group, *scenario.fleet[1:])})
     limit = Slo(ttft_ms=60_000)
-    one, four = (document(capacity(each, seed=0, seeds=1, slo=limit, tolerance=1.0)) for each in (scenario, mixed))
+    one, four = (capacity(each, seed=0, seeds=1, slo=limit, tolerance=1.0) for each in (scenario, mixed))
     assert (one.gpus, four.gpus) == (2, 5)
     assert four.rate_per_s == one.rate_per_s
     assert four.rate_per_gpu_per_s * 5 == pytest.approx(four.rate_per_s)
@@ -208,5 +204,5 @@ def test_the_interval_over_seeds_holds_the_median_capacity_as_often_as_it_says(c
     """From the smallest to the largest of n draws, whatever the distribution: here an exponential one."""
     draws = np.random.default_rng(count).exponential(1.0, (20_000, count))
     held = (draws.min(axis=1) <= np.log(2.0)) & (np.log(2.0) <= draws.max(axis=1))
-    assert _coverage(SimpleNamespace(seeds=(None,) * count)) == pytest.approx(held.mean(), abs=0.01)
-    assert _coverage(SimpleNamespace(seeds=(None,))) is None
+    assert coverage(count) == pytest.approx(held.mean(), abs=0.01)
+    assert coverage(1) is None

@@ -9,7 +9,7 @@ import pytest
 from report.test_page import read
 
 from ppdsim import scenario
-from ppdsim.capacity import capacity, document, save
+from ppdsim.capacity import capacity, save
 from ppdsim.capacity import read as read_result
 from ppdsim.errors import InputError
 from ppdsim.report.capacity_page import render_capacity, runs_table, seeds_table, write_capacity_report
@@ -19,7 +19,7 @@ from ppdsim.report.figures.plot_capacity import capacity_data, plot_capacity
 
 @pytest.fixture(scope="module")
 def found():
-    return document(capacity(scenario.load("one-pair", ["workload.conversations=30"]), seed=0, seeds=2))
+    return capacity(scenario.load("one-pair", ["workload.conversations=30"]), seed=0, seeds=2)
 
 
 def none(found):

@@ -16,7 +16,7 @@ import pytest
 from crossover_cases import few_draws
 
 from ppdsim import answers, result_files, scenario
-from ppdsim.capacity import capacity, capacity_of_each, document, load
+from ppdsim.capacity import capacity, capacity_of_each, load
 from ppdsim.crossover import breakeven, crossover, plan
 from ppdsim.errors import InputError, ScenarioError
 from ppdsim.routing import POLICIES, POLICY_READS, FleetModel, PolicyContext, build_policy
@@ -190,7 +190,7 @@ def swept(loaded: Scenario) -> Any:
 def carried(loaded: Scenario) -> Any:
     if loaded.alternatives:
         return orjson.loads(result_files.to_json(capacity_of_each(loaded, seed=loaded.seed, seeds=1, tolerance=1.0)))
-    return orjson.loads(result_files.to_json(document(capacity(loaded, seed=loaded.seed, seeds=1, tolerance=1.0))))
+    return orjson.loads(result_files.to_json(capacity(loaded, seed=loaded.seed, seeds=1, tolerance=1.0)))
 
 
 def alternatives(loaded: Scenario) -> Any:

@@ -8,9 +8,7 @@ a run that the profile was not fitted to, and `ANCHORED` the same with the launc
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-
-import orjson
+from dataclasses import dataclass
 
 LEFT_OUT = "leave-one-out"
 HELD_OUT = "held-out cells"
@@ -18,7 +16,6 @@ ANOTHER_RUN = "another run"
 ANCHORED = "the same, anchored"
 SYMBOLS: Mapping[str, str] = {"streams": "N*", "new_tokens": "m*", "r": "r*"}
 """What crosses along each axis of a `CrossingCheck`."""
-SCHEMA = "ppdsim/validation/1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,6 +254,7 @@ class Gate:
 class Validation:
     """Everything ``ppdsim validate`` found about one profile; `derivation` says if its machine is unmeasured."""
 
+    schema: str = "ppdsim/validation/1"
     profile: str
     derivation: str | None
     measurements: tuple[str, ...]
@@ -275,9 +273,3 @@ class Validation:
     def failed(self) -> tuple[Gate, ...]:
         """Return the required gates that do not hold."""
         return tuple(gate for gate in self.gates if gate.required and not gate.passed)
-
-
-def to_json(found: Validation) -> bytes:
-    """Return the validation as one JSON document; what is not a number becomes null."""
-    document = {"schema": SCHEMA, **asdict(found)}
-    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

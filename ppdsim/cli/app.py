@@ -14,6 +14,7 @@ import itertools
 import os
 import sys
 from contextlib import suppress
+from dataclasses import asdict
 from functools import cache
 from importlib import import_module
 from typing import Annotated
@@ -119,10 +120,10 @@ def _usage(problem: Exception) -> str:
 def _fail(kind: str, text: str, code: int, *, json: bool) -> int:
     text = printable(" ".join(text.split()))
     if json:
-        from ppdsim.cli.documents import error_document
+        from ppdsim.cli.documents import ErrorDetails, ErrorDocument
 
         # What stdout does not take is said on stderr.
         with suppress(OSError):
-            print_json(error_document(kind, text, code))
+            print_json(asdict(ErrorDocument(error=ErrorDetails(kind=kind, message=text, exit_code=code))))
     print_status(f"error: {text}")
     return code

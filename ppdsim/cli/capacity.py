@@ -8,23 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ppdsim.cli.common import (
-    ForceOption,
-    JsonOption,
-    OutOption,
-    PolicyOption,
-    ProfileOption,
-    QuietOption,
-    ScenarioArgument,
-    SeedOption,
-    SetOption,
-    TraceOption,
-    echo,
-    echo_json,
-    overrides,
-    print_written,
-    progress,
-)
+from ppdsim.cli import common
 from ppdsim.cli.run_folder import RunFolder, claim, of_scenario
 
 if TYPE_CHECKING:
@@ -32,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def capacity(
-    scenario: ScenarioArgument,
+    scenario: common.ScenarioArgument,
     slo: Annotated[
         str | None,
         typer.Option(
@@ -44,15 +28,15 @@ def capacity(
     tolerance: Annotated[
         float, typer.Option(help="Width of the last bracket of the bisection, as a share of the rate.")
     ] = 0.02,
-    out: OutOption = Path("out"),
-    profile: ProfileOption = None,
-    policy: PolicyOption = None,
-    seed: SeedOption = None,
-    trace: TraceOption = None,
-    settings: SetOption = None,
-    force: ForceOption = False,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
+    out: common.OutOption = Path("out"),
+    profile: common.ProfileOption = None,
+    policy: common.PolicyOption = None,
+    seed: common.SeedOption = None,
+    trace: common.TraceOption = None,
+    settings: common.SetOption = None,
+    force: common.ForceOption = False,
+    json: common.JsonOption = False,
+    quiet: common.QuietOption = False,
 ) -> None:
     """Find the largest arrival rate that keeps the SLO, and what limits a higher one.
 
@@ -80,7 +64,7 @@ def capacity(
     from ppdsim.scenario import load
 
     limits = None if slo is None else parse_limits(slo)
-    chosen = load(scenario, overrides(settings, profile=profile, policy=policy, seed=seed), trace=trace)
+    chosen = load(scenario, common.overrides(settings, profile=profile, policy=policy, seed=seed), trace=trace)
     replaced = [text for path, text in chosen.asked if limits is not None and path[0] == "slo"]
     if replaced:
         raise InputError(f"{replaced[0]}: replaced by --slo {slo}; give one of them")
@@ -93,7 +77,7 @@ def capacity(
     }  # fmt: skip
     if chosen.alternatives:
         try:
-            with progress("alternatives", quiet=quiet) as advance:
+            with common.progress("alternatives", quiet=quiet) as advance:
                 each = capacity_of_each(chosen, progress=advance, **search)
         except Interrupted as stop:
             _keep(stop.answers, folder, quiet=quiet)
@@ -104,15 +88,15 @@ def capacity(
                 written.extend([save(carried, inside), write_capacity_report(carried, inside / "report.html")])
             written.append(save_each(each, out))
         if json:
-            echo_json(to_json(each))
+            common.echo_json(to_json(each))
         elif not quiet:
-            echo(table(each))
-        print_written(written, quiet=quiet)
+            common.echo(table(each))
+        common.print_written(written, quiet=quiet)
         if not any(alternative.capacity.rate_per_s for alternative in each.alternatives):
             raise GateError("no arrival rate keeps the SLO", answered=True)
         return
     try:
-        with progress("seeds", quiet=quiet) as advance:
+        with common.progress("seeds", quiet=quiet) as advance:
             answer = run(chosen, progress=advance, **search)
     except Interrupted as stop:
         _keep(stop.answers, folder, quiet=quiet)
@@ -120,10 +104,10 @@ def capacity(
     with folder.writing() as written:
         written.extend([save(answer, out), write_capacity_report(answer, out / "report.html")])
     if json:
-        echo_json(to_json(answer))
+        common.echo_json(to_json(answer))
     elif not quiet:
-        echo(sentence(answer))
-    print_written(written, quiet=quiet)
+        common.echo(sentence(answer))
+    common.print_written(written, quiet=quiet)
     if not answer.rate_per_s:
         raise GateError("no arrival rate keeps the SLO", answered=True)
 

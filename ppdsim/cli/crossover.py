@@ -4,39 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ppdsim.cli.common import (
-    ForceOption,
-    JsonOption,
-    OutOption,
-    PolicyOption,
-    ProfileOption,
-    QuietOption,
-    ScenarioArgument,
-    SeedOption,
-    SetOption,
-    TraceOption,
-    echo,
-    echo_json,
-    overrides,
-    print_status,
-    print_written,
-    progress,
-)
+from ppdsim.cli import common
 from ppdsim.cli.run_folder import claim, of_scenario
 from ppdsim.files import write_whole
 
 
 def crossover(
-    scenario: ScenarioArgument,
-    out: OutOption = Path("out"),
-    profile: ProfileOption = None,
-    policy: PolicyOption = None,
-    seed: SeedOption = None,
-    trace: TraceOption = None,
-    settings: SetOption = None,
-    force: ForceOption = False,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
+    scenario: common.ScenarioArgument,
+    out: common.OutOption = Path("out"),
+    profile: common.ProfileOption = None,
+    policy: common.PolicyOption = None,
+    seed: common.SeedOption = None,
+    trace: common.TraceOption = None,
+    settings: common.SetOption = None,
+    force: common.ForceOption = False,
+    json: common.JsonOption = False,
+    quiet: common.QuietOption = False,
 ) -> None:
     """Find up to which load an append on the decode machine is the cheaper arm; write crossover.json and report.html.
 
@@ -54,26 +37,26 @@ def crossover(
     from ppdsim.scenario.keys import Command
     from ppdsim.setup import resolve
 
-    chosen = load(scenario, overrides(settings, profile=profile, policy=policy, seed=seed), trace=trace)
+    chosen = load(scenario, common.overrides(settings, profile=profile, policy=policy, seed=seed), trace=trace)
     decided_by = of_scenario(chosen)
     folder = claim(out, command="crossover", on=chosen.name, decided_by=decided_by, force=force)
     setup = resolve(chosen, Command.CROSSOVER)
     try:
-        with progress("simulating", quiet=quiet) as advance:
+        with common.progress("simulating", quiet=quiet) as advance:
             answer = run(setup, seed=chosen.seed, progress=advance)
     except Interrupted as stop:
         with folder.writing(whole=False) as written:
             written.append(write_whole(out / "formulas-only.json", to_json(stop.answer)))
-        print_written(written, quiet=quiet)
+        common.print_written(written, quiet=quiet)
         raise
     except KeyboardInterrupt:
-        print_status("nothing is kept: the formulas were not ready", quiet=quiet)
+        common.print_status("nothing is kept: the formulas were not ready", quiet=quiet)
         raise
     document = to_json(answer)
     with folder.writing() as written:
         written.extend([write_whole(out / "crossover.json", document), write_report(answer, out / "report.html")])
     if json:
-        echo_json(document)
+        common.echo_json(document)
     elif not quiet:
-        echo("\n".join([answer.headline, *not_read(answer.unread_keys)]))
-    print_written(written, quiet=quiet)
+        common.echo("\n".join([answer.headline, *not_read(answer.unread_keys)]))
+    common.print_written(written, quiet=quiet)

@@ -8,7 +8,8 @@ line on stderr and the exit code are those without it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from pkgutil import resolve_name
 from typing import Any
 
 from ppdsim.answers import ProfileCard
@@ -333,87 +334,54 @@ class Format:
     what: str
 
 
-def _schema(*kinds: Any, as_text: Sequence[str] = ()) -> Callable[[], dict[str, Any]]:
-    """Return what makes the schema of a document that is one of several kinds; `as_text` are words for numbers."""
+def _schema(*kinds: Any, words: Sequence[str] = ()) -> Callable[[], dict[str, Any]]:
+    """Return what makes the schema of a document that is one of several kinds.
+
+    A kind is a type or, where its module is slow to import, ``module:name``; `words` are texts that stand for numbers.
+    """
 
     def make() -> dict[str, Any]:
         from ppdsim.result_files import json_schema
 
-        return json_schema(kinds, words=as_text)
+        return json_schema([resolve_name(each) if isinstance(each, str) else each for each in kinds], words=words)
 
     return make
 
 
-def _simulate() -> dict[str, Any]:
-    from ppdsim.comparison import Comparison
+def _published(module: str) -> Callable[[], dict[str, Any]]:
+    """Return what makes the schema of a file format, which its own module publishes."""
 
-    return _schema(Summary, Policies, Comparison)()
+    def make() -> dict[str, Any]:
+        found: dict[str, Any] = resolve_name(f"{module}:json_schema")()
+        return found
 
-
-def _crossover() -> dict[str, Any]:
-    from ppdsim.answers import CrossoverAnswer
-
-    return _schema(CrossoverAnswer, as_text=("inf", "-inf"))()
-
-
-def _capacity() -> dict[str, Any]:
-    from ppdsim.capacity_result import CapacityComparison, CapacityResult
-
-    return _schema(CapacityResult, CapacityComparison)()
-
-
-def _sweep() -> dict[str, Any]:
-    from ppdsim.sweep.answer import SweepAnswer
-
-    return _schema(SweepAnswer)()
-
-
-def _validate() -> dict[str, Any]:
-    from ppdsim.accuracy import Validation
-
-    @dataclass(frozen=True, kw_only=True)
-    class ValidationDocument(Validation):
-        schema: str
-
-    return _schema(ValidationDocument)()
-
-
-def _measurements() -> dict[str, Any]:
-    from ppdsim import measurements
-
-    return measurements.json_schema()
-
-
-def _wire() -> dict[str, Any]:
-    from ppdsim.measure.wire_file import Wire
-
-    return _schema(Wire)()
-
-
-def _profile() -> dict[str, Any]:
-    from ppdsim import profile
-
-    return profile.json_schema()
-
-
-def _scenario() -> dict[str, Any]:
-    from ppdsim import scenario
-
-    return scenario.json_schema()
+    return make
 
 
 SCHEMAS: Mapping[str, tuple[str, Callable[[], dict[str, Any]]]] = {
-    "measurements": ("file: a row of raw measurements", _measurements),
-    "profile": ("file: a calibration profile", _profile),
-    "scenario": ("file: a scenario", _scenario),
-    "wire": ("file: wire.json, a link that 'calibrate --only transfer' measured alone", _wire),
+    "measurements": ("file: a row of raw measurements", _published("ppdsim.measurements")),
+    "profile": ("file: a calibration profile", _published("ppdsim.profile")),
+    "scenario": ("file: a scenario", _published("ppdsim.scenario")),
+    "wire": (
+        "file: wire.json, a link that 'calibrate --only transfer' measured alone",
+        _schema("ppdsim.measure.wire_file:Wire"),
+    ),
     "error": ("what any command prints with --json where it fails", _schema(ErrorDocument)),
-    "crossover": ("crossover --json, and crossover.json or formulas-only.json", _crossover),
-    "validate": ("validate --json, and validation.json", _validate),
-    "simulate": ("simulate --json: summary.json, policies.json or alternatives.json", _simulate),
-    "sweep": ("sweep --json, and sweep.json", _sweep),
+    "crossover": (
+        "crossover --json, and crossover.json or formulas-only.json",
+        _schema("ppdsim.answers:CrossoverAnswer", words=("inf", "-inf")),
+    ),
+    "validate": ("validate --json, and validation.json", _schema("ppdsim.accuracy:Validation")),
+    "simulate": (
+        "simulate --json: summary.json, policies.json or alternatives.json",
+        _schema(Summary, Policies, "ppdsim.comparison:Comparison"),
+    ),
+    "sweep": ("sweep --json, and sweep.json", _schema("ppdsim.sweep.answer:SweepAnswer")),
     "report": ("report --json", _schema(Drawn)),
-    "capacity": ("capacity --json: capacity.json or capacities.json", _capacity),
+    "capacity": (
+        "capacity --json: capacity.json or capacities.json",
+        _schema("ppdsim.capacity_result:CapacityResult", "ppdsim.capacity_result:CapacityComparison"),
+    ),
     "calibrate": ("calibrate --json", _schema(Calibrated)),
     "doctor": ("doctor --json", _schema(Diagnosis)),
     "serve": ("serve --json", _schema(Served, Stopped)),
@@ -428,8 +396,3 @@ SCHEMAS: Mapping[str, tuple[str, Callable[[], dict[str, Any]]]] = {
     "schema": ("schema --json without a name", _schema(Sequence[Format])),
 }
 """What is published: a sentence, and what makes the schema, by name; each command has one under its own name."""
-
-
-def error_document(kind: str, message: str, exit_code: int) -> dict[str, Any]:
-    """Return an error as a document."""
-    return asdict(ErrorDocument(error=ErrorDetails(kind=kind, message=message, exit_code=exit_code)))

@@ -9,23 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ppdsim.cli.common import (
-    ForceOption,
-    JsonOption,
-    OutOption,
-    PoliciesOption,
-    ProfileOption,
-    QuietOption,
-    ScenarioArgument,
-    SeedOption,
-    SetOption,
-    TraceOption,
-    echo,
-    overrides,
-    print_json,
-    print_written,
-    progress,
-)
+from ppdsim.cli import common
 from ppdsim.cli.run_folder import RunFolder, claim, of_scenario
 from ppdsim.files import write_whole
 
@@ -35,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def simulate(
-    scenario: ScenarioArgument,
-    out: OutOption = Path("out"),
-    profile: ProfileOption = None,
-    policy: PoliciesOption = None,
-    seed: SeedOption = None,
-    trace: TraceOption = None,
-    settings: SetOption = None,
+    scenario: common.ScenarioArgument,
+    out: common.OutOption = Path("out"),
+    profile: common.ProfileOption = None,
+    policy: common.PoliciesOption = None,
+    seed: common.SeedOption = None,
+    trace: common.TraceOption = None,
+    settings: common.SetOption = None,
     decisions: Annotated[
         Path | None,
         typer.Option(
@@ -53,9 +37,9 @@ def simulate(
         typer.Option(help="Chrome trace to write, for ui.perfetto.dev: nodes, links, turns, queues, KV pages."),
     ] = None,
     parquet: Annotated[bool, typer.Option("--parquet", help="Write turns.parquet instead of turns.csv.")] = False,
-    force: ForceOption = False,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
+    force: common.ForceOption = False,
+    json: common.JsonOption = False,
+    quiet: common.QuietOption = False,
 ) -> None:
     """Run a scenario in the simulator; write turns.csv (one row per turn) and summary.json.
 
@@ -76,7 +60,7 @@ def simulate(
     if several and timeline is not None:
         raise InputError("--timeline: shows one run; give one --policy")
     only = policy[0] if policy and not several else None
-    chosen = load(scenario, overrides(settings, profile=profile, policy=only, seed=seed), trace=trace)
+    chosen = load(scenario, common.overrides(settings, profile=profile, policy=only, seed=seed), trace=trace)
     folder = claim(
         out,
         command="simulate",
@@ -134,10 +118,10 @@ def _run(
             chrome_trace.write(timeline, record, results.provenance)
             written.append(timeline)
     if json:
-        print_json(results.summary())
+        common.print_json(results.summary())
     elif not quiet:
-        echo(str(results))
-    print_written(written, quiet=quiet)
+        common.echo(str(results))
+    common.print_written(written, quiet=quiet)
 
 
 def _what_if(scenario: Scenario, seed: int, folder: RunFolder, *, parquet: bool, json: bool, quiet: bool) -> None:
@@ -146,7 +130,7 @@ def _what_if(scenario: Scenario, seed: int, folder: RunFolder, *, parquet: bool,
     from ppdsim.whatif import Interrupted, run, save, table, to_json
 
     try:
-        with progress("alternatives", quiet=quiet) as advance:
+        with common.progress("alternatives", quiet=quiet) as advance:
             outcome = run(scenario, seed=seed, progress=advance)
     except Interrupted as stop:
         _keep_runs(stop.first_runs, folder, "the run of no alternative had ended", parquet=parquet, quiet=quiet)
@@ -157,9 +141,9 @@ def _what_if(scenario: Scenario, seed: int, folder: RunFolder, *, parquet: bool,
             written.extend(results.save(folder.path / name, "parquet" if parquet else "csv"))
         written.extend([save(found, folder.path), write_alternatives_report(found, folder.path / "report.html")])
     if json:
-        print_json(json_module.loads(to_json(found)))
+        common.print_json(json_module.loads(to_json(found)))
     elif not quiet:
-        echo(
+        common.echo(
             "\n".join(
                 [
                     *found.answer,
@@ -169,7 +153,7 @@ def _what_if(scenario: Scenario, seed: int, folder: RunFolder, *, parquet: bool,
                 ]
             )
         )
-    print_written(written, quiet=quiet)
+    common.print_written(written, quiet=quiet)
 
 
 def _compare(
@@ -191,7 +175,7 @@ def _compare(
 
     unread_keys = resolve(scenario, Command.POLICIES).unread_keys
     try:
-        with progress("policies", quiet=quiet) as advance:
+        with common.progress("policies", quiet=quiet) as advance:
             compared = compare(scenario, policies, seed=seed, progress=advance)
     except Interrupted as stop:
         _keep_runs(stop.runs, folder, "the run of no policy had ended", parquet=parquet, quiet=quiet)
@@ -214,10 +198,11 @@ def _compare(
             write(decisions, [(e.policy, e.results.decisions) for e in compared if e.results.decisions is not None])
             written.append(decisions)
     if json:
-        print_json(rows)
+        common.print_json(rows)
     elif not quiet:
-        echo("\n".join([table(compared), *(f"note: {note}" for note in notes(compared)), *not_read(unread_keys)]))
-    print_written(written, quiet=quiet)
+        said = [table(compared), *(f"note: {note}" for note in notes(compared)), *not_read(unread_keys)]
+        common.echo("\n".join(said))
+    common.print_written(written, quiet=quiet)
 
 
 def _keep_runs(runs: Mapping[str, Results], folder: RunFolder, lost: str, *, parquet: bool, quiet: bool) -> None:

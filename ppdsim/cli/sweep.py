@@ -7,30 +7,13 @@ from typing import Annotated
 
 import typer
 
-from ppdsim.cli.common import (
-    ForceOption,
-    JsonOption,
-    OutOption,
-    PolicyOption,
-    ProfileOption,
-    QuietOption,
-    ScenarioArgument,
-    SeedOption,
-    SetOption,
-    TraceOption,
-    echo,
-    echo_json,
-    overrides,
-    print_status,
-    print_written,
-    progress,
-)
+from ppdsim.cli import common
 from ppdsim.cli.run_folder import claim, of_scenario
 from ppdsim.errors import InputError
 
 
 def sweep(
-    scenario: ScenarioArgument,
+    scenario: common.ScenarioArgument,
     grid: Annotated[
         list[str],
         typer.Option(
@@ -38,7 +21,7 @@ def sweep(
         ),
     ],
     seeds: Annotated[int, typer.Option(help="Seeds of every point; all points have the same ones.", min=1)] = 5,
-    out: OutOption = Path("out"),
+    out: common.OutOption = Path("out"),
     jobs: Annotated[
         int | None, typer.Option(help="Processes on this machine; by default one per core.", min=1, show_default=False)
     ] = None,
@@ -49,14 +32,14 @@ def sweep(
     by: Annotated[
         str, typer.Option(help="Column of the table that decides which value is better, such as ttft_p99_s.")
     ] = "j_s",
-    profile: ProfileOption = None,
-    policy: PolicyOption = None,
-    seed: SeedOption = None,
-    trace: TraceOption = None,
-    settings: SetOption = None,
-    force: ForceOption = False,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
+    profile: common.ProfileOption = None,
+    policy: common.PolicyOption = None,
+    seed: common.SeedOption = None,
+    trace: common.TraceOption = None,
+    settings: common.SetOption = None,
+    force: common.ForceOption = False,
+    json: common.JsonOption = False,
+    quiet: common.QuietOption = False,
 ) -> None:
     """Run a scenario at every point of a grid; write sweep.csv (a row per point and seed) and sweep.json (the answer).
 
@@ -82,7 +65,7 @@ def sweep(
             f"--jobs {jobs} with --cluster {cluster}: expected one of them; the cluster has its own workers"
         )
     start = executors.local(jobs) if cluster is None else executors.cluster(cluster)
-    texts = overrides(settings, profile=profile, policy=policy, seed=seed)
+    texts = common.overrides(settings, profile=profile, policy=policy, seed=seed)
     plan = make_plan(
         scenario,
         parse_axes(grid),
@@ -94,21 +77,21 @@ def sweep(
     decided_by = of_scenario(load(scenario, texts, trace=trace), seed=None)
     with claim(out, command="sweep", on=plan.scenario, decided_by=decided_by, force=force).writing() as written:
         try:
-            with progress("sweep", quiet=quiet) as advance:
+            with common.progress("sweep", quiet=quiet) as advance:
                 found = run_rows(plan, out, start, advance)
         except Interrupted as stop:
             if stop.rows:
                 answer = summarise(plan, stop.rows, judged)
                 written.extend(save.save(plan, stop.rows, answer, out))
-                print_written(written, quiet=quiet)
-                print_status(f"{answer.missing} rows are left; the same command goes on with them", quiet=quiet)
+                common.print_written(written, quiet=quiet)
+                common.print_status(f"{answer.missing} rows are left; the same command goes on with them", quiet=quiet)
             else:
-                print_status("nothing is kept: no row had ended", quiet=quiet)
+                common.print_status("nothing is kept: no row had ended", quiet=quiet)
             raise
         answer = summarise(plan, found, judged)
         written.extend(save.save(plan, found, answer, out))
     if json:
-        echo_json(result_files.to_json(answer))
+        common.echo_json(result_files.to_json(answer))
     elif not quiet:
-        echo("\n".join([words.table(answer), *words.crossings(answer), *not_read(answer.unread_keys)]))
-    print_written(written, quiet=quiet)
+        common.echo("\n".join([words.table(answer), *words.crossings(answer), *not_read(answer.unread_keys)]))
+    common.print_written(written, quiet=quiet)

@@ -7,23 +7,13 @@ from typing import Annotated
 
 import typer
 
-from ppdsim.cli.common import (
-    ForceOption,
-    JsonOption,
-    OutOption,
-    ProfileArgument,
-    QuietOption,
-    echo,
-    echo_json,
-    print_status,
-    print_written,
-)
+from ppdsim.cli import common
 from ppdsim.cli.run_folder import claim
 from ppdsim.files import write_whole
 
 
 def validate(
-    profile: ProfileArgument,
+    profile: common.ProfileArgument,
     measured: Annotated[
         list[Path], typer.Argument(metavar="MEASUREMENTS...", help="Folders of raw measurements to compare with.")
     ],
@@ -33,10 +23,10 @@ def validate(
             help="Exit with code 1 if the median error of a kind of cell exceeds this (5%), or its coverage is off."
         ),
     ] = None,
-    out: OutOption = Path("out"),
-    force: ForceOption = False,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
+    out: common.OutOption = Path("out"),
+    force: common.ForceOption = False,
+    json: common.JsonOption = False,
+    quiet: common.QuietOption = False,
 ) -> None:
     """Compare a profile with measurements that it was not fitted to; write accuracy.txt, validation.json, report.html.
 
@@ -46,9 +36,9 @@ def validate(
     """
     from ppdsim import library, measurements
     from ppdsim import profile as profiles
-    from ppdsim.accuracy import to_json
     from ppdsim.errors import GateError
     from ppdsim.report import write_accuracy_report
+    from ppdsim.result_files import to_json
     from ppdsim.validate import to_text
     from ppdsim.validate import validate as run
 
@@ -57,7 +47,7 @@ def validate(
     limit = None if fail_over is None else _share(fail_over)
     chosen = profiles.load(library.find("profile", profile))
     runs = [measurements.read(folder) for folder in measured]
-    found = run(chosen, runs, fail_over=limit, progress=lambda text: print_status(text + " ...", quiet=quiet))
+    found = run(chosen, runs, fail_over=limit, progress=lambda text: common.print_status(text + " ...", quiet=quiet))
     text, document = to_text(found), to_json(found)
     with output.writing() as written:
         written.extend(
@@ -68,10 +58,10 @@ def validate(
             ]
         )
     if json:
-        echo_json(document)
+        common.echo_json(document)
     elif not quiet:
-        echo(text)
-    print_written(written, quiet=quiet)
+        common.echo(text)
+    common.print_written(written, quiet=quiet)
     if found.failed:
         first = found.failed[0]
         more = f" and {len(found.failed) - 1} more" if len(found.failed) > 1 else ""

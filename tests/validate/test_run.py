@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from ppdsim import measurements, profile
-from ppdsim.accuracy import ANCHORED, ANOTHER_RUN, HELD_OUT, LEFT_OUT, to_json
+from ppdsim.accuracy import ANCHORED, ANOTHER_RUN, HELD_OUT, LEFT_OUT
 from ppdsim.errors import InputError
 from ppdsim.fit.cells import grid
 from ppdsim.report.figures._loads import load_choices, rows_of
+from ppdsim.result_files import to_json
 from ppdsim.validate import to_text, validate
 from ppdsim.validate.decisions import BATCHES, GAMMAS
 from ppdsim.validate.gates import gates, pooled_coverage

@@ -18,9 +18,11 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from ppdsim import compose, measurements
-from ppdsim.engines.sglang.client import Endpoints
-from ppdsim.engines.sglang.standin.build import DEFAULT_PROFILE, load_profile
-from ppdsim.engines.sglang.standin.stack import FakeStack, StackOptions
+from ppdsim.engines import ENGINES
+from ppdsim.engines.client import Endpoints
+from ppdsim.engines.sglang.standin.build import load_profile
+from ppdsim.engines.sglang.standin.stack import FakeStack
+from ppdsim.engines.stand_in import DEFAULT_PROFILE, StackOptions
 from ppdsim.fit.recovered import RecoveredCell, recovered
 from ppdsim.measure.calibrate import Machine, fit, measure
 from ppdsim.measure.external_services import joined
@@ -64,9 +66,17 @@ def main() -> int:
             url = unified.urls["unified"]
             servers = (("prefill", split.urls["prefill"]), ("decode", split.urls["decode"]))
             services = [
-                joined(Endpoints(entry=url, servers=(("unified", url),)), transport=Transport.NONE, decode_radix=False),
                 joined(
-                    Endpoints(entry=split.urls["router"], servers=servers), transport=Transport.TCP, decode_radix=False
+                    ENGINES["sglang"],
+                    Endpoints(entry=url, servers=(("unified", url),)),
+                    transport=Transport.NONE,
+                    decode_radix=False,
+                ),
+                joined(
+                    ENGINES["sglang"],
+                    Endpoints(entry=split.urls["router"], servers=servers),
+                    transport=Transport.TCP,
+                    decode_radix=False,
                 ),
             ]
             plan = load_plan(str(folder / "plan.yaml"))

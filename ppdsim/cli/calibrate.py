@@ -12,10 +12,11 @@ from ppdsim.cli.calibrate_servers import Call, join, prepare, settings_of, trans
 from ppdsim.cli.common import JsonOption, QuietOption, echo, print_json, print_status, print_written
 from ppdsim.cli.reads import CALIBRATE, given
 from ppdsim.cli.run_folder import refuse_results
-from ppdsim.cli.servers import ApiKeyOption, gpus_of, key_of
+from ppdsim.cli.servers import ApiKeyOption, EngineOption, engine_of, gpus_of, key_of
 from ppdsim.files import write_whole
 
 if TYPE_CHECKING:
+    from ppdsim.engines.base import AbstractEngine
     from ppdsim.measure.expected_limits import Foreseen
     from ppdsim.measure.finish import Machine
     from ppdsim.measure.plan import Plan
@@ -31,6 +32,7 @@ RUN_FILES = ("points.jsonl", "manifest.json", "profile.json", "card.txt", "accur
 def calibrate(
     context: typer.Context,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run: raw points, manifest, profile, report.")],
+    engine: EngineOption = None,
     model: Annotated[
         Path | None, typer.Option(help="Folder of the model under test; its config.json is enough.")
     ] = None,
@@ -89,8 +91,6 @@ def calibrate(
 
     Example: ppdsim calibrate --model M -o run
     """
-    from ppdsim.engines.sglang.launcher.check import check_programs
-    from ppdsim.engines.sglang.launcher.specs import host_of
     from ppdsim.errors import InputError, unknown
     from ppdsim.machine.host import ThisMachine
     from ppdsim.measure.expected_limits import Foreseen
@@ -101,7 +101,7 @@ def calibrate(
     from ppdsim.measure.run_file import read_limits
     from ppdsim.measure.transfer import links_of
 
-    named = given(context)
+    named, of = given(context), engine_of(engine)
     refuse_results(out, but=RUN_FILES, goes_on=resume)
     chosen = _with_budget(load_plan(plan), budget_s)
     pair = _pair(gpus)
@@ -110,12 +110,12 @@ def calibrate(
     if only is not None:
         CALIBRATE.refuse_unread(named, frozenset({"transfer"}))
         (link,) = transports_of(transport or "tcp", most=1)
-        _transfer(chosen, out, link, pair, resume=resume, dry_run=dry_run, json=json, quiet=quiet)
+        _transfer(of, chosen, out, link, pair, resume=resume, dry_run=dry_run, json=json, quiet=quiet)
         return
     if model is None:
         raise InputError("--model: not given, expected the folder of the model that the servers run")
     run_id, key = name or out.resolve().name, key_of(api_key_env)
-    call = Call(named=named, plan=chosen, transport=transport, key=key, quiet=quiet)
+    call = Call(engine=of, named=named, plan=chosen, transport=transport, key=key, quiet=quiet)
     pair_urls = (router_url, prefill_url, decode_url)
     if unified_url is not None or any(pair_urls):
         machine = describe_machine(run_id, model, dummy_weights=dummy_weights)
@@ -129,12 +129,12 @@ def calibrate(
             "dummy_weights": dummy_weights or None,
             "cpu_pin": cpu_pin,
         }
-        host = host_of(ThisMachine(), runs_here=not dry_run)
+        host = of.launcher.host(ThisMachine(), not dry_run)
         to_start = settings_of(call, settings, options, assign or [], host)
         machine = describe_machine(run_id, model, dummy_weights=to_start.dummy_weights)
         ready = prepare(call, to_start, host, out / "servers")
     services, foreseen = ready.services, ready.foreseen
-    alone = links_of(chosen, services, pair or ready.gpus)
+    alone = links_of(of.link_alone, chosen, services, pair or ready.gpus)
     if pair is not None and not alone:
         raise InputError(f"--gpus {gpus}: plan '{chosen.name}' measures no link alone; for a plan with transfer cells")
     if resume:
@@ -149,7 +149,7 @@ def calibrate(
         _document(planned, [], None, dry_run=True, json=json)
         return
     if ready.to_start is not None:
-        check_programs(ready.to_start)
+        of.launcher.require_programs(ready.to_start)
     paths, fitted = _run(
         chosen, services, machine, alone, times, out, resume=resume, measure_only=measure_only, quiet=quiet
     )
@@ -207,6 +207,7 @@ def _pair(gpus: str | None) -> tuple[int, int] | None:
 
 
 def _transfer(
+    engine: AbstractEngine,
     plan: Plan,
     out: Path,
     transport: Transport,
@@ -218,17 +219,21 @@ def _transfer(
     quiet: bool,
 ) -> None:
     from ppdsim import extras
+    from ppdsim.errors import InputError
     from ppdsim.machine.host import ThisMachine
     from ppdsim.measure.reference import reference
     from ppdsim.measure.transfer import Link, calibrate_transfer
 
-    link = Link(transport=transport, gpus=gpus)
+    alone = engine.link_alone
+    if alone is None:
+        raise InputError(f"--only transfer: ppdsim does not measure the link of {engine.title} without servers")
+    link = Link(alone=alone, transport=transport, gpus=gpus)
     cards = ThisMachine().gpus()
     planned = _print_plan(plan, [], {}, [link], reference(cards[0].name if cards else "no GPU"), quiet=quiet)
     if dry_run:
         _document(planned, [], None, dry_run=True, json=json)
         return
-    extras.require("mooncake", by="--only transfer")
+    extras.require(alone.library, by="--only transfer")
     paths, text = calibrate_transfer(plan, out, link, resume=resume, say=lambda line: print_status(line, quiet=quiet))
     _document(planned, paths, None, dry_run=False, json=json)
     if not (json or quiet):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,9 @@ from ppdsim.cli.reads import CALIBRATE
 from ppdsim.cli.servers import progress_printer, url_of
 
 if TYPE_CHECKING:
-    from ppdsim.engines.sglang.launcher.settings import Settings
-    from ppdsim.engines.sglang.launcher.specs import Host
+    from ppdsim.engines.base import AbstractEngine
+    from ppdsim.engines.launch.launcher import Settings
+    from ppdsim.engines.launch.specs import Host
     from ppdsim.measure.expected_limits import Foreseen
     from ppdsim.measure.plan import Plan
     from ppdsim.measure.service import Service
@@ -30,6 +31,7 @@ SAID_OTHERWISE = {
 class Call:
     """What both kinds of servers need of the command line; `named` are the options that were typed."""
 
+    engine: AbstractEngine
     named: Mapping[str, str]
     plan: Plan
     transport: str | None
@@ -82,7 +84,7 @@ def join(
     call: Call, unified_url: str | None, pair_urls: tuple[str | None, str | None, str | None], *, decode_radix: bool
 ) -> Ready:
     """Return the services of servers that run; `pair_urls` are those of router, P and D."""
-    from ppdsim.engines.sglang.client import Endpoints
+    from ppdsim.engines.client import Endpoints
     from ppdsim.errors import InputError
     from ppdsim.measure.expected_limits import asked
     from ppdsim.measure.external_services import joined
@@ -96,7 +98,9 @@ def join(
     if unified_url is not None:
         url = url_of("--unified-url", unified_url)
         endpoints = Endpoints(entry=url, servers=(("unified", url),), key=call.key)
-        services.append(joined(endpoints, transport=Transport.NONE, decode_radix=False, tell=call.print_status))
+        services.append(
+            joined(call.engine, endpoints, transport=Transport.NONE, decode_radix=False, tell=call.print_status)
+        )
     router_url, prefill_url, decode_url = pair_urls
     if router_url is not None and prefill_url is not None and decode_url is not None:
         endpoints = Endpoints(
@@ -107,7 +111,9 @@ def join(
             ),
             key=call.key,
         )
-        services.append(joined(endpoints, transport=link, decode_radix=decode_radix, tell=call.print_status))
+        services.append(
+            joined(call.engine, endpoints, transport=link, decode_radix=decode_radix, tell=call.print_status)
+        )
         if call.transport is None:
             call.print_status("the running pair is taken to hand over by tcp; --transport says otherwise")
     return Ready(services=services, foreseen={service.name: asked(service, call.plan) for service in services})
@@ -117,12 +123,13 @@ def settings_of(
     call: Call, path: Path | None, options: Mapping[str, Any], assign: Sequence[str], host: Host
 ) -> Settings:
     """Return the settings of the servers to start; without a list of GPUs they take the first one or two."""
-    from ppdsim.engines.sglang.launcher.settings import load
-    from ppdsim.engines.sglang.launcher.unread import refuse_unread, unread_of_file
+    from ppdsim.engines.launch.settings_file import refuse_unread, unread_of_file
     from ppdsim.errors import InputError
 
     links = _links(call)
-    chosen = load(path, {**options, "transport": links[0].value if links else None}, assign)
+    chosen: Settings = call.engine.launcher.load(
+        path, {**options, "transport": links[0].value if links else None}, assign
+    )
     if not (chosen.prefill_gpus or chosen.decode_gpus or chosen.unified_gpus):
         count = len(host.gpu_memory_bytes)
         if not count:
@@ -138,27 +145,30 @@ def settings_of(
             call.print_status("one GPU: a unified server only; for hand-offs on it, see docs/how-to/calibrate.md")
     pair = bool(chosen.prefill_gpus or chosen.decode_gpus)
     call.refuse_unread("started", pair=pair, unified=bool(chosen.unified_gpus))
-    refuse_unread(assign, chosen, instead=SAID_OTHERWISE)
-    if (line := unread_of_file(path, chosen, instead=SAID_OTHERWISE)) is not None:
+
+    def unread(keys: Iterable[str]) -> Mapping[str, str]:
+        return call.engine.launcher.unread(keys, chosen)
+
+    refuse_unread(assign, unread, instead=SAID_OTHERWISE)
+    if (line := unread_of_file(path, unread, instead=SAID_OTHERWISE)) is not None:
         call.print_status(line)
     return chosen
 
 
 def prepare(call: Call, chosen: Settings, host: Host, log_dir: Path) -> Ready:
     """Return the services of servers to start."""
-    from ppdsim.engines.sglang.doctor.versions import DECODE_RADIX_SINCE
-    from ppdsim.engines.sglang.launcher.layout import cores_note
-    from ppdsim.engines.sglang.launcher.link import refuse_missing_link
+    from ppdsim.engines.launch.placement import cores_note
     from ppdsim.machine.host import ThisMachine
     from ppdsim.measure.expected_limits import from_settings
     from ppdsim.measure.managed_services import buffer_gpus, started
 
-    machine, links = ThisMachine(), _links(call)
+    launcher, machine, links = call.engine.launcher, ThisMachine(), _links(call)
     for link in links:
-        refuse_missing_link(link, machine)
+        launcher.refuse_missing_link(link, machine)
     if (note := cores_note(chosen, host)) is not None:
         call.print_status(note)
     services = started(
+        call.engine,
         call.plan,
         chosen,
         links,
@@ -173,9 +183,8 @@ def prepare(call: Call, chosen: Settings, host: Host, log_dir: Path) -> Ready:
         what = "the settings choose" if chosen.transport != "auto" else "all that this machine has between P and D"
         call.print_status(f"links: {over} ({what}; --transport LIST chooses others)")
     if chosen.prefill_gpus and not host.decode_radix:
-        engine = f"SGLang {machine.version('sglang')}"
-        call.print_status(f"{engine} gives D no prefix cache ({DECODE_RADIX_SINCE} does): full hand-offs only")
-    foreseen = {service.name: from_settings(service, call.plan, chosen, host) for service in services}
+        call.print_status(launcher.without_delta(machine))
+    foreseen = {service.name: from_settings(call.engine, service, call.plan, chosen, host) for service in services}
     return Ready(services=services, foreseen=foreseen, gpus=buffer_gpus(chosen, host), to_start=chosen)
 
 

@@ -18,6 +18,7 @@ CLEAR = "\r\x1b[K"
 
 
 def doctor(
+    engine: servers.EngineOption = None,
     model: Annotated[Path | None, typer.Option(help="Folder of a model to check as well.")] = None,
     log: Annotated[Path | None, typer.Option(help="Log of a server, or file with an error text, to explain.")] = None,
     json: JsonOption = False,
@@ -31,12 +32,13 @@ def doctor(
     from dataclasses import asdict
 
     from ppdsim.cli.documents import Diagnosis, FindingRow
-    from ppdsim.engines.sglang.doctor import Status, examine
+    from ppdsim.engines.doctor.finding import Status
     from ppdsim.errors import EnvironmentProblem
     from ppdsim.machine.host import ThisMachine
 
+    doctor = servers.engine_of(engine).doctor
     with _waiting() as waiting:
-        found = examine(ThisMachine(), model=model, log=log, waiting=waiting)
+        found = doctor.examine(ThisMachine(), model=model, log=log, waiting=waiting)
     if json:
         findings = [FindingRow(**asdict(finding)) for finding in found.findings]
         took_s = {name: round(seconds, 3) for name, seconds in found.took_s.items()}

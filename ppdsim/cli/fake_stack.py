@@ -49,9 +49,11 @@ def fake_stack(
 
     import orjson
 
+    from ppdsim import library
+    from ppdsim import profile as profiles
     from ppdsim.cli.documents import StandIn, StandIns
-    from ppdsim.engines.sglang.standin.build import DEFAULT_PROFILE
-    from ppdsim.engines.sglang.standin.stack import FakeStack, StackOptions, check
+    from ppdsim.engines import ENGINES
+    from ppdsim.engines.stand_in import DEFAULT_PROFILE, StackOptions
     from ppdsim.errors import InputError, nearest
     from ppdsim.types import Transport
 
@@ -71,13 +73,14 @@ def fake_stack(
         kv_pool_tokens=kv_pool_tokens,
         fault=fault,
     )
-    check(options)
+    stand_in = ENGINES[profiles.load(library.find("profile", options.profile)).engine.name].stand_in
+    stand_in.check(options)
     FAKE_STACK.refuse_unread(given(context), frozenset({mode}))
 
     def show(line: dict[str, object]) -> None:
         echo(orjson.dumps(line).decode())
 
-    with FakeStack(options) as stack:
+    with stand_in.stack(options) as stack:
         servers = [StandIn(role=r, url=url, pid=stack.processes[r].pid) for r, url in stack.urls.items()]
         if json:
             print_json(asdict(StandIns(servers=servers)))

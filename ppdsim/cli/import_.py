@@ -39,7 +39,8 @@ def import_(
     """
     from ppdsim import measurements
     from ppdsim.cli.documents import Imported, RefusedRow
-    from ppdsim.engines.sglang.records import Deployment, import_records, read_manifest_template
+    from ppdsim.engines.importing import import_records, read_manifest_template
+    from ppdsim.engines.records.deployment import Deployment
 
     decided_by = {"sources": sources, "manifest": manifest, "arm": arm, "transport": transport}
     folder = claim(out, command="import", on=", ".join(map(str, sources)), decided_by=decided_by, force=force)
@@ -51,14 +52,14 @@ def import_(
     loaded = measurements.read(out)
     if json:
         document = Imported(
-            format=form.value,
+            format=form,
             described=loaded.describe(),
             notes=notes,
             refused=[RefusedRow(row=one.row, kind=one.kind, reason=one.reason) for one in loaded.refused],
             files=[str(path) for path in written],
         )
         print_json(asdict(document))
-    print_status(f"{form.value}: {loaded.describe()}", quiet=quiet)
+    print_status(f"{form}: {loaded.describe()}", quiet=quiet)
     for note in notes:
         print_status(note, quiet=quiet)
     for refused in loaded.refused:

@@ -103,6 +103,7 @@ CALIBRATE = OptionTable(
     },
     options={
         "out": ALWAYS,
+        "engine": ALWAYS,
         "model": needs("servers"),
         "plan": ALWAYS,
         "unified_url": needs("joined+unified"),
@@ -146,6 +147,7 @@ SERVE = OptionTable(
         frozenset({"started", "pair", "unified"}): "servers are started",
     },
     options={
+        "engine": needs("started"),
         "model": needs("started"),
         "prefill_gpu": needs("started"),
         "decode_gpu": needs("started"),

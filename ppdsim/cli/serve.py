@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,18 +11,20 @@ import typer
 
 from ppdsim.cli.common import JsonOption, QuietOption, check_folder, echo, print_json, print_status
 from ppdsim.cli.reads import SERVE, given
-from ppdsim.cli.servers import ApiKeyOption, gpus_of, key_of, progress_printer
+from ppdsim.cli.servers import ApiKeyOption, EngineOption, engine_of, gpus_of, key_of, progress_printer
 
 if TYPE_CHECKING:
     from ppdsim.cli.documents import Server
-    from ppdsim.engines.sglang.launcher.check import FirstRequest
-    from ppdsim.engines.sglang.launcher.settings import Settings
-    from ppdsim.engines.sglang.launcher.specs import ServerSpec
-    from ppdsim.engines.sglang.launcher.stack import Stack
+    from ppdsim.engines.base import AbstractEngine
+    from ppdsim.engines.launch.first_request import FirstRequest
+    from ppdsim.engines.launch.launcher import Settings
+    from ppdsim.engines.launch.specs import ServerSpec
+    from ppdsim.engines.launch.stack import Stack
 
 
 def serve(
     context: typer.Context,
+    engine: EngineOption = None,
     model: Annotated[str | None, typer.Option(help="Folder of the model (or its name on a hub).")] = None,
     prefill_gpu: Annotated[str | None, typer.Option(help="GPUs of prefill servers, such as 0 or 0,1.")] = None,
     decode_gpu: Annotated[str | None, typer.Option(help="GPUs of decode servers.")] = None,
@@ -80,9 +83,7 @@ def serve(
 
     Example: ppdsim serve --model M --prefill-gpu 0 --decode-gpu 1 --use-tcp
     """
-    from ppdsim.engines.sglang.launcher.layout import check
-    from ppdsim.engines.sglang.launcher.settings import load
-    from ppdsim.engines.sglang.launcher.unread import refuse_unread, unread_of_file
+    from ppdsim.engines.launch.settings_file import refuse_unread, unread_of_file
     from ppdsim.errors import InputError
 
     named = given(context)
@@ -111,14 +112,21 @@ def serve(
         "engine_flags": [*(engine_flag or []), *(flags or [])] or None,
     }
     check_folder(log_dir)
-    chosen = load(settings, options, assign or [])
-    check(chosen)
+    of = engine_of(engine)
+    launcher = of.launcher
+    chosen = launcher.load(settings, options, assign or [])
+    launcher.check(chosen)
+
+    def unread(keys: Iterable[str]) -> Mapping[str, str]:
+        return launcher.unread(keys, chosen)
+
     has = {"pair": bool(chosen.prefill_gpus), "unified": bool(chosen.unified_gpus)}
     SERVE.refuse_unread(named, frozenset({"started", *(facet for facet, there in has.items() if there)}))
-    refuse_unread(assign or [], chosen, instead={})
-    if (line := unread_of_file(settings, chosen, instead={})) is not None:
+    refuse_unread(assign or [], unread, instead={})
+    if (line := unread_of_file(settings, unread, instead={})) is not None:
         print_status(line, quiet=quiet)
     _run(
+        of,
         chosen,
         log_dir,
         key=key_of(api_key_env),
@@ -130,29 +138,36 @@ def serve(
 
 
 def _run(
-    settings: Settings, log_dir: Path, *, key: str | None, keep_running: bool, dry_run: bool, json: bool, quiet: bool
+    engine: AbstractEngine,
+    settings: Settings,
+    log_dir: Path,
+    *,
+    key: str | None,
+    keep_running: bool,
+    dry_run: bool,
+    json: bool,
+    quiet: bool,
 ) -> None:
     import os
 
     from ppdsim.cli.documents import Served
-    from ppdsim.engines.sglang.launcher.check import check_client, check_programs
-    from ppdsim.engines.sglang.launcher.layout import chosen_transport, cores_note, layout, link_note
-    from ppdsim.engines.sglang.launcher.link import refuse_missing_link
-    from ppdsim.engines.sglang.launcher.shell import changes, script, shown
-    from ppdsim.engines.sglang.launcher.specs import host_of
-    from ppdsim.engines.sglang.launcher.stack import Stack
+    from ppdsim.engines.launch.placement import cores_note, link_note
+    from ppdsim.engines.launch.shell import changes, script, shown
+    from ppdsim.engines.launch.stack import Stack
     from ppdsim.machine.host import ThisMachine
 
-    machine = ThisMachine()
-    host = host_of(machine, runs_here=not dry_run)
-    specs = layout(settings, host)
-    transport = chosen_transport(settings, host) if settings.prefill_gpus else None
+    launcher, machine = engine.launcher, ThisMachine()
+    host = launcher.host(machine, not dry_run)
+    specs, transports = launcher.layout(settings, host), launcher.transports(settings, host)
+    transport = transports[0] if settings.prefill_gpus else None
     served = Served(
         transport=None if transport is None else transport.value,
         servers=[_described(spec, changes(spec, os.environ)[1]) for spec in map(shown, specs)],
         log_dir=str(log_dir),
         keep_running=keep_running,
-        notes=[note for note in (cores_note(settings, host), link_note(settings, host)) if note is not None],
+        notes=[
+            note for note in (cores_note(settings, host), link_note(settings, host, transports)) if note is not None
+        ],
     )
     described: dict[str, Any] = asdict(served)
     if dry_run:
@@ -161,11 +176,11 @@ def _run(
         lines.append(f"# then one request a way in; to end: {end}")
         print_json(described) if json else echo("\n".join(lines))
         return
-    check_client()
-    check_programs(settings)
+    engine.require_client()
+    launcher.require_programs(settings)
     _check_model(settings.model)
     if transport is not None:
-        refuse_missing_link(transport, machine)
+        launcher.refuse_missing_link(transport, machine)
     stack = Stack(
         specs,
         log_dir=log_dir,
@@ -175,7 +190,7 @@ def _run(
         stop_timeout_s=settings.stop_timeout_s,
     )
     with stack:
-        described["requests"] = _requests(stack, key=key, json=json)
+        described["requests"] = _requests(engine, stack, key=key, json=json)
         if keep_running:
             described["pids"] = {name: server.popen.pid for name, server in stack.servers.items()}
     if keep_running:
@@ -186,15 +201,16 @@ def _run(
         print_json(described)
 
 
-def _requests(stack: Stack, *, key: str | None, json: bool) -> list[dict[str, Any]]:
+def _requests(engine: AbstractEngine, stack: Stack, *, key: str | None, json: bool) -> list[dict[str, Any]]:
     """Send a request to each entry and print what it took."""
     from dataclasses import asdict, replace
 
-    from ppdsim.engines.sglang.launcher.check import first_request
+    from ppdsim.engines.launch.first_request import first_request
 
     found = []
     for name, endpoints in stack.endpoints.items():
-        request = first_request(replace(endpoints, key=key), failure=stack.failure)
+        keyed = replace(endpoints, key=key)
+        request = first_request(engine.client(keyed), keyed, hand_offs=engine.launcher.hand_offs, failure=stack.failure)
         via = "router" if name == "pd" else name
         found.append({"via": via, **asdict(request)})
         if not json:
@@ -240,7 +256,7 @@ def _check_model(model: str) -> None:
 
 def _stop(folder: Path, *, json: bool, quiet: bool) -> None:
     from ppdsim.cli.documents import Stopped
-    from ppdsim.engines.sglang.launcher.state import stop
+    from ppdsim.engines.launch.state import stop
 
     ended = stop(folder, grace_s=15.0)
     if json:

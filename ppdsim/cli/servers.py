@@ -14,7 +14,8 @@ import typer
 from ppdsim.cli.common import overwrite_status, print_status
 
 if TYPE_CHECKING:
-    from ppdsim.engines.sglang.launcher.stack import Progress
+    from ppdsim.engines.base import AbstractEngine
+    from ppdsim.engines.launch.stack import Progress
 
 ApiKeyOption = Annotated[
     str | None,
@@ -23,6 +24,10 @@ ApiKeyOption = Annotated[
         metavar="NAME",
         help="Environment variable with the key that the servers want; sent, and written nowhere.",
     ),
+]
+EngineOption = Annotated[
+    str | None,
+    typer.Option("--engine", metavar="NAME", help="Engine of the servers, such as sglang; by default the only one."),
 ]
 EVERY_S = 10.0
 """How often a line is printed for a server that is waited for [s], where stderr is no terminal."""
@@ -44,6 +49,26 @@ def gpus_of(option: str, text: str | None) -> list[int] | None:
     if not all(part.strip().isdecimal() for part in parts):
         raise InputError(f"{option} {text}: expected numbers of GPUs, such as 0 or 0,1")
     return [int(part) for part in parts]
+
+
+def engine_of(name: str | None) -> AbstractEngine:
+    """Return the engine that ``--engine`` names; without it, the only one that there is.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name, or several to choose from.
+    """
+    from ppdsim.engines import ENGINES
+    from ppdsim.errors import InputError, nearest
+
+    expected = f"expected {' or '.join(ENGINES)}"
+    if name is None and len(ENGINES) > 1:
+        raise InputError(f"--engine: not given, {expected}")
+    chosen = next(iter(ENGINES)) if name is None else name
+    if chosen not in ENGINES:
+        raise InputError(f"--engine {name}: no such engine, {expected}{nearest(chosen, ENGINES)}")
+    return ENGINES[chosen]
 
 
 def key_of(variable: str | None) -> str | None:

@@ -1,16 +1,31 @@
-"""What an engine is to ppdsim: its releases, the rules that a profile of it records, and its parts."""
+"""What an engine is to ppdsim: its releases, the rules that a profile of it records, and its parts.
+
+A part is a small object that the engine's folder provides. Everybody needs three: a record for profiles, a client for
+calibration, a scheduler for simulation. An engine may lack the others: a command that needs one then refuses it. How
+steps are formed, who is admitted and what a P machine does when are parts of the scheduler
+(:mod:`ppdsim.des.scheduler`); who moves KV is in the record.
+"""
 
 from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from ppdsim import extras
 from ppdsim.engine_record import EngineRecord
+from ppdsim.engines.kept import Kept
+from ppdsim.errors import InputError
 
 if TYPE_CHECKING:
     from ppdsim.des.scheduler import Scheduler
+    from ppdsim.engines.client import AbstractClient, Endpoints, Tell
+    from ppdsim.engines.doctor.examine import Doctor
+    from ppdsim.engines.launch.launcher import Launcher
+    from ppdsim.engines.link_alone import LinkAlone
+    from ppdsim.engines.records.converted import Records
+    from ppdsim.engines.stand_in import StandIn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,12 +80,18 @@ class AbstractEngine(abc.ABC):
     ----------
     name : str
         As profiles and scenarios write it.
+    title : str
+        As people write it.
     releases : mapping
         What each release can do, by version, oldest first.
+    client_libraries : tuple of str
+        Modules that its client imports.
     """
 
     name: ClassVar[str]
+    title: ClassVar[str]
     releases: ClassVar[Mapping[str, Release]]
+    client_libraries: ClassVar[tuple[str, ...]] = ()
 
     @abc.abstractmethod
     def record(self, version: str) -> EngineRecord:
@@ -84,3 +105,48 @@ class AbstractEngine(abc.ABC):
     @abc.abstractmethod
     def scheduler(self) -> Scheduler:
         """Return what the simulator runs of its scheduler."""
+
+    @abc.abstractmethod
+    def client(self, endpoints: Endpoints, *, tell: Tell | None = None) -> AbstractClient:
+        """Return what sends prompts to servers; `tell` is given a line now and then while one is waited for."""
+
+    def require_client(self) -> None:
+        """Say before anything is started that the client cannot work.
+
+        Raises
+        ------
+        EnvironmentProblem
+            If a library is missing.
+        """
+        for library in self.client_libraries:
+            extras.require(library, by="the client of the servers")
+
+    @property
+    def kept(self) -> Kept:
+        """What a measurement depends on of arguments, environment and packages."""
+        return Kept()
+
+    @property
+    def launcher(self) -> Launcher[Any]:
+        """What starts its servers."""
+        raise InputError(f"engine {self.name}: ppdsim does not start its servers; give the URLs of running ones")
+
+    @property
+    def doctor(self) -> Doctor:
+        """What it needs of a machine."""
+        raise InputError(f"engine {self.name}: ppdsim has no checks for it")
+
+    @property
+    def link_alone(self) -> LinkAlone | None:
+        """What moves its KV, for measuring the link without servers."""
+        return None
+
+    @property
+    def records(self) -> Records | None:
+        """Its recorded files."""
+        return None
+
+    @property
+    def stand_in(self) -> StandIn:
+        """What answers as it does, without a GPU."""
+        raise InputError(f"engine {self.name}: ppdsim has no stand-in for it")

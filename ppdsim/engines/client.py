@@ -178,7 +178,29 @@ def _only_prefills(role: str) -> bool:
     return role.startswith("prefill")
 
 
-class AbstractEngine(ABC):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoints:
+    """URLs: where requests go, and the servers behind it by role (``prefill``, ``decode`` or ``unified``).
+
+    `key` is what the servers want as a bearer token, if they want one; it is sent, and shown nowhere.
+    """
+
+    entry: str
+    servers: tuple[tuple[str, str], ...]
+    key: str | None = field(default=None, repr=False)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What every request carries: the key, and that answers come as they are, whose sizes can be bounded."""
+        plain = {"Accept-Encoding": "identity"}
+        return plain if self.key is None else {**plain, "Authorization": f"Bearer {self.key}"}
+
+    def without_key(self, content: bytes) -> bytes:
+        """Return what a server said with the key blotted out: some repeat what they refuse."""
+        return content if self.key is None else content.replace(self.key.encode(), b"[key]")
+
+
+class AbstractClient(ABC):
     """One way to be served."""
 
     @abstractmethod

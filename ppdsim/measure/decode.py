@@ -6,7 +6,7 @@ import asyncio
 
 import numpy as np
 
-from ppdsim.engines.client import AbstractEngine, Failure, RequestFailed
+from ppdsim.engines.client import AbstractClient, Failure, RequestFailed
 from ppdsim.measure.cells import DecodeCell
 from ppdsim.measure.plan import DECODE_OUTPUT_TOKENS
 from ppdsim.measure.prompts import Prompts
@@ -20,7 +20,7 @@ BURST_SHARE = 0.5
 """Share of the mean gap below which a median says that tokens came in bursts: the client did not read them in time."""
 
 
-async def measure_decode(engine: AbstractEngine, cell: DecodeCell, prompts: Prompts, *, started_s: float) -> DecodeRow:
+async def measure_decode(engine: AbstractClient, cell: DecodeCell, prompts: Prompts, *, started_s: float) -> DecodeRow:
     """Let `batch` streams run to their end and return the row of the window in which all of them ran.
 
     Raises

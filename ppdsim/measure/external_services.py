@@ -5,27 +5,33 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from ppdsim.engines.client import AbstractEngine, Tell
-from ppdsim.engines.sglang.client import Endpoints, SglangHttp
-from ppdsim.engines.sglang.launcher.check import check_client
+from ppdsim.engines.base import AbstractEngine
+from ppdsim.engines.client import AbstractClient, Endpoints, Tell
 from ppdsim.measure.service import Service, handoff_arms
 from ppdsim.types import Arm, Transport
 
 
-def joined(endpoints: Endpoints, *, transport: Transport, decode_radix: bool, tell: Tell | None = None) -> Service:
+def joined(
+    engine: AbstractEngine,
+    endpoints: Endpoints,
+    *,
+    transport: Transport,
+    decode_radix: bool,
+    tell: Tell | None = None,
+) -> Service:
     """Return the service behind `endpoints`: a unified server, or a router with P and D behind it.
 
     `tell` is given a line now and then while they are waited for.
     """
 
     @asynccontextmanager
-    async def connect() -> AsyncIterator[AbstractEngine]:
-        check_client()
-        engine = SglangHttp(endpoints, tell=tell)
+    async def connect() -> AsyncIterator[AbstractClient]:
+        engine.require_client()
+        client = engine.client(endpoints, tell=tell)
         try:
-            yield engine
+            yield client
         finally:
-            await engine.close()
+            await client.close()
 
     if any(role == "unified" for role, _ in endpoints.servers):
         arms: tuple[tuple[Arm, Transport], ...] = ((Arm.APPEND_D, Transport.NONE),)

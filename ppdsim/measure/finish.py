@@ -11,8 +11,8 @@ from importlib import metadata
 from pathlib import Path
 
 from ppdsim import __version__
+from ppdsim.engines import ENGINES
 from ppdsim.engines.client import EngineInfo, decoding
-from ppdsim.engines.sglang.server_flags import kept_environment
 from ppdsim.files import write_whole
 from ppdsim.measure.journal import POINTS, SKIPPED
 from ppdsim.measure.machine_notes import MACHINE_NOTE
@@ -22,20 +22,6 @@ from ppdsim.measurements import Gpu, Manifest, Model, read_manifest
 from ppdsim.reading import sha256
 from ppdsim.types import Arm, Transport
 
-LIBRARIES = (
-    "torch",
-    "sglang",
-    "sglang-kernel",
-    "sgl-kernel",
-    "flashinfer-python",
-    "transformers",
-    "mooncake-transfer-engine",
-    "mooncake-transfer-engine-cuda13",
-    "mooncake-transfer-engine-non-cuda",
-    "sglang-router",
-    "aiohttp",
-)
-"""Packages whose versions a profile depends on."""
 MANIFEST = "manifest.json"
 ADDRESS = re.compile(r"https?://[^\s/'\"]+|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b|\[[0-9a-f:]+\](?::\d+)?", re.IGNORECASE)
 """An address in a note: a manifest is handed on, and where its servers were is not what it is read for."""
@@ -91,7 +77,7 @@ def write_manifest(
     servers = record.servers
     # The pool of the servers that a stream decodes on decides what fits.
     info = min(map(decoding, servers.values()), key=lambda found: found.kv_pool_tokens)
-    flags = _words(info)
+    flags, kept = _words(info), ENGINES[info.name].kept
     path = folder / MANIFEST
     earlier = read_manifest(folder) if path.is_file() else None
     links, pools, said = set(transports), dict(kv_pools_tokens), list(notes)
@@ -113,14 +99,14 @@ def write_manifest(
         model=machine.model,
         engine=info.name,
         engine_version=info.version,
-        libraries=versions(),
+        libraries=versions(kept.libraries),
         server_flags=flags,
         role_flags={
             server_name(service, role): tuple(flag for flag in _words(one) if flag not in flags)
             for service, by_role in servers.items()
             for role, one in by_role.items()
         },
-        environment=kept_environment(os.environ),
+        environment=kept.environment(os.environ),
         cores=record.cores,
         page_size_tokens=info.page_size_tokens,
         chunked_prefill_size=info.chunked_prefill_size,
@@ -142,9 +128,9 @@ def _words(info: EngineInfo) -> tuple[str, ...]:
     return tuple(f"{name}={info.flags[name]}" for name in sorted(info.flags))
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of what is installed of `LIBRARIES`."""
-    return {name: found for name in LIBRARIES if (found := _version(name)) is not None}
+def versions(libraries: Iterable[str]) -> dict[str, str]:
+    """Return the versions of what is installed of some packages."""
+    return {name: found for name in libraries if (found := _version(name)) is not None}
 
 
 def _version(name: str) -> str | None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ppdsim.engines.client import AbstractEngine, RequestFailed
+from ppdsim.engines.client import AbstractClient, RequestFailed
 from ppdsim.measure.cells import LoadCell
 from ppdsim.measure.prompts import Prompts
 from ppdsim.measurements import LoadRow
@@ -22,7 +22,7 @@ TIMEOUT_S = 120.0
 
 
 async def play(
-    engine: AbstractEngine,
+    engine: AbstractClient,
     cell: LoadCell,
     conversations: Sequence[Conversation],
     prompts: Prompts,

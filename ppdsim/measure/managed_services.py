@@ -17,13 +17,12 @@ from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from ppdsim.engines.client import AbstractEngine, Failure, RequestFailed, Tell
-from ppdsim.engines.sglang.client import SglangHttp
-from ppdsim.engines.sglang.launcher.check import check_client
-from ppdsim.engines.sglang.launcher.layout import chosen_transports, cores_left, layout
-from ppdsim.engines.sglang.launcher.settings import Settings
-from ppdsim.engines.sglang.launcher.specs import Host, ServerSpec
-from ppdsim.engines.sglang.launcher.stack import Progress, Stack
+from ppdsim.engines.base import AbstractEngine
+from ppdsim.engines.client import AbstractClient, Failure, RequestFailed, Tell
+from ppdsim.engines.launch.launcher import Settings
+from ppdsim.engines.launch.placement import cores_left
+from ppdsim.engines.launch.specs import Host, ServerSpec
+from ppdsim.engines.launch.stack import Progress, Stack
 from ppdsim.errors import InputError
 from ppdsim.measure.cells import LoadCell
 from ppdsim.measure.plan import Plan, cells_of
@@ -38,6 +37,7 @@ ENDING_S = 1.0
 class _Opening:
     """What every service is opened with."""
 
+    engine: AbstractEngine
     host: Host
     log_dir: Path
     progress: Callable[[Progress], None]
@@ -46,6 +46,7 @@ class _Opening:
 
 
 def started(
+    engine: AbstractEngine,
     plan: Plan,
     settings: Settings,
     transports: Sequence[Transport],
@@ -60,6 +61,8 @@ def started(
 
     Parameters
     ----------
+    engine : AbstractEngine
+        Whose servers they are.
     plan : Plan
         What is to be measured.
     settings : Settings
@@ -83,13 +86,13 @@ def started(
         If the settings cannot work.
     """
     services = []
-    opening = _Opening(host=host, log_dir=log_dir, progress=progress, key=key, tell=tell)
+    opening = _Opening(engine=engine, host=host, log_dir=log_dir, progress=progress, key=key, tell=tell)
     _refuse_several(settings)
     if settings.unified_gpus:
         alone = settings.model_copy(update={"prefill_gpus": (), "decode_gpus": ()})
         services.append(_service("unified", [(Arm.APPEND_D, Transport.NONE)], alone, opening))
     if settings.prefill_gpus or settings.decode_gpus:
-        links = transports or chosen_transports(settings, host)
+        links = transports or engine.launcher.transports(settings, host)
         # Nobody asked for one of several that the machine has.
         optional = not transports and len(links) > 1
         for transport in links:
@@ -135,12 +138,12 @@ def _service(
     loads_only: bool = False,
     optional: bool = False,
 ) -> Service:
-    specs = layout(settings, opening.host)
+    specs = opening.engine.launcher.layout(settings, opening.host)
     left = cores_left(settings, opening.host, specs)
 
     @asynccontextmanager
-    async def open_engine() -> AsyncIterator[AbstractEngine]:
-        check_client()
+    async def open_client() -> AsyncIterator[AbstractClient]:
+        opening.engine.require_client()
         stack = Stack(
             specs,
             log_dir=_next_folder(opening.log_dir, name),
@@ -153,9 +156,9 @@ def _service(
             if left:
                 os.sched_setaffinity(0, left)
             (endpoints,) = stack.endpoints.values()
-            engine = SglangHttp(replace(endpoints, key=opening.key), tell=opening.tell)
+            client = opening.engine.client(replace(endpoints, key=opening.key), tell=opening.tell)
             try:
-                yield engine
+                yield client
             except RequestFailed as problem:
                 reason = await _failure_of(stack)
                 if reason is None:
@@ -163,11 +166,11 @@ def _service(
                 # What the log says is the cause; what the client saw is the consequence.
                 raise RequestFailed(Failure.UNREACHABLE, f"{reason}; seen as: {problem}") from None
             finally:
-                await engine.close()
+                await client.close()
                 if left:
                     os.sched_setaffinity(0, before)
 
-    opener: Callable[[], AbstractAsyncContextManager[AbstractEngine]] = open_engine
+    opener: Callable[[], AbstractAsyncContextManager[AbstractClient]] = open_client
     return Service(
         name=name,
         arms=tuple(arms),

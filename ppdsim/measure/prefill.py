@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from ppdsim.engines.client import AbstractEngine, EngineInfo, Failure, Generation, RequestFailed
+from ppdsim.engines.client import AbstractClient, EngineInfo, Failure, Generation, RequestFailed
 from ppdsim.measure.cells import PrefillCell
 from ppdsim.measure.prompts import Prompts
 from ppdsim.measure.stamps import server_times
@@ -20,7 +20,7 @@ TIMEOUT_S = 60.0
 """Bound on one request at idle machines [s]; ten times the slowest cell of the first grid."""
 
 
-async def warm(engine: AbstractEngine, prompts: Prompts, cached_tokens: int) -> list[int]:
+async def warm(engine: AbstractClient, prompts: Prompts, cached_tokens: int) -> list[int]:
     """Empty every cache, then make the servers hold a fresh prefix; return it.
 
     Raises
@@ -36,7 +36,7 @@ async def warm(engine: AbstractEngine, prompts: Prompts, cached_tokens: int) -> 
 
 
 async def measure_prefill(
-    engine: AbstractEngine,
+    engine: AbstractClient,
     info: EngineInfo,
     cell: PrefillCell,
     prompts: Prompts,

@@ -13,8 +13,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from ppdsim.engines import ENGINES
 from ppdsim.engines.client import EngineInfo, decoding
-from ppdsim.engines.sglang.server_flags import kept_flags
 from ppdsim.errors import MeasurementError
 from ppdsim.files import write_whole
 from ppdsim.measure.run_file import RUN, RunFile, read_run
@@ -41,7 +41,9 @@ class RunRecord:
         self._started_unix_s = found.started_unix_s
         # An earlier release kept more of what a server said than a measurement depends on.
         self.servers = {
-            service: {role: replace(info, flags=kept_flags(info.flags)) for role, info in by_role.items()}
+            service: {
+                role: replace(info, flags=ENGINES[info.name].kept.flags(info.flags)) for role, info in by_role.items()
+            }
             for service, by_role in found.servers.items()
         }
         self.cores = dict(found.cores)
@@ -172,4 +174,4 @@ def _identity(info: EngineInfo) -> dict[str, object]:
 
 def _chosen(info: EngineInfo) -> dict[str, object]:
     sizes = {"page_size": info.page_size_tokens, "chunked_prefill_size": info.chunked_prefill_size}
-    return {**sizes, **kept_flags(info.flags)}
+    return {**sizes, **ENGINES[info.name].kept.flags(info.flags)}

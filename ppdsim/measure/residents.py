@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ppdsim.engines.client import AbstractEngine, Stream
+from ppdsim.engines.client import AbstractClient, Stream
 from ppdsim.measure.prompts import Prompts
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ START_TIMEOUT_S = 120.0
 
 @asynccontextmanager
 async def residents(
-    engine: AbstractEngine, prompts: Prompts, *, batch: int, prompt_tokens: int, output_tokens: int
+    engine: AbstractClient, prompts: Prompts, *, batch: int, prompt_tokens: int, output_tokens: int
 ) -> AsyncIterator[list[Stream]]:
     """Start `batch` streams, yield them once every one of them is past its ramp, and cut them off at the end.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
-from ppdsim.engines.client import AbstractEngine
+from ppdsim.engines.client import AbstractClient
 from ppdsim.measure.cells import Cell, LoadCell
 from ppdsim.measure.plan import Plan, cells_of
 from ppdsim.types import Arm, Transport
@@ -25,7 +25,7 @@ class Service:
 
     name: str
     arms: tuple[tuple[Arm, Transport], ...]
-    open: Callable[[], AbstractAsyncContextManager[AbstractEngine]]
+    open: Callable[[], AbstractAsyncContextManager[AbstractClient]]
     starts_servers: bool = True
     loads_only: bool = False
     optional: bool = False

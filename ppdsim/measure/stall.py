@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ppdsim.engines.client import AbstractEngine, EngineInfo, Failure, RequestFailed, Stream
+from ppdsim.engines.client import AbstractClient, EngineInfo, Failure, RequestFailed, Stream
 from ppdsim.measure.cells import StallCell
 from ppdsim.measure.plan import INJECTED_TURNS, stall_output_tokens, stall_prefixes
 from ppdsim.measure.prefill import TIMEOUT_S, warm
@@ -31,7 +31,7 @@ TAIL_STEPS = 4
 
 
 async def measure_stall(
-    engine: AbstractEngine,
+    engine: AbstractClient,
     info: EngineInfo,
     cell: StallCell,
     prompts: Prompts,

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from ppdsim.engines.sglang.transfer_engine import TransferPair
+from ppdsim.engines.link_alone import LinkAlone, TransferPair
 from ppdsim.errors import EnvironmentProblem, InputError
 from ppdsim.fit.wire import FittedWire, fit_wire
 from ppdsim.machine.signals import Interrupts
@@ -33,8 +33,9 @@ NOTHING = 1e-6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A link to measure alone: over which transport, and from which GPU's memory to which; None: host memory."""
+    """A link to measure alone: by what, over which transport, from which GPU's memory to which; None: host memory."""
 
+    alone: LinkAlone
     transport: Transport
     gpus: tuple[int, int] | None = None
 
@@ -50,18 +51,22 @@ class Link:
         return f"transfer alone over {self.transport.value}, {where}"
 
 
-def links_of(plan: Plan, services: Sequence[Service], gpus: tuple[int, int] | None) -> list[Link]:
+def links_of(
+    alone: LinkAlone | None, plan: Plan, services: Sequence[Service], gpus: tuple[int, int] | None
+) -> list[Link]:
     """Return the links of the hand-offs of these services, from P's GPU to D's; none if the plan has no such cells."""
+    if alone is None:
+        return []
     over = dict.fromkeys(transport for s in services for arm, transport in s.arms if arm is not Arm.APPEND_D)
-    return [Link(transport=transport, gpus=gpus) for transport in over if transfer_cells(plan, transport)]
+    return [Link(alone=alone, transport=transport, gpus=gpus) for transport in over if transfer_cells(plan, transport)]
 
 
 def link_problem(link: Link) -> str | None:
     """Return why a link cannot be measured here, as far as it can be seen without trying."""
     if link.transport is Transport.NVLINK and link.gpus is None:
         return "NVLink carries GPU memory only: it needs torch and two GPUs (--gpus 0,1)"
-    if find_spec("mooncake") is None:
-        return "mooncake is not installed (ppdsim doctor says what to install)"
+    if find_spec(link.alone.library) is None:
+        return f"{link.alone.library} is not installed (ppdsim doctor says what to install)"
     return None
 
 
@@ -128,7 +133,7 @@ def measure_transfer(
     if not todo:
         return
     largest = max(cell.size_bytes for cell in todo)
-    with TransferPair(largest, transport=link.transport.value, gpus=link.gpus, tell=say) as pair:
+    with link.alone.pair(largest, link.transport.value, link.gpus, say) as pair:
         start_s = time.monotonic() - record.elapsed_s(time.time(), at_least_s=journal.last_elapsed_s)
         for number in range(plan.repeats_for(cells[0]).most):
             todo = unsettled()
@@ -202,7 +207,7 @@ def calibrate_transfer(
         date=datetime.now(timezone.utc).date().isoformat(),
         transport=link.transport.value,
         memory=link.memory,
-        libraries={name: version for name, version in versions().items() if name.startswith("mooncake")},
+        libraries=versions(link.alone.packages),
     )
     return [folder / POINTS, path], _words(fitted, link.transport, link.memory)
 

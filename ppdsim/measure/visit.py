@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ppdsim.engines.client import AbstractEngine, EngineInfo, Failure, RequestFailed
+from ppdsim.engines.client import AbstractClient, EngineInfo, Failure, RequestFailed
 from ppdsim.errors import EnvironmentProblem
 from ppdsim.measure.cells import Cell, DecodeCell, LoadCell, PrefillCell, StallCell
 from ppdsim.measure.decode import measure_decode
@@ -42,7 +42,7 @@ class Visit:
     """
 
     def __init__(
-        self, run: Run, service: Service, engine: AbstractEngine, info: EngineInfo, limits: Limits, *, until_s: float
+        self, run: Run, service: Service, engine: AbstractClient, info: EngineInfo, limits: Limits, *, until_s: float
     ) -> None:
         self._run = run
         self._service = service

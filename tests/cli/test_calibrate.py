@@ -16,9 +16,9 @@ from measure.standins import MACHINE, service
 
 from ppdsim import measurements, profile, scenario
 from ppdsim.cli.app import run
-from ppdsim.engines.sglang.standin.build import DEFAULT_PROFILE
-from ppdsim.engines.sglang.standin.stack import FakeStack, StackOptions
+from ppdsim.engines.sglang.standin.stack import FakeStack
 from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
+from ppdsim.engines.stand_in import DEFAULT_PROFILE, StackOptions
 from ppdsim.measure import calibrate
 from ppdsim.measure.plan import load_plan
 from ppdsim.types import Arm, Transport

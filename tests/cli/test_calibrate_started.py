@@ -21,7 +21,8 @@ from machine.machines import H200
 
 from ppdsim import measurements
 from ppdsim.cli.app import run
-from ppdsim.engines.sglang.standin.stack import FakeStack, StackOptions
+from ppdsim.engines.sglang.standin.stack import FakeStack
+from ppdsim.engines.stand_in import StackOptions
 from ppdsim.machine.host import ThisMachine
 from ppdsim.measure.journal import read_rows
 from ppdsim.measure.reference import DEFAULT

@@ -11,7 +11,8 @@ from machine.machines import FakeMachine
 
 from ppdsim.cli import servers
 from ppdsim.cli.app import run
-from ppdsim.engines.sglang.doctor import CHECKS, examine
+from ppdsim.engines.doctor.examine import Doctor
+from ppdsim.engines.sglang.doctor.examine import CHECKS, DOCTOR
 from ppdsim.machine import host as machine
 
 NO_GPU = FakeMachine(cards=(), driver_version=None, lanes={}, values={})
@@ -63,7 +64,7 @@ def test_a_mend_is_printed_whole_on_a_narrow_terminal(on, capsys, monkeypatch):
     on(NO_GPU)
     run(["doctor"])
     printed = capsys.readouterr().out
-    for finding in examine(NO_GPU).findings:
+    for finding in DOCTOR.examine(NO_GPU).findings:
         assert not finding.fix or f"fix      {finding.fix}\n" in printed
 
 
@@ -145,11 +146,13 @@ def test_what_is_waited_for_is_shown_meanwhile(on, capsys, monkeypatch, terminal
     monkeypatch.setattr(servers, "EVERY_S", 0.0)
     monkeypatch.setattr("sys.stderr.isatty", lambda: terminal, raising=False)
 
-    def examined(machine, *, model, log, waiting):
-        waiting(("mooncake", "router"))
-        return examine(machine, model=model, log=log)
+    examine = Doctor.examine
 
-    monkeypatch.setattr("ppdsim.engines.sglang.doctor.examine", examined)
+    def examined(self, machine, *, model, log, waiting):
+        waiting(("mooncake", "router"))
+        return examine(self, machine, model=model, log=log)
+
+    monkeypatch.setattr(Doctor, "examine", examined)
     on(FakeMachine())
     assert run(["doctor", "--json"]) == 0
     printed = capsys.readouterr()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,10 +15,10 @@ from machine.machines import FakeMachine
 
 from ppdsim.cli.app import app, run
 from ppdsim.cli.reads import CALIBRATE, FAKE_STACK, SERVE, OptionTable
-from ppdsim.engines.sglang.launcher import layout
-from ppdsim.engines.sglang.launcher.check import FirstRequest
-from ppdsim.engines.sglang.launcher.specs import endpoints_of
-from ppdsim.engines.sglang.launcher.stack import Progress
+from ppdsim.engines.launch.first_request import FirstRequest
+from ppdsim.engines.launch.specs import endpoints_of
+from ppdsim.engines.launch.stack import Progress
+from ppdsim.engines.sglang.launcher import launcher
 from ppdsim.engines.sglang.standin import stack as stand_ins
 from ppdsim.machine import hardware
 from ppdsim.machine import host as machine
@@ -64,6 +65,7 @@ CALIBRATE_CALLS: dict[str, tuple[frozenset[str], tuple[str, ...]]] = {
     ),
 }
 CALIBRATE_OPTIONS: dict[str, tuple[str, ...]] = {
+    "engine": ("--engine", "another"),
     "out": ("-o", "another"),
     "model": ("--model", "larger"),
     "plan": ("--plan", "smaller.yaml"),
@@ -101,6 +103,7 @@ SERVE_CALLS: dict[str, tuple[frozenset[str], tuple[str, ...]]] = {
     ),
 }
 SERVE_OPTIONS: dict[str, tuple[str, ...]] = {
+    "engine": ("--engine", "another"),
     "model": ("--model", "larger"),
     "prefill_gpu": ("--prefill-gpu", "4"),
     "decode_gpu": ("--decode-gpu", "5"),
@@ -200,17 +203,22 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
         monkeypatch.setattr(module, name, call)
 
     recorded(joined, "joined")
-    recorded(started, "layout")
     recorded(started, "started")
-    recorded(layout, "layout")
+
+    def layout(*arguments: object) -> object:
+        record("layout", None)(*arguments)
+        return real.layout(*arguments)
+
+    real = launcher.LAUNCHER
+    monkeypatch.setattr(launcher, "LAUNCHER", replace(real, layout=layout))
     answered = FirstRequest(ttft_s=1.0, tpot_s=1.0, e2e_s=1.0, prompt_tokens=1, output_tokens=1, kv_transfer_s=None)
     for place, result in {
         "measure.expected_limits.asked": SimpleNamespace(limits=SimpleNamespace()),
         "measure.calibrate.fit": None,
         "measure.reference.reference": None,
         "measure.transfer.calibrate_transfer": ([], "words"),
-        "engines.sglang.launcher.check.first_request": answered,
-        "engines.sglang.launcher.state.stop": [SimpleNamespace(name="unified-0", pid=7)],
+        "engines.launch.first_request.first_request": answered,
+        "engines.launch.state.stop": [SimpleNamespace(name="unified-0", pid=7)],
     }.items():
         monkeypatch.setattr(f"ppdsim.{place}", record(place, result))
     monkeypatch.setattr("ppdsim.cli.calibrate._report", record("report", []))
@@ -241,7 +249,7 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
         def failure(self) -> None:
             pass
 
-    monkeypatch.setattr("ppdsim.engines.sglang.launcher.stack.Stack", FakeStack)
+    monkeypatch.setattr("ppdsim.engines.launch.stack.Stack", FakeStack)
 
     def start(self: Any, role: str, command: object) -> None:
         found.append((role, command))

@@ -8,7 +8,7 @@ import pytest
 
 from ppdsim.cli import servers
 from ppdsim.cli.servers import url_of
-from ppdsim.engines.sglang.launcher.stack import Progress
+from ppdsim.engines.launch.stack import Progress
 from ppdsim.errors import InputError
 
 

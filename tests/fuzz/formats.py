@@ -16,9 +16,10 @@ from ruamel.yaml import YAML
 
 from ppdsim import capacity, compose, library, measurements, points, profile, scenario
 from ppdsim.derive import errors
+from ppdsim.engines.importing import import_records, read_manifest_template
+from ppdsim.engines.launch.settings_file import load_settings
+from ppdsim.engines.records.deployment import Deployment
 from ppdsim.engines.sglang.launcher import settings
-from ppdsim.engines.sglang.records import Deployment, import_records
-from ppdsim.engines.sglang.records.run import read_manifest_template
 from ppdsim.fit import anchor
 from ppdsim.machine.hardware import links, read_gpus, read_links
 from ppdsim.machine.model_config import read_config
@@ -183,7 +184,7 @@ FORMATS = {
         suffix=".yaml",
         valid=b"model: /models/x\nunified_gpus: [0]\ntp: 1\nports: {prefill: 31100}\nengine_flags: [--log-level]\n"
         b"environment: {A: b}\nstart_timeout_s: 60\n",
-        read=lambda path: settings.load(path, {}),
+        read=lambda path: load_settings(settings.Settings, path, {}),
     ),
     "hardware": Format(
         suffix=".yaml",

@@ -9,8 +9,8 @@ import pytest
 from engines.sglang.launcher.standins import unified
 
 from ppdsim.cli.app import run
-from ppdsim.engines.sglang.launcher.stack import Stack
-from ppdsim.engines.sglang.logs import tail
+from ppdsim.engines.launch.stack import Stack
+from ppdsim.engines.logs import tail
 from ppdsim.machine.masking import is_secret, masked_environment, masked_line, masked_words
 
 SECRET = "-".join(("hunter2", "of-a-test"))

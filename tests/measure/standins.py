@@ -5,10 +5,12 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 
 from ppdsim import library, profile
+from ppdsim.engines import ENGINES
 from ppdsim.engines.sglang.standin.inprocess import InProcessEngine
 from ppdsim.measure.calibrate import Machine
 from ppdsim.measure.hardware import gpu_of
 from ppdsim.measure.service import Service, handoff_arms
+from ppdsim.measure.transfer import Link
 from ppdsim.measurements import Model
 from ppdsim.types import Arm, Transport
 
@@ -50,6 +52,10 @@ def service(arm: Arm, transport: Transport, *, spoil=None, decode_radix=False, *
 
     arms = handoff_arms(transport, decode_radix=True) if decode_radix else ((arm, transport),)
     return Service(name=f"{arm.value} {transport.value}", arms=arms, open=open_engine)
+
+
+def link_alone(transport: Transport, gpus: tuple[int, int] | None = None) -> Link:
+    return Link(alone=ENGINES["sglang"].link_alone, transport=transport, gpus=gpus)
 
 
 UNIFIED = (Arm.APPEND_D, Transport.NONE)

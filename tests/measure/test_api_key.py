@@ -8,7 +8,7 @@ import pytest
 from measure.fault_server import INFO, Fault, FaultyServer, command, http, sends
 
 from ppdsim.cli.app import run
-from ppdsim.engines.sglang.client import Endpoints
+from ppdsim.engines.client import Endpoints
 
 KEY = "sk-live-9f27c1"
 HIDDEN = {

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from measure.standins import DELTA_TCP, SHIPPED, UNIFIED, service
+from measure.standins import DELTA_TCP, SHIPPED, UNIFIED, link_alone, service
 
 from ppdsim.measure import transfer
 from ppdsim.measure.describe import left_lines, plan_lines
@@ -15,7 +15,6 @@ from ppdsim.measure.journal import Journal
 from ppdsim.measure.limits import Limits
 from ppdsim.measure.pending_cells import Agenda
 from ppdsim.measure.plan import load_plan
-from ppdsim.measure.transfer import Link
 from ppdsim.types import Transport
 
 KNOWN = Foreseen(limits=Limits(kv_pool_tokens=50_000, context_tokens=40_000), source="as the servers say")
@@ -65,7 +64,7 @@ def test_the_budget_stands_beside_the_estimate(budget_s, ending):
 
 def test_links_are_part_of_the_estimate_or_left_out_with_the_reason(monkeypatch):
     monkeypatch.setattr(transfer, "find_spec", lambda name: name)
-    links = [Link(transport=Transport.NVLINK), Link(transport=Transport.NVLINK, gpus=(0, 1))]
+    links = [link_alone(Transport.NVLINK), link_alone(Transport.NVLINK, gpus=(0, 1))]
     without, first, both = (described("quick", (PAIR, KNOWN), links=links[:n]) for n in range(3))
     assert "transfer alone over nvlink, host memory: left out, NVLink carries GPU memory only" in first
     assert re.search(r"transfer alone over nvlink, GPU 0 to GPU 1: 9 cells, about \d+ s", both)
@@ -95,7 +94,7 @@ def test_what_a_call_left_is_counted_by_service_and_link(tmp_path, monkeypatch):
     monkeypatch.setattr(transfer, "find_spec", lambda name: object())
     journal = Journal(tmp_path / "run", resume=False)
     agenda = Agenda(load_plan("quick"), journal)
-    links = [Link(transport=Transport.TCP), Link(transport=Transport.NVLINK)]
+    links = [link_alone(Transport.TCP), link_alone(Transport.NVLINK)]
     cells = agenda.cells(ALONE)
 
     def lines():

@@ -8,9 +8,10 @@ import pytest
 from cli.test_calibrate import CONFIG
 from measure.standins import DELTA_TCP, UNIFIED, service
 
-from ppdsim.engines.sglang.client import Endpoints
+from ppdsim.engines import ENGINES
+from ppdsim.engines.client import Endpoints
+from ppdsim.engines.launch.specs import Host
 from ppdsim.engines.sglang.launcher.settings import Settings
-from ppdsim.engines.sglang.launcher.specs import Host
 from ppdsim.errors import InputError
 from ppdsim.measure.expected_limits import asked, from_settings
 from ppdsim.measure.external_services import joined
@@ -31,7 +32,7 @@ def folder(tmp_path):
 
 
 def foreseen(folder, which=ALONE, host=HERE, **settings):
-    return from_settings(which, PLAN, Settings(model=folder, **{**GPUS, **settings}), host)
+    return from_settings(ENGINES["sglang"], which, PLAN, Settings(model=folder, **{**GPUS, **settings}), host)
 
 
 def test_a_fixed_pool_is_known_and_bounds_requests(folder):
@@ -80,6 +81,7 @@ def test_a_context_that_is_no_number_is_one_line(folder):
 def test_servers_that_do_not_answer_are_assumed_to_have_enough(require):
     require("python:aiohttp")
     nobody = joined(
+        ENGINES["sglang"],
         Endpoints(entry="http://127.0.0.1:1", servers=(("unified", "http://127.0.0.1:1"),)),
         transport=Transport.NONE,
         decode_radix=False,

@@ -9,8 +9,10 @@ import urllib.request
 import pytest
 from measure.standins import MACHINE
 
-from ppdsim.engines.sglang.client import Endpoints
-from ppdsim.engines.sglang.standin.stack import FakeStack, StackOptions
+from ppdsim.engines import ENGINES
+from ppdsim.engines.client import Endpoints
+from ppdsim.engines.sglang.standin.stack import FakeStack
+from ppdsim.engines.stand_in import StackOptions
 from ppdsim.errors import EnvironmentProblem
 from ppdsim.measure.calibrate import measure
 from ppdsim.measure.external_services import joined
@@ -39,7 +41,7 @@ def plan(tmp_path):
 def pair_of(urls, *, entry=None):
     servers = (("prefill", urls["prefill"]), ("decode", urls["decode"]))
     endpoints = Endpoints(entry=entry or urls["router"], servers=servers)
-    return joined(endpoints, transport=Transport.TCP, decode_radix=False)
+    return joined(ENGINES["sglang"], endpoints, transport=Transport.TCP, decode_radix=False)
 
 
 @pytest.mark.parametrize("role", ["prefill", "decode"])
@@ -77,7 +79,10 @@ def test_a_wrong_address_is_named_before_anything_is_measured(plan, tmp_path, re
     with FakeStack(StackOptions(mode="pd", router="none")) as split, FakeStack(StackOptions(mode="unified")) as one:
         url = one.urls["unified"]
         unified = joined(
-            Endpoints(entry=url, servers=(("unified", url),)), transport=Transport.NONE, decode_radix=False
+            ENGINES["sglang"],
+            Endpoints(entry=url, servers=(("unified", url),)),
+            transport=Transport.NONE,
+            decode_radix=False,
         )
         urls = {**split.urls, "router": split.urls["decode"], wrong: nowhere}
         with pytest.raises(EnvironmentProblem, match=rf"prefill/decode over tcp: unreachable: {nowhere}/"):

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from engines.sglang.launcher.standins import PROGRAM, left_over, ports
 
+from ppdsim.engines import ENGINES
+from ppdsim.engines.launch.specs import Host
 from ppdsim.engines.sglang.launcher.settings import Settings
-from ppdsim.engines.sglang.launcher.specs import Host
 from ppdsim.errors import InputError
 from ppdsim.measure.managed_services import buffer_gpus, started
 from ppdsim.measure.plan import load_plan
@@ -23,7 +24,7 @@ ON_GPUS = {"model": "m", "prefill_gpus": (0,), "decode_gpus": (1,), "unified_gpu
 
 def services(links, tmp_path: Path, *, host=HOST, plan="quick", **settings):
     chosen = Settings(**{**ON_GPUS, **settings})
-    return started(load_plan(plan), chosen, links, host, tmp_path, progress=lambda progress: None)
+    return started(ENGINES["sglang"], load_plan(plan), chosen, links, host, tmp_path, progress=lambda progress: None)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,9 @@ def test_pinned_servers_and_the_client_have_cores_of_their_own(tmp_path, require
         stop_timeout_s=0.5,
     )
     host = Host(cores=cores)
-    (alone,) = started(load_plan("quick"), settings, [], host, tmp_path / "logs", progress=lambda progress: None)
+    (alone,) = started(
+        ENGINES["sglang"], load_plan("quick"), settings, [], host, tmp_path / "logs", progress=lambda progress: None
+    )
 
     async def look():
         async with alone.open():

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from measure.standins import FULL_TCP, MACHINE, UNIFIED, service
+from measure.standins import FULL_TCP, MACHINE, UNIFIED, link_alone, service
 
 from ppdsim.engines.client import EngineInfo
 from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
@@ -15,7 +15,7 @@ from ppdsim.measure.calibrate import measure
 from ppdsim.measure.journal import POINTS, read_rows
 from ppdsim.measure.plan import load_plan
 from ppdsim.measure.record import RUN, RunRecord
-from ppdsim.measure.transfer import Link, calibrate_transfer
+from ppdsim.measure.transfer import calibrate_transfer
 from ppdsim.measurements import read_manifest
 from ppdsim.types import Transport
 
@@ -195,7 +195,7 @@ def test_the_link_alone_goes_on_in_time_too(tmp_path, monkeypatch):
         def seconds(self, size_bytes, blocks, *, repeats):
             return [1e-3 + 1e-9 * size_bytes + 1e-5 * blocks] * repeats
 
-    monkeypatch.setattr("ppdsim.measure.transfer.TransferPair", Pair)
+    monkeypatch.setattr("ppdsim.engines.sglang.transfer_engine.TransferPair", Pair)
 
     def measured(sizes, *, resume):
         (tmp_path / "link.yaml").write_text(
@@ -204,7 +204,7 @@ def test_the_link_alone_goes_on_in_time_too(tmp_path, monkeypatch):
         calibrate_transfer(
             load_plan(str(tmp_path / "link.yaml")),
             tmp_path / "run",
-            Link(transport=Transport.TCP),
+            link_alone(Transport.TCP),
             resume=resume,
             say=lambda _: None,
         )

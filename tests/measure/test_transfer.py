@@ -9,9 +9,11 @@ from io import BytesIO, TextIOWrapper
 
 import pytest
 from cli.test_json import assert_described, assert_file_described
-from measure.standins import DELTA_TCP, FULL_NVLINK, MACHINE, UNIFIED, service
+from measure.standins import DELTA_TCP, FULL_NVLINK, MACHINE, UNIFIED, link_alone, service
 
 from ppdsim.cli.app import run
+from ppdsim.engines import ENGINES
+from ppdsim.engines.sglang import transfer_engine
 from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
 from ppdsim.errors import EnvironmentProblem
 from ppdsim.measure import transfer
@@ -19,9 +21,10 @@ from ppdsim.measure.calibrate import measure
 from ppdsim.measure.journal import POINTS, read_rows
 from ppdsim.measure.plan import load_plan
 from ppdsim.measure.record import RUN
-from ppdsim.measure.transfer import Link, link_problem, links_of
+from ppdsim.measure.transfer import link_problem, links_of
 from ppdsim.types import Transport
 
+ALONE = ENGINES["sglang"].link_alone
 PLAN = """\
 schema: ppdsim/plan/1
 name: tiny
@@ -102,8 +105,8 @@ repeats: {least: 1, most: 1}
 @pytest.mark.parametrize(
     ("link", "reason"),
     [
-        (Link(transport=Transport.NVLINK), "NVLink carries GPU memory only"),
-        (Link(transport=Transport.TCP), "mooncake cannot be imported: libibverbs.so.1"),
+        (link_alone(Transport.NVLINK), "NVLink carries GPU memory only"),
+        (link_alone(Transport.TCP), "mooncake cannot be imported: libibverbs.so.1"),
     ],
     ids=["nvlink without a GPU", "an engine that does not import"],
 )
@@ -111,7 +114,7 @@ def test_a_link_that_cannot_be_measured_alone_is_one_line_and_ends_nothing(link,
     def broken(*_, **__):
         raise EnvironmentProblem("mooncake cannot be imported: libibverbs.so.1 is missing")
 
-    monkeypatch.setattr(transfer, "TransferPair", broken)
+    link = replace(link, alone=replace(link.alone, pair=broken))
     monkeypatch.setattr(transfer, "find_spec", lambda name: name)
     (tmp_path / "tiny.yaml").write_text(TINY)
     lines = []
@@ -149,13 +152,13 @@ class AtOnce:
 
 @pytest.fixture
 def at_once(monkeypatch):
-    monkeypatch.setattr(transfer, "TransferPair", AtOnce)
+    monkeypatch.setattr(transfer_engine, "TransferPair", AtOnce)
     monkeypatch.setattr(transfer, "find_spec", lambda name: name)
 
 
 def calibrated(tmp_path, one, *over, resume=False, say=str):
     (tmp_path / "tiny.yaml").write_text(TINY)
-    links = [Link(transport=transport, gpus=(0, 1)) for transport in over]
+    links = [link_alone(transport, gpus=(0, 1)) for transport in over]
     plan = load_plan(str(tmp_path / "tiny.yaml"))
     run_folder = tmp_path / "run"
     measure(plan, [one], MACHINE, run_folder, resume=resume, say=say, links=links, runner=run_virtually)
@@ -168,7 +171,7 @@ def test_a_transfer_that_fails_is_named_and_ends_its_link_alone(at_once, tmp_pat
             raise EnvironmentProblem(f"batch_transfer_sync_write returned -1 ({size_bytes} bytes)")
 
     pairs = iter([Broken(), AtOnce()])
-    monkeypatch.setattr(transfer, "TransferPair", lambda *_, **__: next(pairs))
+    monkeypatch.setattr(transfer_engine, "TransferPair", lambda *_, **__: next(pairs))
     lines = []
     found = calibrated(tmp_path, service(*UNIFIED), Transport.TCP, Transport.NVLINK, say=lines.append)
     assert [row.transport for row in found if row.kind == "transfer"] == [Transport.NVLINK]
@@ -210,17 +213,15 @@ def test_running_servers_are_asked_before_the_link_is_measured(at_once, tmp_path
 
 def test_an_engine_that_is_not_installed_is_said_before_anything_is_tried(monkeypatch):
     monkeypatch.setattr(transfer, "find_spec", lambda name: None)
-    assert link_problem(Link(transport=Transport.TCP)) == (
-        "mooncake is not installed (ppdsim doctor says what to install)"
-    )
+    assert link_problem(link_alone(Transport.TCP)) == ("mooncake is not installed (ppdsim doctor says what to install)")
 
 
 def test_the_links_are_those_of_the_hand_offs(tmp_path):
     services = [service(*UNIFIED), service(*DELTA_TCP, decode_radix=True), service(*FULL_NVLINK)]
-    found = links_of(load_plan("quick"), services, (0, 1))
+    found = links_of(ALONE, load_plan("quick"), services, (0, 1))
     assert [link.name for link in found] == [
         "transfer alone over tcp, GPU 0 to GPU 1",
         "transfer alone over nvlink, GPU 0 to GPU 1",
     ]
-    assert links_of(load_plan("rates"), services, None) == []
-    assert links_of(load_plan("quick"), services[:1], None) == []
+    assert links_of(ALONE, load_plan("rates"), services, None) == []
+    assert links_of(ALONE, load_plan("quick"), services[:1], None) == []

@@ -10,12 +10,22 @@ from ppdsim.engines.sglang.releases import RELEASES, record
 
 if TYPE_CHECKING:
     from ppdsim.des.scheduler import Scheduler
+    from ppdsim.engines.client import AbstractClient, Endpoints, Tell
+    from ppdsim.engines.doctor.examine import Doctor
+    from ppdsim.engines.kept import Kept
+    from ppdsim.engines.launch.launcher import Launcher
+    from ppdsim.engines.link_alone import LinkAlone
+    from ppdsim.engines.records.converted import Records
+    from ppdsim.engines.sglang.launcher.settings import Settings
+    from ppdsim.engines.stand_in import StandIn
 
 
 class SGLang(AbstractEngine):
     """SGLang with mooncake, up to 0.5.17."""
 
     name = "sglang"
+    title = "SGLang"
+    client_libraries = ("aiohttp",)
     releases = RELEASES
 
     def record(self, version: str) -> EngineRecord:
@@ -34,3 +44,54 @@ class SGLang(AbstractEngine):
         from ppdsim.engines.sglang.scheduler import SCHEDULER
 
         return SCHEDULER
+
+    def client(self, endpoints: Endpoints, *, tell: Tell | None = None) -> AbstractClient:
+        """Return what sends prompts to servers."""
+        from ppdsim.engines.sglang.client import SglangHttp
+
+        return SglangHttp(endpoints, tell=tell)
+
+    @property
+    def kept(self) -> Kept:
+        """What a measurement depends on of arguments, environment and packages."""
+        from ppdsim.engines.sglang.server_flags import KEPT
+
+        return KEPT
+
+    @property
+    def launcher(self) -> Launcher[Settings]:
+        """What starts its servers."""
+        from ppdsim.engines.sglang.launcher.launcher import LAUNCHER
+
+        return LAUNCHER
+
+    @property
+    def doctor(self) -> Doctor:
+        """What it needs of a machine."""
+        from ppdsim.engines.sglang.doctor.examine import DOCTOR
+
+        return DOCTOR
+
+    @property
+    def link_alone(self) -> LinkAlone:
+        """What moves its KV, for measuring the link without servers."""
+        from ppdsim.engines.link_alone import LinkAlone
+        from ppdsim.engines.sglang.server_flags import MOONCAKE
+        from ppdsim.engines.sglang.transfer_engine import TransferPair
+
+        return LinkAlone(library="mooncake", packages=MOONCAKE, pair=TransferPair)
+
+    @property
+    def records(self) -> Records:
+        """Its recorded files."""
+        from ppdsim.engines.sglang.records import RECORDS
+
+        return RECORDS
+
+    @property
+    def stand_in(self) -> StandIn:
+        """What answers as it does, without a GPU."""
+        from ppdsim.engines.sglang.standin.stack import FakeStack, check
+        from ppdsim.engines.stand_in import StandIn
+
+        return StandIn(check=check, stack=FakeStack)

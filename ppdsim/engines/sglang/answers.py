@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ppdsim.engines.client import EngineInfo, Failure, Generation, RequestFailed, Stream
-from ppdsim.engines.sglang.server_flags import kept_flags, left_out_flags
+from ppdsim.engines.sglang.server_flags import KEPT
 from ppdsim.limits import SERVER_TOKENS
 
 SHOWN_CHARACTERS = 200
@@ -60,8 +60,8 @@ class ServerInfo(_Answer):
             max_running_requests=self.max_running_requests,
             # ``context_length`` is null where no flag sets it.
             context_tokens=self.context_length if longest is None else longest,
-            flags=kept_flags(told),
-            left_out=left_out_flags(
+            flags=KEPT.flags(told),
+            left_out=KEPT.left_out(
                 {name: value for name, value in told.items() if name not in type(self).model_fields}
             ),
         )

@@ -2,7 +2,7 @@
 
 Prompts are token ids, greedy, of a fixed number of output tokens (``ignore_eos``). Token counts come from the
 ``completion_tokens`` of each server-sent event, times are when the event's bytes reached this process
-(``time.perf_counter``). Answers are checked in `sglang_answers`. Every request is bounded in time, as a whole and while
+(``time.perf_counter``). Answers are checked in `answers`. Every request is bounded in time, as a whole and while
 nothing comes; when a bound passes it is aborted on the servers, because a request that D cannot hold keeps P waiting
 for 300 s otherwise. Whoever waits says so every `EVERY_S`. Source: SGLang 0.5.17 entrypoints/http_server.py.
 
@@ -15,12 +15,12 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ppdsim.engines.client import (
     EVERY_S,
-    AbstractEngine,
+    AbstractClient,
+    Endpoints,
     EngineInfo,
     Failure,
     Generation,
@@ -56,29 +56,7 @@ ABORT_S = 5.0
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoints:
-    """URLs: where requests go, and the servers behind it by role (``prefill``, ``decode`` or ``unified``).
-
-    `key` is what the servers want as a bearer token, if they want one; it is sent, and shown nowhere.
-    """
-
-    entry: str
-    servers: tuple[tuple[str, str], ...]
-    key: str | None = field(default=None, repr=False)
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """What every request carries: the key, and that answers come as they are, whose sizes can be bounded."""
-        plain = {"Accept-Encoding": "identity"}
-        return plain if self.key is None else {**plain, "Authorization": f"Bearer {self.key}"}
-
-    def without_key(self, content: bytes) -> bytes:
-        """Return what a server said with the key blotted out: some repeat what they refuse."""
-        return content if self.key is None else content.replace(self.key.encode(), b"[key]")
-
-
-class SglangHttp(AbstractEngine):
+class SglangHttp(AbstractClient):
     """SGLang's native API through aiohttp; `tell` is given a line now and then while something is waited for."""
 
     def __init__(self, endpoints: Endpoints, *, tell: Tell | None = None) -> None:

@@ -1,25 +1,14 @@
-"""Known issues of the engine stack: what their symptom looks like, what it means, and the command that fixes it.
+"""Known issues of SGLang and what it runs on: what a symptom looks like, what it means, and the command that fixes it.
 
-One table for everything that reads an error or a log: doctor, the servers' logs, the transfer driver. The first match
-wins, so a special one stands before a general one. Patterns are from the engines' own messages.
+One table for everything that reads an error or a log: doctor, the servers' logs, the transfer driver. Patterns are from
+the programs' own messages.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from ppdsim.engines.logs import KnownIssue, KnownIssues
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownIssue:
-    """A known issue: `reason` in words, `fix` as a command to paste, with further advice after its #."""
-
-    name: str
-    reason: str
-    fix: str
-
-
-KNOWN_ISSUES: tuple[tuple[str, KnownIssue], ...] = (
+SYMPTOMS: tuple[tuple[str, KnownIssue], ...] = (
     (
         r"undefined symbol: _Z\w*?(?:3c10|2at|5torch)|(?:sgl_kernel|common_ops|flash_ops).*undefined symbol",
         KnownIssue(
@@ -167,14 +156,14 @@ KNOWN_ISSUES: tuple[tuple[str, KnownIssue], ...] = (
 """(pattern, known issue), special before general. Sources: the stack's own troubleshooting notes, SGLang 0.5.17
 (disaggregation/mooncake/conn.py, prefill.py, decode.py), Mooncake 0.3 error texts, sgl-project/sglang issue 12688,
 kvcache-ai/Mooncake issues 691 and 1845."""
-
-
-def recognise(text: str) -> KnownIssue | None:
-    """Return the first known issue whose symptom is in an error message or a log.
-
-    >>> recognise("ImportError: libibverbs.so.1: cannot open shared object file").name
-    'rdma-libraries'
-    >>> recognise("all is well") is None
-    True
-    """
-    return next((issue for pattern, issue in KNOWN_ISSUES if re.search(pattern, text)), None)
+KNOWN_ISSUES = KnownIssues(
+    symptoms=SYMPTOMS,
+    fatal=("out-of-memory", "port-taken", "device-ordinal", "kernel-package"),
+    consequences=("killed", "kv-bootstrap-timeout", "kv-waiting-timeout", "kv-peer-lost", "kv-transfer"),
+)
+"""
+>>> KNOWN_ISSUES.recognise("ImportError: libibverbs.so.1: cannot open shared object file").name
+'rdma-libraries'
+>>> KNOWN_ISSUES.recognise("all is well") is None
+True
+"""

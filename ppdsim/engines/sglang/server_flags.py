@@ -1,19 +1,15 @@
-"""What is kept of what a server says of itself, and of the environment: the arguments that a measurement depends on.
+"""What a measurement depends on of SGLang's arguments, of the environment, and of the packages that it runs on.
 
-SGLang's ``/server_info`` repeats every argument of the server, among them keys, headers, paths, addresses and loader
-options with a token inside. Only the arguments of `KEPT` with a plain value get into ``run.json`` and the manifest; of
-the others the names are kept, so that a reader sees what was left out. Source: SGLang 0.5.17 server_args.py.
-
-Not modelled: whether an argument that is not listed changes a time; a release that adds one needs a line here.
+Source: SGLang 0.5.17 server_args.py.
 """
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping
 
-KEPT: Mapping[str, tuple[str, ...]] = {
+from ppdsim.engines.kept import Kept
+
+ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "model": ("load_format", "context_length", "model_impl", "skip_tokenizer_init", "is_embedding"),
     "numbers": ("dtype", "kv_cache_dtype", "quantization", "torchao_config", "enable_fp32_lm_head"),
     "memory": (
@@ -80,49 +76,22 @@ VARIABLES = frozenset(
     }
 )  # fmt: skip
 """Environment variables that are kept."""
-NAMES = frozenset(name for group in KEPT.values() for name in group)
-PLAIN = re.compile(r"[A-Za-z0-9_.+-]{0,64}")
-"""A text value that may be kept: a word, never a path, an address or a document."""
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
-"""A name of an argument that is not kept; another one is only counted."""
-MOST_NAMES = 1_000
-"""Names of arguments that are not kept [names]; SGLang 0.5.17 has some 400."""
-
-
-def kept_flags(told: Mapping[str, object]) -> dict[str, bool | int | float | str]:
-    """Return the arguments of a server that are kept, with their values.
-
-    >>> kept_flags({"tp_size": 2, "api_key": "secret", "dtype": "auto", "attention_backend": "/home/me/kernels"})
-    {'tp_size': 2, 'dtype': 'auto'}
-    """
-    return {name: value for name, value in told.items() if name in NAMES and _plain(value)}  # type: ignore[misc]
-
-
-def left_out_flags(told: Mapping[str, object]) -> tuple[str, ...]:
-    """Return the names of the arguments that are not kept though they are given; those without a value are none.
-
-    >>> left_out_flags({"tp_size": 2, "api_key": "secret", "lora_paths": None, "odd name": 1, "x" * 100: 1})
-    ('api_key', '2 more')
-    """
-    out = [name for name, value in told.items() if value is not None and not (name in NAMES and _plain(value))]
-    named = sorted(name for name in out if NAME.fullmatch(name))[:MOST_NAMES]
-    return (*named, f"{len(out) - len(named)} more") if len(out) > len(named) else tuple(named)
-
-
-def kept_environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that are kept, with their values.
-
-    >>> kept_environment({"SGLANG_API_KEY": "secret", "MC_FORCE_TCP": "1", "MC_MTU": "http://me", "PATH": "/bin"})
-    {'MC_FORCE_TCP': '1'}
-    """
-    return {
-        name: value
-        for name, value in sorted(variables.items())
-        if name in VARIABLES and all(_plain(word) for word in value.split(","))
-    }
-
-
-def _plain(value: object) -> bool:
-    if isinstance(value, str):
-        return PLAIN.fullmatch(value) is not None
-    return isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value))
+MOONCAKE = ("mooncake-transfer-engine", "mooncake-transfer-engine-cuda13", "mooncake-transfer-engine-non-cuda")
+"""What mooncake may be installed from."""
+LIBRARIES = (
+    "torch",
+    "sglang",
+    "sglang-kernel",
+    "sgl-kernel",
+    "flashinfer-python",
+    "transformers",
+    *MOONCAKE,
+    "sglang-router",
+    "aiohttp",
+)
+"""Packages whose versions a profile depends on."""
+KEPT = Kept(
+    arguments=frozenset(name for group in ARGUMENTS.values() for name in group),
+    variables=VARIABLES,
+    libraries=LIBRARIES,
+)

@@ -94,7 +94,6 @@ class TransferPair:
     def __init__(
         self,
         capacity_bytes: int,
-        *,
         transport: str = "tcp",
         gpus: tuple[int, int] | None = None,
         tell: Tell | None = None,
@@ -238,9 +237,9 @@ class _Worker:
 
 def _problem(what: str, text: str) -> EnvironmentProblem:
     """Return the error for a failure, with its name and fix if it is a known one."""
-    from ppdsim.engines.sglang.known_issues import recognise
+    from ppdsim.engines.sglang.known_issues import KNOWN_ISSUES
 
-    issue = recognise(text)
+    issue = KNOWN_ISSUES.recognise(text)
     lines = [line for line in text.splitlines() if line.strip()]
     if issue is not None:
         return EnvironmentProblem(f"{what}: {issue.reason}; fix: {issue.fix}")

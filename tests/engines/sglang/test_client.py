@@ -7,8 +7,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from ppdsim.engines.client import EngineInfo
-from ppdsim.engines.sglang.client import Endpoints, SglangHttp
+from ppdsim.engines.client import Endpoints, EngineInfo
+from ppdsim.engines.sglang.client import SglangHttp
 
 # As SGLang 0.5.17 answered on an H100 without --context-length; flags left out.
 TOLD = {

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ppdsim.engines.sglang.known_issues import KNOWN_ISSUES, recognise
-from ppdsim.engines.sglang.logs import cause
+from ppdsim.engines.sglang.known_issues import KNOWN_ISSUES
 
-BY_NAME = {issue.name: issue for _, issue in KNOWN_ISSUES}
+BY_NAME = {issue.name: issue for _, issue in KNOWN_ISSUES.symptoms}
 SYMPTOMS = {
     # The five of the stack's setup notes, as the programs print them; (text, name, part of the fix).
     "kernel undefined symbol": (
@@ -131,7 +130,7 @@ SYMPTOMS = {
 @pytest.mark.parametrize("symptom", SYMPTOMS)
 def test_a_symptom_is_recognised_and_mended_by_name(symptom: str) -> None:
     text, name, fix = SYMPTOMS[symptom]
-    found = recognise(text)
+    found = KNOWN_ISSUES.recognise(text)
     assert found is BY_NAME[name]
     assert fix in found.fix
 
@@ -141,10 +140,10 @@ def test_what_follows_a_failure_is_not_taken_for_its_cause() -> None:
     handoff = SYMPTOMS["D is gone"][0]
     for symptom in ("no queue pair", "out of memory", "port taken"):
         text, name, _ = SYMPTOMS[symptom]
-        found = cause([text, "INFO: something else", handoff, handoff], None)
+        found = KNOWN_ISSUES.cause([text, "INFO: something else", handoff, handoff], None)
         assert found.issue is BY_NAME[name]
         assert found.line == text
-    found = cause(["INFO: The server is fired up and ready to roll!", handoff], None)
+    found = KNOWN_ISSUES.cause(["INFO: The server is fired up and ready to roll!", handoff], None)
     assert (found.issue, found.line) == (BY_NAME["kv-peer-lost"], handoff)
 
 
@@ -162,7 +161,7 @@ def test_every_known_issue_has_a_symptom() -> None:
     ],
 )
 def test_what_is_no_known_issue_is_not_taken_for_one(text: str) -> None:
-    found = recognise(text)
+    found = KNOWN_ISSUES.recognise(text)
     assert found is None or found.name == "missing-library"
 
 

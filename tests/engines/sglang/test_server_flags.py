@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ppdsim.engines.sglang.server_flags import KEPT, NAMES, kept_flags, left_out_flags
+from ppdsim.engines.sglang.server_flags import ARGUMENTS, KEPT
 
 SECRET = "sk-4f1c"  # noqa: S105 - no secret of anybody
 HIDDEN = {
@@ -30,26 +30,26 @@ HIDDEN = {
 
 def test_nothing_that_is_not_listed_is_kept_but_its_name():
     told = {**HIDDEN, "tp_size": 2, "dtype": "bfloat16", "mem_fraction_static": 0.85, "disable_cuda_graph": False}
-    kept = kept_flags(told)
+    kept = KEPT.flags(told)
     assert kept == {"tp_size": 2, "dtype": "bfloat16", "mem_fraction_static": 0.85, "disable_cuda_graph": False}
-    assert left_out_flags(told) == tuple(sorted(HIDDEN))
+    assert KEPT.left_out(told) == tuple(sorted(HIDDEN))
 
 
 @pytest.mark.parametrize(
     "value", [f"/home/{SECRET}", f"http://{SECRET}", f'{{"a": "{SECRET}"}}', "x" * 65, float("nan"), [SECRET], {"a": 1}]
 )
 def test_a_listed_name_with_another_value_than_a_word_or_a_number_is_not_kept(value):
-    assert kept_flags({"attention_backend": value}) == {}
-    assert left_out_flags({"attention_backend": value}) == ("attention_backend",)
+    assert KEPT.flags({"attention_backend": value}) == {}
+    assert KEPT.left_out({"attention_backend": value}) == ("attention_backend",)
 
 
 def test_names_that_are_no_names_are_counted():
     told = {SECRET + " ": 1, "x" * 65: 1, "": 1, "fine": 1}
-    assert left_out_flags(told) == ("fine", "3 more")
-    assert left_out_flags({f"flag_{i}": 1 for i in range(1_200)})[-1] == "200 more"
+    assert KEPT.left_out(told) == ("fine", "3 more")
+    assert KEPT.left_out({f"flag_{i}": 1 for i in range(1_200)})[-1] == "200 more"
 
 
 def test_the_table_names_each_argument_once_and_none_that_tells_who_or_where():
-    assert sum(map(len, KEPT.values())) == len(NAMES)
+    assert sum(map(len, ARGUMENTS.values())) == len(KEPT.arguments)
     ends = ("_path", "_dir", "_key", "_keyfile", "_password", "_token", "_host", "_addr", "_port", "_config", "_name")
-    assert not [name for name in NAMES if f"_{name}".endswith(ends) and name != "torchao_config"]
+    assert not [name for name in KEPT.arguments if f"_{name}".endswith(ends) and name != "torchao_config"]

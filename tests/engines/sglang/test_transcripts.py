@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from engines.sglang.standin.stand_in import free_port, options
 
-from ppdsim.engines.sglang.client import Endpoints, SglangHttp
+from ppdsim.engines.client import Endpoints
+from ppdsim.engines.sglang.client import SglangHttp
 from ppdsim.engines.sglang.standin.server import serving
 from ppdsim.measure.stamps import server_times
 from ppdsim.types import Arm

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ppdsim.engines.sglang.doctor.finding import Finding, ok, warning
+from ppdsim.engines.doctor.finding import Finding, ok, warning
 from ppdsim.machine.host import AbstractMachine
 
 APT = Path("/etc/apt")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 
-from ppdsim.engines.sglang.doctor.driver import INSTALL_NVML, driver_version, has_driver, has_nvml
-from ppdsim.engines.sglang.doctor.finding import Finding, failure, ok, warning
+from ppdsim.engines.doctor.driver import INSTALL_NVML, driver_version, has_driver, has_nvml
+from ppdsim.engines.doctor.finding import Finding, failure, ok, warning
+from ppdsim.engines.links import fastest_transport
 from ppdsim.engines.sglang.doctor.transfer import (
     first_pair,
     has_in_node_mode,
@@ -15,7 +16,6 @@ from ppdsim.engines.sglang.doctor.transfer import (
     wanted_package,
 )
 from ppdsim.engines.sglang.doctor.versions import IN_NODE_SINCE
-from ppdsim.engines.sglang.links import fastest_transport
 from ppdsim.machine.gpu import GpuUser
 from ppdsim.machine.host import AbstractMachine
 from ppdsim.machine.process_owner import SERVERS_FILE

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ppdsim.engines.sglang.doctor.driver import driver_version, has_driver
-from ppdsim.engines.sglang.doctor.finding import Finding, failure, ok, warning
+from ppdsim.engines.doctor.driver import driver_version, has_driver
+from ppdsim.engines.doctor.finding import Finding, failure, ok, warning
 from ppdsim.engines.sglang.doctor.imports import import_failure
 from ppdsim.engines.sglang.doctor.versions import CUDA_13_SINCE, PINS, Pins, numbers, pins_of
 from ppdsim.machine.host import AbstractMachine

@@ -5,9 +5,10 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from ppdsim.engines.sglang.doctor.finding import Finding, Status, failure, ok, warning
+from ppdsim.engines.doctor.finding import Finding, Status, failure, ok, warning
+from ppdsim.engines.logs import last_error, tail
 from ppdsim.engines.sglang.doctor.imports import import_failure
-from ppdsim.engines.sglang.logs import cause, last_error, tail
+from ppdsim.engines.sglang.known_issues import KNOWN_ISSUES
 from ppdsim.errors import InputError
 from ppdsim.machine.host import AbstractMachine
 from ppdsim.machine.model_config import UNKNOWN, NotCovered, read_model
@@ -117,7 +118,7 @@ def check_log(path: Path | None) -> list[Finding]:
     if not path.is_file():
         raise InputError(f"--log {path}: no such file, expected a log")
     lines = tail(path)
-    found = cause(lines, None)
+    found = KNOWN_ISSUES.cause(lines, None)
     if found.issue is None and (line := last_error(lines)) is not None:
         see = f"less {shlex.quote(str(path))}  # an error that this doctor does not know"
         return [warning("log", f"{path}: {line}", see)]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ppdsim.engines.sglang.doctor.finding import Finding, failure, ok, warning
+from ppdsim.engines.doctor.finding import Finding, failure, ok, warning
+from ppdsim.engines.links import fastest_transport
 from ppdsim.engines.sglang.doctor.imports import import_failure
 from ppdsim.engines.sglang.doctor.versions import CUDA_13_SINCE, IN_NODE_SINCE, numbers
-from ppdsim.engines.sglang.links import fastest_transport
 from ppdsim.machine.host import AbstractMachine
 from ppdsim.types import Transport
 

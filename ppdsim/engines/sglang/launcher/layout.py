@@ -12,12 +12,14 @@ Not modelled: whether the pool fits the GPU beside the weights; the engine says 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 
+from ppdsim.engines.launch.launcher import AUTO
+from ppdsim.engines.launch.placement import check_ports, gpu_groups, pins_of
+from ppdsim.engines.launch.specs import Host, Role, ServerSpec
+from ppdsim.engines.links import usable_transports
+from ppdsim.engines.sglang.known_issues import KNOWN_ISSUES
 from ppdsim.engines.sglang.launcher.settings import Settings
-from ppdsim.engines.sglang.launcher.specs import Host, Role, ServerSpec
-from ppdsim.engines.sglang.links import usable_transports
 from ppdsim.errors import InputError
 from ppdsim.types import Transport
 
@@ -27,6 +29,7 @@ TRANSPORT_ENVIRONMENT: dict[Transport, dict[str, str]] = {
     Transport.RDMA: {},
 }
 """Variables by which mooncake chooses the link. RDMA is what it takes by itself where there are devices."""
+LINK_VARIABLES = tuple(name for variables in TRANSPORT_ENVIRONMENT.values() for name in variables)
 DUMMY_FLAGS = (
     *("--load-format", "dummy"),
     "--skip-tokenizer-init",
@@ -36,8 +39,6 @@ DUMMY_FLAGS = (
     *("--page-size", "64"),
 )
 """A folder with only a config.json, random weights, no tokenizer; the backends are Hopper's."""
-UNDECIDED = "CORES-OF"
-"""What stands for a list of cores that only the machine that serves can decide on."""
 LOOPBACK = "127.0.0.1"
 """Where the router's Prometheus port listens. An address and no name: the router takes a name for every interface."""
 WORKER_CHECK_S = 1
@@ -48,15 +49,10 @@ POOL_EXAMPLE = 65_536
 
 def chosen_transports(settings: Settings, host: Host) -> tuple[Transport, ...]:
     """Return the links between P and D, the fastest first; ``auto`` is every one that joins every P to every D."""
-    if settings.transport != "auto":
+    if settings.transport != AUTO:
         return (Transport(settings.transport),)
     pairs = [(p, d) for p in settings.prefill_gpus for d in settings.decode_gpus]
     return usable_transports(pairs, nvlink_lanes=host.nvlink_lanes, rdma=host.infiniband)
-
-
-def chosen_transport(settings: Settings, host: Host) -> Transport:
-    """Return the fastest of the links between P and D."""
-    return chosen_transports(settings, host)[0]
 
 
 def layout(settings: Settings, host: Host) -> tuple[ServerSpec, ...]:
@@ -75,11 +71,11 @@ def layout(settings: Settings, host: Host) -> tuple[ServerSpec, ...]:
             (Role.DECODE, settings.decode_gpus),
             (Role.UNIFIED, settings.unified_gpus),
         )
-        for number, gpus in enumerate(_groups(listed, settings.tp, role))
+        for number, gpus in enumerate(gpu_groups(listed, settings.tp, role))
     ]
     pd = bool(settings.prefill_gpus)
-    pins = _pins(settings, host, [*(f"{role.value}-{number}" for role, number, _ in groups), *(["router"] * pd)])
-    transport = chosen_transport(settings, host)
+    pins = pins_of(settings, host, [*(f"{role.value}-{number}" for role, number, _ in groups), *(["router"] * pd)])
+    transport = chosen_transports(settings, host)[0]
     if settings.ib_device is not None and transport is not Transport.RDMA:
         raise InputError(f"ib_device {settings.ib_device}: the transport is {transport.value}, expected rdma")
     next_wave: dict[int, int] = {}
@@ -92,40 +88,8 @@ def layout(settings: Settings, host: Host) -> tuple[ServerSpec, ...]:
     servers.sort(key=lambda spec: spec.wave)
     if pd:
         servers.append(_router(settings, servers, pins[-1]))
-    _check_ports(servers)
+    check_ports(servers)
     return tuple(servers)
-
-
-def cores_left(settings: Settings, host: Host, servers: Sequence[ServerSpec]) -> frozenset[int]:
-    """Return the cores that pinned servers leave to the client; none where servers are not pinned."""
-    if settings.cpu_pin is None or any(spec.argv[2].startswith(UNDECIDED) for spec in servers):
-        return frozenset()
-    taken = {core for spec in servers for core in _cores(spec.argv[2])}
-    return frozenset(host.cores) - taken
-
-
-def cores_note(settings: Settings, host: Host) -> str | None:
-    """Return what a dry run says of cores that another machine will share out; None where none are shared out."""
-    if settings.cpu_pin != "auto" or host.runs_here:
-        return None
-    return (
-        "--cpu-pin auto: each server and the client get an equal share of the cores of the machine that serves; this "
-        f"one has {len(host.cores)}"
-    )
-
-
-def link_note(settings: Settings, host: Host) -> str | None:
-    """Return what a dry run says of a link that another machine will choose; None where none is chosen."""
-    if not settings.prefill_gpus or settings.transport != "auto" or host.runs_here:
-        return None
-    link = chosen_transport(settings, host).value
-    return f"--transport auto: the fastest link of the machine that serves; of this one it is {link}"
-
-
-def _cores(text: str) -> set[int]:
-    """Read a list of cores as taskset does: ``0-3,8``."""
-    ends = [part.split("-") for part in text.split(",")]
-    return {core for first, *last in ends for core in range(int(first), int(last[0] if last else first) + 1)}
 
 
 def check(settings: Settings) -> None:
@@ -143,17 +107,6 @@ def check(settings: Settings) -> None:
     flags = (*settings.engine_flags, *settings.prefill_flags, *settings.decode_flags, *settings.unified_flags)
     if any(flag.split("=")[0] == "--base-gpu-id" for flag in flags):
         raise InputError("--base-gpu-id: each server has CUDA_VISIBLE_DEVICES, where its GPU is 0; leave the flag out")
-
-
-def _groups(gpus: Sequence[int], tp: int, role: Role) -> list[tuple[int, ...]]:
-    if len(gpus) % tp:
-        listed = ",".join(map(str, gpus))
-        raise InputError(f"--{role.value}-gpu {listed}: {len(gpus)} GPUs, expected a multiple of --tp {tp}")
-    groups = [tuple(gpus[first : first + tp]) for first in range(0, len(gpus), tp)]
-    for group in groups:
-        if len(set(group)) < len(group):
-            raise InputError(f"--{role.value}-gpu: a server of --tp {tp} needs {tp} different GPUs, given {group}")
-    return groups
 
 
 def _engine(
@@ -204,6 +157,8 @@ def _engine(
         bootstrap_port=bootstrap_port,
         gpus=gpus,
         wave=wave,
+        not_inherited=LINK_VARIABLES,
+        known_issues=KNOWN_ISSUES,
     )
 
 
@@ -235,34 +190,9 @@ def _router(settings: Settings, servers: Sequence[ServerSpec], pin: tuple[str, .
         # /readiness answers 200 once the router has found its workers healthy.
         health_path="/health" if settings.router == "mini-lb" else "/readiness",
         wave=max(spec.wave for spec in servers),
+        not_inherited=LINK_VARIABLES,
+        known_issues=KNOWN_ISSUES,
     )
-
-
-def _pins(settings: Settings, host: Host, names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return what goes before each server's command to keep it on cores of its own."""
-    if settings.cpu_pin is None:
-        return [()] * len(names)
-    if settings.cpu_pin == "auto":
-        # One share more than servers: the client must not compete with what it measures.
-        share = len(host.cores) // (len(names) + 1)
-        if share == 0 and not host.runs_here:
-            return [("taskset", "-c", f"{UNDECIDED}-{name}") for name in names]
-        if share == 0:
-            raise InputError(
-                f"--cpu-pin auto: {len(host.cores)} cores for {len(names)} servers and the client, expected at least "
-                f"{len(names) + 1}"
-            )
-        lists = [",".join(map(str, host.cores[n * share : (n + 1) * share])) for n in range(len(names))]
-    else:
-        lists = settings.cpu_pin.split("/")
-        if len(lists) != len(names):
-            raise InputError(
-                f"--cpu-pin {settings.cpu_pin}: {len(lists)} lists of cores, expected {len(names)}: {', '.join(names)}"
-            )
-        for cores in lists:
-            if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", cores):
-                raise InputError(f"--cpu-pin {settings.cpu_pin}: '{cores}' is no list of cores, such as 0-3 or 0,2,4")
-    return [("taskset", "-c", cores) for cores in lists]
 
 
 def _check_pools(settings: Settings, servers: Sequence[ServerSpec]) -> None:
@@ -276,14 +206,3 @@ def _check_pools(settings: Settings, servers: Sequence[ServerSpec]) -> None:
                 f"GPU {gpu} is shared by {' and '.join(names)}: give each a fixed KV pool, such as "
                 f"--max-total-tokens {POOL_EXAMPLE}"
             )
-
-
-def _check_ports(servers: Sequence[ServerSpec]) -> None:
-    users: dict[int, str] = {}
-    for spec in servers:
-        for port in spec.held_ports:
-            if not 1 <= port <= 65_535:
-                raise InputError(f"port {port} of {spec.name}: expected 1 to 65535")
-            if port in users:
-                raise InputError(f"port {port} is given to {users[port]} and to {spec.name}")
-            users[port] = spec.name

@@ -1,16 +1,10 @@
-"""Which keys of the settings matter for which servers: a key that is given and not read is named, or refused.
-
-A settings file may serve several calls, so its unread keys are named; one that is set for this call is refused.
-"""
+"""Which keys of the settings matter for which servers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any
 
-from ppdsim.engines.sglang.launcher.settings import Settings, content_of
-from ppdsim.errors import InputError
+from ppdsim.engines.sglang.launcher.settings import Settings
 
 NEEDS: Mapping[str, str] = {
     "transport": "pair",
@@ -52,44 +46,3 @@ def unread(keys: Iterable[str], settings: Settings) -> dict[str, str]:
         "metrics": bool(settings.prefill_gpus) and settings.router == "real",
     }
     return {key: WORDS[NEEDS[key]] for key in keys if key in NEEDS and not here[NEEDS[key]]}
-
-
-def refuse_unread(assignments: Iterable[str], settings: Settings, *, instead: Mapping[str, str]) -> None:
-    """Refuse a ``key=value`` of this call that its servers do not read.
-
-    Parameters
-    ----------
-    assignments : iterable of str
-        As given with ``--set``.
-    settings : Settings
-        What they have become, with everything else.
-    instead : mapping
-        Keys that the calling command never reads, and what says it there.
-
-    Raises
-    ------
-    InputError
-        Naming the key and what it is for.
-    """
-    keys = _leaves(content_of(None, assignments))
-    for key in keys:
-        if key in instead:
-            raise InputError(f"--set {key}: not read here, {instead[key]}")
-    for key, matters in unread(keys, settings).items():
-        raise InputError(f"--set {key}: not read by the servers of this call; for {matters}")
-
-
-def unread_of_file(path: Path | None, settings: Settings, *, instead: Mapping[str, str]) -> str | None:
-    """Return the line that names the keys of a file that this call does not read; None if it reads all."""
-    keys = [] if path is None else _leaves(content_of(path, ()))
-    found = {**{key: instead[key] for key in keys if key in instead}, **unread(keys, settings)}
-    return f"{path}: not read by this call: {', '.join(found)}" if found else None
-
-
-def _leaves(content: Mapping[str, Any]) -> list[str]:
-    """Return the keys, those of the ports one by one."""
-    return [
-        leaf
-        for key, value in content.items()
-        for leaf in ([f"{key}.{inner}" for inner in value] if key == "ports" and isinstance(value, dict) else [key])
-    ]

@@ -16,9 +16,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ppdsim.engines.sglang.records.converted import ABORT, Converted, Count, Seconds, converted_loads, malformed
-from ppdsim.engines.sglang.records.deployment import HANDED_OFF, UNIFIED, UNTOLD, Deployment
-from ppdsim.engines.sglang.records.source import Source
+from ppdsim.engines.records.converted import ABORT, Converted, Count, Seconds, converted_loads, malformed
+from ppdsim.engines.records.deployment import HANDED_OFF, UNIFIED, UNTOLD, Deployment
+from ppdsim.engines.records.source import Source
 from ppdsim.errors import MeasurementError
 from ppdsim.measurements import LoadRow
 from ppdsim.types import Arm

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ppdsim import measurements
-from ppdsim.engines.sglang.records.converted import Converted
-from ppdsim.engines.sglang.records.deployment import Deployment
-from ppdsim.engines.sglang.records.source import Source
+from ppdsim.engines.records.converted import Converted
+from ppdsim.engines.records.deployment import Deployment
+from ppdsim.engines.records.source import Source
 from ppdsim.errors import MeasurementError, nearest
 from ppdsim.types import Arm, Transport
 

@@ -17,9 +17,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ppdsim.engines.sglang.records.converted import Converted, Count, Seconds, converted_loads, malformed
-from ppdsim.engines.sglang.records.deployment import HANDED_OFF, UNIFIED, Deployment
-from ppdsim.engines.sglang.records.source import Source
+from ppdsim.engines.records.converted import Converted, Count, Seconds, converted_loads, malformed
+from ppdsim.engines.records.deployment import HANDED_OFF, UNIFIED, Deployment
+from ppdsim.engines.records.source import Source
 from ppdsim.errors import MeasurementError
 from ppdsim.measurements import LoadRow, ServerTimes
 

@@ -8,15 +8,13 @@ server log.
 from __future__ import annotations
 
 import json
-from enum import Enum
 
-from ppdsim.engines.sglang.records.source import Source
+from ppdsim.engines.records.source import Source
 from ppdsim.engines.sglang.records.time_stats import MARK
-from ppdsim.errors import MeasurementError
 
 
-class Format(str, Enum):
-    """What `ppdsim import` reads."""
+class Format:
+    """What is recorded, in words."""
 
     GRID = "recorded grid"
     BENCH_SERVING = "bench_serving JSONL"
@@ -24,38 +22,22 @@ class Format(str, Enum):
     TIME_STATS = "request time stats log"
 
 
-KEYS: tuple[tuple[frozenset[str], Format], ...] = (
+KEYS: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"request_parameters"}), Format.METRICS_EXPORT),
     (frozenset({"backend", "duration"}), Format.BENCH_SERVING),
     (frozenset({"kind"}), Format.GRID),
 )
 
 
-def recognise(source: Source) -> Format:
-    """Return the format of a recorded file.
-
-    Raises
-    ------
-    MeasurementError
-        If it is none that is known; the message says what was looked for.
-    """
-    first = next(iter(source.filled()), None)
-    if first is None:
-        raise MeasurementError(f"{source.path}: no rows")
-    number, line = first
+def recognise(source: Source) -> str | None:
+    """Return the format of a recorded file; None for a file of somebody else."""
+    _, line = next(source.filled())
     if line.lstrip().startswith("{"):
         keys = _keys(line)
         for needed, form in KEYS:
             if needed <= keys:
                 return form
-    if MARK in source.text:
-        return Format.TIME_STATS
-    shown = line.strip() if len(line.strip()) <= 60 else line.strip()[:57] + "..."
-    raise MeasurementError(
-        f"{source.where(number)}: not a recorded file that is known: expected JSON lines with 'kind' (grid), 'backend' "
-        "and 'duration' (bench_serving) or 'request_parameters' (--export-metrics-to-file), or a server log with "
-        f"{MARK}...) lines (--enable-request-time-stats-logging); got {shown!r}"
-    )
+    return Format.TIME_STATS if MARK in source.text else None
 
 
 def _keys(line: str) -> frozenset[str]:

@@ -14,9 +14,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ppdsim.engines.sglang.records.converted import Converted, converted_loads
-from ppdsim.engines.sglang.records.deployment import HANDED_OFF, UNIFIED, Deployment
-from ppdsim.engines.sglang.records.source import Source
+from ppdsim.engines.records.converted import Converted, converted_loads
+from ppdsim.engines.records.deployment import HANDED_OFF, UNIFIED, Deployment
+from ppdsim.engines.records.source import Source
 from ppdsim.errors import MeasurementError
 from ppdsim.measurements import LoadRow, ServerTimes
 

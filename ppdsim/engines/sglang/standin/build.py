@@ -10,9 +10,6 @@ from ppdsim.engines.sglang.standin.core import CoreSettings
 from ppdsim.profile import Profile
 from ppdsim.types import Transport
 
-DEFAULT_PROFILE = "h200x2_llama-3.1-8b_sglang-0.5.17"
-"""The profile that ships."""
-
 
 class Mode(str, Enum):
     """SGLang's disaggregation modes; ``null`` is a unified server."""

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ppdsim.engines.sglang.standin.build import DEFAULT_PROFILE, Mode
+from ppdsim.engines.sglang.standin.build import Mode
 from ppdsim.engines.sglang.standin.faults import Fault
+from ppdsim.engines.stand_in import DEFAULT_PROFILE
 from ppdsim.types import Transport
 
 KV_TRANSFERS = ("profile", "mooncake")

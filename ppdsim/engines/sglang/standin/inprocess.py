@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 
 from ppdsim import compose
-from ppdsim.engines.client import AbstractEngine, EngineInfo, Failure, Generation, RequestFailed, Stream
+from ppdsim.engines.client import AbstractClient, EngineInfo, Failure, Generation, RequestFailed, Stream
 from ppdsim.engines.sglang.standin.build import settings_of
 from ppdsim.engines.sglang.standin.clock import AbstractClock, LoopClock
 from ppdsim.engines.sglang.standin.core import AbstractCore, CoreSettings
@@ -45,7 +45,7 @@ class DirectMeeting(AbstractMeeting):
         self._prefill.cancelled(rendezvous.room)
 
 
-class InProcessEngine(AbstractEngine):
+class InProcessEngine(AbstractClient):
     """A unified server, or one prefill and one decode server behind a router that costs nothing.
 
     Must be made while the event loop runs. `cores` are the servers by role.

@@ -17,17 +17,16 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from types import TracebackType
 from typing import IO
 
 from ppdsim import extras
-from ppdsim.engines.sglang.standin.build import DEFAULT_PROFILE, load_profile
+from ppdsim.engines.sglang.standin.build import load_profile
 from ppdsim.engines.sglang.standin.faults import Fault
+from ppdsim.engines.stand_in import StackOptions
 from ppdsim.errors import EnvironmentProblem, InputError, nearest
 from ppdsim.limits import COUNT, NUMBER
-from ppdsim.types import Transport
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 60.0
@@ -35,27 +34,6 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 5.0
 """Time that a process has between SIGTERM and SIGKILL [s]."""
 PR_SET_PDEATHSIG = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StackOptions:
-    """What to start.
-
-    `router` is ``real`` (sglang-router), ``mini-lb`` (its debugging load balancer) or ``none``. Ports are `port_base`
-    for the router, then prefill, decode, unified and bootstrap; free ones if it is 0. `arguments` go to every server.
-    """
-
-    profile: str = DEFAULT_PROFILE
-    mode: str = "pd"
-    router: str = "real"
-    port_base: int = 0
-    time_scale: float = 1.0
-    transport: Transport = Transport.TCP
-    kv_transfer: str = "profile"
-    decode_radix: bool = False
-    kv_pool_tokens: int | None = None
-    fault: str | None = None
-    arguments: Sequence[str] = ()
 
 
 class FakeStack:

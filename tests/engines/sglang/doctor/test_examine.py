@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,15 +13,15 @@ from pathlib import Path
 import pytest
 from machine.machines import H200, LISTS, SOURCES, VALUES, FakeMachine
 
-from ppdsim.engines.sglang.doctor import CHECKS, Status, examine
+from ppdsim.engines.doctor import examine as module
+from ppdsim.engines.doctor.finding import Status
+from ppdsim.engines.sglang.doctor.examine import CHECKS, DOCTOR
 from ppdsim.engines.sglang.doctor.software import TORCH
 from ppdsim.engines.sglang.doctor.versions import PINS, numbers
 from ppdsim.machine.gpu import GpuUser
 from ppdsim.machine.host import ThisMachine
 
 HEALTHY = FakeMachine()
-module = sys.modules["ppdsim.engines.sglang.doctor.examine"]
-"""The package has a function of the same name."""
 PROC_DRIVER = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.159.04  Tue Jan  6 01:49:29 UTC 2026\n"
 NO_NVML = {"pynvml": "ModuleNotFoundError: No module named 'pynvml'"}
 NO_LIBRARY = {name: value for name, value in VALUES.items() if not name.startswith("ctypes")}
@@ -491,11 +490,11 @@ CASES = {
 
 
 def rows(machine, **options):
-    return {finding.check: finding for finding in examine(machine, **options).findings}
+    return {finding.check: finding for finding in DOCTOR.examine(machine, **options).findings}
 
 
 def test_a_healthy_machine_needs_nothing():
-    found = examine(HEALTHY)
+    found = DOCTOR.examine(HEALTHY)
     assert {finding.status for finding in found.findings} == {Status.OK}
     assert not any(finding.fix for finding in found.findings)
     assert found.transport == "nvlink"
@@ -510,13 +509,13 @@ def test_a_known_issue_is_found_with_its_fix_by_name(name):
     assert finding.status.value == status
     assert found in finding.found
     assert fix in finding.fix
-    assert examine(machine).failed is (status == "failure")
+    assert DOCTOR.examine(machine).failed is (status == "failure")
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_mend_can_be_pasted(name):
     machine = CASES[name][0]
-    for finding in examine(machine).findings:
+    for finding in DOCTOR.examine(machine).findings:
         assert finding.status is Status.OK or finding.fix
         if finding.fix:
             assert_pasteable(finding.fix)
@@ -558,10 +557,10 @@ def test_what_is_waited_for_is_told(monkeypatch):
         if names == ("mooncake", "router"):
             end.set()
 
-    examine(Slow(wait=lambda: end.wait(20.0)), waiting=waiting)
+    DOCTOR.examine(Slow(wait=lambda: end.wait(20.0)), waiting=waiting)
     assert ("mooncake", "router") in told
     told.clear()
-    examine(HEALTHY, waiting=told.append)
+    DOCTOR.examine(HEALTHY, waiting=told.append)
     assert not told
 
 
@@ -581,7 +580,7 @@ def test_an_interrupt_does_not_wait_for_the_checks_that_have_not_begun(monkeypat
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        examine(Slow(wait=wait), waiting=waiting)
+        DOCTOR.examine(Slow(wait=wait), waiting=waiting)
     assert len(began) == 1
 
 
@@ -589,7 +588,7 @@ def test_every_check_has_a_case_and_a_row_where_all_is_well():
     spoilt = {row for _, row, *_ in CASES.values()}
     shown = {"gpus": {"gpus", "gpu 1"}, "kernel": {"kernel package"}}
     assert all(shown.get(name, {name}) & spoilt for name in CHECKS)
-    well = {finding.check for finding in examine(HEALTHY).findings}
+    well = {finding.check for finding in DOCTOR.examine(HEALTHY).findings}
     assert all(shown.get(name, {name}) & well for name in CHECKS)
 
 
@@ -609,7 +608,7 @@ def test_a_machine_with_what_a_release_pins_needs_nothing(pins):
             "sglang-router": "0.3.2",
         },
     )
-    assert [finding for finding in examine(machine).findings if finding.status is not Status.OK] == []
+    assert [finding for finding in DOCTOR.examine(machine).findings if finding.status is not Status.OK] == []
 
 
 def test_the_machine_that_the_project_began_with_is_seen_as_it_was():
@@ -633,7 +632,7 @@ def test_the_machine_that_the_project_began_with_is_seen_as_it_was():
             "sglang-router": "0.2.3",
         },
     )
-    found = examine(machine)
+    found = DOCTOR.examine(machine)
     warned = {finding.check: finding.found for finding in found.findings if finding.status is Status.WARNING}
     assert not found.failed
     assert found.transport == "tcp"
@@ -669,7 +668,7 @@ def test_the_transport_to_take_is_one_that_this_mooncake_has(mooncake, transport
     versions = {**without("mooncake-transfer-engine-cuda13"), **mooncake}
     machine = replace(HEALTHY, folders={}, versions=versions)
     links = rows(machine)["links"]
-    assert examine(machine).transport == transport
+    assert DOCTOR.examine(machine).transport == transport
     assert f"--transport {transport}" in links.found + links.fix
     assert ("which this mooncake cannot use" in links.found) is (transport == "tcp")
     assert links.fix.startswith("pip install --upgrade") is (transport == "tcp")
@@ -700,7 +699,9 @@ def test_no_row_names_a_gpu_that_is_not_there(tmp_path, count, lanes, rdma, moon
         versions=other(mooncake_transfer_engine_cuda13=mooncake),
     )
     found = [
-        row for names in ((), ("w.bin",)) for row in examine(machine, model=model_folder(tmp_path, *names)).findings
+        row
+        for names in ((), ("w.bin",))
+        for row in DOCTOR.examine(machine, model=model_folder(tmp_path, *names)).findings
     ]
     for row in found:
         if row.fix.endswith("# on a machine with a GPU"):
@@ -717,7 +718,7 @@ def test_no_row_names_a_gpu_that_is_not_there(tmp_path, count, lanes, rdma, moon
 
 def test_one_gpu_can_be_shared():
     one = replace(HEALTHY, cards=(H200,), lanes={}, folders={})
-    assert examine(one).transport == "tcp"
+    assert DOCTOR.examine(one).transport == "tcp"
     found = rows(one)["links"].found
     assert "P and D can share it (--max-total-tokens); take --transport tcp, or --transport nvlink" in found
 
@@ -783,12 +784,12 @@ def test_a_model_that_the_curves_do_not_cover_is_no_failure(tmp_path, kind):
     (tmp_path / "tokenizer.json").write_text("")
     finding = rows(HEALTHY, model=tmp_path)["model"]
     assert (finding.status, finding.fix) == (Status.WARNING, "")
-    assert not examine(HEALTHY, model=tmp_path).failed
+    assert not DOCTOR.examine(HEALTHY, model=tmp_path).failed
 
 
 def test_no_row_forces_tcp_where_nvlink_is_taken():
     for machine in (replace(HEALTHY, folders={}), HEALTHY):
-        found = examine(machine)
+        found = DOCTOR.examine(machine)
         assert found.transport == "nvlink"
         assert not [row for row in found.findings if "MC_FORCE_TCP" in row.fix or "--transport tcp" in row.fix]
     assert rows(replace(HEALTHY, folders={}))["rdma"].status is Status.OK
@@ -802,7 +803,7 @@ def test_each_check_says_how_long_it_took_and_torch_is_asked_once():
             asked.append(expression)
             return super().evaluate(expression)
 
-    found = examine(Asked())
+    found = DOCTOR.examine(Asked())
     assert list(found.took_s) == list(CHECKS)
     assert all(seconds >= 0.0 for seconds in found.took_s.values())
     assert [one for one in asked if "torch" in one] == [TORCH]
@@ -811,7 +812,6 @@ def test_each_check_says_how_long_it_took_and_torch_is_asked_once():
 def test_every_check_begins_at_once():
     """One that waits for a driver or a cold disk keeps none of the others from beginning."""
     meeting = threading.Barrier(len(CHECKS), timeout=20.0)
-    named = dict(CHECKS.items())
 
     def meets(check):
         def run(machine):
@@ -820,9 +820,8 @@ def test_every_check_begins_at_once():
 
         return run
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "CHECKS", {name: meets(check) for name, check in named.items()})
-        assert not examine(HEALTHY).failed
+    together = replace(DOCTOR, checks={name: meets(check) for name, check in CHECKS.items()})
+    assert not together.examine(HEALTHY).failed
 
 
 def test_a_folder_that_is_no_model(tmp_path):

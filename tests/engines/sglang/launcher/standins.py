@@ -11,9 +11,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from ppdsim.engines.launch.specs import Host, ServerSpec
 from ppdsim.engines.sglang.launcher.layout import layout
 from ppdsim.engines.sglang.launcher.settings import Settings
-from ppdsim.engines.sglang.launcher.specs import Host, ServerSpec
 
 HOST = "127.0.0.1"
 PROGRAM = (sys.executable, "-S", "-E", str(Path(__file__).with_name("standin_server.py")))

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from machine.machines import FakeMachine
 
-from ppdsim.engines.sglang.launcher.layout import chosen_transport, chosen_transports, layout
+from ppdsim.engines.launch.shell import environment, script
+from ppdsim.engines.launch.specs import Host, Role
+from ppdsim.engines.sglang.launcher.launcher import host_of
+from ppdsim.engines.sglang.launcher.layout import chosen_transports, layout
 from ppdsim.engines.sglang.launcher.settings import Settings
-from ppdsim.engines.sglang.launcher.shell import environment, script
-from ppdsim.engines.sglang.launcher.specs import Host, Role, host_of
 from ppdsim.errors import InputError
 from ppdsim.types import Transport
 
@@ -114,7 +115,7 @@ def test_the_router_listens_on_loopback_only_and_waits_for_its_workers_as_long_a
     ],
 )
 def test_auto_takes_the_fastest_link_that_joins_all(changes: dict[str, Any], host: Host, link: Transport) -> None:
-    assert chosen_transport(Settings(model="m", **changes), host) is link
+    assert chosen_transports(Settings(model="m", **changes), host)[0] is link
 
 
 @pytest.mark.parametrize(

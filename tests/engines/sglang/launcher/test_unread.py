@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ppdsim.engines.launch.settings_file import load_settings, refuse_unread, unread_of_file
+from ppdsim.engines.launch.specs import Host
 from ppdsim.engines.sglang.launcher.layout import layout
-from ppdsim.engines.sglang.launcher.settings import Ports, Settings, load
-from ppdsim.engines.sglang.launcher.specs import Host
-from ppdsim.engines.sglang.launcher.unread import refuse_unread, unread, unread_of_file
+from ppdsim.engines.sglang.launcher.settings import Ports, Settings
+from ppdsim.engines.sglang.launcher.unread import unread
 from ppdsim.errors import InputError
 
 HOST = Host(cores=tuple(range(16)), nvlink_lanes={(0, 1): 18})
@@ -93,16 +95,20 @@ def test_a_key_changes_what_is_started_or_is_named(name: str) -> None:
 def test_what_is_set_for_this_call_is_refused_and_what_a_file_says_is_named(tmp_path: Path) -> None:
     path = tmp_path / "stack.yaml"
     path.write_text("model: m\nunified_gpus: [0]\nprefill_flags: --a\nports: {router: 31000, unified: 31300}\n")
-    found = load(path, {})
-    line = unread_of_file(path, found, instead={"model": "--model says it"})
+    found = load_settings(Settings, path, {})
+
+    def not_read(keys: Iterable[str]) -> dict[str, str]:
+        return unread(keys, found)
+
+    line = unread_of_file(path, not_read, instead={"model": "--model says it"})
     assert line == f"{path}: not read by this call: model, prefill_flags, ports.router"
-    assert unread_of_file(path, load(path, {}), instead={}) != line
+    assert unread_of_file(path, not_read, instead={}) != line
     for text in ("prefill_flags=--b", "ports.router=31001", "ports={router: 31001}"):
         with pytest.raises(InputError, match=r"--set (prefill_flags|ports.router): not read by the servers of this"):
-            refuse_unread([text], found, instead={})
-    refuse_unread(["ports.unified=31301", "tp=1"], found, instead={})
+            refuse_unread([text], not_read, instead={})
+    refuse_unread(["ports.unified=31301", "tp=1"], not_read, instead={})
 
 
 def test_an_option_and_an_assignment_of_one_key_are_refused() -> None:
     with pytest.raises(InputError, match="--set tp: an option of this call gives tp already"):
-        load(None, {"model": "m", "tp": 4}, ["tp=2"])
+        load_settings(Settings, None, {"model": "m", "tp": 4}, ["tp=2"])

@@ -11,8 +11,9 @@ from fit.grids import MANIFEST
 from hypothesis import strategies as st
 
 from ppdsim import measurements
-from ppdsim.engines.sglang.records import Deployment, import_records
-from ppdsim.engines.sglang.records.converted import Converted
+from ppdsim.engines.importing import import_records
+from ppdsim.engines.records.converted import Converted
+from ppdsim.engines.records.deployment import Deployment
 from ppdsim.errors import MeasurementError
 from ppdsim.measurements import LoadRow, Measurements
 

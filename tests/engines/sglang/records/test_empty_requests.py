@@ -6,6 +6,7 @@ import pytest
 from engines.sglang.records.recorded import imported, sample, written
 from engines.sglang.records.test_time_stats import UNIFIED as LINE
 
+from ppdsim.engines.sglang.records import RECORDS
 from ppdsim.engines.sglang.records.recognise import Format
 from ppdsim.errors import MeasurementError
 
@@ -39,7 +40,7 @@ CASES = {
 
 
 def test_every_record_of_a_load_has_a_case():
-    assert set(CASES) == set(Format) - {Format.GRID}
+    assert set(CASES) == set(RECORDS.converters) - {Format.GRID}
 
 
 @pytest.mark.parametrize("form", CASES)

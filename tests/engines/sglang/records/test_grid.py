@@ -9,7 +9,8 @@ import pytest
 from fit.grids import MANIFEST
 
 from ppdsim import measurements
-from ppdsim.engines.sglang.records import Deployment, import_records
+from ppdsim.engines.importing import import_records
+from ppdsim.engines.records.deployment import Deployment
 from ppdsim.errors import MeasurementError
 from ppdsim.types import Arm
 

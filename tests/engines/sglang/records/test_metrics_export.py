@@ -11,9 +11,9 @@ from engines.sglang.records.recorded import ANYTHING, SAMPLES, imported, rows_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppdsim.engines.sglang.records import Deployment
+from ppdsim.engines.records.deployment import Deployment
+from ppdsim.engines.records.source import Source
 from ppdsim.engines.sglang.records.metrics_export import convert
-from ppdsim.engines.sglang.records.source import Source
 from ppdsim.errors import MeasurementError
 from ppdsim.types import Arm, Transport
 

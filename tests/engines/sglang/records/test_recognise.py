@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppdsim.cli.app import run
-from ppdsim.engines.sglang.records import Deployment
-from ppdsim.engines.sglang.records.recognise import Format, recognise
-from ppdsim.engines.sglang.records.source import Source, read_source
+from ppdsim.engines.importing import recognise
+from ppdsim.engines.records.deployment import Deployment
+from ppdsim.engines.records.source import Source, read_source
+from ppdsim.engines.sglang.records.recognise import Format
 from ppdsim.errors import MeasurementError
 from ppdsim.types import Arm
 
@@ -32,7 +33,7 @@ def test_every_sample_has_its_format_and_its_source_named():
     assert {path.name for path in SAMPLES.iterdir()} == {*FORMATS, "README.md"}
     named = (SAMPLES / "README.md").read_text()
     for name, form in FORMATS.items():
-        assert recognise(read_source(SAMPLES / name)) is form
+        assert recognise(read_source(SAMPLES / name))[0] is form
         assert f"`{name}`" in named
 
 

@@ -11,8 +11,8 @@ from engines.sglang.records.recorded import SAMPLES, imported, rows_of, rows_or_
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppdsim.engines.sglang.records import Deployment
-from ppdsim.engines.sglang.records.source import Source
+from ppdsim.engines.records.deployment import Deployment
+from ppdsim.engines.records.source import Source
 from ppdsim.engines.sglang.records.time_stats import convert
 from ppdsim.errors import MeasurementError
 from ppdsim.types import Arm, Transport

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from curve_cases import DECODE, ENGINE, FRONTEND, HANDOFF, PREFILL, STALL
 
-from ppdsim.engines.sglang.standin.build import DEFAULT_PROFILE, Mode
+from ppdsim.engines.sglang.standin.build import Mode
 from ppdsim.engines.sglang.standin.clock import VirtualClock
 from ppdsim.engines.sglang.standin.core import AbstractCore, CoreSettings
 from ppdsim.engines.sglang.standin.decode import DecodeCore
@@ -20,6 +20,7 @@ from ppdsim.engines.sglang.standin.inprocess import DirectMeeting
 from ppdsim.engines.sglang.standin.prefill import PrefillCore
 from ppdsim.engines.sglang.standin.request import Rendezvous, Request
 from ppdsim.engines.sglang.standin.unified import UnifiedCore
+from ppdsim.engines.stand_in import DEFAULT_PROFILE
 from ppdsim.turn import TurnModel
 from ppdsim.types import Arm, Transport
 

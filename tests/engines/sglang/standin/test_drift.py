@@ -6,9 +6,10 @@ import pytest
 from des.costs import cost_model
 from engines.sglang.standin.stand_in import MODEL
 
-from ppdsim.engines.sglang.standin.build import DEFAULT_PROFILE, load_profile
+from ppdsim.engines.sglang.standin.build import load_profile
 from ppdsim.engines.sglang.standin.inprocess import InProcessEngine
 from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
+from ppdsim.engines.stand_in import DEFAULT_PROFILE
 from ppdsim.turn import TurnModel
 
 OTHER = cost_model(chunk=8192, page=64)

@@ -14,13 +14,14 @@ import pytest
 from engines.sglang.standin.stand_in import free_port, options
 
 from ppdsim import compose
-from ppdsim.engines.client import Failure, RequestFailed
-from ppdsim.engines.sglang.client import Endpoints, SglangHttp
-from ppdsim.engines.sglang.standin.build import DEFAULT_PROFILE, Mode, load_profile
+from ppdsim.engines.client import Endpoints, Failure, RequestFailed
+from ppdsim.engines.sglang.client import SglangHttp
+from ppdsim.engines.sglang.standin.build import Mode, load_profile
 from ppdsim.engines.sglang.standin.flags import ServerOptions, parse
 from ppdsim.engines.sglang.standin.generate import BadRequestError, read_call
 from ppdsim.engines.sglang.standin.server import StandInServer, serving
-from ppdsim.engines.sglang.standin.stack import FakeStack, StackOptions
+from ppdsim.engines.sglang.standin.stack import FakeStack
+from ppdsim.engines.stand_in import DEFAULT_PROFILE, StackOptions
 from ppdsim.errors import EnvironmentProblem
 from ppdsim.types import Transport
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from engines.sglang.standin.stand_in import Bench
 
-from ppdsim.engines.sglang.standin.build import DEFAULT_PROFILE, load_profile, settings_of
+from ppdsim.engines.sglang.standin.build import load_profile, settings_of
 from ppdsim.engines.sglang.standin.request import FAKE_BOOTSTRAP_HOST, Finish, Rendezvous, Request
+from ppdsim.engines.stand_in import DEFAULT_PROFILE
 from ppdsim.types import Transport
 
 

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from ppdsim import compose
-from ppdsim.engines.client import EngineInfo, Failure, Generation, RequestFailed
-from ppdsim.engines.sglang.client import Endpoints, SglangHttp
-from ppdsim.engines.sglang.standin.build import DEFAULT_PROFILE, load_profile
-from ppdsim.engines.sglang.standin.stack import FakeStack, StackOptions, check
+from ppdsim.engines.client import Endpoints, EngineInfo, Failure, Generation, RequestFailed
+from ppdsim.engines.sglang.client import SglangHttp
+from ppdsim.engines.sglang.standin.build import load_profile
+from ppdsim.engines.sglang.standin.stack import FakeStack, check
+from ppdsim.engines.stand_in import DEFAULT_PROFILE, StackOptions
 from ppdsim.errors import EnvironmentProblem, InputError
 from ppdsim.types import Arm, Transport
 

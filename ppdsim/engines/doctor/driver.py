@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ppdsim.engines.sglang.doctor.finding import Finding, failure, ok, warning
+from ppdsim.engines.doctor.finding import Finding, failure, ok, warning
 from ppdsim.machine.host import AbstractMachine
 
 KERNEL_MODULE = Path("/proc/driver/nvidia/version")

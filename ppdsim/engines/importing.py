@@ -1,33 +1,28 @@
-"""From recorded files to a measurement folder: recognise, convert, check every row, write both files or neither."""
+"""From recorded files to a measurement folder: recognise, convert, check every row, write both files or neither.
+
+What files there are to recognise is the engines': each says which of theirs a file is, and how its rows are read.
+"""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ppdsim import measurements
-from ppdsim.engines.sglang.records import bench_serving, grid, metrics_export, time_stats
-from ppdsim.engines.sglang.records.converted import Converted
-from ppdsim.engines.sglang.records.deployment import Deployment
-from ppdsim.engines.sglang.records.recognise import Format, recognise
-from ppdsim.engines.sglang.records.source import Source, read_source
+from ppdsim.engines import ENGINES
+from ppdsim.engines.records.converted import Converter
+from ppdsim.engines.records.deployment import Deployment
+from ppdsim.engines.records.source import Source, read_source
 from ppdsim.errors import MeasurementError
 from ppdsim.files import whole
 from ppdsim.limits import ROWS_BYTES
 from ppdsim.reading import raw_chunks, read_json
-
-CONVERTERS: Mapping[Format, Callable[[Sequence[Source], Deployment], Converted]] = {
-    Format.GRID: grid.convert,
-    Format.BENCH_SERVING: bench_serving.convert,
-    Format.METRICS_EXPORT: metrics_export.convert,
-    Format.TIME_STATS: time_stats.convert,
-}
 
 
 def read_manifest_template(path: Path) -> dict[str, Any]:
@@ -46,7 +41,7 @@ def read_manifest_template(path: Path) -> dict[str, Any]:
 
 def import_records(
     paths: Sequence[Path], manifest: Mapping[str, Any], folder: Path, *, said: Deployment
-) -> tuple[Format, tuple[str, ...], list[Path]]:
+) -> tuple[str, tuple[str, ...], list[Path]]:
     """Convert recorded files of one format into ``folder/points.jsonl.gz`` and ``folder/manifest.json``.
 
     `manifest` holds every manifest key but the points' file and hash, and the source's hash. What was left out is
@@ -65,8 +60,8 @@ def import_records(
         {**manifest, "source_sha256": None, "points_file": "points.jsonl.gz", "points_sha256": ""}, where="manifest"
     )
     sources = [read_source(path) for path in paths]
-    form = _one_format(sources)
-    converted = CONVERTERS[form](sources, replace(said, transports=described.transports))
+    form, convert = _one_format(sources)
+    converted = convert(sources, replace(said, transports=described.transports))
     if not converted.rows:
         raise MeasurementError(f"{paths[0]}: no rows: {'; '.join(converted.notes) or 'the file holds no request'}")
     points = gzip.compress("".join(_line(row) for row in converted.rows).encode(), 9, mtime=0)
@@ -93,14 +88,36 @@ def _line(row: Mapping[str, Any]) -> str:
     return json.dumps(row, separators=(",", ":")) + "\n"
 
 
-def _one_format(sources: Sequence[Source]) -> Format:
-    forms = [recognise(source) for source in sources]
-    for source, form in zip(sources, forms, strict=True):
-        if form is not forms[0]:
-            raise MeasurementError(
-                f"{source.path}: a {form.value}, but {sources[0].path} is a {forms[0].value}: import them apart"
-            )
-    return forms[0]
+def recognise(source: Source) -> tuple[str, Converter]:
+    """Return the format of a recorded file, in words, and how it is read.
+
+    Raises
+    ------
+    MeasurementError
+        If it is none that is known; the message says what was looked for.
+    """
+    first = next(iter(source.filled()), None)
+    if first is None:
+        raise MeasurementError(f"{source.path}: no rows")
+    number, line = first
+    known = [engine.records for engine in ENGINES.values() if engine.records is not None]
+    for records in known:
+        form = records.recognise(source)
+        if form is not None:
+            return form, records.converters[form]
+    shown = line.strip() if len(line.strip()) <= 60 else line.strip()[:57] + "..."
+    raise MeasurementError(
+        f"{source.where(number)}: not a recorded file that is known: expected "
+        f"{'; or '.join(records.expected for records in known)}; got {shown!r}"
+    )
+
+
+def _one_format(sources: Sequence[Source]) -> tuple[str, Converter]:
+    (first, convert), *rest = [recognise(source) for source in sources]
+    for source, (form, _) in zip(sources[1:], rest, strict=True):
+        if form != first:
+            raise MeasurementError(f"{source.path}: a {form}, but {sources[0].path} is a {first}: import them apart")
+    return first, convert
 
 
 def _write(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from ppdsim.engines.sglang.launcher.shell import environment
-from ppdsim.engines.sglang.launcher.specs import ServerSpec
-from ppdsim.engines.sglang.logs import Cause, cause, decisive, tail
+from ppdsim.engines.launch.shell import environment
+from ppdsim.engines.launch.specs import ServerSpec
+from ppdsim.engines.logs import tail
 from ppdsim.errors import EnvironmentProblem
 from ppdsim.machine.ports import answers
 from ppdsim.machine.process_owner import LOG
@@ -100,7 +100,7 @@ class Server:
         if code is not None:
             return f"{self.spec.name} ended with {_in_words(code)} after {self.age_s:.0f} s: {self._explained(code)}"
         # A healthy server has got over whatever its log shows; what comes later, its requests show.
-        found = None if self.ready else decisive(self._lines())
+        found = None if self.ready else self.spec.known_issues.decisive(self._lines())
         if found is None:
             self._doomed_s = None
             return None
@@ -118,8 +118,7 @@ class Server:
         return tail(self.log)
 
     def _explained(self, code: int | None) -> str:
-        found: Cause = cause(self._lines(), code)
-        return f"{found}; log: {self.log}"
+        return f"{self.spec.known_issues.cause(self._lines(), code)}; log: {self.log}"
 
 
 def _in_words(code: int) -> str:

@@ -17,11 +17,11 @@ from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 
-from ppdsim.engines.sglang.client import Endpoints
-from ppdsim.engines.sglang.launcher import state
-from ppdsim.engines.sglang.launcher.process import Server
-from ppdsim.engines.sglang.launcher.shutdown import still_held, take_down
-from ppdsim.engines.sglang.launcher.specs import Role, ServerSpec, endpoints_of
+from ppdsim.engines.client import Endpoints
+from ppdsim.engines.launch import state
+from ppdsim.engines.launch.process import Server
+from ppdsim.engines.launch.shutdown import still_held, take_down
+from ppdsim.engines.launch.specs import Role, ServerSpec, endpoints_of
 from ppdsim.errors import EnvironmentProblem
 from ppdsim.machine.ports import is_free
 from ppdsim.machine.signals import Interrupts

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from ppdsim.engines.sglang.launcher import shutdown as takedown
-from ppdsim.engines.sglang.launcher import state
+from ppdsim.engines.launch import shutdown as takedown
+from ppdsim.engines.launch import state
 from ppdsim.errors import EnvironmentProblem, InputError
 from ppdsim.machine import process_tree as family
 from ppdsim.machine.process_owner import SERVERS_FILE

@@ -1,13 +1,15 @@
-"""What a converter returns: rows of the measurement format, and what of the record is not among them."""
+"""What an engine says of its recorded files, and what a converter makes of them: rows, and what is not among them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
+from ppdsim.engines.records.deployment import Deployment
+from ppdsim.engines.records.source import Source
 from ppdsim.errors import MeasurementError
 from ppdsim.measurements import LoadRow
 
@@ -27,6 +29,29 @@ class Converted:
 
     rows: tuple[Mapping[str, Any], ...]
     notes: tuple[str, ...] = ()
+
+
+Converter = Callable[[Sequence[Source], Deployment], Converted]
+"""Reads the files of one run, all of one format."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Records:
+    """The recorded files of one engine.
+
+    Attributes
+    ----------
+    recognise : callable
+        Returns the format of a file that is not empty, in words; None for a file of somebody else.
+    converters : mapping
+        How each format is read.
+    expected : str
+        What `recognise` looks for, in words.
+    """
+
+    recognise: Callable[[Source], str | None]
+    converters: Mapping[str, Converter]
+    expected: str
 
 
 def converted_loads(found: Iterable[tuple[str, LoadRow]], notes: Sequence[str] = ()) -> Converted:

@@ -12,17 +12,15 @@ from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
-from ppdsim.engines.sglang.launcher.layout import TRANSPORT_ENVIRONMENT
-from ppdsim.engines.sglang.launcher.specs import Role, ServerSpec
+from ppdsim.engines.launch.specs import Role, ServerSpec
 from ppdsim.machine.masking import MASK, masked_environment, masked_words
 
-LINK_VARIABLES = tuple(name for variables in TRANSPORT_ENVIRONMENT.values() for name in variables)
 PROXY_VARIABLES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 
 
 def changes(spec: ServerSpec, inherited: Mapping[str, str]) -> tuple[tuple[str, ...], dict[str, str]]:
     """Return the variables to take out of the inherited environment, and those to set in it."""
-    out = tuple(name for name in LINK_VARIABLES if name in inherited and name not in spec.env)
+    out = tuple(name for name in spec.not_inherited if name in inherited and name not in spec.env)
     proxied = any(inherited.get(name) for name in PROXY_VARIABLES)
     direct = dict.fromkeys(("NO_PROXY", "no_proxy"), spec.host) if proxied else {}
     return out, {**direct, **spec.env}

@@ -13,8 +13,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ppdsim.engines.sglang.launcher.process import Server
-from ppdsim.engines.sglang.launcher.shutdown import still_held, take_down
+from ppdsim.engines.launch.process import Server
+from ppdsim.engines.launch.shutdown import still_held, take_down
 from ppdsim.errors import EnvironmentProblem, InputError
 from ppdsim.files import write_whole
 from ppdsim.machine.process_owner import SERVERS_FILE

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from engines.sglang.launcher.standins import free_ports, nothing_left, pair, standins, unified
 
-from ppdsim.engines.sglang.launcher import process
-from ppdsim.engines.sglang.launcher.specs import ServerSpec
-from ppdsim.engines.sglang.launcher.stack import Progress, Stack
+from ppdsim.engines.launch import process
+from ppdsim.engines.launch.specs import ServerSpec
+from ppdsim.engines.launch.stack import Progress, Stack
 from ppdsim.errors import EnvironmentProblem
 
 QUICK = {"start_timeout_s": 10.0, "stop_timeout_s": 0.5}
@@ -232,7 +232,7 @@ def test_a_server_that_dies_while_it_serves_is_told_of(model: Path, logs: Path) 
 def test_a_stack_that_nobody_leaves_goes_with_the_interpreter(model: Path, logs: Path, repository: Path) -> None:
     code = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[3])\n"
-        "from engines.sglang.launcher.standins import unified; from ppdsim.engines.sglang.launcher.stack import Stack\n"
+        "from engines.sglang.launcher.standins import unified; from ppdsim.engines.launch.stack import Stack\n"
         "specs = unified(Path(sys.argv[1]))\n"
         "stack = Stack(specs, log_dir=Path(sys.argv[2]), stop_timeout_s=0.5)\n"
         "stack.__enter__(); print(specs[0].port)"

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from ppdsim.engines.sglang.client import Endpoints
-from ppdsim.engines.sglang.doctor.transfer import rdma_devices, usable_lanes
-from ppdsim.engines.sglang.doctor.versions import DECODE_RADIX_SINCE, numbers
-from ppdsim.machine.host import AbstractMachine
+from ppdsim.engines.client import Endpoints
+from ppdsim.engines.logs import KnownIssues
 
 
 class Role(str, Enum):
@@ -26,9 +23,10 @@ class Role(str, Enum):
 class ServerSpec:
     """One server to start.
 
-    `env` is what its environment has beyond the inherited one. Servers of a `wave` start together, and a wave when all
+    `env` is what its environment has beyond the inherited one; `not_inherited` names variables that would choose
+    another link, which it gets from `env` or not at all. Servers of a `wave` start together, and a wave when all
     servers of the one before are healthy. `bootstrap_port` is a prefill server's second port, `metrics_port` the
-    router's.
+    router's. `known_issues` say what its log means.
     """
 
     name: str
@@ -42,6 +40,8 @@ class ServerSpec:
     gpus: tuple[int, ...] = ()
     health_path: str = "/health"
     wave: int = 0
+    not_inherited: tuple[str, ...] = ()
+    known_issues: KnownIssues = field(default=KnownIssues(), repr=False)
 
     @property
     def url(self) -> str:
@@ -79,21 +79,6 @@ class Host:
     gpu_memory_bytes: tuple[int, ...] = ()
     decode_radix: bool = True
     runs_here: bool = True
-
-
-def host_of(machine: AbstractMachine, *, runs_here: bool = True) -> Host:
-    """Return what a machine offers to servers that this process starts, or would start (`runs_here` False)."""
-    # Where the operating system has no affinity (macOS), every core may be used.
-    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    engine = machine.version("sglang")
-    return Host(
-        cores=tuple(sorted(allowed)),
-        infiniband=bool(rdma_devices(machine)),
-        nvlink_lanes=usable_lanes(machine),
-        gpu_memory_bytes=tuple(gpu.memory_bytes for gpu in machine.gpus()),
-        decode_radix=engine is None or numbers(engine) >= numbers(DECODE_RADIX_SINCE),
-        runs_here=runs_here,
-    )
 
 
 def endpoints_of(specs: Sequence[ServerSpec]) -> dict[str, Endpoints]:

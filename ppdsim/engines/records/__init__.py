@@ -1,0 +1,1 @@
+"""Records of other programs in the measurement format: recorded grids, and engines' own records of requests."""

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from ppdsim.engines import ENGINES
+
 # (module that gets the wrong import, the import, words of the contract that must break)
 PLANTED = [
     ("units", "import ppdsim.workload", "Higher layers import lower ones only"),
@@ -23,6 +25,27 @@ PLANTED = [
     ("workload/lengths", "from pydantic import BaseModel", "pydantic and ruamel.yaml only where a file enters"),
     ("workload/lengths", "from scipy.optimize import brentq", "scipy only in fit, analytical and validate"),
     ("crossover/run", "def f() -> None:\n    import distributed", "dask only in sweep"),
+    ("measure/visit", "import ppdsim.engines.sglang.client", "An engine is reached through the registry only"),
+    (
+        "cli/serve",
+        "def f() -> None:\n    import ppdsim.engines.sglang",
+        "An engine is reached through the registry only",
+    ),
+    (
+        "engines/base",
+        "import ppdsim.engines.sglang.client",
+        "No engine knows another, and what they share knows none",
+    ),
+    (
+        "engines/launch/stack",
+        "def f() -> None:\n    import ppdsim.engines.base",
+        "No engine knows another, and what they share knows none",
+    ),
+    (
+        "engines/sglang/standin/pool",
+        "import ppdsim.des",
+        "A stand-in engine and the simulator know nothing of each other",
+    ),
     ("workload/lengths", "import torch", "Engine and network libraries only in engines, pynvml in machine"),
 ]
 
@@ -76,3 +99,24 @@ def test_a_new_module_must_take_its_place_in_the_layers(lint, copied: Path) -> N
     result = lint(copied)
     assert result.returncode == 1
     assert "somewhere" in result.stdout
+
+
+def test_an_engine_may_not_know_another_one(lint, copied: Path) -> None:
+    other = copied / "ppdsim" / "engines" / "other"
+    other.mkdir()
+    (other / "__init__.py").write_text('"""Another engine."""\n')
+    result = lint(copied)
+    assert result.returncode == 1
+    assert "other" in result.stdout
+    contracts = copied / "pyproject.toml"
+    contracts.write_text(contracts.read_text().replace('"(sglang)"', '"(sglang) | (other)"'))
+    assert lint(copied).returncode == 0
+    (other / "client.py").write_text('"""Its client."""\n\nimport ppdsim.engines.sglang.client\n')
+    result = lint(copied)
+    assert result.returncode == 1
+    assert "ppdsim.engines.other is not allowed to import ppdsim.engines.sglang" in result.stdout
+
+
+def test_the_folder_of_every_engine_is_protected(repository: Path) -> None:
+    (listed,) = re.findall(r"^protected_modules = \[(.*)\]", (repository / "pyproject.toml").read_text(), re.MULTILINE)
+    assert sorted(re.findall(r'"(.*?)"', listed)) == sorted(type(engine).__module__ for engine in ENGINES.values())

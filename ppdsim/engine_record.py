@@ -9,7 +9,7 @@ Not modelled: rules that only one engine has; they live in that engine's folder 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import ClassVar
 
@@ -64,6 +64,26 @@ class EngineRecord:
     chunk_rule: ChunkRule
     overlap_schedule: bool
     handoff_protocol: HandoffProtocol
+
+    @property
+    def mixes_steps(self) -> bool:
+        """Return whether a step carries streams that decode and parts of prompts together."""
+        return self.chunk_rule is ChunkRule.MIXED_STEPS
+
+    def with_rules_of(self, other: EngineRecord) -> EngineRecord:
+        """Return this record with another release's rules; the captured sizes stay, which the costs are a staircase of.
+
+        >>> from ppdsim.engines import ENGINES
+        >>> record = ENGINES["sglang"].record
+        >>> record("0.5.17").with_rules_of(record("0.5.14")).title
+        'sglang 0.5.17'
+        """
+        return replace(
+            self,
+            chunk_rule=other.chunk_rule,
+            overlap_schedule=other.overlap_schedule,
+            handoff_protocol=other.handoff_protocol,
+        )
 
     @property
     def title(self) -> str:

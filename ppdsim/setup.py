@@ -10,35 +10,20 @@ Not modelled: nodes of one fleet that serve different models; such a fleet is re
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ppdsim import compose, library, profile
 from ppdsim.des.spec import HANDOFF_ROLES, ClusterSpec, NodeSpec
-from ppdsim.engines import requested
+from ppdsim.engines.requested import Requested, requested
 from ppdsim.errors import ScenarioError
 from ppdsim.profile import Profile
 from ppdsim.scenario import Scenario
-from ppdsim.scenario.keys import Call, Command, dotted, given, refuse_unread, unread_keys
+from ppdsim.scenario.keys import Call, Command, refuse_unread, unread_keys
 from ppdsim.scenario.schema import NO_LINK
 from ppdsim.turn import TurnModel
 from ppdsim.types import NodeRole, Tag, Transport
 from ppdsim.units import BYTES_PER_GB
-
-KNOBS = (
-    "disaggregation_decode_enable_radix_cache",
-    "page_size",
-    "chunked_prefill_size",
-    "max_prefill_tokens",
-    "max_running_requests",
-    "num_reserved_decode_tokens",
-    "schedule_conservativeness",
-    "enable_mixed_chunk",
-    "disaggregation_decode_extra_slots",
-    "disaggregation_bootstrap_timeout_s",
-    "disaggregation_waiting_timeout_s",
-)
-"""Engine knobs that a scenario may set; `ClusterSpec` knows what they are otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,12 +49,15 @@ class Setup:
     ----------
     machines : tuple of Machine
         The fleet's node groups, in the order of the file.
+    requested : Requested
+        The engine: its release, and its flags from both places that a scenario has for them.
     unread_keys : tuple of str
         Keys of the file that this command does not read.
     """
 
     scenario: Scenario
     machines: tuple[Machine, ...]
+    requested: Requested
     unread_keys: tuple[str, ...] = ()
 
     @property
@@ -88,17 +76,10 @@ class Setup:
         return tuple(machine.role for machine in self.machines for _ in range(machine.count))
 
     def as_run(self, model: TurnModel) -> TurnModel:
-        """Return a profile's curves (central values or draws) with the scenario's link, early send, chunk and page."""
-        scenario = self.scenario
-        if scenario.link_bytes_per_s is not None:
-            model = model.with_link(scenario.link_bytes_per_s)
-        if not requested.sends_prefix_early(scenario):
-            model = model.without_early_send()
-        return replace(
-            model,
-            chunked_prefill_size=scenario.chunked_prefill_size or model.chunked_prefill_size,
-            page_size_tokens=scenario.page_size or model.page_size_tokens,
-        )
+        """Return a profile's curves (central values or draws) with the scenario's link, release and engine flags."""
+        if self.scenario.link_bytes_per_s is not None:
+            model = model.with_link(self.scenario.link_bytes_per_s)
+        return self.requested.as_run(model)
 
     def cluster(self, *, seed: int) -> ClusterSpec:
         """Return the fleet as the simulator plays it; the seed is that of the load balancers."""
@@ -156,18 +137,11 @@ class Setup:
     @property
     def knobs(self) -> dict[str, Any]:
         """Return what the scenario sets of the engine and of the router that waits for P, as `ClusterSpec` takes it."""
-        scenario = self.scenario
         return {
-            "scheduler": requested.engine_of(self.profiles, scenario).scheduler(),
-            "per_step": scenario.per_step,
-            "overlap_schedule": not scenario.disable_overlap_schedule,
-            "router_awaits_prefill": scenario.routing.awaits_prefill,
-            **{knob: value for knob in KNOBS if (value := getattr(scenario, knob)) is not None},
+            "per_step": self.scenario.per_step,
+            "router_awaits_prefill": self.scenario.routing.awaits_prefill,
+            **self.requested.knobs,
         }
-
-    def sets(self, key: str) -> bool:
-        """Return whether the scenario sets a dotted key to something else than its default."""
-        return key in {dotted(path) for path in given(self.scenario)}
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -179,6 +153,7 @@ class Setup:
                 if machine.pool_words
             }
         )
+        notes += [self.requested.note] if self.requested.note else []
         notes += sorted({f"profile {p.id} is {p.derivation}" for p in self.profiles if p.derivation is not None})
         if self.scenario.link_bytes_per_s is not None:
             speed = f"{self.scenario.link_bytes_per_s / BYTES_PER_GB:g} GB/s"
@@ -213,13 +188,14 @@ def resolve(
     """
     call = Call(command=command, scenario=scenario, logs_decisions=logs_decisions)
     refuse_unread([call], scenario.asked)
-    requested.check(scenario)
     hands_over = any(group.role is NodeRole.P for group in scenario.fleet)
     if hands_over and command is not Command.CROSSOVER and scenario.transport is Transport.NONE:
         if scenario.workload is None:
             scenario.build_workload()  # A scenario for crossovers alone lacks both; the workload is what to say first.
         raise ScenarioError(f"scenario '{scenario.name}': {NO_LINK}; give it with --set transport=nvlink")
-    return Setup(scenario=scenario, machines=_machines(scenario, load or _load), unread_keys=unread_keys(call))
+    machines = _machines(scenario, load or _load)
+    asked = requested(scenario, [machine.profile for machine in machines])
+    return Setup(scenario=scenario, machines=machines, requested=asked, unread_keys=unread_keys(call))
 
 
 def check_asked(scenarios: Iterable[Scenario], command: Command) -> None:

@@ -9,15 +9,19 @@
     w(append-d)    = 1.5 T_step - min(T_step, prepare_s)
     w(p-*)         = 0.5 T_step + 0.5 T_step
 
+    without overlap   S_D = T_ext(m | L),   w(append-d) = 0.5 T_step,   w(p-*) = T_step + start_s
+
 The link is FIFO and starts with the early share of the cached prefix that D lacks when the forward starts, then takes
 each chunk's KV when P sends it (the rest of the prefix with the first): ``link_free = max(link_free, sent) + wire``. P
 launches the next chunk before it handles a chunk's result, so chunk k's KV is sent only when chunk k+1 finishes, and
-the last chunk's at its own end (`ppdsim.des.prefill_node`).
+the last chunk's at its own end (`ppdsim.des.prefill_node`); without overlap every chunk's is sent at its own end.
 Where streams decode on D, a turn also waits for D's scheduler (w, means over the phase of the steps). It looks once a
 step: an append waits for the end of the running step and the one launched behind it, behind which its own launch hides;
 a hand-off until D allocates, and until its KV may join (SGLang 0.5.17 scheduler.py, event_loop_overlap).
 The simulator plays the same parts as events, so its idle request and this module agree to rounding. Source:
-docs/explanation/model.md.
+docs/explanation/model.md. What the engine overlaps is in its record.
+
+Not modelled: hand-offs that D pulls (refused), steps that carry streams and prompts together (the simulator has them).
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ from ppdsim.cost.decode import DecodeCurve
 from ppdsim.cost.frontend import FrontendCurve
 from ppdsim.cost.prefill import PrefillCurve, chunks
 from ppdsim.cost.stall import StallCurve
-from ppdsim.engine_record import EngineRecord
+from ppdsim.engine_record import EngineRecord, HandoffProtocol
 from ppdsim.errors import ProfileError
 from ppdsim.transport.handoff import HandoffCurve
 from ppdsim.types import Arm, Transport, arm_name
@@ -66,9 +70,14 @@ class TurnModel:
         Raises
         ------
         ProfileError
-            If the profile has none.
+            If the profile has none, or one of an engine whose D pulls.
         """
-        handoffs = self.on_p.handoffs
+        handoffs, engine = self.on_p.handoffs, self.on_p.engine
+        if engine.handoff_protocol is not HandoffProtocol.PUSH:
+            raise ProfileError(
+                f"hand-offs of {engine.title}: given handoff_protocol '{engine.handoff_protocol.value}', expected"
+                f" '{HandoffProtocol.PUSH.value}', the only one that is modelled"
+            )
         try:
             return handoffs[arm, transport]
         except KeyError:
@@ -100,9 +109,13 @@ class TurnModel:
         return replace(self, handoffs={**self.handoffs, (arm, transport): curve})
 
     def without_early_send(self) -> TurnModel:
-        """Return a copy whose P sends the cached prefix with the first chunk, as SGLang before 0.5.15 does."""
+        """Return a copy whose P sends the cached prefix with the first chunk."""
         curves = {key: replace(curve, early_share=0.0) for key, curve in self.handoffs.items()}
         return replace(self, handoffs=curves)
+
+    def with_rules_of(self, record: EngineRecord) -> TurnModel:
+        """Return a copy that follows another release's rules at the same costs."""
+        return replace(self, engine=self.engine.with_rules_of(record))
 
     def with_link(self, bytes_per_s: float) -> TurnModel:
         """Return a copy whose KV moves at `bytes_per_s` over every transport; handshake and join stay as they are."""
@@ -142,10 +155,11 @@ class TurnModel:
         for number, (start, size) in enumerate(chunks(prompt - on_p, sender.chunked_prefill_size)):
             work = sender.prefill.work(size, on_p + start)
             end_s = end_s + sender.prefill.forward_s(work, further=number > 0) * (size > 0)
-            if number:
-                link_free_s = maximum(link_free_s, end_s) + curve.wire_s(unsent, held)
-            unsent = maximum(minimum(on_p + start + size - held, size), 0) + late
+            own = maximum(minimum(on_p + start + size - held, size), 0) + late
             late = late * 0
+            sent, unsent = (unsent, own) if sender.engine.overlap_schedule else (own, own * 0)
+            if number or not sender.engine.overlap_schedule:
+                link_free_s = maximum(link_free_s, end_s) + curve.wire_s(sent, held)
         link_free_s = maximum(link_free_s, end_s) + curve.wire_s(unsent, held)
         return link_free_s + curve.after_s() + self.frontend.after_s()
 
@@ -177,7 +191,15 @@ class TurnModel:
         if arm is not Arm.APPEND_D:
             return self.stall.handoff_s
         forward_s = self.prefill.seconds(new_tokens, cached_tokens, self.chunked_prefill_size)
-        return self.stall.append_s(forward_s, self.decode.step_s(batch, batch * context_tokens))
+        return self.append_stall_s(forward_s, self.decode.step_s(batch, batch * context_tokens))
+
+    def append_stall_s(self, forward_s: Quantity, step_s: Quantity) -> Quantity:
+        """Return S_D [s] of an append whose idle forward takes `forward_s` beside steps of `step_s`."""
+        return self.stall.append_s(forward_s, step_s) if self.engine.overlap_schedule else forward_s
+
+    def hidden_s(self, step_s: Quantity) -> Quantity:
+        """Return for how long a running step of `step_s` can hide the launch of a forward [s]."""
+        return step_s if self.engine.overlap_schedule else step_s * 0
 
     def append_ttft_and_stall_s(
         self, cached_tokens: Quantity, new_tokens: Quantity, step_s: Quantity
@@ -185,16 +207,17 @@ class TurnModel:
         """Return the idle TTFT of an append and its S_D beside steps of `step_s`, whose forward is the same one [s]."""
         forward_s = self.prefill.seconds(new_tokens, cached_tokens, self.chunked_prefill_size)
         ttft_s = self.frontend.before_s(cached_tokens + new_tokens) + forward_s + self.frontend.after_s()
-        return ttft_s, self.stall.append_s(forward_s, step_s)
+        return ttft_s, self.append_stall_s(forward_s, step_s)
 
     def step_wait_s(self, arm: Arm, step_s: Quantity) -> Quantity:
         """Return the mean wait [s] of a turn for the scheduler of a D whose streams decode in steps of `step_s`.
 
         Not modelled: that between its two looks a hand-off takes a whole number of steps.
         """
+        overlaps = self.engine.overlap_schedule
         if arm is not Arm.APPEND_D:
-            return 2 * (0.5 * step_s)
-        return 1.5 * step_s - minimum(step_s, self.prefill.prepare_s)
+            return 2 * (0.5 * step_s) + (0.0 if overlaps else (step_s > 0) * self.decode.start_s)
+        return 1.5 * step_s - minimum(step_s, self.prefill.prepare_s) if overlaps else 0.5 * step_s
 
     def stall_gap_s(
         self, cached_tokens: Quantity, new_tokens: Quantity, batch: Quantity, context_tokens: Quantity

@@ -69,7 +69,7 @@ def break_even_streams(model: TurnModel, comparison: ArmComparison, cached_token
 
     def loss(streams: Quantity) -> Array:
         step = model.decode.step_s(streams, streams * comparison.resident_context_tokens)
-        return np.asarray(comparison.gamma * streams * (model.stall.append_s(forward, step) - hand_off))
+        return np.asarray(comparison.gamma * streams * (model.append_stall_s(forward, step) - hand_off))
 
     low = np.zeros_like(gain)
     high = np.full_like(gain, MOST_STREAMS)

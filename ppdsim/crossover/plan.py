@@ -9,7 +9,6 @@ from ppdsim.analytical.crossing import cache_rate_crossing
 from ppdsim.cost.base import Quantity
 from ppdsim.crossover.traffic import Traffic, traffic_of
 from ppdsim.crossover.waits import under_load
-from ppdsim.des.spec import RESERVED_DECODE_TOKENS
 from ppdsim.errors import ScenarioError
 from ppdsim.metrics import median
 from ppdsim.profile import Profile
@@ -106,8 +105,7 @@ def make_plan(setup: Setup, central: TurnModel, samples: TurnModel, *, seed: int
     on_p, on_d = setup.pair()
     headline_tokens = grid.headline_cached_tokens + grid.headline_new_tokens
     # A decode server admits a turn only beside what it reserves for its answer.
-    reserved = scenario.num_reserved_decode_tokens
-    answer_tokens = max(grid.output_tokens, RESERVED_DECODE_TOKENS if reserved is None else reserved)
+    answer_tokens = max(grid.output_tokens, setup.knobs["num_reserved_decode_tokens"])
     need = max(*grid.total_tokens, headline_tokens, *grid.fixed_cached_tokens) + answer_tokens
     longest = max(*grid.total_tokens, headline_tokens, *grid.fixed_cached_tokens)
     if setup.context_tokens is not None and longest > setup.context_tokens:

@@ -49,7 +49,7 @@ def services(
     grid: CrossoverGrid, model: TurnModel, comparison: ArmComparison, cached_tokens: Quantity, new_tokens: Quantity
 ) -> Services:
     """Return how long turns of these sizes keep the servers of both arms busy."""
-    beside_s = _step_s(grid, model) if grid.residents else 0.0
+    beside_s = model.hidden_s(_step_s(grid, model)) if grid.residents else 0.0
     on_p = np.asarray(cached_on_p(comparison, cached_tokens, model.on_p.page_size_tokens))
     prompt = cached_tokens + new_tokens
     held = cached_tokens if comparison.arm is Arm.P_DELTA else cached_tokens * 0.0

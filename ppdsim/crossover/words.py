@@ -14,19 +14,6 @@ from ppdsim.metrics import median, quantile
 from ppdsim.types import Tag
 from ppdsim.units import BYTES_PER_GB, MS_PER_S
 
-SIMULATED_ONLY = (
-    "max_prefill_tokens",
-    "max_running_requests",
-    "num_reserved_decode_tokens",
-    "schedule_conservativeness",
-    "enable_mixed_chunk",
-    "disaggregation_decode_extra_slots",
-    "disaggregation_bootstrap_timeout_s",
-    "disaggregation_waiting_timeout_s",
-    "disable_overlap_schedule",
-    "routing.awaits_prefill",
-)
-"""Keys that the simulated side of a crossover follows and the formulas do not."""
 NAMES = {"nvlink": "NVLink", "tcp": "TCP", "rdma": "RDMA"}
 
 
@@ -131,7 +118,9 @@ def caveats(plan: Plan, curves: Sequence[ArmCurve]) -> tuple[str, ...]:
         speed = f"{plan.scenario.link_bytes_per_s / BYTES_PER_GB:g} GB/s"
         out.append(f"Assumed: KV moves at {speed} on every link; the rest of a hand-off is as measured over that link.")
     out += [f"Workload: {note}." for note in plan.traffic.notes]
-    simulated_only = [key for key in SIMULATED_ONLY if plan.setup.sets(key)]
+    simulated_only = [*plan.setup.requested.simulated_only]
+    if not plan.scenario.routing.awaits_prefill:
+        simulated_only.append("routing.awaits_prefill")
     if simulated_only:
         out.append(f"Only the simulation follows {', '.join(simulated_only)}; the formulas use the engine's defaults.")
     if floor is not None and floor.tag is Tag.PRIOR:

@@ -87,14 +87,14 @@ class AbstractDecodeNode(AbstractNodeMemory):
         failed: Callable[[int, float], None],
     ) -> None:
         node = spec.nodes[number]
-        super().__init__(turns, spec, node, Backlog(node.model.prefill, spec.chunk_of(node)))
+        super().__init__(turns, spec, node, Backlog(node.model.prefill, node.model.chunked_prefill_size))
         self.spec = node
         self._priority = BOUNDARY + number
         self._clock, self._model = clock, node.model
         self._admitted, self._finished = admitted, finished
         self.keeps_prefixes, self._delta = spec.keeps_prefixes(node), spec.disaggregation_decode_enable_radix_cache
-        self._extra_slots = spec.extra_slots
-        self._former = spec.scheduler.step_former(spec, node)
+        self._extra_slots = spec.disaggregation_decode_extra_slots
+        self._former = spec.scheduler.step_former(node)
         # Nothing hides the launch of the first step, without overlap of any; a unified server's is in its prefill.
         launch_s = float(node.model.decode.start_s) if node.role in HANDOFF_ROLES else 0.0
         self._start_s, self._step_extra_s = (launch_s, 0.0) if self._overlap else (0.0, launch_s)

@@ -1,4 +1,4 @@
-"""Steps that carry a token of every stream and parts of prompts, under one budget (SGLang's `enable_mixed_chunk`).
+"""Steps that carry a token of every stream and parts of prompts, under one budget (`ChunkRule.MIXED_STEPS`).
 
 Each stream's token comes off the budget of new tokens. The cost is put together from two curves::
 

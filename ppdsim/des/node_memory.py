@@ -31,14 +31,15 @@ class AbstractNodeMemory(abc.ABC):
     """
 
     __slots__ = (
-        "_joining", "_local", "_max_running", "_overlap", "_seen_unit", "active", "admission", "backlog", "holding",
-        "mixed_forwards", "pool", "residents", "retracted", "retractions", "steps", "streams", "turns", "unit",
+        "_joining", "_local", "_max_running", "_overlap", "_seen_unit", "active", "admission", "backlog", "engine",
+        "holding", "mixed_forwards", "pool", "residents", "retracted", "retractions", "steps", "streams", "turns",
+        "unit",
     )  # fmt: skip
 
     def __init__(self, turns: Turns, spec: ClusterSpec, node: NodeSpec, backlog: Backlog) -> None:
         self.turns, self.backlog = turns, backlog
-        page = spec.page_of(node)
-        self._overlap, self._max_running = spec.overlap_schedule, spec.max_running_requests
+        page, self.engine = node.model.page_size_tokens, node.model.engine
+        self._overlap, self._max_running = self.engine.overlap_schedule, spec.max_running_requests
         self.residents = spec.residents
         resident_pages = spec.residents * -(-spec.resident_context_tokens // page)
         room = node.kv_pool_tokens // page - resident_pages
@@ -48,7 +49,7 @@ class AbstractNodeMemory(abc.ABC):
                 f" into a KV pool of {node.kv_pool_tokens} tokens"
             )
         self.pool = make_pool(turns, room * page, page)
-        self._local = PrefillQueue(turns, spec.chunk_of(node), page, spec.max_prefill_tokens)
+        self._local = PrefillQueue(turns, node.model.chunked_prefill_size, page, spec.max_prefill_tokens)
         self.retracted: deque[tuple[int, int, int]] = deque()  # (turn, KV tokens, steps left)
         self._seen_unit: dict[int, int] = {}  # waiting append: the boundary that saw it first
         self._joining: list[int] = []  # turns with their first token that enter the batch at the next boundary

@@ -20,7 +20,6 @@ from ppdsim.des.turns import OK, Turns
 from ppdsim.results import TURN_COLUMNS, Results
 from ppdsim.types import NodeRole
 
-PD_NOTE = "pD nodes (hand-offs and appends on one machine) are not in SGLang up to 0.5.23"
 NO_PD = "had nothing to decide: no node of the fleet may both take a hand-off and prefill (role pD)"
 NO_PREFIX_NOTE = (
     "no turn could be appended on a pD: none arrived of which the pD had a prefix cached, so no policy had a choice"
@@ -84,7 +83,7 @@ def _notes(spec: ClusterSpec, turns: Turns, decode: Mapping[int, AbstractDecodeN
     notes = []
     roles = {node.role for node in spec.nodes}
     if NodeRole.PD in roles:
-        notes.append(PD_NOTE)
+        notes += [spec.scheduler.pd_note] if spec.scheduler.pd_note else []
         if not turns.choices:
             notes.append(NO_PREFIX_NOTE)
     elif NodeRole.P in roles and labels.policy:
@@ -113,5 +112,5 @@ def _found_preload(spec: ClusterSpec, turns: Turns, turn: int) -> bool:
     if (not handed or spec.disaggregation_decode_enable_radix_cache) and turns.cached[turn] < preload.cached_tokens:
         return False
     # The last page of a prompt is computed, whatever P has.
-    most = turns.prompt[turn] - spec.page_of(spec.nodes[turns.prefill_node[turn]])
+    most = turns.prompt[turn] - spec.nodes[turns.prefill_node[turn]].model.page_size_tokens
     return not handed or turns.prefill_cached[turn] >= min(preload.prefill_cached_tokens, most)

@@ -50,8 +50,11 @@ class Scheduler:
         Returns what forms the steps of a node.
     prefill_node : callable
         Makes a P machine.
+    pd_note : str
+        That no release has a node that takes hand-offs and prefills, as results of such fleets say; empty if one has.
     """
 
     admission: Callable[[AbstractNodeMemory, ClusterSpec, NodeRole], AbstractAdmission]
-    step_former: Callable[[ClusterSpec, NodeSpec], AbstractStepFormer]
+    step_former: Callable[[NodeSpec], AbstractStepFormer]
     prefill_node: PrefillFactory
+    pd_note: str = ""

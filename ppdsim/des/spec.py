@@ -1,13 +1,14 @@
 """What the simulator runs on: nodes, link and engine knobs, resolved to numbers. No names, no files.
 
-Engine knobs have SGLang's own names and its defaults at 0.5.17 (server_args.py). What they do here, and where the
-simulator is simpler than the engine: docs/design/simulator.md.
+Engine knobs have the names of SGLang's flags; their values come from the engine's folder (`AbstractEngine.knobs`). How
+a node forms steps, and whether its scheduler overlaps, its engine record says (`TurnModel.engine`). What the knobs do
+here, and where the simulator is simpler than the engine: docs/design/simulator.md.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ppdsim.des.scheduler import Scheduler
 from ppdsim.errors import ScenarioError
@@ -18,11 +19,6 @@ from ppdsim.types import Arm, NodeRole, Transport
 DECODE_ROLES = (NodeRole.D, NodeRole.PD, NodeRole.U)
 APPEND_ROLES = (NodeRole.PD, NodeRole.U)
 HANDOFF_ROLES = (NodeRole.D, NodeRole.PD)
-
-RESERVED_DECODE_TOKENS = 512
-"""What a decode server reserves for each admitted turn's answer unless it is told [tokens]."""
-EXTRA_SLOTS_UP_TO = 32
-"""Largest `max_running_requests` at which SGLang gives a decode server extra slots by itself [requests]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,18 +62,12 @@ class ClusterSpec:
         Room that admission on D and pD keeps free for each admitted turn [tokens].
     schedule_conservativeness : float
         How much of what the running answers may still need a U keeps free at admission [1].
-    enable_mixed_chunk : bool
-        On U and pD the streams that decode ride along in prefill forwards.
-    disaggregation_decode_extra_slots : int or None
-        Hand-offs that may be in transfer beyond `max_running_requests`; by default twice that number up to 32, else 0.
+    disaggregation_decode_extra_slots : int
+        Hand-offs that may be in transfer beyond `max_running_requests`.
     disaggregation_bootstrap_timeout_s : float
-        Longest wait of a hand-off for its pages on D; then it fails (SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT) [s].
+        Longest wait of a hand-off for its pages on D; then it fails [s].
     disaggregation_waiting_timeout_s : float
-        Longest wait of a hand-off from its pages to its KV; then it fails (SGLANG_DISAGGREGATION_WAITING_TIMEOUT) [s].
-    overlap_schedule : bool
-        Without `--disable-overlap-schedule`: the scheduler launches one step ahead, so an append or a hand-off that
-        meets a running batch waits for one more step, and a P whose next batch is launched handles the result of the
-        one before when that batch has ended.
+        Longest wait of a hand-off from its pages to its KV; then it fails [s].
     router_awaits_prefill : bool
         The router hands no token on before P has answered its own request, as sglang-router does and its mini-lb not.
     residents, resident_context_tokens : int
@@ -102,19 +92,15 @@ class ClusterSpec:
 
     nodes: tuple[NodeSpec, ...]
     scheduler: Scheduler
+    disaggregation_decode_enable_radix_cache: bool
+    max_prefill_tokens: int
+    max_running_requests: int
+    num_reserved_decode_tokens: int
+    schedule_conservativeness: float
+    disaggregation_decode_extra_slots: int
+    disaggregation_bootstrap_timeout_s: float
+    disaggregation_waiting_timeout_s: float
     transport: Transport = Transport.NONE
-    disaggregation_decode_enable_radix_cache: bool = False
-    page_size: int | None = None
-    chunked_prefill_size: int | None = None
-    max_prefill_tokens: int = 16_384
-    max_running_requests: int = 2_048
-    num_reserved_decode_tokens: int = RESERVED_DECODE_TOKENS
-    schedule_conservativeness: float = 1.0
-    enable_mixed_chunk: bool = False
-    disaggregation_decode_extra_slots: int | None = None
-    disaggregation_bootstrap_timeout_s: float = 300.0
-    disaggregation_waiting_timeout_s: float = 300.0
-    overlap_schedule: bool = True
     router_awaits_prefill: bool = True
     residents: int = 0
     resident_context_tokens: int = 0
@@ -138,7 +124,7 @@ class ClusterSpec:
         if NodeRole.P in roles and self.transport is Transport.NONE:
             raise ScenarioError("transport: given none, expected nvlink, tcp or rdma, because P nodes hand over KV")
         for node in self.nodes:
-            chunk, page = self.chunk_of(node), self.page_of(node)
+            chunk, page = node.model.chunked_prefill_size, node.model.page_size_tokens
             if chunk % page:
                 raise ScenarioError(f"chunked_prefill_size {chunk} is no multiple of page_size {page}")
 
@@ -149,32 +135,8 @@ class ClusterSpec:
 
     @property
     def fleet_model(self) -> FleetModel:
-        """Return what policies reckon with: each node's curves, with the fleet's chunk and page size."""
-        known = {id(node.model): node for node in self.nodes}
-        models = {key: self._as_run(node) for key, node in known.items()}
-        return FleetModel(
-            nodes=tuple(models[id(node.model)] for node in self.nodes),
-            transport=self.transport,
-            enable_mixed_chunk=self.enable_mixed_chunk,
-        )
-
-    def _as_run(self, node: NodeSpec) -> TurnModel:
-        return replace(node.model, chunked_prefill_size=self.chunk_of(node), page_size_tokens=self.page_of(node))
-
-    @property
-    def extra_slots(self) -> int:
-        """Return how many admitted hand-offs may wait beside a full running batch (SGLang 0.5.17)."""
-        if self.disaggregation_decode_extra_slots is not None:
-            return self.disaggregation_decode_extra_slots
-        return 2 * self.max_running_requests if self.max_running_requests <= EXTRA_SLOTS_UP_TO else 0
-
-    def page_of(self, node: NodeSpec) -> int:
-        """Return the node's KV page size [tokens]."""
-        return self.page_size or node.model.page_size_tokens
-
-    def chunk_of(self, node: NodeSpec) -> int:
-        """Return the node's prefill budget of one forward [tokens]."""
-        return self.chunked_prefill_size or node.model.chunked_prefill_size
+        """Return what policies reckon with: each node's curves and rules."""
+        return FleetModel(nodes=tuple(node.model for node in self.nodes), transport=self.transport)
 
     def keeps_prefixes(self, node: NodeSpec) -> bool:
         """Return whether a decode node keeps the KV of a turn that has ended."""

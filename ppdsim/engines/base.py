@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ppdsim import extras
 from ppdsim.engine_record import EngineRecord
+from ppdsim.engines.flags import Flag, FlagValue
 from ppdsim.engines.kept import Kept
 from ppdsim.errors import InputError
 
@@ -26,22 +27,14 @@ if TYPE_CHECKING:
     from ppdsim.engines.link_alone import LinkAlone
     from ppdsim.engines.records.converted import Records
     from ppdsim.engines.stand_in import StandIn
+    from ppdsim.turn import TurnModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """What a release can do.
+    """What a release can do: `lacks` names the engine's flags that it does not have."""
 
-    Attributes
-    ----------
-    disaggregation_decode_enable_radix_cache : bool
-        `--disaggregation-decode-enable-radix-cache`: D keeps prefixes and P sends what D lacks.
-    disagg_prefill_early_send_cached_prefix : bool
-        `SGLANG_DISAGG_PREFILL_EARLY_SEND_CACHED_PREFIX`, on by default: the cached prefix leaves before the forward.
-    """
-
-    disaggregation_decode_enable_radix_cache: bool
-    disagg_prefill_early_send_cached_prefix: bool
+    lacks: frozenset[str] = frozenset()
 
 
 class Fraction(Protocol):
@@ -86,12 +79,18 @@ class AbstractEngine(abc.ABC):
         What each release can do, by version, oldest first.
     client_libraries : tuple of str
         Modules that its client imports.
+    flags : mapping
+        The flags that a scenario may set, by name.
+    delta_flag : str
+        The flag without which a hand-off sends all that D has already; empty if it never does.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     releases: ClassVar[Mapping[str, Release]]
     client_libraries: ClassVar[tuple[str, ...]] = ()
+    flags: ClassVar[Mapping[str, Flag]]
+    delta_flag: ClassVar[str]
 
     @abc.abstractmethod
     def record(self, version: str) -> EngineRecord:
@@ -101,6 +100,14 @@ class AbstractEngine(abc.ABC):
     @abc.abstractmethod
     def memory_rule(self) -> MemoryRule:
         """How it parts a GPU's memory."""
+
+    @abc.abstractmethod
+    def knobs(self, flags: Mapping[str, FlagValue]) -> dict[str, Any]:
+        """Return every engine knob of :class:`~ppdsim.des.spec.ClusterSpec` with these flags."""
+
+    @abc.abstractmethod
+    def as_run(self, model: TurnModel, flags: Mapping[str, FlagValue]) -> TurnModel:
+        """Return the costs and rules of a machine whose server has these flags."""
 
     @abc.abstractmethod
     def scheduler(self) -> Scheduler:

@@ -1,68 +1,164 @@
-"""Which engine a scenario asks for, and whether that release can do what the scenario asks of it."""
+"""Which engine a scenario asks for: its release, its flags from both places that have them, and what both change.
+
+A flag stands at the top level of a scenario or in ``engine.flags``, not in both. A release decides what its servers can
+do and by which rules; the times are those of the profile, whatever release it was measured on.
+"""
 
 from __future__ import annotations
 
-from ppdsim.engines import ENGINES, RELEASES
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ppdsim.engines import ENGINES
 from ppdsim.engines.base import AbstractEngine
+from ppdsim.engines.flags import FlagValue
 from ppdsim.errors import ScenarioError, nearest
 from ppdsim.profile import Profile
 from ppdsim.scenario import Scenario
-from ppdsim.types import Arm, NodeRole
+from ppdsim.scenario.schema import ENGINE_FLAGS, EngineBlock
+from ppdsim.turn import TurnModel
+from ppdsim.types import Arm, NodeRole, Tag
 
-SWITCHES = ("disaggregation_decode_enable_radix_cache", "disagg_prefill_early_send_cached_prefix")
-"""Keys of a scenario that a release has or has not."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requested:
+    """The engine of a fleet as a scenario runs it.
+
+    Attributes
+    ----------
+    version : str or None
+        The release whose rules hold; None: what the profiles were measured on, and all that can be simulated.
+    flags : mapping
+        The flags that are set, each once; one that the release lacks is False.
+    given : mapping
+        By flag, the scenario's dotted key for it.
+    note : str
+        What a reader must know of the release, if anything.
+    """
+
+    engine: AbstractEngine
+    version: str | None
+    flags: Mapping[str, FlagValue]
+    given: Mapping[str, str]
+    note: str = ""
+
+    @property
+    def simulated_only(self) -> list[str]:
+        """Return the keys of the flags that a simulation follows and the formulas of a crossover do not."""
+        flags, known = self.flags, self.engine.flags
+        return [key for name, key in self.given.items() if known[name].simulated_only and flags[name] is not False]
+
+    @property
+    def knobs(self) -> dict[str, Any]:
+        """Return the knobs of a simulated fleet, its scheduler among them, as `ClusterSpec` takes them."""
+        return {"scheduler": self.engine.scheduler(), **self.engine.knobs(self.flags)}
+
+    def as_run(self, model: TurnModel) -> TurnModel:
+        """Return a machine's costs with the rules of the release and with the flags."""
+        if self.version is not None:
+            model = model.with_rules_of(self.engine.record(self.version))
+        return self.engine.as_run(model, self.flags)
 
 
-def check(scenario: Scenario) -> None:
-    """Refuse an engine that is not known, or one that cannot do what is asked.
+def requested(scenario: Scenario, profiles: Sequence[Profile]) -> Requested:
+    """Return the engine that a scenario asks for on these profiles.
 
     Raises
     ------
     ScenarioError
-        Naming the key, the release, and the first one that can.
+        If the profiles are of several engines or of another one; if the release is not known, or cannot do what is
+        asked; if a flag is unknown, has another type, or is set twice.
     """
-    engine = scenario.engine
-    if engine is None:
-        return
-    where = f"scenario '{scenario.name}'"
-    if engine not in RELEASES:
+    block = scenario.engine or EngineBlock()
+    engine = _engine_of(scenario, block, profiles)
+    versions = {f"{engine.name}-{version}": version for version in engine.releases}
+    if block.version is not None and block.version not in engine.releases:
+        title = f"{engine.name}-{block.version}"
         raise ScenarioError(
-            f"{where}: engine: given '{engine}', expected {', '.join(RELEASES)}{nearest(engine, RELEASES)}"
+            f"{_where(scenario, 'engine')}: engine: given '{title}', expected {', '.join(versions)}"
+            f"{nearest(title, versions)}"
         )
-    asked = [(key, key) for key in SWITCHES if getattr(scenario, key)]
-    if scenario.crossover is not None and any(choice.arm is Arm.P_DELTA for choice in scenario.crossover.arms):
-        asked.append(("crossover.arms: p-delta", SWITCHES[0]))
-    for key, switch in asked:
-        if not getattr(RELEASES[engine], switch):
-            able = next(name for name, release in RELEASES.items() if getattr(release, switch))
-            raise ScenarioError(f"{where}: {key}: {engine} does not have it; the first that does is {able}")
-    if any(group.role is NodeRole.PD for group in scenario.fleet):
-        raise ScenarioError(
-            f"{where}: fleet: role pD: given engine {engine}, whose decode servers never prefill, as in every release"
-            " up to 0.5.23; expected D or U, or no engine to ask what if"
-        )
+    given = _given(scenario, block, engine)
+    flags = {
+        name: engine.flags[name].read(value, f"{_where(scenario, *key.split('.'))}: {key}")
+        for name, (key, value) in given.items()
+    }
+    keys = {name: key for name, (key, _) in given.items()}
+    if block.version is None:
+        return Requested(engine=engine, version=None, flags=flags, given=keys)
+    _refuse_lacking(scenario, engine, block.version, {key: name for name, key in keys.items() if flags[name]})
+    measured = sorted({p.engine.title for p in profiles if p.engine.version != block.version})
+    return Requested(
+        engine=engine,
+        version=block.version,
+        flags={**dict.fromkeys(engine.releases[block.version].lacks, False), **flags},
+        given=keys,
+        note=f"{Tag.ASSUMED.value}: rules of {engine.name} {block.version}, times of {', '.join(measured)}"
+        if measured
+        else "",
+    )
 
 
-def sends_prefix_early(scenario: Scenario) -> bool:
-    """Return whether P sends a prefix before the forward: as told, else as the engine does, else as measured."""
-    if scenario.disagg_prefill_early_send_cached_prefix is not None:
-        return scenario.disagg_prefill_early_send_cached_prefix
-    return scenario.engine is None or RELEASES[scenario.engine].disagg_prefill_early_send_cached_prefix
-
-
-def engine_of(profiles: tuple[Profile, ...], scenario: Scenario) -> AbstractEngine:
-    """Return the engine that a fleet runs, which its profiles were measured on.
-
-    Raises
-    ------
-    ScenarioError
-        If the profiles are of several engines.
-    """
-    first = profiles[0]
+def _engine_of(scenario: Scenario, block: EngineBlock, profiles: Sequence[Profile]) -> AbstractEngine:
+    """Return the engine that the profiles were measured on, if it is the one that is asked for."""
+    where, first = f"scenario '{scenario.name}'", profiles[0]
     for other in profiles:
         if other.engine.name != first.engine.name:
             raise ScenarioError(
-                f"scenario '{scenario.name}': profile {first.id} is of {first.engine.title}, {other.id} of"
-                f" {other.engine.title}; expected one engine in a fleet, because P and D speak its protocol"
+                f"{where}: profile {first.id} is of {first.engine.title}, {other.id} of {other.engine.title}; expected"
+                " one engine in a fleet, because P and D speak its protocol"
             )
+    if block.name is not None and block.name != first.engine.name:
+        known = "" if block.name in ENGINES else nearest(block.name, ENGINES)
+        raise ScenarioError(
+            f"{_where(scenario, 'engine')}: engine: given '{block.name}', expected {first.engine.name}, because profile"
+            f" {first.id} was measured on {first.engine.title}{known}"
+        )
     return ENGINES[first.engine.name]
+
+
+def _given(scenario: Scenario, block: EngineBlock, engine: AbstractEngine) -> dict[str, tuple[str, Any]]:
+    """Return by flag its dotted key and its value, from both places."""
+    found = {
+        name: (name, value)
+        for name in ENGINE_FLAGS
+        if name in scenario.model_fields_set and (value := getattr(scenario, name)) is not None
+    }
+    for name, value in block.flags.items():
+        key = f"engine.flags.{name}"
+        if name in found:
+            where = _where(scenario, "engine", "flags", name)
+            raise ScenarioError(f"{where}: {name} and {key} are the same flag; give one of them")
+        found[name] = key, value
+    for name, (key, _) in found.items():
+        if name not in engine.flags:
+            raise ScenarioError(
+                f"{_where(scenario, *key.split('.'))}: unknown flag '{key}' of {engine.name} (valid:"
+                f" {', '.join(sorted(engine.flags))}){nearest(name, engine.flags)}"
+            )
+    return found
+
+
+def _refuse_lacking(scenario: Scenario, engine: AbstractEngine, version: str, asked: Mapping[str, str]) -> None:
+    """Refuse flags, by key, and roles that a release does not have."""
+    where, title = f"scenario '{scenario.name}'", f"{engine.name}-{version}"
+    releases, asked = engine.releases, dict(asked)
+    if scenario.crossover is not None and any(choice.arm is Arm.P_DELTA for choice in scenario.crossover.arms):
+        asked["crossover.arms: p-delta"] = engine.delta_flag
+    for key, flag in asked.items():
+        if flag in releases[version].lacks:
+            able = next(f"{engine.name}-{other}" for other in releases if flag not in releases[other].lacks)
+            raise ScenarioError(f"{where}: {key}: {title} does not have it; the first that does is {able}")
+    lacking = engine.scheduler().pd_note
+    if lacking and any(group.role is NodeRole.PD for group in scenario.fleet):
+        raise ScenarioError(
+            f"{where}: fleet: role pD: given engine {title}, but {lacking}; expected D or U, or no version to ask what"
+            " if"
+        )
+
+
+def _where(scenario: Scenario, *key: str) -> str:
+    """Return what set a key for this call, else the scenario's name."""
+    inside = (text for path, text in reversed(scenario.asked) if path[: len(key)] == key[: len(path)])
+    return next(inside, f"scenario '{scenario.name}'")

@@ -14,14 +14,10 @@ from ppdsim.types import Arm, Transport
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetModel:
-    """Cost models by node, in the fleet's order, and what its hand-offs travel over.
-
-    With `enable_mixed_chunk` the streams of a node get a token in each of its prefill forwards.
-    """
+    """Cost models by node, in the fleet's order, and what its hand-offs travel over."""
 
     nodes: tuple[TurnModel, ...]
     transport: Transport
-    enable_mixed_chunk: bool = False
     _pairs: dict[tuple[int, int], TurnModel] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def pair(self, prefill: int, node: int) -> TurnModel:

@@ -4,7 +4,7 @@
 
     append iff  gap(L, m, N) <= budget  and  TTFT_D <= TTFT_P
     gap = promised work on D + stall_gap(L, m, N)        all chunks of a prompt in a row, appends one after another
-    gap = the longest forward of a chunk and N rows      where the streams get a token in each (`enable_mixed_chunk`)
+    gap = the longest forward of a chunk and N rows      where the streams get a token in each (mixed steps)
 
 The first gap grows with m, so the rule is "m up to the largest append that fits". The second does not once m is longer
 than a chunk, which is `chunked_prefill_size` less the N rows: an engine that splits an append keeps any budget that one
@@ -48,7 +48,7 @@ class SloAware(AbstractPolicy):
             return 0.0
         held, each = view.cached_tokens(node), view.context_tokens(node) / streams
         new = request.prompt_tokens - held
-        if not self.fleet.enable_mixed_chunk:
+        if not model.engine.mixes_steps:
             return view.wait_s(node) + float(model.stall_gap_s(held, new, streams, each))
         curve, size = model.prefill, max(model.chunked_prefill_size - streams, model.page_size_tokens)
         works = [curve.work(tokens, held + before) for before, tokens in chunks(new, size)]

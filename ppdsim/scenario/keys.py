@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from ppdsim.scenario.schema import Scenario
 
 
+FLAGS = "engine.flags"
+"""Block of the flags that may stand at the top level as well."""
+
+
 class Command(Enum):
     """What reads a scenario, as it is called in messages."""
 
@@ -78,7 +82,8 @@ class Rule:
     describes: bool = False
 
     def covers(self, key: str) -> bool:
-        """Return whether the rule is about a key, or about a block that holds it."""
+        """Return whether the rule is about a key, or about a block that holds it; a flag is one key in both places."""
+        key = key.removeprefix(f"{FLAGS}.")
         return any(key == own or key.startswith(f"{own}.") for own in self.keys)
 
 
@@ -336,6 +341,9 @@ def _leaves(node: BaseModel, path: KeyPath) -> Iterator[tuple[KeyPath, Any, Any]
         value, here = getattr(node, name), (*path, info.alias or name)
         if isinstance(value, BaseModel):
             yield from _leaves(value, here)
+        elif dotted(here) == FLAGS:
+            for flag, setting in value.items():
+                yield (*here, flag), setting, None
         elif name == "fleet":
             for number, group in enumerate(value):
                 yield from _leaves(group, (*here, number))

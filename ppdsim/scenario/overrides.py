@@ -18,6 +18,16 @@ def key_path(dotted: str) -> KeyPath:
     return tuple(int(part) if part.isdecimal() else part for part in dotted.split("."))
 
 
+def engine_block(given: str) -> dict[str, str]:
+    """Return the block that a scenario's engine in one word stands for.
+
+    >>> engine_block("sglang-0.5.17"), engine_block("sglang")
+    ({'name': 'sglang', 'version': '0.5.17'}, {'name': 'sglang'})
+    """
+    name, dash, version = given.rpartition("-")
+    return {"name": name, "version": version} if dash else {"name": given}
+
+
 def put(data: dict[str, Any], path: KeyPath, value: Any, said: str) -> None:
     """Put `value` at `path`; blocks on the way that are missing are made.
 
@@ -35,6 +45,8 @@ def put(data: dict[str, Any], path: KeyPath, value: Any, said: str) -> None:
         elif isinstance(node, dict) and isinstance(part, str):
             if not last and node.get(part) is None:
                 node[part] = {}
+            elif not last and path[: depth + 1] == ("engine",) and isinstance(node["engine"], str):
+                node["engine"] = engine_block(node["engine"])
         elif isinstance(node, list):
             item = ".".join(map(str, (*path[:depth], 0, *path[depth:])))
             raise ScenarioError(

@@ -1,8 +1,9 @@
 """What a scenario file may say: the fleet, the link, the routing, the workload and the question's grid.
 
 Units stand in the key names; keys that end in ``_ms`` are milliseconds (only here: everything inside is in seconds).
-Engine knobs have the engine's own names: those of its flags, and of environment variables in lower case without
-``SGLANG_`` and with the unit. A value left out is the profile's or the engine's.
+Engine flags have the engine's own names: those of its flags, and of environment variables in lower case without the
+engine's prefix and with the unit. They stand at the top level (`ENGINE_FLAGS`) or in ``engine.flags``; which flags an
+engine has, and of what types, its folder says. A value left out is the profile's or the engine's.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from ppdsim.errors import ScenarioError, nearest
 from ppdsim.limits import CELL_TURNS, DRAWS, RESIDENTS, SEEDS, SERVERS
 from ppdsim.routing import BALANCERS, POLICIES
 from ppdsim.scenario.lengths import NonNegative, NonNegativeInt, Positive, PositiveInt, listed, up_to
+from ppdsim.scenario.overrides import engine_block
 from ppdsim.scenario.strict import Strict
 from ppdsim.scenario.workloads import WorkloadSpec
 from ppdsim.types import Arm, NodeRole, Transport
@@ -25,6 +27,22 @@ from ppdsim.workload import AbstractWorkload
 from ppdsim.yaml_file import KeyPath
 
 NO_LINK = "transport: given none, expected nvlink, tcp or rdma, because P nodes hand over their KV"
+ENGINE_FLAGS = (
+    "disaggregation_decode_enable_radix_cache",
+    "disagg_prefill_early_send_cached_prefix",
+    "page_size",
+    "chunked_prefill_size",
+    "max_prefill_tokens",
+    "max_running_requests",
+    "num_reserved_decode_tokens",
+    "schedule_conservativeness",
+    "enable_mixed_chunk",
+    "disaggregation_decode_extra_slots",
+    "disable_overlap_schedule",
+    "disaggregation_bootstrap_timeout_s",
+    "disaggregation_waiting_timeout_s",
+)
+"""Keys of the top level that are flags of the engine, and may stand in ``engine.flags`` as well."""
 CacheRate = Annotated[float, Field(ge=0.0, lt=1.0, allow_inf_nan=False)]
 
 
@@ -32,6 +50,24 @@ def _known(name: str, valid: Collection[str]) -> str:
     if name not in valid:
         raise ValueError(f"given '{name}', expected {', '.join(valid)}{nearest(name, valid)}")
     return name
+
+
+class EngineBlock(Strict):
+    """The engine: its name, the release whose rules hold, and its flags; what is left out is as measured."""
+
+    name: str | None = None
+    version: str | None = None
+    flags: dict[str, bool | int | float | str] = Field(default_factory=dict)
+
+    @property
+    def title(self) -> str | None:
+        """Name and version in one word, as far as they are given."""
+        return "-".join(part for part in (self.name, self.version) if part) or None
+
+
+def _or_text(schema: dict[str, Any]) -> None:
+    """Let the JSON Schema of the engine take the short form, which a validator splits."""
+    schema["anyOf"].insert(1, {"type": "string"})
 
 
 class NodeGroup(Strict):
@@ -147,7 +183,7 @@ class Scenario(Strict):
     question: str
     run_time: str
     profile: str
-    engine: str | None = None
+    engine: EngineBlock | None = Field(default=None, json_schema_extra=_or_text)
     fleet: Annotated[tuple[NodeGroup, ...], listed()]
     transport: Transport = Transport.NONE
     link_bytes_per_s: Annotated[float, Field(ge=1.0, le=1e15, allow_inf_nan=False)] | None = None
@@ -205,6 +241,11 @@ class Scenario(Strict):
             twice = next(name for name in names if names.count(name) > 1)
             raise ValueError(f"name '{twice}' is given twice, expected a name of its own for each")
         return alternatives
+
+    @field_validator("engine", mode="before")
+    @classmethod
+    def _in_one_word(cls, engine: Any) -> Any:
+        return engine_block(engine) if isinstance(engine, str) else engine
 
     @field_validator("fleet")
     @classmethod

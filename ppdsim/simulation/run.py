@@ -14,7 +14,6 @@ from ppdsim import __version__, profile
 from ppdsim.des.cluster import run_cluster
 from ppdsim.des.recorder import Labels
 from ppdsim.des.timeline import Timeline
-from ppdsim.engines import requested
 from ppdsim.errors import WorkloadError
 from ppdsim.metrics import SloLimits
 from ppdsim.results import Results
@@ -24,6 +23,8 @@ from ppdsim.scenario.keys import Command
 from ppdsim.setup import resolve
 from ppdsim.types import Arm, Transport
 from ppdsim.workload import Conversation, Conversations
+
+EARLY_SEND = "disagg_prefill_early_send_cached_prefix"
 
 
 def simulate(
@@ -84,8 +85,8 @@ def simulate(
             "transport": spec.transport.value,
             "link_bytes_per_s": scenario.link_bytes_per_s,
             "disaggregation_decode_enable_radix_cache": spec.disaggregation_decode_enable_radix_cache,
-            "engine": scenario.engine,
-            "disagg_prefill_early_send_cached_prefix": requested.sends_prefix_early(scenario),
+            "engine": None if scenario.engine is None else scenario.engine.title,
+            EARLY_SEND: setup.requested.flags.get(EARLY_SEND, True),
             "policy": routing.policy,
             "policy_parameters": dict(routing.parameters),
             "gamma": routing.gamma,

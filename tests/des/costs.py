@@ -16,11 +16,14 @@ from ppdsim.cost.frontend import FrontendCurve
 from ppdsim.cost.prefill import ONE_WAVE_TOKENS, PrefillCurve
 from ppdsim.cost.stall import StallCurve
 from ppdsim.des.spec import ClusterSpec, NodeSpec
+from ppdsim.engines import ENGINES
 from ppdsim.engines.sglang.scheduler import SCHEDULER
 from ppdsim.transport.handoff import HandoffCurve
 from ppdsim.turn import TurnModel
 from ppdsim.types import Arm, NodeRole, Transport
 from ppdsim.workload.base import Conversation, TurnSpec
+
+SGLANG = ENGINES["sglang"]
 
 
 def handoff(**changes: float) -> HandoffCurve:
@@ -78,13 +81,20 @@ def cost_model(
 
 
 def fleet(roles: str, model: TurnModel, *, pool: int = 100_000, nic: str | None = None, **knobs: Any) -> ClusterSpec:
-    """Return the fleet of space-separated `roles`, such as ``"P pD"``; over TCP where there is a P."""
+    """Return the fleet of space-separated `roles`, such as ``"P pD"``; over TCP where there is a P.
+
+    `knobs` are fields of `ClusterSpec`, flags of SGLang, or `overlap_schedule`.
+    """
+    if "overlap_schedule" in knobs:
+        knobs["disable_overlap_schedule"] = not knobs.pop("overlap_schedule")
+    flags = {name: value for name in SGLANG.flags if (value := knobs.pop(name, None)) is not None}
+    model = SGLANG.as_run(model, flags)
     nodes = tuple(
         NodeSpec(role=NodeRole(role), model=model, kv_pool_tokens=pool, nic=nic if role == "P" else None)
         for role in roles.split()
     )
     transport = Transport.TCP if "P" in roles.split() else Transport.NONE
-    return ClusterSpec(nodes=nodes, scheduler=SCHEDULER, **{"transport": transport, **knobs})
+    return ClusterSpec(nodes=nodes, scheduler=SCHEDULER, **{**SGLANG.knobs(flags), "transport": transport, **knobs})
 
 
 def talk(identity: int | str, arrival_s: float, *turns: Sequence[float]) -> Conversation:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from des.costs import cost_model, fleet, talk
+from des.costs import SGLANG, cost_model, fleet, talk
 from des.scenes import block_scenes, scenes
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
@@ -85,7 +85,7 @@ def test_tokens_add_up(scene):
     ok = turns["status"] == "ok"
     assert np.all(turns["new_tokens"][ok] >= 1)
     appended = ok & (turns["arm"] == "append-d")
-    assert np.all(turns["cached_tokens"][appended] % spec.page_of(spec.nodes[0]) == 0)
+    assert np.all(turns["cached_tokens"][appended] % spec.nodes[0].model.page_size_tokens == 0)
 
 
 def test_the_random_scenes_are_not_all_easy():
@@ -136,7 +136,7 @@ def test_an_idle_request_takes_exactly_the_models_ttft(measured, arm, transport,
         nodes=tuple(NodeSpec(role=role, model=measured, kv_pool_tokens=200_000) for role in roles),
         scheduler=SCHEDULER,
         transport=transport,
-        disaggregation_decode_enable_radix_cache=arm is Arm.P_DELTA,
+        **SGLANG.knobs({"disaggregation_decode_enable_radix_cache": arm is Arm.P_DELTA}),
         per_step=per_step,
     )
     results = run_cluster(
@@ -160,7 +160,7 @@ def test_an_idle_hand_off_takes_the_models_ttft_whatever_p_has_cached(measured, 
         nodes=nodes,
         scheduler=SCHEDULER,
         transport=transport,
-        disaggregation_decode_enable_radix_cache=arm is Arm.P_DELTA,
+        **SGLANG.knobs({"disaggregation_decode_enable_radix_cache": arm is Arm.P_DELTA}),
     )
     results = run_cluster(
         spec,

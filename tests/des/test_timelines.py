@@ -375,8 +375,8 @@ def test_every_node_costs_what_its_own_profile_says(per_step):
     """
     spec = fleet("P D", MODEL, overlap_schedule=False, per_step=per_step)
     prefill, decode = spec.nodes
-    slow_p = replace(MODEL, prefill=replace(MODEL.prefill, floor_s=0.020))
-    slow_d = replace(MODEL, decode=replace(MODEL.decode, floor_s=0.030))
+    slow_p = replace(prefill.model, prefill=replace(MODEL.prefill, floor_s=0.020))
+    slow_d = replace(decode.model, decode=replace(MODEL.decode, floor_s=0.030))
     spec = replace(spec, nodes=(replace(prefill, model=slow_p), replace(decode, model=slow_d)))
     first, last = columns(run_cluster(spec, [talk("a", 0.0, (64, 3))], AlwaysP()), "t_first_token_s", "t_last_token_s")
     np.testing.assert_allclose(first, [46.2], rtol=1e-9)

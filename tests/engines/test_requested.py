@@ -1,21 +1,36 @@
-"""Engine presets: what a release lacks is refused or switched off."""
+"""The engine that a scenario asks for: its release, its flags, and the rules of its record."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from ppdsim import library, profile
-from ppdsim.errors import ScenarioError
+from ppdsim.des.cluster import run_cluster
+from ppdsim.engine_record import ChunkRule, HandoffProtocol
+from ppdsim.engines import ENGINES
+from ppdsim.engines.flags import Flag, FlagValue
+from ppdsim.errors import ProfileError, ScenarioError
 from ppdsim.profile import Profile
-from ppdsim.scenario import load
+from ppdsim.routing import AlwaysD, AlwaysP
+from ppdsim.scenario import Scenario, load
 from ppdsim.scenario.keys import Command
+from ppdsim.scenario.schema import ENGINE_FLAGS
 from ppdsim.setup import resolve
-from ppdsim.simulation.run import simulate
+from ppdsim.simulation.run import conversations_of, simulate
+from ppdsim.sweep.axes import parse_axes
+from ppdsim.sweep.plan import make_plan
 from ppdsim.types import Arm, Transport
 
 PLAIN_D = "fleet.1.role=D"  # no release has a pD
+SGLANG = ENGINES["sglang"]
+BASE = load("one-pair")
 
 
 def early_shares(*settings: str) -> set[float]:
@@ -61,7 +76,7 @@ def test_an_idle_hand_off_without_early_send_is_later_by_the_wire_that_the_forwa
         ),
         (
             ("engine=sglang-0.5.17", "fleet.1.role=pD"),
-            "role pD: given engine sglang-0.5.17, .*; expected D or U, or no engine",
+            "role pD: given engine sglang-0.5.17, .*; expected D or U, or no version",
         ),
         (("engine=sglang-0.5.71",), "sglang-0.5.17"),
     ],
@@ -104,3 +119,139 @@ def test_a_grid_asks_no_engine_for_a_hand_off_that_it_cannot_do() -> None:
     resolve(load("cache-rate", (*plain, "engine=sglang-0.5.12")), Command.CROSSOVER)
     with pytest.raises(ScenarioError, match=r"crossover.arms: p-delta: sglang-0.5.11 does not have it"):
         resolve(load("cache-rate", (*plain, "engine=sglang-0.5.11")), Command.CROSSOVER)
+
+
+def test_the_engine_may_stand_in_one_word_or_as_a_block() -> None:
+    block = load("one-pair", ["engine={name: sglang, version: 0.5.14, flags: {page_size: 64}}"])
+    assert load("one-pair", ["engine=sglang-0.5.14", "engine.flags.page_size=64"]).engine == block.engine
+    assert load("one-pair", ["engine=sglang"]).engine == load("one-pair", ["engine.name=sglang"]).engine
+
+
+def flags_of(*settings: str) -> dict[str, FlagValue]:
+    return dict(resolve(load("one-pair", settings)).requested.flags)
+
+
+def test_flags_of_the_top_level_and_of_the_block_are_one_mapping() -> None:
+    found = flags_of(
+        "page_size=64", "engine.flags.max_running_requests=9", "engine.flags.disaggregation_waiting_timeout_s=2"
+    )
+    assert found == {"page_size": 64, "max_running_requests": 9, "disaggregation_waiting_timeout_s": 2.0}
+    assert flags_of("engine.version=0.5.14", PLAIN_D) == {"disagg_prefill_early_send_cached_prefix": False}
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        (
+            ("page_size=64", "engine.flags.page_size=16"),
+            "--set engine.flags.page_size=16: page_size and engine.flags.page_size are the same flag; give one of them",
+        ),
+        (
+            ("engine.flags.chunked_prefil_size=512",),
+            "--set engine.flags.chunked_prefil_size=512: unknown flag 'engine.flags.chunked_prefil_size' of sglang"
+            " .*; did you mean 'chunked_prefill_size'",
+        ),
+        (
+            ("engine.flags.chunked_prefill_size=many",),
+            "engine.flags.chunked_prefill_size: given 'many', expected a whole number from 1 to 2,147,483,647",
+        ),
+        (
+            ("engine.flags.disable_overlap_schedule=1",),
+            "engine.flags.disable_overlap_schedule: given 1, expected true or false",
+        ),
+        (("engine={flags: {page_size: [1]}}",), "engine.flags.page_size"),
+        (("engine.flag.page_size=1",), "unknown key 'engine.flag'.*; did you mean 'flags'"),
+        (("engine=vllm-0.26.0",), "--set engine=vllm-0.26.0: engine: given 'vllm', expected sglang, because profile"),
+        (("engine.version=0.5.71",), "--set engine.version=0.5.71: engine: given 'sglang-0.5.71', expected sglang-0.5"),
+    ],
+)
+def test_what_an_engine_block_cannot_mean_is_refused_in_one_line(settings: tuple[str, ...], line: str) -> None:
+    with pytest.raises(ScenarioError, match=line) as refused:
+        resolve(load("one-pair", (PLAIN_D, *settings)))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("flag", SGLANG.flags.values(), ids=lambda flag: flag.name)
+@given(st.data())
+def test_a_flag_takes_the_same_values_in_both_places(flag: Flag, data: st.DataObject) -> None:
+    near = st.sampled_from([flag.least, flag.most, flag.least / 2, flag.most * 2, int(flag.most) + 1, 0, 0.0, 1.0, -1])
+    value = data.draw(near | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3))
+    text = BASE.model_dump(mode="json", by_alias=True, exclude_unset=True) | {flag.name: value}
+    try:
+        top: object = getattr(Scenario.model_validate_json(json.dumps(text), strict=True), flag.name)
+    except ValidationError:
+        top = ScenarioError
+    try:
+        block: object = flag.read(value, "here")
+    except ScenarioError:
+        block = ScenarioError
+    assert (type(block), block) == (type(top), top)
+
+
+def test_the_top_level_has_every_flag_of_the_table() -> None:
+    assert set(ENGINE_FLAGS) == set(SGLANG.flags)
+
+
+def test_rules_of_another_release_are_tagged_as_assumed() -> None:
+    def notes(*settings: str) -> list[str]:
+        return [note for note in resolve(load("one-pair", (PLAIN_D, *settings))).notes if "rules of" in note]
+
+    assert notes("engine=sglang-0.5.14") == ["assumed: rules of sglang 0.5.14, times of sglang 0.5.17"]
+    assert notes("engine=sglang-0.5.17") == notes("engine=sglang") == notes() == []
+
+
+def test_alternatives_and_a_grid_vary_a_flag_of_the_block() -> None:
+    ways = "alternatives=[{name: a, set: {engine.flags.chunked_prefill_size: 512}}, {name: b, set: {engine: sglang}}]"
+    variants = load("one-pair", [ways, "engine.flags.page_size=64"]).variants
+    sizes = [[node.model.chunked_prefill_size for node in resolve(each).cluster(seed=0).nodes] for each in variants]
+    assert sizes == [[512, 512], [8192, 8192]]
+    plan = make_plan("one-pair", parse_axes(["engine.flags.chunked_prefill_size=512,2048"]), seeds=1)
+    found = [resolve(point.scenario).requested.flags for point in plan.points]
+    assert found == [{"chunked_prefill_size": 512}, {"chunked_prefill_size": 2048}]
+
+
+def recorded(**rules: object) -> Callable[[str], Profile]:
+    """Return what loads a profile whose engine follows other rules."""
+
+    def found(name: str) -> Profile:
+        read = profile.load(library.find("profile", name))
+        return read.model_copy(update={"engine": replace(read.engine, **rules)})
+
+    return found
+
+
+def ends_s(settings: tuple[str, ...], **rules: object) -> list[float]:
+    setup = resolve(load("one-unified", ("workload.conversations=30", *settings)), load=recorded(**rules))
+    spec, conversations = setup.cluster(seed=0), conversations_of(setup.scenario, 0)
+    return run_cluster(spec, conversations, AlwaysD()).turns["t_last_token_s"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("rules", "flag"),
+    [
+        ({"overlap_schedule": False}, "disable_overlap_schedule"),
+        ({"chunk_rule": ChunkRule.MIXED_STEPS}, "enable_mixed_chunk"),
+    ],
+)
+def test_the_simulator_follows_the_rules_of_the_record_and_a_flag_that_is_set_instead(
+    rules: dict[str, object], flag: str
+) -> None:
+    plain, other = ends_s(()), ends_s((), **rules)
+    assert other != plain
+    assert other == ends_s((f"{flag}=true",))
+    assert ends_s((f"{flag}=false",), **rules) == plain
+
+
+def test_the_rules_are_those_of_the_release_that_is_asked_for() -> None:
+    assert ends_s(("engine=sglang-0.5.17",), overlap_schedule=False, version="0.5.16") == ends_s(())
+
+
+def test_hand_offs_that_d_pulls_are_refused_wherever_they_are_costed() -> None:
+    pulls = recorded(handoff_protocol=HandoffProtocol.PULL)
+    setup = resolve(load("one-pair", ("workload.conversations=2",)), load=pulls)
+    line = "hand-offs of sglang 0.5.17: given handoff_protocol 'pull after prefill', expected 'push after pre-alloc"
+    with pytest.raises(ProfileError, match=line):
+        run_cluster(setup.cluster(seed=0), conversations_of(setup.scenario, 0), AlwaysP())
+    with pytest.raises(ProfileError, match=line):
+        setup.cluster(seed=0).nodes[0].model.handoff_ttft_s(Arm.P_FULL, Transport.NVLINK, 4096, 256)
+    assert len(ends_s((), handoff_protocol=HandoffProtocol.PULL)) > 30, "a unified server hands nothing over"

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from des.costs import cost_model, handoff, talk
+from des.costs import SGLANG, cost_model, handoff, talk
 from routing.views import View, request
 
 from ppdsim.des.cluster import run_cluster
@@ -117,7 +117,13 @@ def test_kv_moves_at_the_wire_of_the_narrower_side():
             NodeSpec(role=role, model=model, kv_pool_tokens=100_000)
             for role, model in ((NodeRole.P, sender), (NodeRole.D, receiver), (NodeRole.D, sender))
         )
-        spec = ClusterSpec(nodes=nodes, scheduler=SCHEDULER, transport=Transport.TCP, decode_policy="round_robin")
+        spec = ClusterSpec(
+            nodes=nodes,
+            scheduler=SCHEDULER,
+            transport=Transport.TCP,
+            decode_policy="round_robin",
+            **SGLANG.knobs({}),
+        )
         found = run_cluster(spec, [talk(0, 0.0, (1000, 2)), talk(1, 100.0, (1000, 2))], AlwaysP()).turns
         by_node = dict(zip(found["decode_node"].tolist(), found["kv_transfer_s"].tolist(), strict=True))
         wire = 1000 * (2.0**-10 + 2.0**-12)

@@ -9,6 +9,7 @@ from des.costs import cost_model
 from routing.views import View, request
 
 from ppdsim.cost.prefill import PrefillWork
+from ppdsim.engine_record import ChunkRule
 from ppdsim.routing import FleetModel, PolicyContext, build_policy
 from ppdsim.types import Arm, Transport
 
@@ -133,7 +134,8 @@ def test_slo_aware_splits_an_append_where_the_streams_get_a_token_in_every_chunk
     assert gap_s < MODEL.stall_gap_s(held, 1016, streams, 1000)
     # Work that waits on the node opens no gap of its own.
     view = View(cached=held, streams=streams, wait_s=1.0, wait_on_p_s=100.0)
-    mixed = replace(CONTEXT, fleet=replace(FLEET, enable_mixed_chunk=True))
+    model = replace(MODEL, engine=replace(MODEL.engine, chunk_rule=ChunkRule.MIXED_STEPS))
+    mixed = replace(CONTEXT, fleet=replace(FLEET, nodes=(model, model)))
     assert appends("slo-aware", held + 1016, view, context=mixed, itl_budget_ms=1001 * gap_s)
     assert not appends("slo-aware", held + 1016, view, context=mixed, itl_budget_ms=999 * gap_s)
     assert not appends("slo-aware", held + 1016, View(cached=held, streams=streams), itl_budget_ms=1001 * gap_s)

@@ -18,6 +18,7 @@ from crossover_cases import few_draws
 from ppdsim import answers, result_files, scenario
 from ppdsim.capacity import capacity, capacity_of_each, load
 from ppdsim.crossover import breakeven, crossover, plan
+from ppdsim.engines import ENGINES
 from ppdsim.errors import InputError, ScenarioError
 from ppdsim.routing import POLICIES, POLICY_READS, FleetModel, PolicyContext, build_policy
 from ppdsim.scenario import Scenario
@@ -82,6 +83,9 @@ NO_QUEUE = same("its single turns leave nothing to queue for", Command.CROSSOVER
 ROWS = [
     Row("profile", OTHER_PROFILE),
     Row("engine", "sglang-0.5.14", (*HANDS_OVER, "fleet.1.role=D")),
+    Row("engine.name", "sglang", PAIR, same("it refuses a profile of another engine; tests/engines/test_requested.py")),
+    Row("engine.version", "0.5.14", (*HANDS_OVER, "fleet.1.role=D")),
+    Row("engine.flags", "{chunked_prefill_size: 512}", HANDS_OVER),
     Row("fleet.N.role", "D", APPENDS, same("an append is played on a unified node", Command.CROSSOVER)),
     Row("fleet.N.count", "2", HANDS_OVER),
     Row("fleet.N.kv_pool_tokens", "4500", HANDS_OVER),
@@ -252,7 +256,7 @@ def test_every_key_of_the_schema_has_a_row() -> None:
     schema = scenario.json_schema()
     keys = set(schema["properties"]) - NO_EFFECT - {"fleet", "routing", "slo", "workload", "crossover"}
     blocks = {"fleet.N": "NodeGroup", "routing": "Routing", "slo": "Slo", "crossover": "CrossoverGrid"}
-    for block, name in {**blocks, "workload": "GeneratedSpec"}.items():
+    for block, name in {**blocks, "workload": "GeneratedSpec", "engine": "EngineBlock"}.items():
         keys |= {f"{block}.{key}" for key in schema["$defs"][name]["properties"]}
     assert {row.key for row in ROWS} == keys
 
@@ -271,6 +275,41 @@ def test_a_key_changes_the_result_or_is_refused(row: Row, command: Command) -> N
         assert not after.startswith("refused: --set") or reason is None
     else:
         assert after != outcome(command, scene)
+
+
+@functools.cache
+def played(command: Command, scene: tuple[str, ...], key: str, value: str) -> Any:
+    """Return the fleets that a command plays with a key set, or the line that refuses it without the key's block."""
+    ways = "alternatives=[{name: a}, {name: b, set: {routing.gamma: 2}}]"
+    others = (ways,) if command is Command.ALTERNATIVES else ()
+    loaded = load_once(*scene, *others, f"{key}={value}")
+    loaded = loaded.asking([each for each in loaded.asked if each[1] == f"--set {key}={value}"])
+    try:
+        return [resolve(each, command).cluster(seed=0) for each in (loaded, *loaded.variants)]
+    except ScenarioError as refused:
+        return str(refused).replace("engine.flags.", "")
+
+
+FLAG_ROWS = [row for row in ROWS if row.key in ENGINES["sglang"].flags]
+
+
+@pytest.mark.parametrize("command", Command, ids=lambda command: command.name.lower())
+@pytest.mark.parametrize("row", FLAG_ROWS, ids=lambda row: row.key)
+def test_a_flag_in_the_block_is_the_same_key(row: Row, command: Command) -> None:
+    """In its own scene, and in those of the other roles, where the commands refuse it."""
+    for scene in (row.scene, (*HANDS_OVER, "fleet.1.role=D"), UNIFIED):
+        block = played(command, scene, f"engine.flags.{row.key}", row.value)
+        assert block == played(command, scene, row.key, row.value)
+
+
+def test_a_flag_of_the_block_that_a_command_does_not_read_is_named_and_refused() -> None:
+    mixed = "engine={flags: {enable_mixed_chunk: true, page_size: 64}}"
+    loaded = scenario.load("one-pair", ["fleet.1.role=D", mixed])
+    assert resolve(loaded.asking(())).unread_keys == ("engine.flags.enable_mixed_chunk",)
+    alone = scenario.load("one-pair", ["fleet.1.role=D", "engine.flags.enable_mixed_chunk=true"])
+    line = "--set engine.flags.enable_mixed_chunk=true: simulate does not read engine.flags.enable_mixed_chunk: only U"
+    with pytest.raises(ScenarioError, match=line):
+        resolve(alone.asking(alone.asked[1:]))
 
 
 @pytest.mark.parametrize("name", [name for name in POLICIES if name != "oracle"])

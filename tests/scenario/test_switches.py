@@ -15,11 +15,14 @@ import pytest
 from ppdsim import scenario
 from ppdsim.des.spec import ClusterSpec
 from ppdsim.errors import ScenarioError, WorkloadError
-from ppdsim.setup import KNOBS, resolve
+from ppdsim.scenario.schema import ENGINE_FLAGS
+from ppdsim.setup import resolve
 from ppdsim.simulation.run import simulate
 from ppdsim.types import Transport
 
 NOT_SIMULATED = {"schema", "question", "run_time", "workload", "crossover", "seeds", "alternatives"}
+NO_EFFECT = {"engine.name"}
+"""It refuses a profile of another engine (tests/engines/test_requested.py)."""
 OTHER_PROFILE = "h100x2_llama-3.1-8b_sglang-0.5.17_derived"
 CROWD = (
     "workload.conversations=24",
@@ -45,20 +48,20 @@ class Row(NamedTuple):
     scene: tuple[str, ...]
     expected: Any = None  # of the field of `ClusterSpec`, where there is one
     default: Any = None
-    field: str = ""  # of `ClusterSpec`, where it is not the last part of the key
+    field: str = ""  # of `ClusterSpec` (below its first node where dotted), where it is not the last part of the key
 
 
 ROWS = [
     Row("disaggregation_decode_enable_radix_cache", "true", TCP, True, False),
-    Row("page_size", "16", PAIR, 16, None),
-    Row("chunked_prefill_size", "512", PAIR, 512, None),
+    Row("page_size", "16", PAIR, 16, 64, "model.page_size_tokens"),
+    Row("chunked_prefill_size", "512", PAIR, 512, 8192, "model.chunked_prefill_size"),
     Row("max_prefill_tokens", "1000", PAIR, 1000, 16_384),
     Row("max_running_requests", "3", PAIR, 3, 2_048),
     Row("num_reserved_decode_tokens", "3000", (*PAIR, "fleet.1.kv_pool_tokens=20000"), 3000, 512),
     Row("schedule_conservativeness", "3", TIGHT_UNIFIED, 3.0, 1.0),
-    Row("enable_mixed_chunk", "true", UNIFIED, True, False),
-    Row("disaggregation_decode_extra_slots", "0", (*PAIR, "max_running_requests=3"), 0, None),
-    Row("disable_overlap_schedule", "true", APPENDS, False, True, "overlap_schedule"),
+    Row("enable_mixed_chunk", "true", UNIFIED, True, False, "model.engine.mixes_steps"),
+    Row("disaggregation_decode_extra_slots", "0", (*PAIR, "max_running_requests=3"), 0, 6),
+    Row("disable_overlap_schedule", "true", APPENDS, False, True, "model.engine.overlap_schedule"),
     Row("disaggregation_bootstrap_timeout_s", "0.05", (*PAIR, "fleet.1.kv_pool_tokens=20000"), 0.05, 300.0),
     Row("disaggregation_waiting_timeout_s", "0.05", TCP, 0.05, 300.0),
     Row("transport", "tcp", PAIR, Transport.TCP, Transport.NVLINK),
@@ -80,6 +83,8 @@ ROWS = [
     Row("fleet.0.nic", "one", (*TCP, "fleet.0.count=2")),
     Row("profile", OTHER_PROFILE, PAIR),
     Row("engine", "sglang-0.5.14", (*TCP, "fleet.1.role=D")),
+    Row("engine.version", "0.5.14", (*TCP, "fleet.1.role=D")),
+    Row("engine.flags", "{chunked_prefill_size: 512}", PAIR),
     Row("link_bytes_per_s", "1e9", PAIR),
     Row("disagg_prefill_early_send_cached_prefix", "false", TCP),
     Row("slo.ttft_ms", "1", PAIR),
@@ -111,19 +116,25 @@ def outcome(name: str, *settings: str) -> dict[str, list[Any]] | str:
 def test_every_key_that_a_run_reads_has_a_row() -> None:
     schema = scenario.json_schema()
     keys = set(schema["properties"]) - NOT_SIMULATED - {"fleet", "routing", "slo"}
-    for block, name in (("fleet.0", "NodeGroup"), ("routing", "Routing"), ("slo", "Slo")):
+    blocks = {"fleet.0": "NodeGroup", "routing": "Routing", "slo": "Slo", "engine": "EngineBlock"}
+    for block, name in blocks.items():
         keys |= {f"{block.removesuffix('.0')}.{key}" for key in schema["$defs"][name]["properties"]}
-    assert {row.key.replace("fleet.0.", "fleet.").replace("fleet.1.", "fleet.") for row in ROWS} == keys
-    assert set(KNOBS) <= keys
+    assert {row.key.replace("fleet.0.", "fleet.").replace("fleet.1.", "fleet.") for row in ROWS} == keys - NO_EFFECT
+    assert set(ENGINE_FLAGS) <= keys
 
 
 @pytest.mark.parametrize(
     "row", [row for row in ROWS if (row.expected, row.default) != (None, None)], ids=lambda r: r.key
 )
 def test_a_key_reaches_the_fleet_and_its_default_is_the_engines(row: Row) -> None:
-    field = row.field or row.key.split(".")[-1]
-    assert getattr(spec_of(*row.scene), field) == row.default
-    assert getattr(spec_of(*row.scene, f"{row.key}={row.value}"), field) == row.expected
+    def found(*settings: str) -> Any:
+        spec = spec_of(*row.scene, *settings)
+        if "." not in row.field:
+            return getattr(spec, row.field or row.key.split(".")[-1])
+        return functools.reduce(getattr, row.field.split("."), spec.nodes[0])
+
+    assert found() == row.default
+    assert found(f"{row.key}={row.value}") == row.expected
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.key)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from ppdsim.engine_record import EngineRecord
 from ppdsim.engines.base import AbstractEngine, MemoryRule
+from ppdsim.engines.flags import FlagValue
+from ppdsim.engines.sglang.flags import FLAGS, RADIX, as_run, knobs
 from ppdsim.engines.sglang.releases import RELEASES, record
 
 if TYPE_CHECKING:
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from ppdsim.engines.records.converted import Records
     from ppdsim.engines.sglang.launcher.settings import Settings
     from ppdsim.engines.stand_in import StandIn
+    from ppdsim.turn import TurnModel
 
 
 class SGLang(AbstractEngine):
@@ -27,6 +31,8 @@ class SGLang(AbstractEngine):
     title = "SGLang"
     client_libraries = ("aiohttp",)
     releases = RELEASES
+    delta_flag = RADIX
+    flags = FLAGS
 
     def record(self, version: str) -> EngineRecord:
         """Return what a profile of a run on this release records."""
@@ -38,6 +44,14 @@ class SGLang(AbstractEngine):
         from ppdsim.engines.sglang.memory_rule import MEMORY_RULE
 
         return MEMORY_RULE
+
+    def knobs(self, flags: Mapping[str, FlagValue]) -> dict[str, Any]:
+        """Return every knob of a simulated fleet with these flags."""
+        return knobs(flags)
+
+    def as_run(self, model: TurnModel, flags: Mapping[str, FlagValue]) -> TurnModel:
+        """Return the costs and rules of a machine whose server has these flags."""
+        return as_run(model, flags)
 
     def scheduler(self) -> Scheduler:
         """Return what the simulator runs of its scheduler."""

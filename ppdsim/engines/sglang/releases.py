@@ -1,7 +1,7 @@
-"""SGLang's releases: which of the simulator's switches each has, and the rules that a profile records.
+"""SGLang's releases: which of the flags each has, and the rules that a profile records.
 
-A switch is on from the release in which it first appeared, with the mooncake transfer engine. Chunked KV send, the
-overlap schedule, D's pre-allocation and retraction are in all of them, so they are no switches. Source: the wheels of
+A release lacks a flag until the one in which it first appeared, with the mooncake transfer engine. Chunked KV send, the
+overlap schedule, D's pre-allocation and retraction are in all of them. Source: the wheels of
 these releases (`disaggregation/prefill.py`, `disaggregation/decode.py`, `server_args.py`). Not modelled: which kernels
 a release has; their cost is the profile's.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from ppdsim.engine_record import ChunkRule, EngineRecord, HandoffProtocol
 from ppdsim.engines.base import Release
+from ppdsim.engines.sglang.flags import EARLY_SEND, RADIX
 
 DECODE_GRAPH_SIZES: tuple[int, ...] = (1, 2, 4, 8, 12, *range(16, 257, 8))
 """Captured decode batch sizes [streams] on cards of 60 to 160 GB at TP1; SGLang 0.5.17, server_args.py."""
@@ -34,9 +35,9 @@ def prefill_graph_sizes_tokens(chunked_prefill_size: int) -> tuple[int, ...]:
 PREFILL_GRAPH_SIZES_TOKENS = prefill_graph_sizes_tokens(8192)
 """Captured prefill sizes of a server with the default chunk of a large GPU [tokens]."""
 
-_FIRST = Release(disaggregation_decode_enable_radix_cache=False, disagg_prefill_early_send_cached_prefix=False)
-_RADIX = Release(disaggregation_decode_enable_radix_cache=True, disagg_prefill_early_send_cached_prefix=False)
-_EARLY = Release(disaggregation_decode_enable_radix_cache=True, disagg_prefill_early_send_cached_prefix=True)
+_FIRST = Release(lacks=frozenset({RADIX, EARLY_SEND}))
+_RADIX = Release(lacks=frozenset({EARLY_SEND}))
+_EARLY = Release()
 
 RELEASES: dict[str, Release] = {
     "0.5.5.post3": _FIRST,

@@ -14,14 +14,16 @@ from ppdsim.engines.sglang.scheduler.prefill_loop import PrefillLoop
 from ppdsim.engines.sglang.scheduler.reserve import ReserveAdmission
 from ppdsim.types import NodeRole
 
+PD_NOTE = "pD nodes (hand-offs and appends on one machine) are not in SGLang up to 0.5.23"
+
 
 def _admission(node: AbstractNodeMemory, spec: ClusterSpec, role: NodeRole) -> AbstractAdmission:
     return NewTokenAdmission(node, spec) if role is NodeRole.U else ReserveAdmission(node, spec)
 
 
-def _step_former(spec: ClusterSpec, node: NodeSpec) -> AbstractStepFormer:
-    mixed = spec.enable_mixed_chunk and node.role in APPEND_ROLES
+def _step_former(node: NodeSpec) -> AbstractStepFormer:
+    mixed = node.model.engine.mixes_steps and node.role in APPEND_ROLES
     return MixedSteps(node.model) if mixed else SeparateForwards(node.model)
 
 
-SCHEDULER = Scheduler(admission=_admission, step_former=_step_former, prefill_node=PrefillLoop)
+SCHEDULER = Scheduler(admission=_admission, step_former=_step_former, prefill_node=PrefillLoop, pd_note=PD_NOTE)

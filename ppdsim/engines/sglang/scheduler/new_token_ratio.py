@@ -74,8 +74,8 @@ class NewTokenAdmission(AbstractAdmission):
     def __init__(self, node: AbstractNodeMemory, spec: ClusterSpec) -> None:
         super().__init__(node)
         self._turns, self._pool, self._page = node.turns, node.pool, node.pool.page
-        self._max_running, self._mixed = spec.max_running_requests, spec.enable_mixed_chunk
-        self._lag = int(spec.overlap_schedule)  # steps whose results the scheduler has not seen when it decides
+        self._max_running, self._mixed = spec.max_running_requests, node.engine.mixes_steps
+        self._lag = int(node.engine.overlap_schedule)  # steps whose results the scheduler has not seen when it decides
         self._ratio = NewTokenRatio(spec.schedule_conservativeness)
         self._again: float = 0  # boundary from which the queue is looked at; infinite while the batch is full
         self._left, self._left_before = (-9, 0), (-9, 0)  # the last two boundaries where streams left, and how many

@@ -72,11 +72,12 @@ class PrefillLoop(AbstractPrefillNode):
         self._priority = BOUNDARY + number
         self._turns, self._clock, self._arrived, self._answered = turns, clock, arrived, answered
         self._curve = node.model.prefill
-        self.pool = make_pool(turns, node.kv_pool_tokens, spec.page_of(node))
-        self._queue = PrefillQueue(turns, spec.chunk_of(node), spec.page_of(node), spec.max_prefill_tokens)
+        chunk, page = node.model.chunked_prefill_size, node.model.page_size_tokens
+        self.pool = make_pool(turns, node.kv_pool_tokens, page)
+        self._queue = PrefillQueue(turns, chunk, page, spec.max_prefill_tokens)
         curves = [node.model.handoff_to(other.model, spec.handoff_arm, spec.transport) for other in spec.nodes]
         self.links = Links(turns, curves, spec.handoff_arm, number, self._delivered, nic)
-        self._overlap, self._launch_s = spec.overlap_schedule, float(self._curve.floor_s)
+        self._overlap, self._launch_s = node.model.engine.overlap_schedule, float(self._curve.floor_s)
         # Batches whose result the host has not handled, and when their forward ends [s]: at most two, the second one
         # launched behind the first.
         self._unresolved: deque[tuple[list[Piece], float]] = deque()
@@ -86,7 +87,7 @@ class PrefillLoop(AbstractPrefillNode):
         self._due: Tick | None = None  # what the host does next; a tick that was planned before is stale
         self._landed: list[int] = []  # turns whose KV is on D, which the host has not seen
         self.start = 0.0  # of the last forward
-        self.backlog = Backlog(self._curve, spec.chunk_of(node))
+        self.backlog = Backlog(self._curve, chunk)
         self._holding: set[int] = set()
 
     def ready(self, tick: Tick) -> None:

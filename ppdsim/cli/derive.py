@@ -58,7 +58,7 @@ def derive(
     mem_fraction_static: Annotated[
         float | None,
         typer.Option(
-            help="Share of each GPU's memory for weights and KV, as the engine's flag; by default SGLang's own rule.",
+            help="Share of each GPU's memory for weights and KV, as the engine's flag; by default its own rule.",
             min=0.01,
             max=0.999,
         ),

@@ -20,7 +20,7 @@ SMALL = {**VALID, "workload": {**VALID["workload"], "conversations": 6}}
 KEYS = (
     "seed", "fleet.0.count", "fleet.7.count", "fleet", "workload.turns_mean", "workload.arrivals.rate_per_s",
     "workload.arrivals.cv", "workload.think_time", "slo", "", "a.b", "page_size", "routing.parameters.x",
-    "transport",
+    "transport", "engine", "engine.version", "engine.flags", "engine.flags.page_size", "engine.flags.x",
 )  # fmt: skip
 VALUES = st.one_of(
     st.text(max_size=8),

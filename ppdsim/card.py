@@ -25,17 +25,7 @@ def card_of(profile: Profile) -> ProfileCard:
     """Return the card of a profile."""
     cards = tuple(_curve(record) for record in profile.curves if record.in_sample is not None)
     parameters = tuple(
-        ParameterCard(
-            curve=record.name,
-            name=p.name,
-            value=p.value,
-            low=p.low,
-            high=p.high,
-            unit=p.unit,
-            tag=p.tag.value,
-            meaning=p.meaning,
-            at_bound=p.at_bound,
-        )
+        ParameterCard(curve=record.name, **p.model_dump(mode="json"))
         for record in profile.curves
         for p in record.parameters
     )

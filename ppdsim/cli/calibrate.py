@@ -307,7 +307,7 @@ def _report(fitted: Profile, out: Path, *, quiet: bool) -> list[Path]:
     """Write the card, how far the profile is off on what the run held out, and the report if there are two arms."""
     from ppdsim.card import card_of, to_text
     from ppdsim.crossover import crossover
-    from ppdsim.report import write_report
+    from ppdsim.report import render
     from ppdsim.scenario import load
     from ppdsim.scenario.keys import Command
     from ppdsim.setup import resolve
@@ -323,7 +323,7 @@ def _report(fitted: Profile, out: Path, *, quiet: bool) -> list[Path]:
     scenario = load("cache-rate", [f"crossover.arms=[{{arm: append-d, transport: none}}, {arms}]"])
     answer = crossover(resolve(scenario, Command.CROSSOVER, load=lambda _: fitted), seed=scenario.seed)
     print_status(answer.headline, quiet=quiet)
-    return [*paths, write_report(answer, out / "report.html")]
+    return [*paths, write_whole(out / "report.html", render(answer))]
 
 
 def _accuracy(fitted: Profile, out: Path, *, quiet: bool) -> list[Path]:

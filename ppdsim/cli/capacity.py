@@ -10,6 +10,7 @@ import typer
 
 from ppdsim.cli import common
 from ppdsim.cli.run_folder import RunFolder, claim, of_scenario
+from ppdsim.files import write_whole
 
 if TYPE_CHECKING:
     from ppdsim.capacity_result import CapacityResult
@@ -60,7 +61,7 @@ def capacity(
     )
     from ppdsim.capacity import capacity as run
     from ppdsim.errors import GateError, InputError
-    from ppdsim.report import write_capacity_report
+    from ppdsim.report import render_capacity
     from ppdsim.scenario import load
 
     limits = None if slo is None else parse_limits(slo)
@@ -85,7 +86,7 @@ def capacity(
         with folder.writing() as written:
             for alternative in each.alternatives:
                 inside, carried = out / alternative.name, alternative.capacity
-                written.extend([save(carried, inside), write_capacity_report(carried, inside / "report.html")])
+                written.extend([save(carried, inside), write_whole(inside / "report.html", render_capacity(carried))])
             written.append(save_each(each, out))
         if json:
             common.echo_json(to_json(each))
@@ -102,7 +103,7 @@ def capacity(
         _keep(stop.answers, folder, quiet=quiet)
         raise
     with folder.writing() as written:
-        written.extend([save(answer, out), write_capacity_report(answer, out / "report.html")])
+        written.extend([save(answer, out), write_whole(out / "report.html", render_capacity(answer))])
     if json:
         common.echo_json(to_json(answer))
     elif not quiet:

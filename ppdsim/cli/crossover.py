@@ -31,7 +31,7 @@ def crossover(
     from ppdsim.answers import to_json
     from ppdsim.crossover import Interrupted
     from ppdsim.crossover import crossover as run
-    from ppdsim.report import write_report
+    from ppdsim.report import render
     from ppdsim.results import not_read
     from ppdsim.scenario import load
     from ppdsim.scenario.keys import Command
@@ -54,7 +54,9 @@ def crossover(
         raise
     document = to_json(answer)
     with folder.writing() as written:
-        written.extend([write_whole(out / "crossover.json", document), write_report(answer, out / "report.html")])
+        written.extend(
+            [write_whole(out / "crossover.json", document), write_whole(out / "report.html", render(answer))]
+        )
     if json:
         common.echo_json(document)
     elif not quiet:

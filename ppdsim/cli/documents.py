@@ -13,6 +13,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 from ppdsim.answers import ProfileCard
+from ppdsim.measurements import Refused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,22 +198,13 @@ class Fitted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RefusedRow:
-    """A row that is no measurement, and why."""
-
-    row: int
-    kind: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
     """What ``import`` converted and left out."""
 
     format: str
     described: str
     notes: Sequence[str]
-    refused: Sequence[RefusedRow]
+    refused: Sequence[Refused]
     files: Sequence[str]
     schema: str = "ppdsim/imported/1"
 

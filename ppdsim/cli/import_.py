@@ -38,7 +38,7 @@ def import_(
     Example: ppdsim import p.log d.log --arm p-full --manifest manifest.json -o calibration/measurements/my-run
     """
     from ppdsim import measurements
-    from ppdsim.cli.documents import Imported, RefusedRow
+    from ppdsim.cli.documents import Imported
     from ppdsim.engines.importing import import_records, read_manifest_template
     from ppdsim.engines.records.deployment import Deployment
 
@@ -55,7 +55,7 @@ def import_(
             format=form,
             described=loaded.describe(),
             notes=notes,
-            refused=[RefusedRow(row=one.row, kind=one.kind, reason=one.reason) for one in loaded.refused],
+            refused=loaded.refused,
             files=[str(path) for path in written],
         )
         print_json(asdict(document))

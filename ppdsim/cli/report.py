@@ -10,6 +10,7 @@ import typer
 
 from ppdsim.cli.common import ForceOption, JsonOption, QuietOption, print_json, print_written
 from ppdsim.cli.run_folder import check_file
+from ppdsim.files import write_whole
 
 
 def report(
@@ -34,23 +35,24 @@ def report(
     from ppdsim import capacity, whatif
     from ppdsim.cli.documents import Drawn
     from ppdsim.errors import InputError
-    from ppdsim.report import write_alternatives_report, write_capacity_report, write_sweep_report
+    from ppdsim.report import render_alternatives, render_capacity, render_sweep
     from ppdsim.sweep.save import ANSWER, read
 
     target = folder / "report.html" if out is None else out
     check_file(target, "-o", force=force or out is None)
     what_if, rate = folder / whatif.RESULT_FILE, folder / capacity.RESULT_FILE
     if what_if.exists():
-        result, path = "alternatives", write_alternatives_report(whatif.read(what_if), target)
+        result, page = "alternatives", render_alternatives(whatif.read(what_if))
     elif rate.exists():
-        result, path = "capacity", write_capacity_report(capacity.read(rate), target)
+        result, page = "capacity", render_capacity(capacity.read(rate))
     elif (folder / ANSWER).exists():
-        result, path = "sweep", write_sweep_report(read(folder), target)
+        result, page = "sweep", render_sweep(read(folder))
     else:
         raise InputError(
             f"{folder}: no results to draw; expected the folder that 'ppdsim sweep', 'ppdsim capacity' or a what-if of "
             "'ppdsim simulate' wrote"
         )
+    write_whole(target, page)
     if json:
-        print_json(asdict(Drawn(result=result, file=str(path))))
-    print_written([path], quiet=quiet)
+        print_json(asdict(Drawn(result=result, file=str(target))))
+    print_written([target], quiet=quiet)

@@ -125,7 +125,7 @@ def _run(
 
 
 def _what_if(scenario: Scenario, seed: int, folder: RunFolder, *, parquet: bool, json: bool, quiet: bool) -> None:
-    from ppdsim.report import write_alternatives_report
+    from ppdsim.report import render_alternatives
     from ppdsim.results import not_read
     from ppdsim.whatif import Interrupted, run, save, table, to_json
 
@@ -139,7 +139,7 @@ def _what_if(scenario: Scenario, seed: int, folder: RunFolder, *, parquet: bool,
     with folder.writing() as written:
         for name, results in outcome.first_runs.items():
             written.extend(results.save(folder.path / name, "parquet" if parquet else "csv"))
-        written.extend([save(found, folder.path), write_alternatives_report(found, folder.path / "report.html")])
+        written.extend([save(found, folder.path), write_whole(folder.path / "report.html", render_alternatives(found))])
     if json:
         common.print_json(json_module.loads(to_json(found)))
     elif not quiet:

@@ -37,7 +37,7 @@ def validate(
     from ppdsim import library, measurements
     from ppdsim import profile as profiles
     from ppdsim.errors import GateError
-    from ppdsim.report import write_accuracy_report
+    from ppdsim.report import render_accuracy
     from ppdsim.result_files import to_json
     from ppdsim.validate import to_text
     from ppdsim.validate import validate as run
@@ -54,7 +54,7 @@ def validate(
             [
                 write_whole(out / "accuracy.txt", text + "\n"),
                 write_whole(out / "validation.json", document),
-                write_accuracy_report(found, text, out / "report.html"),
+                write_whole(out / "report.html", render_accuracy(found, text)),
             ]
         )
     if json:

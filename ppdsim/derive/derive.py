@@ -7,12 +7,12 @@ Not modelled: whether the engine picks other kernels, chunks or graph sizes ther
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from ppdsim import __version__
 from ppdsim.compose import HALF_NORMAL_90
 from ppdsim.derive.errors import TransferErrors, transfers
-from ppdsim.derive.machine import KV_BYTES, Machine, Matrices, check, machine_of
+from ppdsim.derive.machine import KV_BYTES, Machine, Matrices, check, machine_of, shape_of
 from ppdsim.derive.move import ERROR_SEED, Mover, normal_errors
 from ppdsim.derive.pool import no_room, pool_of
 from ppdsim.derive.terms import TERMS
@@ -22,7 +22,7 @@ from ppdsim.machine import hardware
 from ppdsim.machine.hardware import Gpu, Link
 from ppdsim.measurements import Model
 from ppdsim.profile import MatricesRecord, Profile
-from ppdsim.types import ModelShape, Transport
+from ppdsim.types import Transport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,23 +90,8 @@ def derive(profile: Profile, change: Change, errors: TransferErrors, *, name: st
 def _target(source: Machine, change: Change) -> Machine:
     shape, matrices = source.shape, source.matrices
     if change.model is not None:
-        model = change.model
-        shape = ModelShape(
-            name=model.name,
-            layers=model.layers,
-            kv_heads=model.kv_heads,
-            query_heads=model.query_heads,
-            head_dim=model.head_dim,
-            dtype_bytes=source.shape.dtype_bytes,
-        )
-        matrices = Matrices(
-            hidden_size=model.hidden_size or 0,
-            intermediate_size=model.intermediate_size or 0,
-            matrix_parameters=model.matrix_parameters,
-            vocabulary_parameters=model.vocabulary_parameters,
-            query_key_norm=model.query_key_norm,
-            tied_embeddings=model.tied_embeddings,
-        )
+        shape = shape_of(change.model, source.shape.dtype_bytes)
+        matrices = Matrices.of(change.model)
     if change.kv_dtype is not None:
         shape = replace(shape, dtype_bytes=KV_BYTES[change.kv_dtype])
     return Machine(
@@ -157,24 +142,13 @@ def _pools(profile: Profile, source: Machine, target: Machine, fraction: float |
 
 
 def _model_update(target: Machine, model: Model | None) -> dict[str, object]:
-    shape, matrices = target.shape, target.matrices
+    shape = asdict(target.shape)
+    del shape["dtype_bytes"]
     return {
-        "name": shape.name,
-        "layers": shape.layers,
-        "kv_heads": shape.kv_heads,
-        "query_heads": shape.query_heads,
-        "head_dim": shape.head_dim,
-        "kv_bytes_per_token": shape.kv_bytes_per_token,
+        **shape,
+        "kv_bytes_per_token": target.shape.kv_bytes_per_token,
         **({} if model is None else {"context_tokens": model.context_tokens}),
-        "matrices": MatricesRecord(
-            hidden_size=matrices.hidden_size,
-            intermediate_size=matrices.intermediate_size,
-            matrix_parameters=matrices.matrix_parameters,
-            vocabulary_parameters=matrices.vocabulary_parameters,
-            query_key_norm=matrices.query_key_norm,
-            tied_embeddings=matrices.tied_embeddings,
-            weights_dtype=target.weights_dtype,
-        ),
+        "matrices": MatricesRecord(**asdict(target.matrices), weights_dtype=target.weights_dtype),
     }
 
 

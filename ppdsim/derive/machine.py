@@ -16,11 +16,12 @@ It does not know: mixture of experts, latent attention, speculative decoding, qu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from ppdsim.errors import InputError
 from ppdsim.machine.hardware import Gpu
-from ppdsim.profile import Profile
+from ppdsim.measurements import Model
+from ppdsim.profile import MatricesRecord, ModelRecord, Profile
 from ppdsim.types import ModelShape
 
 LAYER_LAUNCHES = 10
@@ -52,6 +53,17 @@ class Matrices:
     vocabulary_parameters: float
     query_key_norm: bool
     tied_embeddings: bool
+
+    @classmethod
+    def of(cls, found: MatricesRecord | Model) -> Matrices:
+        """Return those that a profile or a model's config.json states."""
+        return cls(**{field.name: getattr(found, field.name) for field in fields(cls)})
+
+
+def shape_of(model: ModelRecord | Model, dtype_bytes: int) -> ModelShape:
+    """Return the attention shape that a profile or a model's config.json states, with KV of so many bytes a value."""
+    sizes = {field.name: getattr(model, field.name) for field in fields(ModelShape) if field.name != "dtype_bytes"}
+    return ModelShape(**sizes, dtype_bytes=dtype_bytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,22 +177,8 @@ def machine_of(profile: Profile, gpu: Gpu) -> Machine:
     per_value = 2 * model.layers * model.kv_heads * model.head_dim
     return Machine(
         gpu=gpu,
-        shape=ModelShape(
-            name=model.name,
-            layers=model.layers,
-            kv_heads=model.kv_heads,
-            query_heads=model.query_heads,
-            head_dim=model.head_dim,
-            dtype_bytes=model.kv_bytes_per_token // per_value,
-        ),
-        matrices=Matrices(
-            hidden_size=model.matrices.hidden_size,
-            intermediate_size=model.matrices.intermediate_size,
-            matrix_parameters=model.matrices.matrix_parameters,
-            vocabulary_parameters=model.matrices.vocabulary_parameters,
-            query_key_norm=model.matrices.query_key_norm,
-            tied_embeddings=model.matrices.tied_embeddings,
-        ),
+        shape=shape_of(model, model.kv_bytes_per_token // per_value),
+        matrices=Matrices.of(model.matrices),
         weights_dtype=model.matrices.weights_dtype,
         tp=profile.tensor_parallel_size,
     )

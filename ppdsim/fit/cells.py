@@ -70,10 +70,17 @@ class Cells:
 
     def pick(self, index: NDArray[Any]) -> Cells:
         """Return the cells at `index` (a mask, or positions with repetition)."""
-        columns = {
-            name: getattr(self, name)[index] for name in self.__slots__ if name not in ("kind", "arm", "transport")
-        }
+        return replace(self, **{name: getattr(self, name)[index] for name in COLUMNS})
+
+    def joined(self, others: Iterable[Cells]) -> Cells:
+        """Return these cells and others of the same kind behind them, under this arm."""
+        groups = (self, *others)
+        columns: dict[str, Any] = {name: np.concatenate([getattr(each, name) for each in groups]) for name in COLUMNS}
         return replace(self, **columns)
+
+
+COLUMNS = tuple(name for name in Cells.__slots__ if name not in ("kind", "arm", "transport"))
+"""What `Cells` has of each cell."""
 
 
 def relative_spread(values: Iterable[float]) -> float:
@@ -243,13 +250,8 @@ def grid(measured: Measurements, purpose: Purpose = "fit") -> Grid:
         decode=decode_cells(measured, purpose),
         stall=stall_cells(measured, Arm.APPEND_D, Transport.NONE, purpose),
         handoffs=tuple(prefill_cells(measured, arm, transport, purpose) for arm, transport in pairs),
-        handoff_stall=_joined([stall_cells(measured, arm, transport, purpose) for arm, transport in pairs]),
+        # Whatever arm they are of.
+        handoff_stall=Cells(kind="stall", arm=Arm.P_FULL, transport=Transport.NONE, **_columns([])).joined(
+            stall_cells(measured, arm, transport, purpose) for arm, transport in pairs
+        ),
     )
-
-
-def _joined(groups: list[Cells]) -> Cells:
-    """Return one group of stall cells, whatever arm they are of."""
-    empty = Cells(kind="stall", arm=Arm.P_FULL, transport=Transport.NONE, **_columns([]))
-    names = [name for name in Cells.__slots__ if name not in ("kind", "arm", "transport")]
-    columns: dict[str, Any] = {name: np.concatenate([getattr(g, name) for g in (empty, *groups)]) for name in names}
-    return replace(empty, **columns)

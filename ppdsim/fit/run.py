@@ -218,15 +218,7 @@ def _domain(cells: Cells, *columns: str) -> dict[str, tuple[float, float]]:
 def _matrices(model: Model) -> MatricesRecord | None:
     if model.hidden_size is None or model.intermediate_size is None or model.weights_dtype not in WEIGHT_BYTES:
         return None
-    return MatricesRecord(
-        hidden_size=model.hidden_size,
-        intermediate_size=model.intermediate_size,
-        matrix_parameters=model.matrix_parameters,
-        vocabulary_parameters=model.vocabulary_parameters,
-        query_key_norm=model.query_key_norm,
-        tied_embeddings=model.tied_embeddings,
-        weights_dtype=model.weights_dtype,
-    )
+    return MatricesRecord.model_validate(model.model_dump(include=set(MatricesRecord.model_fields)))
 
 
 def _assemble(
@@ -245,14 +237,8 @@ def _assemble(
         link=manifest.link,
         engine=engine_of(manifest),
         model=ModelRecord(
-            name=manifest.model.name,
-            layers=manifest.model.layers,
-            kv_heads=manifest.model.kv_heads,
-            query_heads=manifest.model.query_heads,
-            head_dim=manifest.model.head_dim,
-            dtype=manifest.model.dtype,
+            **manifest.model.model_dump(include=set(ModelRecord.model_fields)),
             kv_bytes_per_token=kv_bytes_per_token,
-            context_tokens=manifest.model.context_tokens,
             matrices=_matrices(manifest.model),
         ),
         tensor_parallel_size=manifest.tensor_parallel_size,

@@ -30,7 +30,7 @@ def explain(error: ValidationError, fields: Iterable[str], *, tags: tuple[str, .
     """
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"] if part not in tags)
-    if first["type"] == "extra_forbidden":
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         # A dotted key counts no items: fleet.0.count is fleet.N.count.
         dotted = re.sub(r"\b\d+\b", "N", key)
         return f"unknown key '{key}'{nearest(dotted, fields)}"

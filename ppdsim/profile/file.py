@@ -14,8 +14,9 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from ppdsim.errors import ProfileError, nearest
+from ppdsim.errors import ProfileError
 from ppdsim.files import write_whole
+from ppdsim.measurements.strict import explain
 from ppdsim.profile.numbers import check_numbers
 from ppdsim.profile.records import SCHEMA, Profile
 from ppdsim.reading import parse_json, read_text
@@ -51,15 +52,7 @@ def _checked(text: str, path: Path) -> Profile:
     try:
         found = Profile.model_validate_json(orjson.dumps(content), strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            dotted = ".".join("N" if isinstance(part, int) else part for part in first["loc"])
-            detail = f"unknown key '{key}'{nearest(dotted, dotted_keys(Profile.model_json_schema()))}"
-        elif first["type"] == "missing":
-            detail = f"missing key '{key}'"
-        else:
-            detail = f"'{key}' = {first.get('input')!r}: {first['msg'].lower()}"
+        detail = explain(error, dotted_keys(Profile.model_json_schema()))
         raise ProfileError(f"{path}: {detail}; expected a profile of schema {SCHEMA}") from None
     missing = [kind for kind in ALWAYS if not any(record.kind == kind for record in found.curves)]
     if missing:

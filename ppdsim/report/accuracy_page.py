@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from ppdsim.accuracy import SYMBOLS, CellErrors, CrossingCheck, Decisions, Validation
-from ppdsim.files import write_whole
 from ppdsim.metrics import is_known
 from ppdsim.report.figures import ACCURACY_FIGURES
-from ppdsim.report.page import drawings, fill
+from ppdsim.report.page import fill
 from ppdsim.report.tables import Cell, Table
 from ppdsim.units import MS_PER_S
 
 
-def write_accuracy_report(found: Validation, card: str, path: Path) -> Path:
-    """Write the accuracy report with the card's text, as a file that appears whole or not at all."""
-    return write_whole(path, render_accuracy(found, card))
-
-
 def render_accuracy(found: Validation, card: str) -> str:
     """Return the page as HTML."""
-    figures = {name: drawings(draw, found) for name, draw in ACCURACY_FIGURES.items()}
     missed = [
         f"{'failed' if gate.required else 'missed'}: {gate.name}; found {gate.found}"
         for gate in found.gates
@@ -29,7 +21,8 @@ def render_accuracy(found: Validation, card: str) -> str:
     ]
     return fill(
         "accuracy.html",
-        figures,
+        ACCURACY_FIGURES,
+        found,
         found=found,
         headline=headline(found),
         missed=missed,

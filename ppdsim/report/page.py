@@ -10,7 +10,6 @@ import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -19,7 +18,6 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from ppdsim.answers import CrossoverAnswer
-from ppdsim.files import write_whole
 from ppdsim.report import tables, wording
 from ppdsim.report.figures import FIGURES
 from ppdsim.report.figures._costs import QUANTITIES, costs_data, plain
@@ -29,30 +27,12 @@ REDRAWN = "costs"
 """The figure that a script of the page redraws from its numbers; every other one is drawn once a combination."""
 
 
-def write_report(answer: CrossoverAnswer, path: Path) -> Path:
-    """Write the report of an answer as one HTML file, which appears whole or not at all.
-
-    Parameters
-    ----------
-    answer
-        What ``ppdsim crossover`` found.
-    path
-        The file; its folder is made where it is missing.
-
-    Returns
-    -------
-    Path
-        `path`.
-    """
-    return write_whole(path, render(answer))
-
-
 def render(answer: CrossoverAnswer) -> str:
-    """Return the page as HTML."""
-    figures = {name: drawings(draw, answer, redrawn=name == REDRAWN) for name, draw in FIGURES.items()}
+    """Return what ``ppdsim crossover`` found as HTML."""
     return fill(
         "report.html",
-        figures,
+        FIGURES,
+        answer,
         data={"costs": _costs(answer)},
         headline=answer.headline,
         answer=answer,
@@ -69,14 +49,20 @@ def render(answer: CrossoverAnswer) -> str:
 
 
 def fill(
-    name: str, figures: Mapping[str, Any], *, headline: str, data: Mapping[str, Any] | None = None, **values: Any
+    name: str,
+    figures: Mapping[str, Callable[..., go.Figure]],
+    drawn: object,
+    *,
+    headline: str,
+    data: Mapping[str, Any] | None = None,
+    **values: Any,
 ) -> str:
     """Return a template of the report, filled in; an undefined name in it is an error.
 
     Parameters
     ----------
-    figures
-        What `drawings` gives, by name.
+    figures, drawn
+        Functions of the page's figures by name, and the result that they draw.
     data
         What the page's scripts read beside the figures.
     values
@@ -88,10 +74,11 @@ def fill(
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )
+    shown = {each: drawings(draw, drawn, redrawn=each == REDRAWN) for each, draw in figures.items()}
     return environment.get_template(name).render(
         headline=headline,
-        figures=figures,
-        data=script_json({"figures": figures, **(data or {})}),
+        figures=shown,
+        data=script_json({"figures": shown, **(data or {})}),
         style=verbatim("report.css"),
         plotly=plotly_script(),
         script=verbatim("figures.js"),

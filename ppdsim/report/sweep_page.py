@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from ppdsim.files import write_whole
 from ppdsim.report.figures import SWEEP_FIGURES
-from ppdsim.report.page import drawings, fill
+from ppdsim.report.page import fill
 from ppdsim.report.tables import Cell, Table
 from ppdsim.sweep.answer import SweepAnswer, SweepAxis
 from ppdsim.sweep.measures import MEASURES
 from ppdsim.sweep.words import basis_of, difference, number, sentence, short_names, span, state
 
 
-def write_sweep_report(answer: SweepAnswer, path: Path) -> Path:
-    """Write the report of a sweep, as a file that appears whole or not at all, and return its path."""
-    return write_whole(path, render_sweep(answer))
-
-
 def render_sweep(answer: SweepAnswer) -> str:
     """Return the page as HTML."""
-    figures = {name: drawings(draw, answer) for name, draw in SWEEP_FIGURES.items()}
     return fill(
         "sweep.html",
-        figures,
+        SWEEP_FIGURES,
+        answer,
         answer=answer,
         headline=headline(answer),
         tables={"points": _points(answer), "crossings": _crossings(answer)},

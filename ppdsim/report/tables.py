@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from ppdsim.answers import ANALYTICAL, SIMULATED, WITH_WAITS, Crossing, CrossoverAnswer, CurveCard, HostInterval
+from ppdsim.answers import (
+    ANALYTICAL,
+    SIMULATED,
+    WITH_WAITS,
+    BreakEvenPoint,
+    Crossing,
+    CrossoverAnswer,
+    CurveCard,
+    HostInterval,
+    ParameterCard,
+)
 from ppdsim.metrics import is_known
 from ppdsim.report import wording
 from ppdsim.units import MS_PER_S, format_quantity
+
+R = TypeVar("R")
 
 FEW = "of fewer than 10 cells"
 """What stands below a 90th percentile that few cells show."""
@@ -33,6 +46,15 @@ class Table:
     caption: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+
+    @classmethod
+    def of(cls, caption: str, rows: Iterable[R], columns: Mapping[str, Callable[[R], Cell | str]]) -> Table:
+        """Return a table with a row for each of `rows`; `columns` has what each column says of one, by its head."""
+        return cls(
+            caption=caption,
+            columns=tuple(columns),
+            rows=tuple(tuple(_cell(say(row)) for say in columns.values()) for row in rows),
+        )
 
 
 def crossings_table(answer: CrossoverAnswer, axis: str) -> Table:
@@ -73,94 +95,76 @@ def crossings_table(answer: CrossoverAnswer, axis: str) -> Table:
 
 def points_table(answer: CrossoverAnswer) -> Table:
     """Return N* and gamma* of the headline's turn, analytical beside simulated."""
-    return Table(
-        caption=(
-            "Break-even of the headline's turn on this host, and median with 90 % interval on another host of this "
-            f"kind: N* at gamma = {answer.gamma:g}, gamma* at N = {answer.residents}"
-        ),
-        columns=(
-            "against",
-            "cached L [tokens]",
-            "new m [tokens]",
-            "previous answer o [tokens]",
-            "assumed S_P [ms]",
-            "N* formula [streams]",
-            "N* simulated [streams]",
-            "gamma* formula [1]",
-            "gamma* simulated [1]",
-            "how to read N*",
-        ),
-        rows=tuple(
-            (
-                Cell(text=point.against.label + (", P cold" if point.prefill_cache == "cold" else "")),
-                Cell(text=wording.tokens(point.cached_tokens)),
-                Cell(text=wording.tokens(point.new_tokens)),
-                Cell(text=wording.tokens(point.previous_output_tokens)),
-                Cell(text=f"{point.handoff_stall_s * MS_PER_S:g}"),
-                _both_hosts(point.n_star, wording.streams, css=OUTSIDE if point.extrapolated else ""),
-                _both_hosts(point.simulated_n_star, wording.streams),
-                _both_hosts(point.gamma_star, wording.price, css=OUTSIDE if point.extrapolated else ""),
-                _both_hosts(point.simulated_gamma_star, wording.price),
-                Cell(text=point.case, css="words"),
-            )
-            for point in answer.points
-        ),
+
+    def outside(point: BreakEvenPoint) -> str:
+        return OUTSIDE if point.extrapolated else ""
+
+    return Table.of(
+        "Break-even of the headline's turn on this host, and median with 90 % interval on another host of this "
+        f"kind: N* at gamma = {answer.gamma:g}, gamma* at N = {answer.residents}",
+        answer.points,
+        {
+            "against": lambda point: point.against.label + (", P cold" if point.prefill_cache == "cold" else ""),
+            "cached L [tokens]": lambda point: wording.tokens(point.cached_tokens),
+            "new m [tokens]": lambda point: wording.tokens(point.new_tokens),
+            "previous answer o [tokens]": lambda point: wording.tokens(point.previous_output_tokens),
+            "assumed S_P [ms]": lambda point: f"{point.handoff_stall_s * MS_PER_S:g}",
+            "N* formula [streams]": lambda point: _both_hosts(point.n_star, wording.streams, css=outside(point)),
+            "N* simulated [streams]": lambda point: _both_hosts(point.simulated_n_star, wording.streams),
+            "gamma* formula [1]": lambda point: _both_hosts(point.gamma_star, wording.price, css=outside(point)),
+            "gamma* simulated [1]": lambda point: _both_hosts(point.simulated_gamma_star, wording.price),
+            "how to read N*": lambda point: Cell(text=point.case, css="words"),
+        },
     )
 
 
 def quality_table(cards: Sequence[CurveCard]) -> Table:
     """Return how well each kind of measurement is reproduced."""
-    return Table(
-        caption="Absolute relative error by kind of measurement; left out: leave-one-out over cached and new tokens",
-        columns=(
-            "kind",
-            "cells",
-            "in sample, median",
-            "in sample, p90",
-            "left out, median",
-            "left out, p90",
-            "repeat noise, median",
-            "left-out cells inside the 90 % interval",
-        ),
-        rows=tuple(
-            (
-                Cell(text=card.kind),
-                Cell(text=str(card.cells)),
-                *(
-                    Cell(text=wording.percent(share), notes=(FEW,) if tail and not is_known(0.9, card.cells) else ())
-                    for share, tail in (
-                        (card.in_sample_median, False),
-                        (card.in_sample_p90, True),
-                        (card.left_out_median, False),
-                        (card.left_out_p90, True),
-                        (card.repeat_noise_median, False),
-                        (card.coverage_within_run, False),
-                    )
-                ),
-            )
-            for card in cards
-        ),
+
+    def tail(card: CurveCard, share: float) -> Cell:
+        return Cell(text=wording.percent(share), notes=() if is_known(0.9, card.cells) else (FEW,))
+
+    return Table.of(
+        "Absolute relative error by kind of measurement; left out: leave-one-out over cached and new tokens",
+        cards,
+        {
+            "kind": lambda card: card.kind,
+            "cells": lambda card: str(card.cells),
+            "in sample, median": lambda card: wording.percent(card.in_sample_median),
+            "in sample, p90": lambda card: tail(card, card.in_sample_p90),
+            "left out, median": lambda card: wording.percent(card.left_out_median),
+            "left out, p90": lambda card: tail(card, card.left_out_p90),
+            "repeat noise, median": lambda card: wording.percent(card.repeat_noise_median),
+            "left-out cells inside the 90 % interval": lambda card: wording.percent(card.coverage_within_run),
+        },
     )
 
 
 def parameters_table(answer: CrossoverAnswer) -> Table:
     """Return every fitted number with its interval, where it comes from, and whether its bound holds it."""
 
-    def rows() -> Iterator[tuple[Cell, ...]]:
-        for found in answer.profile.parameters:
-            low, high = (format_quantity(end, found.unit) for end in (found.low, found.high))
-            yield (
-                Cell(text=found.curve),
-                Cell(text=found.name),
-                Cell(text=format_quantity(found.value, found.unit), notes=() if low == high else (f"{low} to {high}",)),
-                Cell(text=found.unit),
-                Cell(text=found.tag, css="" if found.tag == "measured" else "tagged"),
-                Cell(text=found.meaning),
-                Cell(text="at its bound" if found.at_bound else "", css="tagged" if found.at_bound else ""),
-            )
+    def value(found: ParameterCard) -> Cell:
+        low, high = (format_quantity(end, found.unit) for end in (found.low, found.high))
+        notes = () if low == high else (f"{low} to {high}",)
+        return Cell(text=format_quantity(found.value, found.unit), notes=notes)
 
-    columns = ("curve", "parameter", "value (90 % interval)", "SI unit", "where from", "meaning", "flag")
-    return Table(caption="Every number of the cost curves", columns=columns, rows=tuple(rows()))
+    return Table.of(
+        "Every number of the cost curves",
+        answer.profile.parameters,
+        {
+            "curve": lambda found: found.curve,
+            "parameter": lambda found: found.name,
+            "value (90 % interval)": value,
+            "SI unit": lambda found: found.unit,
+            "where from": lambda found: Cell(text=found.tag, css="" if found.tag == "measured" else "tagged"),
+            "meaning": lambda found: found.meaning,
+            "flag": lambda found: Cell(text="at its bound", css="tagged") if found.at_bound else "",
+        },
+    )
+
+
+def _cell(said: Cell | str) -> Cell:
+    return Cell(text=said) if isinstance(said, str) else said
 
 
 def _crossing(crossing: Crossing | None) -> Cell:

@@ -69,13 +69,8 @@ def merged(groups: Iterable[Cells]) -> Iterator[Cells]:
     by_name: dict[str, list[Cells]] = {}
     for group in groups:
         by_name.setdefault(name_of(group), []).append(group)
-    for parts in by_name.values():
-        columns = {
-            name: np.concatenate([getattr(part, name) for part in parts])
-            for name in Cells.__slots__
-            if name not in ("kind", "arm", "transport")
-        }
-        yield Cells(kind=parts[0].kind, arm=parts[0].arm, transport=parts[0].transport, **columns)
+    for first, *others in by_name.values():
+        yield first.joined(others)
 
 
 def shared(first: Cells, second: Cells) -> list[tuple[int, int]]:

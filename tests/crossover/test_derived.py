@@ -5,7 +5,7 @@ from __future__ import annotations
 from crossover_cases import against, small_answer
 
 from ppdsim.cli.app import run
-from ppdsim.report import write_report
+from ppdsim.report import render
 from ppdsim.report.figures import FIGURES
 
 DERIVED = ("profile=h100x2_llama-3.1-8b_sglang-0.5.17_derived", *against("nvlink", "delta"))
@@ -49,6 +49,6 @@ def test_no_line_of_a_derived_profile_is_drawn_solid():
 
 
 def test_the_report_tags_the_numbers(tmp_path):
-    page = write_report(small_answer(*DERIVED), tmp_path / "report.html").read_text()
+    page = render(small_answer(*DERIVED))
     assert "this machine is unmeasured" in page
     assert '<td class="tagged">derived' in page

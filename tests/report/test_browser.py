@@ -13,7 +13,8 @@ from report.test_sweep_page import GRIDS, answer_of
 from ppdsim import compose, library, profile, scenario, whatif
 from ppdsim.analytical.arm_comparison import ArmComparison
 from ppdsim.analytical.crossing import cache_rate_crossing
-from ppdsim.report import write_alternatives_report, write_report, write_sweep_report
+from ppdsim.files import write_whole
+from ppdsim.report import render, render_alternatives, render_sweep
 from ppdsim.report.figures import ALTERNATIVE_FIGURES, FIGURES, SWEEP_FIGURES
 from ppdsim.report.figures.plot_costs import plot_costs
 from ppdsim.report.figures.plot_sweep_lines import plot_sweep_lines
@@ -67,8 +68,8 @@ def opened(browser, tmp_path):
     """Return a function that opens an answer's report; at the end of the test nothing may have gone wrong."""
     reports = []
 
-    def open_report(answer, width=1280, write=write_report):
-        path = write(answer, tmp_path / "report.html")
+    def open_report(answer, width=1280, draw=render):
+        path = write_whole(tmp_path / "report.html", draw(answer))
         context = browser.new_context(offline=True, viewport={"width": width, "height": 900})
         page = context.new_page()
         report = Report(page, [])
@@ -220,7 +221,7 @@ def test_a_what_if_draws_its_bars_and_curves(opened, width):
     found = whatif.run(small, seed=0, seeds=2).comparison
     first, *rest = (replace(each, extrapolated=0.0) for each in found.alternatives)
     found = replace(found, alternatives=(replace(first, extrapolated=0.9), *rest))
-    page = opened(found, width, write_alternatives_report).page
+    page = opened(found, width, render_alternatives).page
     assert page.locator("#headline").inner_text() == found.answer[0]
     for name in ALTERNATIVE_FIGURES:
         assert page.locator(f"#{name} svg.main-svg").count() > 0
@@ -238,7 +239,7 @@ def test_a_what_if_draws_its_bars_and_curves(opened, width):
 @pytest.mark.parametrize("width", [1280, 400])
 def test_a_sweep_is_drawn_for_the_chosen_measure(opened, width):
     answer = answer_of(*GRIDS["policy and rate"])
-    report = opened(answer, width, write_sweep_report)
+    report = opened(answer, width, render_sweep)
     for name in SWEEP_FIGURES:
         assert report.page.locator(f"#{name} svg.main-svg").count() > 0
     drawn = "document.querySelector('#sweep-lines .plot').data.map(trace => trace.y)"

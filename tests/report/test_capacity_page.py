@@ -12,7 +12,7 @@ from ppdsim import scenario
 from ppdsim.capacity import capacity, save
 from ppdsim.capacity import read as read_result
 from ppdsim.errors import InputError
-from ppdsim.report.capacity_page import render_capacity, runs_table, seeds_table, write_capacity_report
+from ppdsim.report.capacity_page import render_capacity, runs_table, seeds_table
 from ppdsim.report.figures import CAPACITY_FIGURES
 from ppdsim.report.figures.plot_capacity import capacity_data, plot_capacity
 
@@ -108,9 +108,7 @@ def test_text_of_an_answer_is_never_html(found):
 def test_what_was_saved_is_read_back_and_drawn_alike(found, tmp_path):
     again = read_result(save(found, tmp_path))
     assert again == found
-    path = write_capacity_report(again, tmp_path / "new" / "report.html")
-    assert path.read_text() == render_capacity(found)
-    assert [file.name for file in path.parent.iterdir()] == ["report.html"]
+    assert render_capacity(again) == render_capacity(found)
 
 
 @pytest.mark.parametrize(

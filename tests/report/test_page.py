@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -11,7 +10,6 @@ import pytest
 from report.built import built_answer
 from report.test_figures import ANSWERS
 
-from ppdsim.report import write_report
 from ppdsim.report.figures import FIGURES
 from ppdsim.report.page import render
 
@@ -97,19 +95,3 @@ def test_names_of_arms_cannot_end_the_data():
     text = render(replace(answer, maps=maps))
     assert evil not in text
     assert "\\u003c/script\\u003e\\u003cb\\u003e" in text
-
-
-def test_the_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / "new" / "report.html"
-    assert write_report(built_answer(), path) == path
-    assert [file.name for file in path.parent.iterdir()] == ["report.html"]
-    before = path.read_text(encoding="utf-8")
-
-    def fail(*_):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
-        write_report(built_answer(headline="another"), path)
-    assert path.read_text(encoding="utf-8") == before
-    assert [file.name for file in path.parent.iterdir()] == ["report.html"]

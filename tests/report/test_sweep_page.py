@@ -12,7 +12,7 @@ from sweep.cases import plan, row
 from ppdsim.report.figures import SWEEP_FIGURES
 from ppdsim.report.figures.plot_sweep_lines import plot_sweep_lines, sweep_lines_data
 from ppdsim.report.figures.plot_sweep_map import plot_sweep_map, sweep_map_data
-from ppdsim.report.sweep_page import headline, render_sweep, write_sweep_report
+from ppdsim.report.sweep_page import headline, render_sweep
 from ppdsim.sweep import words
 from ppdsim.sweep.measures import MEASURES
 from ppdsim.sweep.summary import summarise
@@ -246,8 +246,3 @@ def test_text_of_an_answer_is_never_html(usual) -> None:
     text = render_sweep(replace(usual, scenario=evil, axes=axes, points=points))
     assert read(text).text[0].startswith(evil)
     assert "<script>alert" not in text
-
-
-def test_the_file_appears_whole(usual, tmp_path) -> None:
-    path = write_sweep_report(usual, tmp_path / "new" / "report.html")
-    assert [file.name for file in path.parent.iterdir()] == ["report.html"]

@@ -122,14 +122,14 @@ class CrossingCheck:
     against: str
     axis: str
     fixed_tokens: int
-    new_tokens: int | None
-    residents: int | None
-    predicted: float | None
-    predicted_low: float | None
-    predicted_high: float | None
-    measured: float | None
-    measured_low: float | None
-    measured_high: float | None
+    new_tokens: int | None = None
+    residents: int | None = None
+    predicted: float | None = None
+    predicted_low: float | None = None
+    predicted_high: float | None = None
+    measured: float | None = None
+    measured_low: float | None = None
+    measured_high: float | None = None
 
     @property
     def intervals_meet(self) -> bool:

@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ppdsim.analytical.arm_comparison import ArmComparison
 from ppdsim.analytical.breakeven import Case, break_even, break_even_price, break_even_streams
-from ppdsim.answers import BreakevenMap, BreakEvenPoint
+from ppdsim.answers import ALL_EQUAL, NEARLY_EQUAL, NOT_DRAWN, SPREAD, BreakevenMap, BreakEvenPoint, HostInterval
 from ppdsim.cost.base import Array
 from ppdsim.crossover.arms import choice_of, is_extrapolated
-from ppdsim.crossover.intervals import host_interval
 from ppdsim.crossover.plan import Plan
-from ppdsim.metrics import interval_90
+from ppdsim.metrics import interval_90, quantile
 
 MAP_CACHED_TOKENS = (0, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536)
 MAP_NEW_TOKENS = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 16_384)
 """Where the map of N* is drawn [tokens]; the last of each lies outside the first grid and is drawn as extrapolated."""
+
+
+def host_interval(this_host: float, draws: Array | Sequence[float]) -> HostInterval:
+    """Return a number on this host, with the median and the central 90 % of its draws for another, maybe infinite.
+
+    The fitted values are those of the host that was measured; the draws also have the drift between runs of such a
+    host, so the two have different middles and the first may lie outside the central 90 % of the second.
+
+    >>> host_interval(3.9, [4.0, 5.0, 6.0]).value
+    5.0
+    >>> host_interval(float("inf"), [float("inf")] * 3).draws
+    'all equal'
+    """
+    known = np.asarray(draws, dtype=np.float64)
+    known = known[~np.isnan(known)]
+    if not len(known):
+        return HostInterval(this_host=this_host, value=this_host, low=None, high=None, draws=NOT_DRAWN)
+    middle = float(quantile(known, 0.5))
+    low, high = map(float, interval_90(known))
+    if low == high:
+        what = ALL_EQUAL if bool(np.all(known == known[0])) else NEARLY_EQUAL
+        return HostInterval(this_host=this_host, value=middle, low=None, high=None, draws=what)
+    return HostInterval(this_host=this_host, value=middle, low=low, high=high, draws=SPREAD)
 
 
 def break_even_point(plan: Plan, comparison: ArmComparison, cached_tokens: int, new_tokens: int) -> BreakEvenPoint:

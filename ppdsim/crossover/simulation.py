@@ -19,8 +19,8 @@ from ppdsim.answers import (
 )
 from ppdsim.cost.base import Array
 from ppdsim.crossover.arms import choice_of
+from ppdsim.crossover.breakeven import host_interval
 from ppdsim.crossover.differences import crossing_differences, point_differences
-from ppdsim.crossover.intervals import host_interval
 from ppdsim.crossover.levels import crossing_of
 from ppdsim.crossover.overload import overloaded
 from ppdsim.crossover.pair_simulator import PairSimulator, Simulated

@@ -24,13 +24,7 @@ def resample(cells: Grid, rng: np.random.Generator) -> Grid:
     def again(group: Cells) -> Cells:
         return group.pick(rng.integers(0, len(group), len(group))) if len(group) else group
 
-    return Grid(
-        append=again(cells.append),
-        decode=again(cells.decode),
-        stall=again(cells.stall),
-        handoffs=tuple(again(group) for group in cells.handoffs),
-        handoff_stall=again(cells.handoff_stall),
-    )
+    return cells.each(again)
 
 
 class Fit(Protocol):

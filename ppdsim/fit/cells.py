@@ -238,6 +238,16 @@ class Grid:
         """Return every group of cells that a curve is scored on, appends first."""
         return (self.append, *self.handoffs, self.decode, self.stall)
 
+    def each(self, change: Callable[[Cells], Cells]) -> Grid:
+        """Return the grid of what `change` makes of each group of cells, in the order of the fields."""
+        return Grid(
+            append=change(self.append),
+            decode=change(self.decode),
+            stall=change(self.stall),
+            handoffs=tuple(map(change, self.handoffs)),
+            handoff_stall=change(self.handoff_stall),
+        )
+
 
 def grid(measured: Measurements, purpose: Purpose = "fit") -> Grid:
     """Return the cells of a run that were measured to be fitted, or those that were held out (``validation``)."""

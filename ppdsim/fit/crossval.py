@@ -11,7 +11,7 @@ refit would give back where its search starts, so nothing is scored and the axis
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -107,13 +107,8 @@ def left_out_fits(cells: Grid, fit: Fit, *, only: str | None = None) -> Iterator
         def keep(group: Cells, column: str = column, value: float = value) -> Cells:
             return group.pick(_column(group, column) != value) if _applies(group, column) else group
 
-        left = Grid(
-            append=keep(cells.append),
-            decode=keep(cells.decode),
-            stall=keep(cells.stall),
-            handoffs=tuple(group for group in map(keep, cells.handoffs) if _can_be_fitted(group)),
-            handoff_stall=keep(cells.handoff_stall),
-        )
+        left = cells.each(keep)
+        left = replace(left, handoffs=tuple(filter(_can_be_fitted, left.handoffs)))
         if all(_can_be_fitted(group) for group in (left.append, left.decode, left.stall)):
             yield column, value, fit(left)
 
@@ -150,14 +145,9 @@ def _is_in(model: TurnModel, group: Cells) -> bool:
 
 
 def _join(found: list[tuple[Cells, Array, int]]) -> LeftOut:
-    first = found[0][0]
-    columns = {
-        name: np.concatenate([getattr(part, name) for part, _, _ in found])
-        for name in first.__slots__
-        if name not in ("kind", "arm", "transport")
-    }
+    first, *others = (part for part, _, _ in found)
     return LeftOut(
-        cells=Cells(kind=first.kind, arm=first.arm, transport=first.transport, **columns),
+        cells=first.joined(others),
         predicted_s=np.concatenate([predicted for _, predicted, _ in found]),
         split=np.concatenate([np.full(len(part), number) for part, _, number in found]),
     )

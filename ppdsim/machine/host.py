@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
-from ppdsim.machine.gpu import GpuFacts
+from ppdsim.machine.nvml import GpuFacts
 
 IMPORT_TIMEOUT_S = 120.0
 """Bound on importing libraries [s]; torch takes some ten seconds from a cold disk, the engine several times that."""

@@ -21,6 +21,10 @@ from pathlib import Path
 
 MARK = "PPDSIM_SERVER"
 """Variable that every process of a server inherits, and of a link's two ends; its value is the server's own."""
+LOG = "PPDSIM_SERVER_LOG"
+"""Variable with the absolute path of a server's log, which its processes inherit."""
+SERVERS_FILE = "servers.json"
+"""File beside the logs, there while servers of the folder may run."""
 PROC = Path("/proc")
 
 
@@ -73,6 +77,15 @@ def inherited(pid: int, name: str) -> str | None:
                 return variable[len(prefix) :].decode(errors="replace")
         row = _row(row.parent)
     return None
+
+
+def log_of(pid: int) -> Path | None:
+    """Return the log of the server that a process belongs to, for people who find a GPU taken; None for a stranger.
+
+    A process whose parents have ended and whose own environment is gone, or may not be read, is taken for one.
+    """
+    found = inherited(pid, LOG)
+    return None if found is None else Path(found)
 
 
 class Family:

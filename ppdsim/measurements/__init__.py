@@ -14,12 +14,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ppdsim.measurements.floor import HardwareFloor
-from ppdsim.measurements.folder import Measurements, Refused, read
+from ppdsim.measurements.folder import Measurements, Refused, apply_marks, read
 from ppdsim.measurements.impossible import impossible
-from ppdsim.measurements.machine import Gpu, Model
+from ppdsim.measurements.machine import Gpu, HardwareFloor, Model
 from ppdsim.measurements.manifest import SCHEMA, Manifest, check_manifest, read_manifest
-from ppdsim.measurements.marks import apply_marks
 from ppdsim.measurements.rows import (
     KINDS,
     DecodeRow,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ppdsim.measurements.floor import HardwareFloor
+from ppdsim.measurements.machine import HardwareFloor
 from ppdsim.measurements.rows import DecodeRow, InterferenceRow, LoadRow, PrefillRow
 from ppdsim.units import LARGEST
 

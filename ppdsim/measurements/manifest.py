@@ -9,8 +9,7 @@ import orjson
 from pydantic import ConfigDict, Field, ValidationError
 
 from ppdsim.errors import MeasurementError
-from ppdsim.measurements.floor import HardwareFloor
-from ppdsim.measurements.machine import Gpu, Model
+from ppdsim.measurements.machine import Gpu, HardwareFloor, Model
 from ppdsim.measurements.strict import Count, Strict, explain
 from ppdsim.reading import read_json, sha256
 from ppdsim.schema_keys import dotted_keys

@@ -53,30 +53,10 @@ class PolicyContext:
 PolicyBuilder: TypeAlias = Callable[[Reader, PolicyContext], AbstractPolicy]
 
 
-def _always_p(read: Reader, context: PolicyContext) -> AbstractPolicy:
-    del read, context
-    return AlwaysP()
-
-
-def _always_d(read: Reader, context: PolicyContext) -> AbstractPolicy:
-    del read, context
-    return AlwaysD()
-
-
-def _threshold(read: Reader, context: PolicyContext) -> AbstractPolicy:
-    del context
-    return Threshold(threshold_tokens=read.tokens("threshold_tokens", DEFAULT_TOKENS))
-
-
 def _llm_d(read: Reader, context: PolicyContext) -> AbstractPolicy:
     del context
     tokens = read.tokens("nonCachedTokens", LLM_D_TOKENS)
     return Threshold(threshold_tokens=tokens) if tokens else AlwaysD()  # 0 turns handing over off
-
-
-def _vllm_pull(read: Reader, context: PolicyContext) -> AbstractPolicy:
-    del context
-    return Threshold(threshold_tokens=read.tokens("kv_recompute_threshold", VLLM_PULL_TOKENS))
 
 
 def _tensorrt_llm(read: Reader, context: PolicyContext) -> AbstractPolicy:
@@ -105,11 +85,6 @@ def _ppd(read: Reader, context: PolicyContext) -> AbstractPolicy:
     )
 
 
-def _cost_aware(read: Reader, context: PolicyContext) -> AbstractPolicy:
-    del read
-    return CostAware(fleet=context.fleet, gamma=context.gamma)
-
-
 def _slo_aware(read: Reader, context: PolicyContext) -> AbstractPolicy:
     budget_s = ITL_BUDGET_S if context.itl_budget_s is None else context.itl_budget_s
     return SloAware(
@@ -130,15 +105,17 @@ def _oracle(read: Reader, context: PolicyContext) -> AbstractPolicy:
 POLICIES: Registry[PolicyBuilder] = Registry(
     "policy",
     {
-        ALWAYS_P: _always_p,
-        "always-d": _always_d,
-        "threshold": _threshold,
+        ALWAYS_P: lambda read, context: AlwaysP(),
+        "always-d": lambda read, context: AlwaysD(),
+        "threshold": lambda read, context: Threshold(threshold_tokens=read.tokens("threshold_tokens", DEFAULT_TOKENS)),
         "llm-d": _llm_d,
-        "vllm-pull": _vllm_pull,
+        "vllm-pull": lambda read, context: Threshold(
+            threshold_tokens=read.tokens("kv_recompute_threshold", VLLM_PULL_TOKENS)
+        ),
         "tensorrt-llm": _tensorrt_llm,
         "dynamo": _dynamo,
         "ppd": _ppd,
-        "cost-aware": _cost_aware,
+        "cost-aware": lambda read, context: CostAware(fleet=context.fleet, gamma=context.gamma),
         "slo-aware": _slo_aware,
         ORACLE: _oracle,
     },

@@ -27,8 +27,7 @@ from ppdsim.measurements import Measurements
 from ppdsim.profile import Profile
 from ppdsim.turn import TurnModel
 from ppdsim.validate.decisions import BATCHES, measured_loss
-from ppdsim.validate.noise import resampled
-from ppdsim.validate.stalls import MeasuredStalls, resampled_stalls
+from ppdsim.validate.stalls import MeasuredStalls, resampled, resampled_stalls
 from ppdsim.validate.unseen import Unseen, shared
 
 PROMPTS = (4096, 8192, 16_384)
@@ -66,14 +65,7 @@ def crossing_checks(profile: Profile, measured: Measurements, parts: Sequence[Un
                 against=name_of(handoff),
                 axis="new_tokens",
                 fixed_tokens=0,
-                new_tokens=None,
                 residents=streams,
-                predicted=None,
-                predicted_low=None,
-                predicted_high=None,
-                measured=None,
-                measured_low=None,
-                measured_high=None,
             )
             out += _of_question(gains, comparison, central, samples, part, blank)
     return tuple(check for check in out if check.measured is not None or check.predicted is not None)

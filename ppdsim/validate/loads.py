@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from scipy.stats import ks_2samp
 from ppdsim import compose
 from ppdsim.accuracy import LoadErrors, Ranking
 from ppdsim.cost.base import Array
+from ppdsim.cost.decode import DecodeCurve
 from ppdsim.des.cluster import run_cluster
 from ppdsim.des.recorder import Labels
 from ppdsim.measurements import Measurements, PlayedTurn
@@ -28,7 +30,6 @@ from ppdsim.routing.always import AlwaysD, AlwaysP
 from ppdsim.scenario import NodeGroup, Routing, Scenario
 from ppdsim.setup import resolve
 from ppdsim.types import Arm, NodeRole, arm_name
-from ppdsim.validate.busy import busiest
 from ppdsim.validate.floor import anchored
 from ppdsim.validate.targets import LEAST_TURNS, LOAD_TARGETS, NEAR_SATURATION
 from ppdsim.workload.base import Conversation, TurnSpec
@@ -89,6 +90,50 @@ def replay(profile: Profile, measured: Measurements, rows: Sequence[PlayedTurn])
     )
     spec = resolve(recorded, load=lambda _: profile).cluster(seed=0)
     return run_cluster(spec, conversations(rows), AlwaysD() if alone else AlwaysP(), labels=Labels()).turns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Busiest:
+    """A place and the share of its capacity that is used [1]."""
+
+    place: str
+    share: float
+
+
+def busiest(turns: Mapping[str, NDArray[Any]], decode: DecodeCurve, *, kv_pool_tokens: int, unified: bool) -> Busiest:
+    """Return how near to saturation a run is: the busiest of the machine that prefills, D, its KV pool and the wire.
+
+    The machine that prefills and the wire are busy while a forward runs or KV travels. A decode machine always steps,
+    so that says nothing of it: it saturates when the tokens asked for in a second cost a second beside the floor of a
+    step, however large the batch. With a = row_s + context_s_per_token c for a stream of context c::
+
+        B = rate (floor_s + a B),    B = rate floor_s / (1 - rate a):    busy = rate a
+
+    A machine that does both has the sum. The pool is as busy as it is full on average, by the turns that are running.
+    Not modelled: the tail of a run, in which less arrives, lowers all of them.
+
+    Parameters
+    ----------
+    decode : DecodeCurve
+        The curve of D, of floats.
+    unified : bool
+        The turns were prefilled where they decode.
+    """
+    ok = turns["status"] == "ok"
+
+    def column(name: str) -> NDArray[np.float64]:
+        return np.asarray(turns[name][ok], dtype=np.float64)
+
+    span_s = float(np.max(column("t_last_token_s")) - np.min(column("t_arrival_s")))
+    context = column("input_tokens") + 0.5 * column("output_tokens")
+    prefill = float(np.sum(column("prefill_s"))) / span_s
+    step = float(np.sum(column("output_tokens") * (decode.row_s + decode.context_s_per_token * context))) / span_s
+    running_s = column("t_last_token_s") - column("t_prefill_start_s")
+    pool = float(np.sum(running_s * context)) / span_s / kv_pool_tokens
+    places = {"KV pool": pool, "wire": float(np.sum(column("kv_transfer_s"))) / span_s}
+    places |= {"prefill and decode": prefill + step} if unified else {"prefill": prefill, "decode": step}
+    place = max(places, key=lambda name: places[name])
+    return Busiest(place=place, share=places[place])
 
 
 def load_errors(profile: Profile, measured: Measurements) -> tuple[LoadErrors, ...]:

@@ -25,8 +25,7 @@ from ppdsim.measurements import Measurements
 from ppdsim.metrics import interval_90
 from ppdsim.profile import Profile
 from ppdsim.turn import TurnModel
-from ppdsim.validate.noise import resampled
-from ppdsim.validate.stalls import MeasuredStalls, resampled_stalls
+from ppdsim.validate.stalls import MeasuredStalls, resampled, resampled_stalls
 from ppdsim.validate.unseen import Unseen, shared
 
 SEED = 20261127
@@ -86,7 +85,6 @@ def _of_pair(
             axis="streams",
             fixed_tokens=int(cached),
             new_tokens=int(new),
-            residents=None,
             predicted=predicted,
             predicted_low=None if predicted is None else low,
             predicted_high=None if predicted is None else high,

@@ -32,7 +32,7 @@ from ppdsim.metrics import interval_90, median
 from ppdsim.profile import Profile
 from ppdsim.turn import TurnModel
 from ppdsim.types import Arm, Transport, arm_name
-from ppdsim.validate.noise import resampled
+from ppdsim.validate.stalls import resampled
 
 FEWEST_RATES = 3
 """Cache rates that a prompt must have been measured at for one arm to be part of this experiment."""
@@ -123,7 +123,6 @@ def rate_crossings(profile: Profile, measured: Measurements) -> tuple[CrossingCh
                 against=arm_name(arm, transport),
                 axis="r",
                 fixed_tokens=total,
-                new_tokens=None,
                 residents=residents,
                 predicted=guess.values[-1] if found else None,
                 predicted_low=guess.interval.low if found and guess.interval else None,

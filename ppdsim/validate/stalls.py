@@ -20,11 +20,21 @@ from ppdsim.fit.cells import Purpose, grid
 from ppdsim.measurements import Measurements
 from ppdsim.metrics import median
 from ppdsim.types import Arm
-from ppdsim.validate.noise import RESAMPLES
 
 Tokens = tuple[float, float]
+RESAMPLES = 200
+"""Draws of what a run might have measured."""
 PURPOSES: tuple[Purpose, ...] = ("fit", "validation")
 """Rows that measure the machine; probes watch it drift."""
+
+
+def resampled(value: float, noise: float, rng: np.random.Generator) -> Array:
+    """Return a measured value, and draws of it with its repeats' noise [share]: shape (1 + RESAMPLES,), its unit.
+
+    A cell's noise is the half-range of its repeats over their value; a draw is the value times one plus a normal number
+    of that size. A cell with one repeat has no noise that anybody knows, and is not moved.
+    """
+    return value * (1.0 + float(np.nan_to_num(noise)) * np.append(0.0, rng.standard_normal(RESAMPLES)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

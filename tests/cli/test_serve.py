@@ -21,7 +21,7 @@ from machine.machines import FakeMachine
 from ppdsim.cli import servers
 from ppdsim.cli.app import run
 from ppdsim.machine import host as machine
-from ppdsim.machine.process_owner import log_of
+from ppdsim.machine.process_tree import log_of
 
 STAGES = {
     # What the command does when it is interrupted: the word that makes a stand-in linger there, and how to tell.

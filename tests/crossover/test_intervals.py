@@ -12,8 +12,7 @@ from ppdsim.analytical.breakeven import break_even_price, break_even_streams
 from ppdsim.analytical.crossing import cache_rate_crossing, new_tokens_crossing, sampled_crossing
 from ppdsim.answers import ALL_EQUAL, NEARLY_EQUAL, NOT_DRAWN, SPREAD
 from ppdsim.crossover.arms import arm_curve
-from ppdsim.crossover.breakeven import break_even_point, breakeven_map
-from ppdsim.crossover.intervals import host_interval
+from ppdsim.crossover.breakeven import break_even_point, breakeven_map, host_interval
 from ppdsim.crossover.levels import crossings
 from ppdsim.crossover.words import headline
 from ppdsim.types import Arm, Transport

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ppdsim.engines.sglang.doctor.software import TORCH
-from ppdsim.machine.gpu import GpuFacts
 from ppdsim.machine.host import AbstractMachine
+from ppdsim.machine.nvml import GpuFacts
 
 H200 = GpuFacts(
     name="NVIDIA H200",

@@ -8,8 +8,8 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from ppdsim.machine.gpu import GpuUser
 from ppdsim.machine.host import ThisMachine
+from ppdsim.machine.nvml import GpuUser
 from ppdsim.machine.sampler import MachineSampler
 from ppdsim.measure.machine import describe_machine
 

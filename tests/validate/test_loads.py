@@ -12,9 +12,17 @@ from ppdsim import compose, measurements, profile
 from ppdsim.cost.decode import DecodeCurve
 from ppdsim.measurements import LoadRow
 from ppdsim.types import Arm, Transport
-from ppdsim.validate.busy import Busiest, busiest
 from ppdsim.validate.floor import anchored
-from ppdsim.validate.loads import QUANTILE_GRID, conversations, load_errors, loads_of, rankings, replay
+from ppdsim.validate.loads import (
+    QUANTILE_GRID,
+    Busiest,
+    busiest,
+    conversations,
+    load_errors,
+    loads_of,
+    rankings,
+    replay,
+)
 
 SQUEEZE = 0.2
 """Arrivals this much closer make TCP the bottleneck of the light load."""

@@ -13,8 +13,8 @@ from ppdsim.analytical.arm_comparison import ArmComparison
 from ppdsim.analytical.crossing import CrossingResult, cache_rate_crossing, sampled_crossing
 from ppdsim.answers import CrossingKind
 from ppdsim.types import Arm, Transport
-from ppdsim.validate.noise import RESAMPLES
 from ppdsim.validate.rates import rate_cells, rate_crossings
+from ppdsim.validate.stalls import RESAMPLES
 
 PINNED = "h200x1_llama-3.1-8b_sglang-0.5.17_pinned"
 TOTAL, STREAMS, STEP_S = 8192, 8, 5e-3

@@ -21,8 +21,7 @@ from ppdsim.engines.launch.specs import ServerSpec
 from ppdsim.engines.logs import tail
 from ppdsim.errors import EnvironmentProblem
 from ppdsim.machine.ports import answers
-from ppdsim.machine.process_owner import LOG
-from ppdsim.machine.process_tree import MARK, Family, identity_of
+from ppdsim.machine.process_tree import LOG, MARK, Family, identity_of
 
 HEALTH_TIMEOUT_S = 5.0
 """Bound on one answer [s]; the engine's takes a second, because it generates a token."""

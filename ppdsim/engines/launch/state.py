@@ -17,8 +17,7 @@ from ppdsim.engines.launch.process import Server
 from ppdsim.engines.launch.shutdown import still_held, take_down
 from ppdsim.errors import EnvironmentProblem, InputError
 from ppdsim.files import write_whole
-from ppdsim.machine.process_owner import SERVERS_FILE
-from ppdsim.machine.process_tree import Family, Identity
+from ppdsim.machine.process_tree import SERVERS_FILE, Family, Identity
 from ppdsim.measurements.strict import explain
 from ppdsim.reading import read_text
 

@@ -17,8 +17,7 @@ from ppdsim.engines.launch import shutdown as takedown
 from ppdsim.engines.launch import state
 from ppdsim.errors import EnvironmentProblem, InputError
 from ppdsim.machine import process_tree as family
-from ppdsim.machine.process_owner import SERVERS_FILE
-from ppdsim.machine.process_tree import Identity, identity_of
+from ppdsim.machine.process_tree import SERVERS_FILE, Identity, identity_of
 
 
 def written(folder: Path, pid: int, *, port: int = 1, boot_id: str | None = None) -> Path:

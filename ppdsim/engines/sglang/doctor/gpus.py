@@ -16,9 +16,9 @@ from ppdsim.engines.sglang.doctor.transfer import (
     wanted_package,
 )
 from ppdsim.engines.sglang.doctor.versions import IN_NODE_SINCE
-from ppdsim.machine.gpu import GpuUser
 from ppdsim.machine.host import AbstractMachine
-from ppdsim.machine.process_owner import SERVERS_FILE
+from ppdsim.machine.nvml import GpuUser
+from ppdsim.machine.process_tree import SERVERS_FILE
 from ppdsim.types import Transport
 
 GIB = 2**30

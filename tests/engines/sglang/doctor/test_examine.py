@@ -18,8 +18,8 @@ from ppdsim.engines.doctor.finding import Status
 from ppdsim.engines.sglang.doctor.examine import CHECKS, DOCTOR
 from ppdsim.engines.sglang.doctor.software import TORCH
 from ppdsim.engines.sglang.doctor.versions import PINS, numbers
-from ppdsim.machine.gpu import GpuUser
 from ppdsim.machine.host import ThisMachine
+from ppdsim.machine.nvml import GpuUser
 
 HEALTHY = FakeMachine()
 PROC_DRIVER = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.159.04  Tue Jan  6 01:49:29 UTC 2026\n"

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ppdsim.machine.process_owner import LOG, log_of
-from ppdsim.machine.process_tree import MARK, carries_mark
+from ppdsim.machine.process_tree import LOG, MARK, carries_mark, log_of
 
 ITSELF = "import os, sys; print(os.getpid(), flush=True); sys.stdin.read()"
 TITLED = f"import setproctitle; setproctitle.setproctitle('sglang::scheduler'); {ITSELF}"

@@ -25,10 +25,10 @@ from ppdsim.engines.sglang.standin.stack import FakeStack
 from ppdsim.engines.stand_in import DEFAULT_PROFILE, StackOptions
 from ppdsim.fit.recovered import RecoveredCell, recovered
 from ppdsim.measure.calibrate import Machine, fit, measure
-from ppdsim.measure.external_services import joined
-from ppdsim.measure.hardware import gpu_of
 from ppdsim.measure.journal import POINTS, read_rows
+from ppdsim.measure.machine import gpu_of
 from ppdsim.measure.plan import load_plan
+from ppdsim.measure.service import joined
 from ppdsim.measurements import MeasuredRow, Model, read_manifest
 from ppdsim.types import Transport
 

@@ -93,11 +93,11 @@ def calibrate(
     """
     from ppdsim.errors import InputError, unknown
     from ppdsim.machine.host import ThisMachine
+    from ppdsim.measure.estimate import reference
     from ppdsim.measure.expected_limits import Foreseen
     from ppdsim.measure.journal import LIMITS
     from ppdsim.measure.machine import describe_machine
     from ppdsim.measure.plan import load_plan
-    from ppdsim.measure.reference import reference
     from ppdsim.measure.run_file import read_limits
     from ppdsim.measure.transfer import links_of
 
@@ -221,7 +221,7 @@ def _transfer(
     from ppdsim import extras
     from ppdsim.errors import InputError
     from ppdsim.machine.host import ThisMachine
-    from ppdsim.measure.reference import reference
+    from ppdsim.measure.estimate import reference
     from ppdsim.measure.transfer import Link, calibrate_transfer
 
     alone = engine.link_alone

@@ -87,7 +87,7 @@ def join(
     from ppdsim.engines.client import Endpoints
     from ppdsim.errors import InputError
     from ppdsim.measure.expected_limits import asked
-    from ppdsim.measure.external_services import joined
+    from ppdsim.measure.service import joined
     from ppdsim.types import Transport
 
     if any(pair_urls) and not all(pair_urls):

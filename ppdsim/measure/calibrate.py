@@ -18,10 +18,9 @@ from ppdsim.measure.budget import Budget
 from ppdsim.measure.finish import MANIFEST, Machine, write_manifest
 from ppdsim.measure.idle import idle_notes
 from ppdsim.measure.journal import Journal
-from ppdsim.measure.lacking import lacking_begins, lacking_notes
 from ppdsim.measure.lock import locked
 from ppdsim.measure.monitor import Monitor
-from ppdsim.measure.pending_cells import Agenda, clipped_note
+from ppdsim.measure.pending_cells import Agenda, clipped_note, lacking_begins, lacking_notes
 from ppdsim.measure.plan import Plan, loads_of
 from ppdsim.measure.record import RunRecord
 from ppdsim.measure.run import Run, left_out_note

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ppdsim import library, profile
+from ppdsim.errors import PpdsimError
 from ppdsim.measure.cells import Cell, DecodeCell, LoadCell, PrefillCell, StallCell, TransferCell
 from ppdsim.measure.plan import (
     DECODE_OUTPUT_TOKENS,
@@ -29,9 +31,12 @@ from ppdsim.measure.plan import (
 from ppdsim.measure.prefill import OUTPUT_TOKENS, SETTLE_S
 from ppdsim.measure.residents import RAMP_TOKENS
 from ppdsim.measure.stall import QUIET_TOKENS
+from ppdsim.profile import Profile
 from ppdsim.turn import TurnModel
 from ppdsim.types import Arm, Transport
 
+DEFAULT = "h200x2_llama-3.1-8b_sglang-0.5.17"
+"""The profile for a GPU that no installed one was measured on."""
 TRANSFER_S = 0.05
 """A transfer cell of no bytes [s]; this and the next: the real engine over TCP on two cores, host memory."""
 TRANSFER_S_PER_BYTE = 1.5e-8
@@ -213,3 +218,25 @@ class _Times:
 
     def _flush_s(self, arm: Arm) -> float:
         return self._client.flush_s * (1 if arm is Arm.APPEND_D else 2)
+
+
+def reference(gpu: str) -> Profile:
+    """Return whose times a plan goes by before the machine is known: those of a profile of this GPU with most cells.
+
+    A profile that cannot be read is passed over.
+    """
+    found = profile.load(library.find("profile", DEFAULT))
+    for path in library.installed("profile").values():
+        try:
+            other = profile.load(path)
+        except PpdsimError:
+            continue
+        if other.gpu == gpu and (found.gpu != gpu or _measured(other) > _measured(found)):
+            found = other
+    return found
+
+
+def _measured(one: Profile) -> tuple[int, int]:
+    """Return of how many hand-offs a profile has measured cells, and how many cells in all; none if it is derived."""
+    cells = [record.cells for record in one.curves]
+    return sum(record.arm is not None and record.cells > 0 for record in one.curves), sum(cells)

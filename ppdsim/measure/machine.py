@@ -6,10 +6,34 @@ import os
 import platform
 from pathlib import Path
 
+from ppdsim.machine.hardware import known_gpu
 from ppdsim.machine.model_config import read_model
 from ppdsim.machine.nvml import active_lanes, gpu_facts
 from ppdsim.measure.finish import Machine
-from ppdsim.measure.hardware import gpu_of
+from ppdsim.measurements import Gpu
+
+BEYOND_BYTES_PER_S, BEYOND_FLOPS_PER_S = 2e13, 1e16
+"""Limits that no GPU of 2026 reaches, so that no first token is refused for lack of a data sheet."""
+UNKNOWN = "no data sheet: limits that no GPU of 2026 reaches"
+
+
+def gpu_of(name: str, count: int) -> Gpu:
+    """Return a GPU's record: no first token can be faster than its data sheet (calibration/hardware.yaml) allows.
+
+    >>> gpu_of("NVIDIA H200", 2).memory_bandwidth_bytes_per_s
+    4800000000000.0
+    """
+    known = known_gpu(name)
+    return Gpu(
+        name=name,
+        count=count,
+        memory_bandwidth_bytes_per_s=BEYOND_BYTES_PER_S if known is None else known.memory_bandwidth_bytes_per_s,
+        peak_flops_per_s=BEYOND_FLOPS_PER_S if known is None else known.bf16_flops_per_s,
+        limits_source="no data sheet: limits that no GPU of 2026 reaches"
+        if known is None
+        else "calibration/hardware.yaml",
+        multiprocessors=None if known is None else known.multiprocessors,
+    )
 
 
 def describe_machine(run_id: str, model: Path, *, dummy_weights: bool) -> Machine:

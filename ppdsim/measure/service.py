@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
-from ppdsim.engines.client import AbstractClient
+from ppdsim.engines.base import AbstractEngine
+from ppdsim.engines.client import AbstractClient, Endpoints, Tell
 from ppdsim.measure.cells import Cell, LoadCell
 from ppdsim.measure.plan import Plan, cells_of
 from ppdsim.types import Arm, Transport
@@ -55,3 +56,37 @@ def handoff_arms(transport: Transport, *, decode_radix: bool) -> tuple[tuple[Arm
     """Return what a prefill/decode pair can be asked for, with or without a prefix cache on D."""
     arms = (Arm.P_DELTA, Arm.P_FULL) if decode_radix else (Arm.P_FULL,)
     return tuple((arm, transport) for arm in arms)
+
+
+def joined(
+    engine: AbstractEngine,
+    endpoints: Endpoints,
+    *,
+    transport: Transport,
+    decode_radix: bool,
+    tell: Tell | None = None,
+) -> Service:
+    """Return the service behind `endpoints`: a unified server, or a router with P and D behind it; left running.
+
+    `tell` is given a line now and then while they are waited for.
+    """
+
+    @asynccontextmanager
+    async def connect() -> AsyncIterator[AbstractClient]:
+        engine.require_client()
+        client = engine.client(endpoints, tell=tell)
+        try:
+            yield client
+        finally:
+            await client.close()
+
+    if any(role == "unified" for role, _ in endpoints.servers):
+        arms: tuple[tuple[Arm, Transport], ...] = ((Arm.APPEND_D, Transport.NONE),)
+        return Service(name="unified", arms=arms, open=connect, starts_servers=False)
+    # With a cache or without, D is another server: rows of both may lie in one folder.
+    return Service(
+        name=f"prefill/decode over {transport.value}{', D with a prefix cache' if decode_radix else ''}",
+        arms=handoff_arms(transport, decode_radix=decode_radix),
+        open=connect,
+        starts_servers=False,
+    )

@@ -15,10 +15,9 @@ import numpy as np
 from ppdsim.engines.client import AbstractClient, EngineInfo, Failure, RequestFailed, Stream
 from ppdsim.measure.cells import StallCell
 from ppdsim.measure.plan import INJECTED_TURNS, stall_output_tokens, stall_prefixes
-from ppdsim.measure.prefill import TIMEOUT_S, warm
+from ppdsim.measure.prefill import TIMEOUT_S, not_as_asked, warm
 from ppdsim.measure.prompts import Prompts
 from ppdsim.measure.residents import gaps_touching, gaps_within, mean_generated, residents
-from ppdsim.measure.verify import not_as_asked
 from ppdsim.measurements import InterferenceRow
 from ppdsim.metrics import median
 

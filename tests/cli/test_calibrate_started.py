@@ -24,8 +24,8 @@ from ppdsim.cli.app import run
 from ppdsim.engines.sglang.standin.stack import FakeStack
 from ppdsim.engines.stand_in import StackOptions
 from ppdsim.machine.host import ThisMachine
+from ppdsim.measure.estimate import DEFAULT
 from ppdsim.measure.journal import read_rows
-from ppdsim.measure.reference import DEFAULT
 from ppdsim.types import Arm, Transport
 
 PLAN = """\

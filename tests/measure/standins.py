@@ -8,7 +8,7 @@ from ppdsim import library, profile
 from ppdsim.engines import ENGINES
 from ppdsim.engines.sglang.standin.inprocess import InProcessEngine
 from ppdsim.measure.calibrate import Machine
-from ppdsim.measure.hardware import gpu_of
+from ppdsim.measure.machine import gpu_of
 from ppdsim.measure.service import Service, handoff_arms
 from ppdsim.measure.transfer import Link
 from ppdsim.measurements import Model

@@ -9,9 +9,8 @@ from ppdsim import compose, library, profile
 from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
 from ppdsim.measure.calibrate import measure
 from ppdsim.measure.cells import LoadCell, PrefillCell, StallCell
-from ppdsim.measure.estimate import Client, seconds_by_kind
+from ppdsim.measure.estimate import DEFAULT, Client, reference, seconds_by_kind
 from ppdsim.measure.plan import cells_of, conversations_of, load_plan, transfer_cells
-from ppdsim.measure.reference import DEFAULT, reference
 from ppdsim.types import Arm, Transport
 
 MODEL = compose.central(profile.load(library.find("profile", DEFAULT)))

@@ -14,8 +14,8 @@ from ppdsim.engines.launch.specs import Host
 from ppdsim.engines.sglang.launcher.settings import Settings
 from ppdsim.errors import InputError
 from ppdsim.measure.expected_limits import asked, from_settings
-from ppdsim.measure.external_services import joined
 from ppdsim.measure.plan import load_plan
+from ppdsim.measure.service import joined
 from ppdsim.types import Transport
 
 PLAN = load_plan("full")

@@ -15,10 +15,10 @@ from ppdsim.engines.sglang.standin.stack import FakeStack
 from ppdsim.engines.stand_in import StackOptions
 from ppdsim.errors import EnvironmentProblem
 from ppdsim.measure.calibrate import measure
-from ppdsim.measure.external_services import joined
 from ppdsim.measure.journal import POINTS, SKIPPED, read_rows
 from ppdsim.measure.plan import load_plan
 from ppdsim.measure.prefill import OUTPUT_TOKENS
+from ppdsim.measure.service import joined
 from ppdsim.types import Transport
 
 PLAN = """\

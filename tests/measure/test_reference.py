@@ -7,7 +7,7 @@ import json
 import pytest
 
 from ppdsim import library
-from ppdsim.measure.reference import DEFAULT, reference
+from ppdsim.measure.estimate import DEFAULT, reference
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ from measure.faults import FAULTS
 from ppdsim.cli.app import run
 from ppdsim.engines.sglang import client as sglang_http
 from ppdsim.measure import machine, visit
-from ppdsim.measure.hardware import gpu_of
 from ppdsim.measure.journal import SKIPPED, read_rows
+from ppdsim.measure.machine import gpu_of
 
 COMMANDS = cache(typer.main.get_command)
 GPU_OF = cache(gpu_of)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ppdsim.engines.client import Generation
-from ppdsim.measure.verify import not_as_asked
+from ppdsim.measure.prefill import not_as_asked
 
 
 def generation(**changes) -> Generation:

@@ -1,7 +1,9 @@
 """Which engine a scenario asks for: its release, its flags from both places that have them, and what both change.
 
 A flag stands at the top level of a scenario or in ``engine.flags``, not in both. A release decides what its servers can
-do and by which rules; the times are those of the profile, whatever release it was measured on.
+do and by which rules.
+
+Not modelled: what another release does faster or slower; the times are those of the profile.
 """
 
 from __future__ import annotations
@@ -71,13 +73,11 @@ def requested(scenario: Scenario, profiles: Sequence[Profile]) -> Requested:
         asked; if a flag is unknown, has another type, or is set twice.
     """
     block = scenario.engine or EngineBlock()
-    engine = _engine_of(scenario, block, profiles)
-    versions = {f"{engine.name}-{version}": version for version in engine.releases}
-    if block.version is not None and block.version not in engine.releases:
-        title = f"{engine.name}-{block.version}"
+    version, engine = block.version, _engine_of(scenario, block, profiles)
+    if version is not None and version not in engine.releases:
+        title, known = f"{engine.name}-{version}", [f"{engine.name}-{each}" for each in engine.releases]
         raise ScenarioError(
-            f"{_where(scenario, 'engine')}: engine: given '{title}', expected {', '.join(versions)}"
-            f"{nearest(title, versions)}"
+            f"{_where(scenario, 'engine')}: engine: given '{title}', expected {', '.join(known)}{nearest(title, known)}"
         )
     given = _given(scenario, block, engine)
     flags = {
@@ -85,19 +85,14 @@ def requested(scenario: Scenario, profiles: Sequence[Profile]) -> Requested:
         for name, (key, value) in given.items()
     }
     keys = {name: key for name, (key, _) in given.items()}
-    if block.version is None:
-        return Requested(engine=engine, version=None, flags=flags, given=keys)
-    _refuse_lacking(scenario, engine, block.version, {key: name for name, key in keys.items() if flags[name]})
-    measured = sorted({p.engine.title for p in profiles if p.engine.version != block.version})
-    return Requested(
-        engine=engine,
-        version=block.version,
-        flags={**dict.fromkeys(engine.releases[block.version].lacks, False), **flags},
-        given=keys,
-        note=f"{Tag.ASSUMED.value}: rules of {engine.name} {block.version}, times of {', '.join(measured)}"
-        if measured
-        else "",
-    )
+    note = ""
+    if version is not None:
+        _refuse_lacking(scenario, engine, version, {key: name for name, key in keys.items() if flags[name]})
+        flags = {**dict.fromkeys(engine.releases[version].lacks, False), **flags}
+        measured = sorted({found.engine.title for found in profiles if found.engine.version != version})
+        if measured:
+            note = f"{Tag.ASSUMED.value}: rules of {engine.name} {version}, times of {', '.join(measured)}"
+    return Requested(engine=engine, version=version, flags=flags, given=keys, note=note)
 
 
 def _engine_of(scenario: Scenario, block: EngineBlock, profiles: Sequence[Profile]) -> AbstractEngine:

@@ -57,7 +57,7 @@ class EngineBlock(Strict):
 
     name: str | None = None
     version: str | None = None
-    flags: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    flags: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def title(self) -> str | None:

@@ -65,7 +65,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Calla
 
             yield advance
 
-        monkeypatch.setattr(import_module(f"ppdsim.cli.{command}"), "progress", progress)
+        monkeypatch.setattr(import_module(f"ppdsim.cli.{command}").common, "progress", progress)
 
     yield at
     signal.signal(signal.SIGINT, before)

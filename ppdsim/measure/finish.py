@@ -77,7 +77,8 @@ def write_manifest(
     servers = record.servers
     # The pool of the servers that a stream decodes on decides what fits.
     info = min(map(decoding, servers.values()), key=lambda found: found.kv_pool_tokens)
-    flags, kept = _words(info), ENGINES[info.name].kept
+    engine = ENGINES[info.name]
+    flags, kept = _words(info), engine.kept
     path = folder / MANIFEST
     earlier = read_manifest(folder) if path.is_file() else None
     links, pools, said = set(transports), dict(kv_pools_tokens), list(notes)
@@ -114,7 +115,7 @@ def write_manifest(
         kv_pools_tokens=dict(sorted(pools.items())),
         max_running_requests=info.max_running_requests,
         tensor_parallel_size=int(str(info.flags.get("tp_size", 1))),
-        client=f"ppdsim {__version__}, aiohttp streaming",
+        client=f"ppdsim {__version__}, {' '.join((*engine.client_libraries, 'streaming'))}",
         notes=tuple(dict.fromkeys(ADDRESS.sub("the server", note) for note in (*said, *skipped(folder)))),
         source="ppdsim calibrate",
         points_file=POINTS,

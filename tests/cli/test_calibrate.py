@@ -13,11 +13,11 @@ from io import BytesIO, TextIOWrapper
 import pytest
 from cli.test_json import assert_described, assert_error, assert_file_described
 from measure.standins import MACHINE, service
+from virtual_loop import run_virtually
 
 from ppdsim import measurements, profile, scenario
 from ppdsim.cli.app import run
 from ppdsim.engines.sglang.standin.stack import FakeStack
-from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
 from ppdsim.engines.stand_in import DEFAULT_PROFILE, StackOptions
 from ppdsim.measure import calibrate
 from ppdsim.measure.plan import load_plan

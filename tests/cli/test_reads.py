@@ -22,8 +22,8 @@ from ppdsim.engines.sglang.launcher import launcher
 from ppdsim.engines.sglang.standin import stack as stand_ins
 from ppdsim.machine import hardware
 from ppdsim.machine import host as machine
-from ppdsim.measure import external_services as joined
 from ppdsim.measure import managed_services as started
+from ppdsim.measure import service as joined
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
@@ -215,7 +215,7 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
     for place, result in {
         "measure.expected_limits.asked": SimpleNamespace(limits=SimpleNamespace()),
         "measure.calibrate.fit": None,
-        "measure.reference.reference": None,
+        "measure.estimate.reference": None,
         "measure.transfer.calibrate_transfer": ([], "words"),
         "engines.launch.first_request.first_request": answered,
         "engines.launch.state.stop": [SimpleNamespace(name="unified-0", pid=7)],

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from measure.standins import MACHINE, SHIPPED, UNIFIED, service
+from virtual_loop import run_virtually
 
 from ppdsim import compose, measurements
-from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
 from ppdsim.fit.recovered import RecoveredCell, recovered
 from ppdsim.measure.calibrate import measure
 from ppdsim.measure.journal import POINTS

@@ -8,8 +8,8 @@ from collections import Counter
 
 import pytest
 from measure.standins import DELTA_TCP, FULL_NVLINK, MACHINE, UNIFIED, service
+from virtual_loop import run_virtually
 
-from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
 from ppdsim.measure.budget import Budget
 from ppdsim.measure.calibrate import measure
 from ppdsim.measure.cells import DecodeCell

@@ -8,10 +8,10 @@ import re
 
 import pytest
 from measure.standins import FULL_TCP, MACHINE, SHIPPED, UNIFIED, service
+from virtual_loop import run_virtually
 
 from ppdsim import compose
 from ppdsim.card import card_of, to_text
-from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
 from ppdsim.measure.calibrate import fit, measure
 from ppdsim.measure.plan import load_plan
 from ppdsim.types import Tag

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from measure.standins import DELTA_TCP, FULL_TCP, MACHINE, UNIFIED, service
+from virtual_loop import run_virtually
 
 from ppdsim import compose, library, profile
-from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
 from ppdsim.measure.calibrate import measure
 from ppdsim.measure.cells import LoadCell, PrefillCell, StallCell
 from ppdsim.measure.estimate import DEFAULT, Client, reference, seconds_by_kind

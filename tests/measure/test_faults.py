@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from measure.standins import FULL_NVLINK, FULL_TCP, MACHINE, SHIPPED, UNIFIED, service
+from virtual_loop import run_virtually
 
 from ppdsim import compose, measurements
 from ppdsim.engines.client import Failure, RequestFailed
 from ppdsim.engines.sglang.standin.faults import parse_fault
-from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
 from ppdsim.errors import EnvironmentProblem
 from ppdsim.fit.cells import prefill_cells
 from ppdsim.measure.calibrate import measure

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from measure.standins import FULL_TCP, MACHINE, UNIFIED, service
+from virtual_loop import run_virtually
 
-from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
 from ppdsim.measure.calibrate import measure
 from ppdsim.measure.plan import load_plan
 from ppdsim.measurements import read_manifest

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 from measure.standins import FULL_TCP, MACHINE, UNIFIED, service
+from virtual_loop import run_virtually
 
 from ppdsim.card import card_of, to_text
 from ppdsim.engines.sglang import transfer_engine as transfer
-from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
 from ppdsim.machine import sampler
 from ppdsim.machine.process_tree import MARK, carries_mark
 from ppdsim.machine.sampler import AbstractSampler, MachineSampler, Sample, users_of

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 from measure.standins import FULL_NVLINK, FULL_TCP, MACHINE, UNIFIED, service
+from virtual_loop import run_virtually
 
 from ppdsim.engines.sglang.standin.faults import parse_fault
-from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
 from ppdsim.measure.calibrate import measure
 from ppdsim.measure.plan import load_plan
 

@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import pytest
 from measure.standins import DELTA_TCP, MACHINE, SHIPPED, UNIFIED, service
+from virtual_loop import run_virtually
 
 from ppdsim import compose
-from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
 from ppdsim.fit.drift import DOMINANT
 from ppdsim.measure.calibrate import measure
 from ppdsim.measure.journal import read_rows

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 from measure.standins import FULL_TCP, MACHINE, UNIFIED, link_alone, service
+from virtual_loop import run_virtually
 
 from ppdsim.engines.client import EngineInfo
-from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
 from ppdsim.errors import EnvironmentProblem, InputError, MeasurementError
 from ppdsim.measure.calibrate import measure
 from ppdsim.measure.journal import POINTS, read_rows

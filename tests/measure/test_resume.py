@@ -12,10 +12,10 @@ import sys
 import pytest
 from measure.fault_server import FaultyServer, command
 from measure.standins import MACHINE, UNIFIED, service
+from virtual_loop import run_virtually
 
 from ppdsim import measurements
 from ppdsim.cli.app import run as cli
-from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
 from ppdsim.errors import EnvironmentProblem, MeasurementError
 from ppdsim.measure.calibrate import fit, measure
 from ppdsim.measure.finish import UNENDED_NOTE

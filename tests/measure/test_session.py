@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import pytest
 from measure.standins import DELTA_TCP, FULL_NVLINK, MACHINE, UNIFIED, service
+from virtual_loop import run_virtually
 
-from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
 from ppdsim.measure.calibrate import measure
 from ppdsim.measure.journal import read_rows
 from ppdsim.measure.plan import load_plan

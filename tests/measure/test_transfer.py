@@ -10,11 +10,11 @@ from io import BytesIO, TextIOWrapper
 import pytest
 from cli.test_json import assert_described, assert_file_described
 from measure.standins import DELTA_TCP, FULL_NVLINK, MACHINE, UNIFIED, link_alone, service
+from virtual_loop import run_virtually
 
 from ppdsim.cli.app import run
 from ppdsim.engines import ENGINES
 from ppdsim.engines.sglang import transfer_engine
-from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
 from ppdsim.errors import EnvironmentProblem
 from ppdsim.measure import transfer
 from ppdsim.measure.calibrate import measure

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 from measure.standins import DELTA_TCP, MACHINE, UNIFIED, service
+from virtual_loop import run_virtually
 
 from ppdsim.engines.client import Failure, RequestFailed
 from ppdsim.engines.sglang.standin.faults import parse_fault
-from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
 from ppdsim.errors import EnvironmentProblem
 from ppdsim.measure import stall
 from ppdsim.measure.calibrate import measure

@@ -1,7 +1,6 @@
 """The stand-in as an engine of the calibrator, without sockets: on an event loop's time, real, scaled or virtual.
 
-With :func:`ppdsim.engines.sglang.standin.virtual_loop.run_virtually` a whole calibration takes as long as its
-arithmetic, and every time is exact.
+On a loop whose time is virtual a whole calibration takes as long as its arithmetic, and every time is exact.
 """
 
 from __future__ import annotations

@@ -6,10 +6,10 @@ import asyncio
 import time
 
 import pytest
+import virtual_loop
+from virtual_loop import run_virtually
 
-from ppdsim.engines.sglang.standin import virtual_loop
 from ppdsim.engines.sglang.standin.clock import LoopClock, VirtualClock
-from ppdsim.engines.sglang.standin.virtual_loop import run_virtually
 
 
 def test_calls_of_one_instant_run_in_the_order_of_planning() -> None:

@@ -47,11 +47,17 @@ def json_printable(document: bytes) -> bytes:
 
 
 def cell(value: object) -> object:
-    r"""Return a value for a CSV file: text that a spreadsheet would compute or a terminal obey becomes plain text.
+    r"""Return a value for a CSV file: what is undefined is empty, true and false are in lower case.
 
-    >>> cell("=1+1"), cell("-5"), cell(-5), cell("a\x1b"), cell("-rm")
-    ("'=1+1", '-5', -5, 'a\\x1b', "'-rm")
+    Text that a spreadsheet would compute or a terminal obey becomes plain text.
+
+    >>> cell("=1+1"), cell("-5"), cell(-5), cell("a\x1b"), cell("-rm"), cell(float("nan")), cell(True)
+    ("'=1+1", '-5', -5, 'a\\x1b', "'-rm", '', 'true')
     """
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value is None or value != value:
+        return ""
     if not isinstance(value, str):
         return value
     text = printable(value)

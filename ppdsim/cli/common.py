@@ -129,8 +129,8 @@ def overrides(
     return texts
 
 
-def check_folder(path: Path) -> None:
-    """Refuse, before any work is done, a folder to write to that cannot be one.
+def check_folder(path: Path, said: str) -> None:
+    """Refuse, before any work is done, a folder to write to that cannot be one; `said` is the start of the errors.
 
     Raises
     ------
@@ -139,25 +139,6 @@ def check_folder(path: Path) -> None:
     EnvironmentProblem
         If its disk is full or read-only.
     """
-    _check_folder(path, f"-o {path}")
-
-
-def check_target(path: Path, option: str) -> None:
-    """Refuse, before any work is done, a file to write to that cannot be one.
-
-    Raises
-    ------
-    InputError
-        If the path is a folder, or a folder above it is a file, or there is no permission to write there.
-    EnvironmentProblem
-        If its disk is full or read-only.
-    """
-    if path.is_dir():
-        raise InputError(f"{option} {path}: a folder, expected a file")
-    _check_folder(path.parent, f"{option} {path}")
-
-
-def _check_folder(path: Path, said: str) -> None:
     for place in (path, *path.parents):
         if os.path.lexists(place) and not place.is_dir():
             raise InputError(f"{said}: {place} is a file, expected a folder")

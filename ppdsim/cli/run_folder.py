@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppdsim.cli.common import check_folder, check_target, print_status, print_written
+from ppdsim.cli.common import check_folder, print_status, print_written
 from ppdsim.errors import InputError
 from ppdsim.files import write_whole
 from ppdsim.reading import read_json
@@ -129,7 +129,7 @@ def claim(
     InputError
         If the path cannot be a folder, or holds files of another run and `force` is not given.
     """
-    check_folder(path)
+    check_folder(path, f"-o {path}")
     run = json.loads(json.dumps({"command": command, "on": on, "decided_by": decided_by}, sort_keys=True, default=str))
     record = _read(path)
     recorded = tuple(name for name in record.get("files", ()) if os.path.lexists(path / name))
@@ -154,7 +154,7 @@ def refuse_results(path: Path, *, but: Collection[str], goes_on: bool) -> None:
     InputError
         If there is one, or the path cannot be a folder.
     """
-    check_folder(path)
+    check_folder(path, f"-o {path}")
     if goes_on:
         return
     record = _read(path)
@@ -177,10 +177,14 @@ def check_file(path: Path, option: str, *, force: bool) -> None:
     Raises
     ------
     InputError
-        If the path is a folder, a folder above it is a file, or it is a file with something in it and `force` is not
-        given.
+        If the path is a folder, a folder above it is a file, there is no permission to write there, or the file has
+        something in it and `force` is not given.
+    EnvironmentProblem
+        If its disk is full or read-only.
     """
-    check_target(path, option)
+    if path.is_dir():
+        raise InputError(f"{option} {path}: a folder, expected a file")
+    check_folder(path.parent, f"{option} {path}")
     if not force and path.is_file() and path.stat().st_size:
         raise InputError(f"{option} {path}: exists; give another file, or --force to replace it")
 

@@ -111,7 +111,7 @@ def serve(
         "engine_program": engine_program,
         "engine_flags": [*(engine_flag or []), *(flags or [])] or None,
     }
-    check_folder(log_dir)
+    check_folder(log_dir, f"--log-dir {log_dir}")
     of = engine_of(engine)
     launcher = of.launcher
     chosen = launcher.load(settings, options, assign or [])

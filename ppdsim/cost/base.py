@@ -7,7 +7,6 @@ simulator's per-turn path free of numpy.
 
 from __future__ import annotations
 
-import abc
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -38,15 +37,15 @@ class Parameter:
     tag: Tag = Tag.MEASURED
 
 
-class AbstractCurve(abc.ABC):
+class AbstractCurve:
     """A final subclass is a frozen dataclass: the names in `PARAMETERS`, and what it takes from the engine."""
 
     kind: ClassVar[str]
     PARAMETERS: ClassVar[tuple[Parameter, ...]]
 
-    @abc.abstractmethod
     def parameter_values(self) -> dict[str, Quantity]:
         """Return the parameters by name."""
+        return {p.name: getattr(self, p.name) for p in self.PARAMETERS}
 
     @classmethod
     def from_values(cls: type[C], values: Mapping[str, Quantity], **facts: tuple[int, ...]) -> C:
@@ -69,14 +68,6 @@ class AbstractCurve(abc.ABC):
     def with_values(self: C, values: Mapping[str, Quantity]) -> C:
         """Return the same curve with other parameters; it must be a dataclass."""
         return replace(self, **values)  # type: ignore[type-var]
-
-
-class FittedCurve(AbstractCurve):
-    """Shared plumbing of the dataclass curves; holds no formula of its own."""
-
-    def parameter_values(self) -> dict[str, Quantity]:
-        """Return the parameters by name."""
-        return {p.name: getattr(self, p.name) for p in self.PARAMETERS}
 
 
 def maximum(a: Quantity, b: Quantity) -> Quantity:

@@ -19,11 +19,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ppdsim.cost.base import FittedCurve, Parameter, Quantity, maximum, pad_up
+from ppdsim.cost.base import AbstractCurve, Parameter, Quantity, maximum, pad_up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DecodeCurve(FittedCurve):
+class DecodeCurve(AbstractCurve):
     """Seconds of a decode step; linear in the total context for a fixed batch.
 
     `graph_sizes` are the engine's captured batches [streams].

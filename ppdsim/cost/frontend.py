@@ -13,11 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ppdsim.cost.base import FittedCurve, Parameter, Quantity
+from ppdsim.cost.base import AbstractCurve, Parameter, Quantity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FrontendCurve(FittedCurve):
+class FrontendCurve(AbstractCurve):
     """Seconds before a request reaches the scheduler, and from its first token to the client."""
 
     kind: ClassVar[str] = "frontend"

@@ -28,7 +28,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from ppdsim.cost.base import FittedCurve, Parameter, Quantity, maximum, minimum, pad_up
+from ppdsim.cost.base import AbstractCurve, Parameter, Quantity, maximum, minimum, pad_up
 from ppdsim.types import Tag
 
 ONE_WAVE_TOKENS = 1e9
@@ -48,7 +48,7 @@ class PrefillWork(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PrefillCurve(FittedCurve):
+class PrefillCurve(AbstractCurve):
     """Seconds of append-prefill; `seconds` is the whole prompt in chunks, `forward_s` one forward.
 
     `graph_sizes_tokens` are the engine's captured forwards [tokens].

@@ -20,12 +20,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ppdsim.cost.base import FittedCurve, Parameter, Quantity, maximum
+from ppdsim.cost.base import AbstractCurve, Parameter, Quantity, maximum
 from ppdsim.types import Tag
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StallCurve(FittedCurve):
+class StallCurve(AbstractCurve):
     """Seconds that resident streams lose to one append, or to one hand-off."""
 
     kind: ClassVar[str] = "stall"

@@ -117,10 +117,4 @@ def write(path: Path, runs: Iterable[tuple[str, Mapping[str, NDArray[Any]]]]) ->
         writer.writerow(("policy", *COLUMNS))
         for policy, columns in runs:
             rows = zip(*(columns[name].tolist() for name in COLUMNS), strict=True)
-            writer.writerows((cell(policy), *(_cell(value) for value in row)) for row in rows)
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return "" if value != value else cell(value)
+            writer.writerows((cell(policy), *map(cell, row)) for row in rows)

@@ -14,7 +14,7 @@ choose each turn's arm by what it cost in other runs were tried and are worse: q
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,11 +132,22 @@ def compare(
 
 def notes(compared: Sequence[Compared]) -> list[str]:
     """Return what the runs say, each note once, with the policies whose runs say it unless all do."""
+    return said_once(
+        {each.policy: [n.removeprefix(f"policy '{each.policy}' ") for n in each.results.notes] for each in compared}
+    )
+
+
+def said_once(notes: Mapping[str, Iterable[str]]) -> list[str]:
+    """Return each note once, with the names of those that say it unless all do.
+
+    >>> said_once({"a": ["late"], "b": ["late", "long"]})
+    ['late', 'b: long']
+    """
     said: dict[str, list[str]] = {}
-    for each in compared:
-        for note in each.results.notes:
-            said.setdefault(note.removeprefix(f"policy '{each.policy}' "), []).append(each.policy)
-    return [note if len(by) == len(compared) else f"{', '.join(by)}: {note}" for note, by in said.items()]
+    for name, own in notes.items():
+        for note in own:
+            said.setdefault(note, []).append(name)
+    return [note if len(by) == len(notes) else f"{', '.join(by)}: {note}" for note, by in said.items()]
 
 
 def table(compared: Sequence[Compared]) -> str:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from ppdsim.cost.base import FittedCurve, Parameter, Quantity, maximum
+from ppdsim.cost.base import AbstractCurve, Parameter, Quantity, maximum
 
 PREFIX_HALF_TOKENS = 256.0
 """Cached prefix at which half of `prefix_s` is paid [tokens]; chosen by cross-validation."""
@@ -28,7 +28,7 @@ FRESH_HALF_TOKENS = 1024.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HandoffCurve(FittedCurve):
+class HandoffCurve(AbstractCurve):
     """Seconds of one hand-off, in the parts that the simulator plays one by one."""
 
     kind: ClassVar[str] = "handoff"

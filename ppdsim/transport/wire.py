@@ -14,11 +14,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ppdsim.cost.base import FittedCurve, Parameter, Quantity
+from ppdsim.cost.base import AbstractCurve, Parameter, Quantity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WireCurve(FittedCurve):
+class WireCurve(AbstractCurve):
     """Seconds of one transfer over an idle link."""
 
     kind: ClassVar[str] = "transfer"

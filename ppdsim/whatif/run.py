@@ -23,6 +23,7 @@ from ppdsim.results import Results
 from ppdsim.scenario import Scenario
 from ppdsim.scenario.keys import Command
 from ppdsim.setup import resolve
+from ppdsim.simulation.compare import said_once
 from ppdsim.simulation.replicates import basis, draws_workload, parts_of, picks_at_random
 from ppdsim.simulation.run import conversations_of, simulate
 from ppdsim.types import Arm, NodeRole
@@ -109,7 +110,6 @@ def run(
     found = tuple(_alternative(name, v, kept[name]) for name, v in zip(names, scenario.variants, strict=True))
     differences = _differences(found)
     over = basis(parts=len(found[0].attainments) if fixed else 0, seeds=len(numbers))
-    common = _common_notes(found)
     return Outcome(
         comparison=Comparison(
             scenario=scenario.name,
@@ -120,7 +120,10 @@ def run(
             deterministic=fixed,
             alternatives=found,
             differences=differences,
-            notes=common,
+            notes=(
+                *said_once({each.name: each.notes for each in found}),
+                *words.outside([each.extrapolated for each in found]),
+            ),
             unread_keys=unread_keys,
             provenance=(
                 ("ppdsim", __version__),
@@ -256,16 +259,6 @@ def _difference(first: Alternative, second: Alternative, *, family: int) -> Diff
     else:
         verdict = Verdict.UNDECIDED
     return Difference(first=first.name, second=second.name, attainment=estimate, verdict=verdict)
-
-
-def _common_notes(found: Sequence[Alternative]) -> tuple[str, ...]:
-    """Return what the runs say, each note with the alternatives that say it unless all do."""
-    said: dict[str, list[str]] = {}
-    for alternative in found:
-        for note in alternative.notes:
-            said.setdefault(note, []).append(alternative.name)
-    notes = [note if len(by) == len(found) else f"{', '.join(by)}: {note}" for note, by in said.items()]
-    return (*notes, *words.outside([each.extrapolated for each in found]))
 
 
 def _profiles(runs: Iterable[Results]) -> list[str]:

@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 from pydantic import BaseModel
+from recovered import RecoveredCell, recovered
 
 from ppdsim import compose, measurements
 from ppdsim.engines import ENGINES
@@ -23,7 +24,6 @@ from ppdsim.engines.client import Endpoints
 from ppdsim.engines.sglang.standin.build import load_profile
 from ppdsim.engines.sglang.standin.stack import FakeStack
 from ppdsim.engines.stand_in import DEFAULT_PROFILE, StackOptions
-from ppdsim.fit.recovered import RecoveredCell, recovered
 from ppdsim.measure.calibrate import Machine, fit, measure
 from ppdsim.measure.journal import POINTS, read_rows
 from ppdsim.measure.machine import gpu_of

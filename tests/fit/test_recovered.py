@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from measure.standins import MACHINE, SHIPPED, UNIFIED, service
+from recovered import RecoveredCell, recovered
 from virtual_loop import run_virtually
 
 from ppdsim import compose, measurements
-from ppdsim.fit.recovered import RecoveredCell, recovered
 from ppdsim.measure.calibrate import measure
 from ppdsim.measure.journal import POINTS
 from ppdsim.measure.plan import load_plan

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 
+from engines.sglang.standin.inprocess import InProcessEngine
+
 from ppdsim import library, profile
 from ppdsim.engines import ENGINES
-from ppdsim.engines.sglang.standin.inprocess import InProcessEngine
 from ppdsim.measure.calibrate import Machine
 from ppdsim.measure.machine import gpu_of
 from ppdsim.measure.service import Service, handoff_arms

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from measure.standins import DELTA_TCP, FULL_NVLINK, FULL_TCP, MACHINE, SHIPPED, UNIFIED, service
+from recovered import recovered as recovered_cells
 from virtual_loop import run_virtually
 
 from ppdsim import compose, measurements
-from ppdsim.fit.recovered import recovered as recovered_cells
 from ppdsim.measure.calibrate import fit, measure
 from ppdsim.measure.journal import POINTS, SKIPPED
 from ppdsim.measure.plan import load_plan

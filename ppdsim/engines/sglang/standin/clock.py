@@ -1,4 +1,4 @@
-"""The time that a stand-in engine lives in: virtual (jumps from event to event) or an event loop's, scaled or not.
+"""The time that a stand-in engine lives in: an event loop's, scaled or not.
 
 An engine asks for the time and plans calls; it never sleeps. A call is given the time that it was planned for, which
 on a loop lies a little before the time that it runs: an engine that reckons with planned times accumulates no lateness.
@@ -25,29 +25,6 @@ class AbstractClock(ABC):
     @abstractmethod
     def at(self, time_s: float, call: Callable[[float], None]) -> None:
         """Plan a call with its time; one that is due already runs soon, never at once."""
-
-
-class VirtualClock(AbstractClock):
-    """Time that passes only in `run`, from one planned call to the next."""
-
-    def __init__(self) -> None:
-        self._now_s = 0.0
-        self._count = itertools.count()
-        self._calls: list[tuple[float, int, Callable[[float], None]]] = []
-
-    def now_s(self) -> float:
-        """Return the time of the call that runs, or ran last [s]."""
-        return self._now_s
-
-    def at(self, time_s: float, call: Callable[[float], None]) -> None:
-        """Plan a call."""
-        heapq.heappush(self._calls, (max(time_s, self._now_s), next(self._count), call))
-
-    def run(self, until_s: float = float("inf")) -> None:
-        """Make every planned call up to `until_s`, and those that they plan."""
-        while self._calls and self._calls[0][0] <= until_s:
-            self._now_s, _, call = heapq.heappop(self._calls)
-            call(self._now_s)
 
 
 class LoopClock(AbstractClock):

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 from curve_cases import DECODE, ENGINE, FRONTEND, HANDOFF, PREFILL, STALL
+from engines.sglang.standin.inprocess import DirectMeeting
+from engines.sglang.standin.virtual_clock import VirtualClock
 
 from ppdsim.engines.sglang.standin.build import Mode
-from ppdsim.engines.sglang.standin.clock import VirtualClock
 from ppdsim.engines.sglang.standin.core import AbstractCore, CoreSettings
 from ppdsim.engines.sglang.standin.decode import DecodeCore
 from ppdsim.engines.sglang.standin.flags import ServerOptions
-from ppdsim.engines.sglang.standin.inprocess import DirectMeeting
 from ppdsim.engines.sglang.standin.prefill import PrefillCore
 from ppdsim.engines.sglang.standin.request import Rendezvous, Request
 from ppdsim.engines.sglang.standin.unified import UnifiedCore

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 from des.costs import cost_model
+from engines.sglang.standin.inprocess import InProcessEngine
 from engines.sglang.standin.stand_in import MODEL
 from virtual_loop import run_virtually
 
 from ppdsim.engines.sglang.standin.build import load_profile
-from ppdsim.engines.sglang.standin.inprocess import InProcessEngine
 from ppdsim.engines.stand_in import DEFAULT_PROFILE
 from ppdsim.turn import TurnModel
 

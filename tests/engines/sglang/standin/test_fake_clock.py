@@ -7,9 +7,10 @@ import time
 
 import pytest
 import virtual_loop
+from engines.sglang.standin.virtual_clock import VirtualClock
 from virtual_loop import run_virtually
 
-from ppdsim.engines.sglang.standin.clock import LoopClock, VirtualClock
+from ppdsim.engines.sglang.standin.clock import LoopClock
 
 
 def test_calls_of_one_instant_run_in_the_order_of_planning() -> None:

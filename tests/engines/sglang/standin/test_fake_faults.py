@@ -7,13 +7,13 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from engines.sglang.standin.inprocess import InProcessEngine
 from virtual_loop import run_virtually
 
 from ppdsim import compose
 from ppdsim.engines.client import Failure, RequestFailed
 from ppdsim.engines.sglang.standin.build import load_profile
 from ppdsim.engines.sglang.standin.faults import Fault, parse_fault
-from ppdsim.engines.sglang.standin.inprocess import InProcessEngine
 from ppdsim.engines.stand_in import DEFAULT_PROFILE
 from ppdsim.errors import InputError, UnknownNameError
 from ppdsim.types import Arm, Transport

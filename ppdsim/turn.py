@@ -72,7 +72,8 @@ class TurnModel:
         ProfileError
             If the profile has none, or one of an engine whose D pulls.
         """
-        handoffs, engine = self.on_p.handoffs, self.on_p.engine
+        sender = self.on_p
+        handoffs, engine = sender.handoffs, sender.engine
         if engine.handoff_protocol is not HandoffProtocol.PUSH:
             raise ProfileError(
                 f"hand-offs of {engine.title}: given handoff_protocol '{engine.handoff_protocol.value}', expected"
@@ -152,14 +153,16 @@ class TurnModel:
         late = (1.0 - curve.early_share) * prefix
         end_s = ready_s
         unsent: Quantity = 0.0
+        overlaps = sender.engine.overlap_schedule
         for number, (start, size) in enumerate(chunks(prompt - on_p, sender.chunked_prefill_size)):
             work = sender.prefill.work(size, on_p + start)
             end_s = end_s + sender.prefill.forward_s(work, further=number > 0) * (size > 0)
-            own = maximum(minimum(on_p + start + size - held, size), 0) + late
+            if number and overlaps:
+                link_free_s = maximum(link_free_s, end_s) + curve.wire_s(unsent, held)
+            unsent = maximum(minimum(on_p + start + size - held, size), 0) + late
             late = late * 0
-            sent, unsent = (unsent, own) if sender.engine.overlap_schedule else (own, own * 0)
-            if number or not sender.engine.overlap_schedule:
-                link_free_s = maximum(link_free_s, end_s) + curve.wire_s(sent, held)
+            if not overlaps:
+                link_free_s, unsent = maximum(link_free_s, end_s) + curve.wire_s(unsent, held), 0.0
         link_free_s = maximum(link_free_s, end_s) + curve.wire_s(unsent, held)
         return link_free_s + curve.after_s() + self.frontend.after_s()
 

@@ -23,11 +23,12 @@ from ppdsim.cost.base import Array
 from ppdsim.cost.decode import DecodeCurve
 from ppdsim.des.cluster import run_cluster
 from ppdsim.des.recorder import Labels
+from ppdsim.engines import ENGINES
 from ppdsim.measurements import Measurements, PlayedTurn
 from ppdsim.metrics import quantile
 from ppdsim.profile import Profile
 from ppdsim.routing.always import AlwaysD, AlwaysP
-from ppdsim.scenario import NodeGroup, Routing, Scenario
+from ppdsim.scenario import EngineBlock, NodeGroup, Routing, Scenario
 from ppdsim.setup import resolve
 from ppdsim.types import Arm, NodeRole, arm_name
 from ppdsim.validate.floor import anchored
@@ -75,6 +76,13 @@ def replay(profile: Profile, measured: Measurements, rows: Sequence[PlayedTurn])
     first, settings = rows[0], measured.manifest
     alone = first.arm is Arm.APPEND_D
     roles = (NodeRole.U,) if alone else (NodeRole.P, NodeRole.D)
+    delta = ENGINES[profile.engine.name].delta_flag if first.arm is Arm.P_DELTA else ""
+    own = profile.model_copy(
+        update={
+            "page_size_tokens": settings.page_size_tokens,
+            "chunked_prefill_size": settings.chunked_prefill_size,
+        }
+    )
     recorded = Scenario(
         schema="ppdsim/scenario/1",
         question="what was recorded",
@@ -82,13 +90,11 @@ def replay(profile: Profile, measured: Measurements, rows: Sequence[PlayedTurn])
         profile=profile.id,
         fleet=tuple(NodeGroup(role=role, count=1, kv_pool_tokens=settings.kv_pool_of(first.arm)) for role in roles),
         transport=first.transport,
-        disaggregation_decode_enable_radix_cache=first.arm is Arm.P_DELTA,
-        page_size=settings.page_size_tokens,
-        chunked_prefill_size=settings.chunked_prefill_size,
+        engine=EngineBlock(flags={delta: True} if delta else {}),
         routing=Routing(policy="always-d" if alone else "always-p"),
         stop_when_overloaded=False,
     )
-    spec = resolve(recorded, load=lambda _: profile).cluster(seed=0)
+    spec = resolve(recorded, load=lambda _: own).cluster(seed=0)
     return run_cluster(spec, conversations(rows), AlwaysD() if alone else AlwaysP(), labels=Labels()).turns
 
 

@@ -17,7 +17,8 @@ TURNS, APART_S = 400, 1.0
 
 def played(nodes, policy, new, residents, overlap):
     """Return the turns that arrive at any phase of the residents' steps, and the costs of their nodes as run."""
-    phases = np.random.default_rng(1).uniform(0.0, 0.5 * APART_S, TURNS)
+    turns = TURNS if residents else 1  # alone, all are alike
+    phases = np.random.default_rng(1).uniform(0.0, 0.5 * APART_S, turns)
     talks = [talk(str(i), i * APART_S + float(phase), (new, 2)) for i, phase in enumerate(phases)]
     spec = fleet(nodes, MODEL, residents=residents, resident_context_tokens=256, overlap_schedule=overlap)
     return run_cluster(spec, talks, policy).turns, spec.nodes[0].model

@@ -47,8 +47,9 @@ class Generation:
     """One finished request as the client saw it.
 
     `token_s` has one entry an output token: when it reached the client [s on the engine's clock]. `token_ids` is the
-    answer, which the next turn's prompt repeats. `server` holds the engine's own timestamps and durations [s], by the
-    engine's names; empty where it reports none.
+    answer, which the next turn's prompt repeats. `server` holds the engine's own times of the request under the names
+    of measurement rows (``server_queue_s``): the receipt and points in time as it stamped them [s], durations [s] and
+    rates; empty where it reports none.
     """
 
     sent_s: float

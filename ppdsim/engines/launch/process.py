@@ -66,7 +66,7 @@ class Server:
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
-                    preexec_fn=None if outlives else _death_signal(),  # noqa: PLW1509 - one system call, no lock
+                    preexec_fn=None if outlives else death_signal(),  # noqa: PLW1509 - one system call, no lock
                     env={**environment(spec, os.environ), MARK: self.mark, LOG: str(log.resolve())},
                 )
             except OSError as error:
@@ -129,7 +129,7 @@ def _in_words(code: int) -> str:
         return f"signal {-code}"
 
 
-def _death_signal() -> Callable[[], None] | None:
+def death_signal() -> Callable[[], None] | None:
     """Return what asks the kernel, between fork and exec, to kill the process when its parent dies."""
     try:
         prctl = ctypes.CDLL(None).prctl

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ppdsim.engines.client import EngineInfo, Failure, Generation, RequestFailed, Stream
 from ppdsim.engines.sglang.server_flags import KEPT
+from ppdsim.engines.sglang.stamps import stamps
 from ppdsim.limits import SERVER_TOKENS
 
 SHOWN_CHARACTERS = 200
@@ -91,16 +92,6 @@ class Meta(_Answer):
     queue_time: Seconds | None = None
     e2e_latency: Seconds | None = None
     decode_throughput: Seconds | None = None
-
-    @property
-    def times(self) -> dict[str, float]:
-        """Return the engine's own times that are there, by its names."""
-        found = {name: getattr(self, name) for name in SERVER_TIMES}
-        return {name: value for name, value in found.items() if value is not None}
-
-
-SERVER_TIMES = tuple(name for name in Meta.model_fields if name.endswith(("_ts", "_time", "_latency", "_throughput")))
-"""Names of the engine's own times in ``meta_info`` that are kept; SGLang 0.5.17 with --enable-metrics."""
 
 
 class Event(_Answer):
@@ -226,7 +217,7 @@ class Progress:
             cached_tokens=meta.cached_tokens,
             token_ids=tuple(self._ids),
             retractions=meta.num_retractions or 0,
-            server=meta.times,
+            server=stamps(dict(meta)),
         )
 
 

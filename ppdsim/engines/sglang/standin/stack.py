@@ -7,7 +7,7 @@ started by :mod:`ppdsim.engines.sglang.launcher`.
 
 from __future__ import annotations
 
-import ctypes
+import errno
 import os
 import signal
 import socket
@@ -17,23 +17,23 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from http.client import HTTPConnection, HTTPException
 from types import TracebackType
 from typing import IO
 
 from ppdsim import extras
+from ppdsim.engines.launch.process import HEALTH_TIMEOUT_S, death_signal
 from ppdsim.engines.sglang.standin.build import load_profile
 from ppdsim.engines.sglang.standin.faults import Fault
 from ppdsim.engines.stand_in import StackOptions
 from ppdsim.errors import EnvironmentProblem, InputError, nearest
 from ppdsim.limits import COUNT, NUMBER
+from ppdsim.machine.ports import answers, is_free
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 60.0
 """Bound on each process being ready [s]; an idle machine needs about one."""
 STOP_TIMEOUT_S = 5.0
 """Time that a process has between SIGTERM and SIGKILL [s]."""
-PR_SET_PDEATHSIG = 1
 
 
 class FakeStack:
@@ -105,7 +105,9 @@ class FakeStack:
         return log.read().decode(errors="replace")
 
     def _start(self, role: str, command: Sequence[str]) -> None:
-        _check_free(self._ports[role], role)
+        if not is_free(HOST, self._ports[role]):
+            # The answers of whoever listens there would be taken for those of the new process.
+            raise EnvironmentProblem(f"port {self._ports[role]} for the {role}: {os.strerror(errno.EADDRINUSE)}")
         # A file and not a pipe: nobody has to read it for the process to go on.
         log = self._logs[role] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop
         self.processes[role] = subprocess.Popen(  # noqa: S603
@@ -114,14 +116,14 @@ class FakeStack:
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - no thread of this process holds a lock that it needs
+            preexec_fn=death_signal(),  # noqa: PLW1509 - no thread of this process holds a lock that it needs
             env={**os.environ, **_quiet_environment()},
         )
         self.urls[role] = f"http://{HOST}:{self._ports[role]}"
 
     def _wait(self, role: str, path: str) -> None:
         until_s = time.monotonic() + START_TIMEOUT_S
-        while not _answers(self._ports[role], path):
+        while not answers(HOST, self._ports[role], path, timeout_s=HEALTH_TIMEOUT_S):
             process = self.processes[role]
             lines = [line for line in self.log_text(role).splitlines() if line.strip()]
             last = lines[-1].strip()[:300] if lines else "it printed nothing"
@@ -222,36 +224,9 @@ def _ports(base: int) -> Mapping[str, int]:
         return found
 
 
-def _check_free(port: int, role: str) -> None:
-    """Refuse a port that somebody listens on: its answers would be taken for those of the new process."""
-    with socket.socket() as place:
-        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            place.bind((HOST, port))
-        except OSError as error:
-            raise EnvironmentProblem(f"port {port} for the {role}: {error.strerror}") from None
-
-
 def _quiet_environment() -> dict[str, str]:
     """Keep a proxy of the user out of requests to this host; the router asks for it in several ways."""
     return {"NO_PROXY": "*", "no_proxy": "*"}
-
-
-def _answers(port: int, path: str) -> bool:
-    connection = HTTPConnection(HOST, port, timeout=2.0)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().status == 200
-    except (OSError, HTTPException):
-        return False
-    finally:
-        connection.close()
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel, where it can, to kill this process when the one that started it dies."""
-    with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _exit_code(process: subprocess.Popen[bytes]) -> int | None:

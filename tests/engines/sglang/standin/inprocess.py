@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from ppdsim import compose
 from ppdsim.engines.client import AbstractClient, EngineInfo, Failure, Generation, RequestFailed, Stream
+from ppdsim.engines.sglang.stamps import stamps
 from ppdsim.engines.sglang.standin.build import settings_of
 from ppdsim.engines.sglang.standin.clock import AbstractClock, LoopClock
 from ppdsim.engines.sglang.standin.core import AbstractCore, CoreSettings
@@ -24,9 +25,6 @@ from ppdsim.engines.sglang.standin.unified import UnifiedCore
 from ppdsim.profile import Profile
 from ppdsim.turn import TurnModel
 from ppdsim.types import Transport
-
-TIME_NAMES = ("_ts", "_time", "e2e_latency", "decode_throughput")
-"""Endings of the names in meta_info that are times, which :class:`Generation` keeps."""
 
 
 class DirectMeeting(AbstractMeeting):
@@ -173,9 +171,7 @@ class InProcessEngine(AbstractClient):
             cached_tokens=request.cached_tokens,
             token_ids=tuple(request.answer(request.visible)),
             retractions=request.retractions,
-            server={
-                name: value for name, value in meta.items() if name.endswith(TIME_NAMES) and isinstance(value, float)
-            },
+            server=stamps(meta),
         )
 
     async def flush(self, role: str = "all") -> None:

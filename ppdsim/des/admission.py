@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from ppdsim.des.batching import Piece
     from ppdsim.des.node_memory import AbstractNodeMemory
 
 
@@ -55,10 +56,15 @@ class AbstractAdmission(abc.ABC):
         """Return whether the retracted stream that is first in line, of `kv_tokens`, may go on."""
 
     @abc.abstractmethod
-    def victim(self) -> tuple[int, int]:
-        """Return (turn, KV tokens) of the stream that is retracted next."""
+    def keep_order(self) -> list[tuple[int, int]]:
+        """Return (turn, KV tokens) of the streams, the one that is retracted first at the end."""
 
     # What happened
+
+    def formed(self, pieces: Sequence[Piece]) -> None:
+        """Take note of a forward whose pages are taken: what they lack is to be evicted."""
+        del pieces
+        self._node.pool.make_free(0)
 
     def begin_forward(self, riding: int, cut_ends: int) -> None:
         """Begin to form a forward with `riding` streams in it and the last chunk of `cut_ends`, if not -1."""
@@ -78,7 +84,7 @@ class AbstractAdmission(abc.ABC):
     def retracted(self, turn: int) -> None:
         """Take note of a stream that was retracted."""
 
-    def requeued(self) -> None:
+    def withdrawn(self) -> None:
         """Take note of a retracted stream whose KV has been given back."""
 
     def retractions_done(self) -> None:

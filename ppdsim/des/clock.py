@@ -17,6 +17,8 @@ BOUNDARY = 2**60
 """Priority of step boundaries and ends of forwards, plus the node's number. What concerns a turn has the turn's number
 as its priority: at one instant it comes first, so it belongs to that boundary, and turns come in their order."""
 
+IN_TURN = 2**59
+"""Priority of what joins a queue in the order in which it was planned: behind what is a turn's, before boundaries."""
 
 FIRST = -1
 """Priority of the end of a run: it comes before what else happens at that instant."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ppdsim.des.clock import Tick
@@ -111,11 +111,17 @@ class ClosedFormNode(AbstractDecodeNode):
         ends, now, done = self._ends, self.steps, []
         while ends and ends[0][0] == now:
             done.append(heapq.heappop(ends)[1])
+        if len(done) > 1:
+            ended = set(done)
+            done = [turn for turn in self._growing if turn in ended]
         return done
 
+    def _arrange(self, turns: Iterable[int]) -> None:
+        self._growing = {turn: self._growing[turn] for turn in turns}
+
     def running(self) -> list[tuple[int, int]]:
-        """Return (turn, KV tokens) of the streams, residents excluded, in order of turn."""
-        return sorted((turn, offset + self.steps) for turn, (offset, _) in self._growing.items())
+        """Return (turn, KV tokens) of the streams, residents excluded, in the order of the batch."""
+        return [(turn, offset + self.steps) for turn, (offset, _) in self._growing.items()]
 
     def _paged(self) -> list[tuple[int, int]]:
         steps = max(self.steps, self._paged_steps)
@@ -135,10 +141,13 @@ class ClosedFormNode(AbstractDecodeNode):
     def _take_pages(self, steps: int) -> None:
         last = self.steps + steps
         if last > self._paged_steps:
-            pages = self._pages_for(steps)
+            pages, pool, streams = self._pages_for(steps), self.pool, len(self._growing)
+            if pages + streams > pool.free and pool.kept:
+                # Before a step a page is free for every stream; the last step is the one with the fewest.
+                pool.make_free(self._pages_for(steps - 1) + streams)
             self._paged_steps = last
             if pages:
-                self.pool.take(pages)
+                pool.take(pages)
 
     def _board(self) -> int:
         self._take_pages(1)

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from ppdsim.des.accounts import activity_of
-from ppdsim.des.clock import Clock, Tick
+from ppdsim.des.clock import IN_TURN, Clock, Tick
 from ppdsim.des.closed_form_node import ClosedFormNode
 from ppdsim.des.decode_node import AbstractDecodeNode
 from ppdsim.des.inflight import ConversationCap
@@ -249,7 +249,7 @@ class Cluster:
         if self.spec.router_awaits_prefill:
             self._awaited.add(turn)
         handshake_s = prefill.links.handshake_s(prefill.pool.cached_tokens(turn))
-        self.clock.at(time + handshake_s, prefill.ready, turn, turn)
+        self.clock.at(time + handshake_s, prefill.ready, turn, IN_TURN)
 
     def _kv_arrived(self, tick: Tick) -> None:
         turn: int = tick.arg

@@ -1,6 +1,6 @@
 """A node that decodes: D, pD or U. What happens at a step boundary, whoever computes when boundaries are.
 
-At a boundary, in this order: streams that have their last token leave (in order of turn); those who joined at the last
+At a boundary, in this order: streams that have their last token leave; those who joined at the last
 boundary enter the batch; retracted streams resume; when none is left, turns whose KV has arrived join, and their first
 token is streamed; hand-offs are pre-allocated; then either a prefill forward runs (prefill first, all chunks of a
 prompt in a row; with mixed chunks the streams get a token in each) or a decode step, before which streams are retracted
@@ -68,7 +68,6 @@ class AbstractDecodeNode(AbstractNodeMemory):
         "_start_s",
         "_state",
         "_step_extra_s",
-        "keeps_prefixes",
         "last_step_s",
         "log",
         "spec",
@@ -92,7 +91,7 @@ class AbstractDecodeNode(AbstractNodeMemory):
         self._priority = BOUNDARY + number
         self._clock, self._model = clock, node.model
         self._admitted, self._finished = admitted, finished
-        self.keeps_prefixes, self._delta = spec.keeps_prefixes(node), spec.disaggregation_decode_enable_radix_cache
+        self._delta = spec.disaggregation_decode_enable_radix_cache
         self._extra_slots = spec.disaggregation_decode_extra_slots
         self._former = spec.scheduler.step_former(node)
         # Nothing hides the launch of the first step, without overlap of any; a unified server's is in its prefill.
@@ -115,7 +114,7 @@ class AbstractDecodeNode(AbstractNodeMemory):
 
     @abc.abstractmethod
     def _done_streams(self) -> Sequence[int]:
-        """Return the streams that have all their tokens, in order of turn."""
+        """Return the streams that have all their tokens, in the order of the batch."""
 
     @abc.abstractmethod
     def _board(self) -> int:
@@ -172,7 +171,7 @@ class AbstractDecodeNode(AbstractNodeMemory):
         self.sync(time)
         self.active -= 1
         self.holding.discard(turn)
-        self.pool.release(turn, self.turns.prompt[turn], self.turns.cached[turn])
+        self.pool.withdraw(turn, self.turns.prompt[turn])
         self._look_again(time)
 
     def append(self, tick: Tick) -> None:
@@ -224,8 +223,7 @@ class AbstractDecodeNode(AbstractNodeMemory):
                 self._forward(pieces)
                 return
             attend = look if attend is None else attend
-        if self.streams > pool.free and self._lacks_pages():
-            self._make_room()
+        if self.streams > pool.free and self._make_room():
             # What was retracted may come back at the very next boundary.
             attend = self.unit + 1
         if self.streams:
@@ -237,10 +235,6 @@ class AbstractDecodeNode(AbstractNodeMemory):
             if self._arrived or self._joining:
                 # They waited for the streams that have just been retracted.
                 self._wake(self.start)
-
-    def _lacks_pages(self) -> bool:
-        """Return whether the coming step takes more pages than there are; no stream takes more than one."""
-        return self.streams > self.residents and self._next_step_pages() > self.pool.available
 
     def _leave_all(self, done: Sequence[int]) -> None:
         for turn in done:
@@ -264,23 +258,20 @@ class AbstractDecodeNode(AbstractNodeMemory):
     def _join_arrived(self) -> None:
         arrived, idle = self._arrived, self.streams == 0
         ahead = self._overlap and not idle
-        if len(arrived) <= self._free_slots():
-            self._arrived = []
-            for turn in arrived:
-                self._join(turn, ahead)
-        else:
-            joined = 0
-            while joined < len(arrived) and self._free_slots() > 0:
-                self._join(arrived[joined], ahead)
-                joined += 1
-            # The others wait for a stream to end, which is a boundary of its own.
-            del arrived[:joined]
+        joined = 0
+        while joined < len(arrived) and self._free_slots() > 0:
+            self._join(arrived[joined], ahead)
+            joined += 1
+        # The others wait for a stream to end, which is a boundary of its own.
+        del arrived[:joined]
         if idle and self.streams:
             self.start += self._start_s
 
     def _join(self, turn: int, ahead: bool) -> None:
         """Let a turn join the batch, whose next step is launched already if `ahead`."""
         turns, others = self.turns, self.streams
+        if self.keeps_prefixes:
+            self.pool.insert(turn, turns.prompt[turn])
         if ahead and turns.output[turn] > 1:
             turns.t_first[turn] = self.time
             self._joining.append(turn)
@@ -330,6 +321,7 @@ class AbstractDecodeNode(AbstractNodeMemory):
                 return self.unit + steps if steps > 0 else None
             self._requests.pop()
             self.turns.cached[turn] = self._take_in(turn, reuse=delta)
+            self.pool.make_free(0)
             self._admitted(turn, self.time)
         return None
 
@@ -353,6 +345,7 @@ class AbstractDecodeNode(AbstractNodeMemory):
         admission.begin_forward(riding, local.cut_ends(riding))
         pieces = self._former.form(local, self._admit_local, streams)
         if pieces:
+            admission.formed(pieces)
             return pieces, None
         if self._seen_unit[local.waiting[0]] == self.unit:
             return [], self.unit + 1
@@ -392,11 +385,16 @@ class AbstractDecodeNode(AbstractNodeMemory):
             self.steps += 1
             self.mixed_forwards += 1
         self.time = self.start = tick.time
-        before = self.active
+        before, beside = self.active, riding and self.streams - self.residents
         for piece in pieces:
+            self.pool.insert(piece.turn, piece.before + piece.tokens)
             if piece.last:
                 if math.isnan(self.turns.t_prefill_end[piece.turn]):
                     self.turns.t_prefill_end[piece.turn] = tick.time
                 self._begin(piece.turn)
+        if beside:
+            # What was prefilled comes before them (SGLang 0.5.17, managers/schedule_batch.py mix_with_running).
+            order = [turn for turn, _ in self.running()]
+            self._arrange(order[beside:] + order[:beside])
         self.admission.after_forward(streams, before - self.active, mixed=riding > 0, cut=self._local.cut >= 0)
         self._boundary(self._done_streams())

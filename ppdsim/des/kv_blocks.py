@@ -16,7 +16,7 @@ from ppdsim.errors import ScenarioError
 class BlockKvPool(AbstractKvPool):
     """Prefixes by block of a trace; only whole blocks of prompts are kept, never answers."""
 
-    __slots__ = ("_block_pages", "_block_tokens", "_held", "_locked", "_unlocked", "prefix_pages")
+    __slots__ = ("_block_pages", "_block_tokens", "_held", "_inserted", "_locked", "_unlocked", "prefix_pages")
 
     def __init__(self, turns: Turns, capacity_tokens: int, page_tokens: int) -> None:
         super().__init__(turns, capacity_tokens, page_tokens)
@@ -27,6 +27,7 @@ class BlockKvPool(AbstractKvPool):
         self._unlocked: OrderedDict[int, None] = OrderedDict()
         self._locked: dict[int, int] = {}  # block: turns that use it
         self._held: dict[int, int] = {}  # turn: blocks it has locked
+        self._inserted: dict[int, int] = {}  # running turn: tokens of it that a cache would have
 
     def _ids(self, turn: int) -> tuple[int, ...]:
         blocks = self._turns.blocks
@@ -59,6 +60,12 @@ class BlockKvPool(AbstractKvPool):
         available = self.available - own * self._block_pages
         return available * self.page - (self._turns.fill[turn] - matched * self._block_tokens)
 
+    def touch(self, turn: int) -> None:
+        """Take note that the blocks were looked up."""
+        for block in reversed(self._ids(turn)[: self._match(turn)]):
+            if block in self._unlocked:
+                self._unlocked.move_to_end(block)
+
     def acquire(self, turn: int, *, reuse: bool) -> int:
         """Take the prompt's pages and return the cached tokens among them [tokens]."""
         matched = self._match(turn) if reuse else 0
@@ -72,9 +79,25 @@ class BlockKvPool(AbstractKvPool):
         self._admitted()
         return matched * self._block_tokens
 
+    def insert(self, turn: int, tokens: int) -> None:
+        """Take note of what is kept if the turn is withdrawn; until then it holds its pages alone."""
+        self._inserted[turn] = tokens
+
+    def withdraw(self, turn: int, kv_tokens: int) -> None:
+        """End a turn before its time."""
+        self.release(turn, kv_tokens, self._inserted.get(turn, 0))
+
+    def restore(self, turn: int, kv_tokens: int, *, keep: bool) -> None:
+        """Take pages for all of the KV; the turn shares none of them."""
+        self.take(self.pages(kv_tokens))
+        self.make_free(0)
+        if keep:
+            self.insert(turn, kv_tokens)
+
     def release(self, turn: int, kv_tokens: int, keep_tokens: int) -> None:
         """End a turn and keep a prefix of it."""
-        self.drop(turn, kv_tokens)
+        self._inserted.pop(turn, None)
+        self._drop(turn, kv_tokens)
         # Deepest first, so that tails are evicted before heads.
         full = min(keep_tokens, self._turns.prompt[turn]) // self._block_tokens
         for block in reversed(self._ids(turn)[:full]):
@@ -86,8 +109,7 @@ class BlockKvPool(AbstractKvPool):
                 self.free -= self._block_pages
                 self.kept += self._block_pages
 
-    def drop(self, turn: int, kv_tokens: int) -> None:
-        """Free all that a running turn holds."""
+    def _drop(self, turn: int, kv_tokens: int) -> None:
         private = self.pages(kv_tokens) - self.shared_pages(turn)
         self.used -= private
         self.free += private

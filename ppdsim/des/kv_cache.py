@@ -5,9 +5,13 @@
     capacity = free + used (running and admitted turns) + kept (prefixes nobody uses now, evictable) + locked (shared)
 
 Prefixes are identified per conversation here (its latest KV, floored to pages) and per block hash in
-:mod:`ppdsim.des.kv_blocks`. Whole entries are evicted, least recently used first. A hit is at most the prompt less
-one token, which the engine always computes. Not modelled: host memory tiers, sharing between conversations
-without block ids, eviction of a part of an entry.
+:mod:`ppdsim.des.kv_blocks`. A conversation's KV is a chain of parts, one for each time that KV was put into the cache:
+a prompt (each of its chunks) and its answer. Evicted are whole parts, the last one of the conversation used least
+recently first; to be used is to be looked up, also in vain, or put in. A hit is at most the prompt less one token,
+which the engine always computes. Source: SGLang 0.5.17, mem_cache/radix_cache.py evict, _match_prefix_helper,
+_insert_helper, cache_finished_req, cache_unfinished_req.
+
+Not modelled: host memory tiers, sharing between conversations without block ids.
 """
 
 from __future__ import annotations
@@ -51,9 +55,7 @@ class AbstractKvPool(abc.ABC):
         return self.free + self.kept
 
     def take(self, pages: int) -> None:
-        """Move `pages` (at most `available`) to the running turns, evicting what was used least recently."""
-        while self.free < pages:
-            self._evict_one()
+        """Move `pages` (at most `available`) to the running turns; until `make_free`, fewer than none may be free."""
         self.free -= pages
         self.used += pages
         held = self.capacity - self.free - self.kept
@@ -98,16 +100,28 @@ class AbstractKvPool(abc.ABC):
         """Return what would be available beside the whole prompt; may be negative [tokens]."""
 
     @abc.abstractmethod
+    def touch(self, turn: int) -> None:
+        """Take note that the turn's prefix was looked up and the turn did not start."""
+
+    @abc.abstractmethod
     def acquire(self, turn: int, *, reuse: bool) -> int:
-        """Take the prompt's pages and return the cached tokens among them; the caller has asked `fits`."""
+        """Take the prompt's pages and return the cached tokens among them; evicts nothing, `make_free` does."""
+
+    @abc.abstractmethod
+    def insert(self, turn: int, tokens: int) -> None:
+        """Put the first `tokens` of a running turn's KV into the cache, where the turn holds them."""
 
     @abc.abstractmethod
     def release(self, turn: int, kv_tokens: int, keep_tokens: int) -> None:
         """End a turn that holds `kv_tokens`: keep a prefix of at most `keep_tokens`, free the rest."""
 
     @abc.abstractmethod
-    def drop(self, turn: int, kv_tokens: int) -> None:
-        """Free all that a running turn of `kv_tokens` holds; it may come back with `take`."""
+    def withdraw(self, turn: int, kv_tokens: int) -> None:
+        """End a turn that holds `kv_tokens` before its time: keep what is in the cache, as old as it is."""
+
+    @abc.abstractmethod
+    def restore(self, turn: int, kv_tokens: int, *, keep: bool) -> None:
+        """Give a turn that was withdrawn pages for all its KV; `keep`: put the KV into the cache."""
 
     @abc.abstractmethod
     def preload(self, turn: int, tokens: int) -> None:
@@ -141,32 +155,52 @@ class AbstractKvPool(abc.ABC):
             raise RuntimeError(f"KV pages do not balance: {wrong}; free {self.free}, locked {locked}")
 
 
-class ConversationKvPool(AbstractKvPool):
-    """Prefixes by conversation: one entry each, (tokens, pages)."""
+class _Chain:
+    """A conversation's KV in the cache: where its parts end [tokens], and when it was used last."""
 
-    __slots__ = ("_entries",)
+    __slots__ = ("ends", "used")
+
+    def __init__(self) -> None:
+        self.ends: list[int] = []
+        self.used = 0
+
+
+class ConversationKvPool(AbstractKvPool):
+    """Prefixes by conversation: one chain each, kept or held by a running turn."""
+
+    __slots__ = ("_chains", "_held", "_uses")
 
     def __init__(self, turns: Turns, capacity_tokens: int, page_tokens: int) -> None:
         super().__init__(turns, capacity_tokens, page_tokens)
-        self._entries: OrderedDict[int, tuple[int, int]] = OrderedDict()
+        self._chains: OrderedDict[int, _Chain] = OrderedDict()  # kept, by conversation, used least recently first
+        self._held: dict[int, _Chain] = {}  # by running turn
+        self._uses = 0
 
     def cached_tokens(self, turn: int) -> int:
         """Return how many tokens of the prompt are here [tokens]."""
-        entry = self._entries.get(self._turns.conversation[turn])
-        if entry is None:
+        chain = self._chains.get(self._turns.conversation[turn])
+        if chain is None:
             return 0
-        tokens, limit = entry[0], self._turns.fill[turn] - 1
+        tokens, limit = chain.ends[-1], self._turns.fill[turn] - 1
         return tokens if tokens <= limit else limit // self.page * self.page
 
     def fits(self, turn: int, reserve_pages: int, *, reuse: bool) -> bool:
         """Return whether the prompt fits beside the reserve."""
-        # The own entry counts as available and as needed, so it drops out.
+        # The own chain counts as available and as needed, so it drops out.
         del reuse
         return -(-self._turns.fill[turn] // self.page) + reserve_pages <= self.free + self.kept
 
     def room_tokens(self, turn: int) -> int:
         """Return what would be available beside the prompt [tokens]."""
         return self.available * self.page - self._turns.fill[turn]
+
+    def touch(self, turn: int) -> None:
+        """Take note that the conversation's chain was looked up."""
+        conversation = self._turns.conversation[turn]
+        chain = self._chains.get(conversation)
+        if chain is not None:
+            self._chains.move_to_end(conversation)
+            self._use(chain)
 
     def acquire(self, turn: int, *, reuse: bool) -> int:
         """Take the prompt's pages and return the cached tokens among them [tokens]."""
@@ -175,15 +209,17 @@ class ConversationKvPool(AbstractKvPool):
         if reuse:
             hit = self.cached_tokens(turn)
             if hit:
-                _, own = self._entries.pop(self._turns.conversation[turn])
+                self._held[turn] = chain = self._chains.pop(self._turns.conversation[turn])
+                self._use(chain)
+                own = -(-chain.ends[-1] // self.page)
                 self.kept -= own
                 self.used += own
                 pages -= own
-        if pages > self.free:
-            self.take(pages)
-        else:
-            self.free -= pages
-            self.used += pages
+                if hit < chain.ends[-1]:
+                    # The prompt ends within the chain; the rest of it goes.
+                    chain.ends = [*(end for end in chain.ends if end < hit), hit]
+        self.free -= pages
+        self.used += pages
         # `_admitted`, without the call: every turn passes here.
         held = self.capacity - self.free - self.kept
         self.admissions += 1
@@ -192,28 +228,52 @@ class ConversationKvPool(AbstractKvPool):
             self.largest_pages = held
         return hit
 
+    def insert(self, turn: int, tokens: int) -> None:
+        """Let the turn's chain reach the last whole page of `tokens`."""
+        end = tokens // self.page * self.page
+        if end:
+            chain = self._held.get(turn)
+            if chain is None:
+                chain = self._held[turn] = _Chain()
+            self._extend(chain, end)
+
     def release(self, turn: int, kv_tokens: int, keep_tokens: int) -> None:
         """End a turn and keep a prefix of it."""
         page = self.page
         pages = -(-kv_tokens // page)
         self.used -= pages
-        kept = keep_tokens // page
-        if kept:
-            conversation = self._turns.conversation[turn]
-            old = self._entries.pop(conversation, None)
-            if old is not None:
-                self.kept -= old[1]
-                self.free += old[1]
-            self._entries[conversation] = (kept * page, kept)
-            self.kept += kept
-        self.free += pages - kept
+        self.free += pages
+        chain = self._held.pop(turn, None)
+        end = keep_tokens // page * page
+        if end:
+            if chain is None:
+                chain = _Chain()
+            self._extend(chain, end)
+            self._keep(turn, chain)
 
-    def drop(self, turn: int, kv_tokens: int) -> None:
-        """Free all that a running turn holds."""
-        del turn
+    def withdraw(self, turn: int, kv_tokens: int) -> None:
+        """End a turn before its time."""
         pages = self.pages(kv_tokens)
         self.used -= pages
         self.free += pages
+        chain = self._held.pop(turn, None)
+        if chain is not None:
+            self._keep(turn, chain)
+            # Others may have been used since the turn began.
+            self._chains = OrderedDict(sorted(self._chains.items(), key=lambda item: item[1].used))
+
+    def restore(self, turn: int, kv_tokens: int, *, keep: bool) -> None:
+        """Take pages for all of the KV; those that the cache has already are given back."""
+        self.take(self.pages(kv_tokens))
+        self.make_free(0)
+        if keep:
+            chain = self._chains.pop(self._turns.conversation[turn], None)
+            if chain is not None:
+                own = self.pages(chain.ends[-1])
+                self.kept -= own
+                self.free += own
+                self._held[turn] = chain
+            self.insert(turn, kv_tokens)
 
     def preload(self, turn: int, tokens: int) -> None:
         """Put a prefix in place, if it fits."""
@@ -221,13 +281,39 @@ class ConversationKvPool(AbstractKvPool):
         if not tokens or pages > self.available:
             return
         self.make_free(pages)
-        self.free -= pages
+        chain = _Chain()
+        self._extend(chain, tokens)
+        self._keep(turn, chain)
+
+    def _use(self, chain: _Chain) -> None:
+        self._uses += 1
+        chain.used = self._uses
+
+    def _extend(self, chain: _Chain, end: int) -> None:
+        """Use a chain, which gets a part more if `end` lies behind it."""
+        if not chain.ends or end > chain.ends[-1]:
+            chain.ends.append(end)
+        self._use(chain)
+
+    def _keep(self, turn: int, chain: _Chain) -> None:
+        """Keep a chain, whose pages count as free so far; it takes the place of the conversation's old one."""
+        conversation = self._turns.conversation[turn]
+        old = self._chains.pop(conversation, None)
+        pages = -(-chain.ends[-1] // self.page)
+        if old is not None:
+            pages -= -(-old.ends[-1] // self.page)
+        self._chains[conversation] = chain
         self.kept += pages
-        self._entries[self._turns.conversation[turn]] = (tokens, pages)
+        self.free -= pages
 
     def _evict_one(self) -> None:
-        _, (_, pages) = self._entries.popitem(last=False)
+        conversation, chain = next(iter(self._chains.items()))
+        pages = self.pages(chain.ends.pop())
+        if chain.ends:
+            pages -= self.pages(chain.ends[-1])
+        else:
+            del self._chains[conversation]
         self._evicted(pages)
 
     def _kept_pages(self) -> tuple[int, int]:
-        return sum(pages for _, pages in self._entries.values()), 0
+        return sum(self.pages(chain.ends[-1]) for chain in self._chains.values()), 0

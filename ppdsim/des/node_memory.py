@@ -1,8 +1,8 @@
 """What a decode node does with its KV pool: the books of who is admitted, retracted and taken back.
 
-Who that is the engine's rules say (:mod:`ppdsim.des.admission`). A retracted stream either keeps a copy of its KV on
-the host and goes on with it, before all others; or its KV is computed anew: what a prefill has put into the cache stays
-there, evictable, the KV of its further tokens is dropped, and prompt and answer are prefilled as far as they are not
+Who that is the engine's rules say (:mod:`ppdsim.des.admission`). What a prefill or a join has put into the cache stays
+there, evictable, when a stream is retracted; the KV of its further tokens is dropped. It either keeps a copy of its KV
+on the host and goes on with it, before all others; or prompt and answer are prefilled anew as far as they are not
 cached then, behind who waits already. That forward gives the next token.
 
 Not modelled: the pages of a whole prompt are taken with its first chunk, where the engine takes them chunk by chunk.
@@ -13,6 +13,7 @@ from __future__ import annotations
 import abc
 import math
 from collections import deque
+from collections.abc import Iterable
 
 from ppdsim.des.admission import AbstractAdmission
 from ppdsim.des.backlog import Backlog
@@ -32,15 +33,15 @@ class AbstractNodeMemory(abc.ABC):
 
     __slots__ = (
         "_joining", "_local", "_max_running", "_overlap", "_seen_unit", "active", "admission", "backlog", "engine",
-        "holding", "mixed_forwards", "pool", "residents", "retracted", "retractions", "steps", "streams", "turns",
-        "unit",
+        "holding", "keeps_prefixes", "mixed_forwards", "pool", "residents", "retracted", "retractions", "steps",
+        "streams", "turns", "unit",
     )  # fmt: skip
 
     def __init__(self, turns: Turns, spec: ClusterSpec, node: NodeSpec, backlog: Backlog) -> None:
         self.turns, self.backlog = turns, backlog
         page, self.engine = node.model.page_size_tokens, node.model.engine
         self._overlap, self._max_running = self.engine.overlap_schedule, spec.max_running_requests
-        self.residents = spec.residents
+        self.residents, self.keeps_prefixes = spec.residents, spec.keeps_prefixes(node)
         resident_pages = spec.residents * -(-spec.resident_context_tokens // page)
         room = node.kv_pool_tokens // page - resident_pages
         if room <= 0:
@@ -73,8 +74,12 @@ class AbstractNodeMemory(abc.ABC):
         """Take a stream out of the batch and return its (KV tokens, steps left)."""
 
     @abc.abstractmethod
+    def _arrange(self, turns: Iterable[int]) -> None:
+        """Put the batch in this order."""
+
+    @abc.abstractmethod
     def running(self) -> list[tuple[int, int]]:
-        """Return (turn, KV tokens) of the streams in the batch, residents excluded, in order of turn."""
+        """Return (turn, KV tokens) of the streams in the batch, residents excluded, in the order of the batch."""
 
     @abc.abstractmethod
     def _paged(self) -> list[tuple[int, int]]:
@@ -97,35 +102,38 @@ class AbstractNodeMemory(abc.ABC):
         self.admission.admitted(turn)
         return cached
 
-    def _make_room(self) -> None:
-        """Retract streams until the coming step fits."""
+    def _make_room(self) -> bool:
+        """Retract streams until the coming step fits, and return whether any."""
         if self.streams == self.residents or self._next_step_pages() <= self.pool.available:
-            return
-        while self.streams > self.residents and self._next_step_pages() > self.pool.available:
-            self._retract()
+            return False
+        # Before it retracts, the engine evicts all that it can.
+        self.pool.make_free(self._next_step_pages())
+        order = self.admission.keep_order()
+        while order and self._next_step_pages() > self.pool.available:
+            self._retract(*order.pop())
+        self._arrange([turn for turn, _ in order])
         self.admission.retractions_done()
+        return True
 
-    def _retract(self) -> None:
-        """Take the stream out of the batch that the engine retracts next."""
+    def _retract(self, turn: int, kv_tokens: int) -> None:
+        """Take a stream out of the batch before its end."""
         turns, admission = self.turns, self.admission
-        turn, kv_tokens = admission.victim()
         _, steps = self._leave(turn)
         self.streams -= 1
         self.active -= 1
         self.retractions += 1
         turns.pauses.setdefault(turn, []).append((self.steps, -1, math.nan))
         admission.retracted(turn)
+        self.pool.withdraw(turn, kv_tokens)
+        admission.withdrawn()
         if admission.resumes_from_copy:
-            self.pool.drop(turn, kv_tokens)
             self.retracted.append((turn, kv_tokens, steps))
         else:
-            self._requeue(turn, kv_tokens, steps)
+            self._requeue(turn, steps)
 
-    def _requeue(self, turn: int, kv_tokens: int, steps: int) -> None:
+    def _requeue(self, turn: int, steps: int) -> None:
         """Put a stream at the end of the waiting queue, to be prefilled anew."""
         turns, pool = self.turns, self.pool
-        pool.release(turn, kv_tokens, turns.fill[turn])
-        self.admission.requeued()
         turns.fill[turn] = turns.prompt[turn] + turns.output[turn] - steps
         cached = pool.cached_tokens(turn)
         self.backlog.promise(turn, turns.fill[turn] - cached, cached)
@@ -140,7 +148,7 @@ class AbstractNodeMemory(abc.ABC):
             if not self.admission.takes_back(kv_tokens):
                 return
             self.retracted.popleft()
-            pool.take(pool.pages(kv_tokens))
+            pool.restore(turn, kv_tokens, keep=self.keeps_prefixes)
             self.active += 1
             self.streams += 1
             before, _, _ = self.turns.pauses[turn][-1]

@@ -6,6 +6,7 @@ rounding only.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from ppdsim.des.clock import Tick
@@ -38,11 +39,14 @@ class SteppedNode(AbstractDecodeNode):
         return kv_tokens, steps
 
     def _done_streams(self) -> list[int]:
-        return sorted(turn for turn, (_, steps) in self._batch.items() if steps == 0)
+        return [turn for turn, (_, steps) in self._batch.items() if steps == 0]
+
+    def _arrange(self, turns: Iterable[int]) -> None:
+        self._batch = {turn: self._batch[turn] for turn in turns}
 
     def running(self) -> list[tuple[int, int]]:
-        """Return (turn, KV tokens) of the streams, residents excluded, in order of turn."""
-        return sorted((turn, kv_tokens) for turn, (kv_tokens, _) in self._batch.items())
+        """Return (turn, KV tokens) of the streams, residents excluded, in the order of the batch."""
+        return [(turn, kv_tokens) for turn, (kv_tokens, _) in self._batch.items()]
 
     def _paged(self) -> list[tuple[int, int]]:
         return [(turn, kv_tokens + self._boarded) for turn, (kv_tokens, _) in self._batch.items()]
@@ -51,6 +55,7 @@ class SteppedNode(AbstractDecodeNode):
         return sum(kv_tokens % self.pool.page == 0 for kv_tokens, _ in self._batch.values())
 
     def _board(self) -> int:
+        self.pool.make_free(len(self._batch))
         self.pool.take(self._next_step_pages())
         self._boarded = 1
         context: int = self._resident_context + sum(kv_tokens for kv_tokens, _ in self._batch.values())

@@ -133,7 +133,7 @@ def test_blocks_are_held_in_whole_blocks_and_evicted_one_by_one():
         request(2, 9.0, 4 * size, (4, 5, 6, 7)),
     ]
     spec = fleet("P D", PLAIN)
-    spec = replace(spec, nodes=(replace(spec.nodes[0], kv_pool_tokens=5 * size), spec.nodes[1]))
+    spec = replace(spec, nodes=(replace(spec.nodes[0], kv_pool_tokens=5 * size + 16), spec.nodes[1]))
     found = run_cluster(spec, asked, AlwaysP()).summary()["prefix_cache"]["prefill"]
     assert found["hit_rate"] == 2 * size / (8 * size + 9)
     assert (found["evictions"], found["evicted_tokens"]) == (1, size)
@@ -174,14 +174,16 @@ def test_turns_that_go_on_from_one_prompt_each_ask_for_that_prompt(kept_on, per_
 
 
 def test_a_fork_whose_prompt_was_evicted_is_not_held(per_step):
-    """P holds 6 blocks, all of which the first fork takes; the second one's two of its own evict the last two of them.
+    """P holds 6 blocks and the page more that a forward asks for; the first fork takes them all.
+
+    The second one's two of its own evict the last two of them.
 
     The third asks the first fork's prompt again, and finds 4 of the 5 blocks that are not its last one.
     """
     size = BLOCK_TOKENS
     talks = forks(((1, 2), 0), ((1, 2, 3, 4, 5, 6), 0), ((1, 2, 7, 8), 0), ((1, 2, 3, 4, 5, 6), 0))
     spec = fleet("P D", PLAIN, per_step=per_step, num_reserved_decode_tokens=0)
-    spec = replace(spec, nodes=(replace(spec.nodes[0], kv_pool_tokens=6 * size), spec.nodes[1]))
+    spec = replace(spec, nodes=(replace(spec.nodes[0], kv_pool_tokens=6 * size + 16), spec.nodes[1]))
     results = run_cluster(spec, talks, AlwaysP())
     assert results.turns["prefill_cached_tokens"].tolist() == [0, 2 * size, 2 * size, 4 * size]
     cache = results.summary()["prefix_cache"]["prefill"]

@@ -23,6 +23,7 @@ def pool_of(*requests: Conversation, blocks: int = 10, page: int = 64) -> BlockK
 
 def serve(pool: BlockKvPool, turn: int) -> int:
     hit = pool.acquire(turn, reuse=True)
+    pool.make_free(0)
     prompt = pool._turns.prompt[turn]
     pool.release(turn, prompt, prompt)
     pool.check_integrity(0)

@@ -25,7 +25,9 @@ def serve(pool, turn: int, kv_tokens: int) -> int:
     assert pool.fits(turn, 0, reuse=True)
     hit = pool.acquire(turn, reuse=True)
     prompt = pool._turns.prompt[turn]
+    pool.insert(turn, prompt)
     pool.take(pool.pages(kv_tokens) - pool.pages(prompt))
+    pool.make_free(0)
     pool.release(turn, kv_tokens, kv_tokens)
     pool.check_integrity(0)
     return hit
@@ -58,6 +60,64 @@ def test_the_conversation_used_least_recently_goes_first():
     assert [pool.cached_tokens(turn) for turn in (1, 3, 5)] == [80, 0, 64]
 
 
+def test_an_answer_goes_before_its_prompt_and_a_prompt_chunk_by_chunk():
+    turns = Turns([talk("a", 0.0, (64, 33), (16, 1)), talk("b", 1.0, (16, 1)), talk("c", 2.0, (176, 1))], None)
+    pool = pool_of(turns, 12)
+    pool.acquire(0, reuse=True)
+    pool.insert(0, 48)
+    pool.insert(0, 64)
+    pool.take(2)
+    pool.release(0, 96, 96)
+    found = []
+    for pages in (7, 9, 11):
+        pool.make_free(pages)
+        found.append(pool.cached_tokens(1))
+    assert found == [64, 48, 0]
+    assert (pool.evictions, pool.evicted_pages) == (3, 6)
+
+
+def test_a_look_up_that_leads_to_nothing_is_a_use():
+    turns = Turns([talk(name, float(i), (64, 1), (16, 1)) for i, name in enumerate("ab")], None)
+    pool = pool_of(turns, 12)
+    for turn in (0, 2):
+        serve(pool, turn, 64)
+    pool.touch(1)
+    pool.make_free(8)
+    assert [pool.cached_tokens(turn) for turn in (1, 3)] == [64, 0]
+
+
+def test_a_withdrawn_turn_leaves_its_prompt_as_old_as_it_is():
+    turns = Turns([talk(name, float(i), (64, 33), (16, 1)) for i, name in enumerate("ab")], None)
+    pool = pool_of(turns, 14)
+    pool.acquire(0, reuse=True)
+    pool.insert(0, 64)
+    pool.take(2)
+    pool.acquire(2, reuse=True)
+    pool.release(2, 64, 64)
+    pool.withdraw(0, 96)
+    assert (pool.used, pool.kept) == (0, 8)
+    # It was put in before the other one was.
+    pool.make_free(7)
+    assert [pool.cached_tokens(turn) for turn in (1, 3)] == [0, 64]
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_turn_comes_back_with_pages_for_all_of_it(keep):
+    turns = Turns([talk("a", 0.0, (64, 33), (16, 1))], None)
+    pool = pool_of(turns, 14)
+    pool.acquire(0, reuse=True)
+    if keep:
+        pool.insert(0, 64)
+    pool.take(2)
+    pool.withdraw(0, 90)
+    pool.restore(0, 90, keep=keep)
+    pool.check_integrity(6)
+    assert pool.kept == 0
+    pool.withdraw(0, 90)
+    # All whole pages of a copy that came back are in the cache.
+    assert pool.kept == (5 if keep else 0)
+
+
 def test_what_runs_is_never_evicted():
     turns = Turns([talk("a", 0.0, (64, 1)), talk("b", 1.0, (64, 1)), talk("c", 2.0, (64, 1))], None)
     pool = pool_of(turns, 8)
@@ -81,21 +141,28 @@ def test_a_page_lost_is_found():
 
 
 class PlainLru:
-    """Conversations with their whole pages, oldest first."""
+    """Conversations with their parts, in whole pages, oldest first."""
 
     def __init__(self, pages: int) -> None:
         self.pages, self.order = pages, []
 
+    def kept(self) -> int:
+        return sum(sum(parts) for _, parts in self.order)
+
     def serve(self, name: int, prompt: int, kv_tokens: int) -> int:
-        held = dict(self.order).get(name, 0)
-        hit = min(held, (prompt - 1) // PAGE)
+        parts = dict(self.order).get(name, [])
+        hit = min(sum(parts), (prompt - 1) // PAGE)
         if hit:
             self.order = [item for item in self.order if item[0] != name]
-        need = -(-kv_tokens // PAGE)
-        while sum(pages for _, pages in self.order) + need > self.pages:
-            self.order.pop(0)
-        if kv_tokens // PAGE:
-            self.order = [item for item in self.order if item[0] != name] + [(name, kv_tokens // PAGE)]
+        else:
+            parts = []
+        while self.kept() + -(-kv_tokens // PAGE) > self.pages:
+            self.order[0][1].pop()
+            self.order = [item for item in self.order if item[1]]
+        parts = [*parts, prompt // PAGE - sum(parts), kv_tokens // PAGE - prompt // PAGE]
+        parts = [pages for pages in parts if pages]
+        if parts:
+            self.order = [item for item in self.order if item[0] != name] + [(name, parts)]
         return hit * PAGE
 
 
@@ -114,4 +181,4 @@ def test_it_does_what_a_plain_list_does(visits):
         seen[name] += 1
         kv_tokens = turns.prompt[row] + output - 1
         assert serve(pool, row, kv_tokens) == plain.serve(name, turns.prompt[row], kv_tokens)
-        assert pool.kept == sum(pages for _, pages in plain.order)
+        assert pool.kept == plain.kept()

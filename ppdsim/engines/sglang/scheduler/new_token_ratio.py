@@ -24,6 +24,7 @@ import math
 from collections.abc import Sequence
 
 from ppdsim.des.admission import AbstractAdmission
+from ppdsim.des.batching import Piece
 from ppdsim.des.node_memory import AbstractNodeMemory
 from ppdsim.des.spec import ClusterSpec
 from ppdsim.engines.sglang.environ import (
@@ -33,7 +34,8 @@ from ppdsim.engines.sglang.environ import (
     NEW_TOKEN_RATIO_DECAY_STEPS,
     RETRACT_DECODE_STEPS,
 )
-from ppdsim.engines.sglang.scheduler.retraction import fewest_tokens
+from ppdsim.engines.sglang.scheduler.pages import evict_after_retraction, evict_for_forward
+from ppdsim.engines.sglang.scheduler.retraction import most_tokens_first
 
 
 class NewTokenRatio:
@@ -119,6 +121,7 @@ class NewTokenAdmission(AbstractAdmission):
                 fits = room - owed * ratio > 0
             if fits:
                 return True
+            self._pool.touch(turn)
         self._fill()
         return False
 
@@ -127,9 +130,9 @@ class NewTokenAdmission(AbstractAdmission):
         del kv_tokens
         return False
 
-    def victim(self) -> tuple[int, int]:
-        """Return the stream with the fewest tokens so far, then the longest prompt, then the latest."""
-        return fewest_tokens(self._node)
+    def keep_order(self) -> list[tuple[int, int]]:
+        """Return the streams with the most tokens so far first, then those with the shortest prompts."""
+        return most_tokens_first(self._node)
 
     def begin_forward(self, riding: int, cut_ends: int) -> None:
         """Begin to form a forward with `riding` streams in it and the last chunk of `cut_ends`, if not -1."""
@@ -171,10 +174,13 @@ class NewTokenAdmission(AbstractAdmission):
         self.forget(turn)
         self._again = min(self._again, self._node.unit + 1)
 
-    def requeued(self) -> None:
-        """Make room for some steps of the streams that stay, at the expense of what is cached."""
-        node, pool = self._node, self._pool
-        pool.make_free(pool.pages((node.streams - node.residents) * RETRACT_DECODE_STEPS))
+    def formed(self, pieces: Sequence[Piece]) -> None:
+        """Evict for a forward."""
+        evict_for_forward(self._pool, pieces)
+
+    def withdrawn(self) -> None:
+        """Evict for the streams that stay."""
+        evict_after_retraction(self._node)
 
     def retractions_done(self) -> None:
         """Set the ratio from the streams that stay."""

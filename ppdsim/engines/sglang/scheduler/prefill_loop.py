@@ -34,6 +34,7 @@ from ppdsim.des.prefill_node import AbstractPrefillNode
 from ppdsim.des.spec import ClusterSpec
 from ppdsim.des.step_former import forward_s
 from ppdsim.des.turns import TIMED_OUT, Turns
+from ppdsim.engines.sglang.scheduler.pages import evict_for_forward
 
 
 class PrefillLoop(AbstractPrefillNode):
@@ -127,6 +128,7 @@ class PrefillLoop(AbstractPrefillNode):
 
     def _admit(self, turn: int) -> int:
         if not self.pool.fits(turn, 0, reuse=True):
+            self.pool.touch(turn)
             return -1
         cached = self.pool.acquire(turn, reuse=True)
         self._holding.add(turn)
@@ -160,6 +162,7 @@ class PrefillLoop(AbstractPrefillNode):
         pieces, end_s = self._unresolved.popleft()
         time, links = tick.time, self.links
         for piece in pieces:
+            self.pool.insert(piece.turn, piece.before + piece.tokens)
             if piece.last:
                 self._turns.t_prefill_end[piece.turn] = end_s
             links.end(piece, time)
@@ -172,6 +175,7 @@ class PrefillLoop(AbstractPrefillNode):
         queue, unresolved = self._queue, self._unresolved
         pieces = queue.form(self._admit) if queue.waiting or queue.cut >= 0 else None
         if pieces:
+            evict_for_forward(self.pool, pieces)
             self._launch(pieces, time)
         if not unresolved:
             return

@@ -38,7 +38,7 @@ class AbstractDecodingCore(AbstractCore):
         self.streams: list[Request] = []
         self._ratio = Tracker(settings.new_token_ratio)
         self._again = 0.0  # count of the end from which the queue is looked at; infinite while the batch is full
-        self._left_unit = -9  # the last end at which a stream ended
+        self._left: list[int] = []  # the ends at which streams have ended that the scheduler may not have seen
         self._busy = False
         self._unit = 0
         self._time_s = 0.0
@@ -77,13 +77,19 @@ class AbstractDecodingCore(AbstractCore):
             self._busy = False
             self._ratio.reset()
             return
-        for request in self.streams:
-            if request.holding is not None and request.kv_tokens % self.pool.page_tokens == 0:
-                self.pool.take(request.holding, 1)
-        context = sum(request.kv_tokens for request in self.streams)
+        context = self._take_pages()
         self._last_step_s = float(self.model.decode.step_s(len(self.streams), context))
         batch = list(self.streams)
         self.clock.at(self._time_s + self._last_step_s, lambda time: self._step_done(batch, time))
+
+    def _take_pages(self) -> int:
+        """Give every stream room for a token, and return the context of all [tokens]."""
+        # Evicted is as if each needed a page: mem_cache/allocation.py alloc_paged_token_slots_decode.
+        self.pool.make_free(len(self.streams))
+        for request in self.streams:
+            if request.holding is not None and request.kv_tokens % self.pool.page_tokens == 0:
+                self.pool.take(request.holding, 1)
+        return sum(request.kv_tokens for request in self.streams)
 
     def _step_done(self, batch: list[Request], time_s: float) -> None:
         self._time_s = time_s
@@ -115,14 +121,20 @@ class AbstractDecodingCore(AbstractCore):
             self.pool.cache(request.holding, request.kv_ids())
         self._release(request)
         # The scheduler sees one step later that a stream has ended, and looks at the queue one step after that.
-        self._left_unit = self._unit
+        self._left = [unit for unit in self._left if unit + 2 > self._unit] + [self._unit]
         self._again = min(self._again, self._unit + 2) if self.streams else 0.0
         self._end(request, Ending(finish=Finish.LENGTH), self._time_s)
+
+    @property
+    def _pages_needed(self) -> int:
+        return sum(request.kv_tokens % self.pool.page_tokens == 0 for request in self.streams)
 
     def _make_room(self) -> bool:
         """Retract streams until the step fits, and return whether any: fewest tokens, longest prompt, latest."""
         retracted = False
-        while sum(request.kv_tokens % self.pool.page_tokens == 0 for request in self.streams) > self.pool.available:
+        while self._pages_needed > self.pool.available:
+            # What can be evicted goes first: schedule_batch.py check_decode_mem.
+            self.pool.make_free(self._pages_needed)
             if len(self.streams) == 1:
                 self.abort(
                     self.streams[0],
@@ -138,4 +150,7 @@ class AbstractDecodingCore(AbstractCore):
             request.retractions += 1
             self._set_aside(request)
             retracted = True
+        if retracted:
+            # schedule_batch.py retract_decode keeps them as it has sorted them.
+            self.streams.sort(key=lambda stream: (stream.generated, -stream.prompt_tokens), reverse=True)
         return retracted

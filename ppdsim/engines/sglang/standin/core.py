@@ -35,6 +35,7 @@ class CoreSettings:
     new_token_ratio: float = INIT_NEW_TOKEN_RATIO
     transport: Transport = Transport.TCP
     decode_radix: bool = False
+    mixed_chunk: bool = False
     bootstrap_timeout_s: float = 300.0
 
     @property

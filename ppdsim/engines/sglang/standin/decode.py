@@ -10,14 +10,19 @@ from __future__ import annotations
 
 from collections import deque
 
+from ppdsim.engines.sglang.environ import CLIP_MAX_NEW_TOKENS
 from ppdsim.engines.sglang.standin.batch import AbstractDecodingCore
 from ppdsim.engines.sglang.standin.clock import AbstractClock
 from ppdsim.engines.sglang.standin.core import BAD_REQUEST, SERVER_ERROR, CoreSettings
 from ppdsim.engines.sglang.standin.faults import Fault
 from ppdsim.engines.sglang.standin.handoff import AbstractMeeting, AbstractSink, Allocated, Arrived, Failed, NoSink
+from ppdsim.engines.sglang.standin.pool import Holding
 from ppdsim.engines.sglang.standin.prefill import NO_ROOM
 from ppdsim.engines.sglang.standin.request import Request
 from ppdsim.turn import TurnModel
+
+EXTRA_SLOTS_UP_TO = 32
+"""Running requests up to which twice as many hand-offs may be pre-allocated beside them."""
 
 
 class DecodeCore(AbstractDecodingCore):
@@ -82,11 +87,17 @@ class DecodeCore(AbstractDecodingCore):
     def _join_arrived(self) -> None:
         joining, self._joining = self._joining, []
         self.streams += [request for request in joining if request.ending is None]
-        arrived, self._arrived = self._arrived, []
+        self._resume()
+        # Nobody looks at what has arrived while a retracted stream waits: decode.py process_decode_queue.
+        arrived: list[Request] = []
+        if not self._retracted or not self.streams:
+            arrived, self._arrived = self._arrived[: self._free], self._arrived[self._free :]
         begin_s = self._time_s
         beside = bool(self.streams)
         for request in arrived:
             others = bool(self.streams)
+            if request.holding is not None:
+                self.pool.cache(request.holding, request.ids)
             if beside:
                 self._first_of(request)
             else:
@@ -95,7 +106,6 @@ class DecodeCore(AbstractDecodingCore):
                 begin_s += float(self.model.stall.handoff_s)
         if not beside and self.streams:
             begin_s += float(self.model.decode.start_s)
-        self._resume()
         while self._requests and self._admit(self._requests[0]):
             pass
         self._time_s = begin_s
@@ -105,29 +115,38 @@ class DecodeCore(AbstractDecodingCore):
         return len(self.streams) + len(self._in_transfer) + len(self._arrived) + len(self._joining)
 
     @property
-    def _reserve_pages(self) -> int:
-        return self.pool.pages(self.settings.num_reserved_decode_tokens)
+    def _free(self) -> int:
+        """Places in the batch."""
+        return self.settings.max_running_requests - len(self.streams)
 
     def _resume(self) -> None:
-        while self._retracted:
+        while self._retracted and self._free > 0:
             request = self._retracted[0]
-            if self.pool.pages(request.kv_tokens + 1) + self._reserve_pages * self._active > self.pool.available:
+            room_tokens = self.pool.available * self.pool.page_tokens
+            if request.kv_tokens + self.settings.num_reserved_decode_tokens * (self._active + 1) > room_tokens:
                 return
             self._retracted.popleft()
+            # The copy takes pages for all of it; what the cache has of it already is given back then.
             request.holding = self.pool.lock([])
             self.pool.take(request.holding, self.pool.pages(request.kv_tokens))
+            self.pool.make_free(0)
+            self.pool.cache(request.holding, request.kv_ids())
             self.streams.append(request)
 
     def _admit(self, request: Request) -> bool:
         """Give the head of the queue its pages, tell P, and return whether it was done."""
-        if self._retracted or self._active >= self.settings.max_running_requests:
+        slots = self.settings.max_running_requests
+        # Others may wait beside a full batch that is small: DecodeReqToTokenPool's pre_alloc_size.
+        slots += 2 * slots if slots <= EXTRA_SLOTS_UP_TO else 0
+        if self._retracted or self._active >= slots:
             return False
         holding = self.pool.lock(request.ids)
         pages = self.pool.pages(request.prompt_tokens) - holding.shared
-        if pages + self._reserve_pages * (self._active + 1) > self.pool.available:
+        if not self._fits(request, holding):
             self.pool.release(holding)
             return False
         self.pool.take(holding, pages)
+        self.pool.make_free(0)
         self._requests.popleft()
         self._in_transfer.append(request)
         request.holding = holding
@@ -149,6 +168,21 @@ class DecodeCore(AbstractDecodingCore):
         )
         self._meeting.announce(meeting, message, lambda found: self._transferred(request, found))
         return True
+
+    def _fits(self, request: Request, holding: Holding) -> bool:
+        """Return whether a hand-off and each stream could end if all the other streams were retracted.
+
+        Source: decode.py pop_preallocated, _allocatable_token_budgets, _need_space_for_single_req.
+        """
+        pool, reserved = self.pool, self.settings.num_reserved_decode_tokens
+        retractable = sum(stream.prompt_tokens + stream.generated for stream in self.streams)
+        alone = [s.prompt_tokens + min(s.output_tokens, CLIP_MAX_NEW_TOKENS) - retractable for s in self.streams]
+        room = pool.available * pool.page_tokens - max(reserved * self._active, max(alone, default=0))
+        new = request.prompt_tokens - holding.shared * pool.page_tokens
+        whole = new + min(request.output_tokens, CLIP_MAX_NEW_TOKENS)
+        # Only beside a prefix cache are whole pages asked for.
+        asked = pool.pages(new) * pool.page_tokens if self.settings.decode_radix else new
+        return max(asked + reserved, whole - retractable) <= room
 
     def _first_of(self, request: Request) -> None:
         """Give a request its first token, and let it decode after the step that is launched."""

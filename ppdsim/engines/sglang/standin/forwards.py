@@ -1,6 +1,6 @@
 """Which requests share the next prefill forward: first come, first served, under a budget of new tokens.
 
-At most one request is cut, at a page, and its rest goes first. Source: SGLang 0.5.17 schedule_policy.py, PrefillAdder
+At most one request is cut, and its rest goes first. Source: SGLang 0.5.17 schedule_policy.py, PrefillAdder
 with the policy ``fcfs``.
 """
 
@@ -30,6 +30,7 @@ class Forwards:
 
     def __init__(self, chunk_tokens: int, page_tokens: int) -> None:
         self._chunk_tokens = chunk_tokens
+        self.riders = 0  # streams whose next token comes off the budget
         self._page_tokens = page_tokens
         self.waiting: deque[Request] = deque()
         self._cut: Piece | None = None
@@ -53,7 +54,22 @@ class Forwards:
             return None
         request = cut.request
         rest = request.prompt_tokens + request.generated - cut.before - cut.tokens
-        return request if rest <= self._chunk_tokens else None
+        return request if rest <= self._budget else None
+
+    @property
+    def _budget(self) -> int:
+        """Tokens of prompts in the next forward."""
+        return max(self._chunk_tokens - self.riders, self._page_tokens)
+
+    @property
+    def spare_pages(self) -> int:
+        """Pages evicted for the forward beyond its own: its tokens and a page for each prompt are asked for.
+
+        Source: mem_cache/allocation.py alloc_paged_token_slots_extend; alloc_token_slots for pages of one token.
+        """
+        page, tokens = self._page_tokens, [piece.tokens for piece in self._pieces]
+        asked = -(-sum(tokens) // page) + len(tokens)
+        return asked - sum(-(-count // page) for count in tokens) if page > 1 else 0
 
     @property
     def cut(self) -> bool:
@@ -70,7 +86,7 @@ class Forwards:
     def form(self, admit: Callable[[Request], int | None]) -> list[Piece]:
         """Return the pieces of the next forward; `admit` gives a request's cached tokens, or None if it must wait."""
         pieces = self._pieces = []
-        budget = self._chunk_tokens
+        budget = self._budget
         if self._cut is not None:
             budget -= self._add(pieces, self._cut.request, self._cut.before + self._cut.tokens, budget, first=False)
         while self.waiting and self._cut is None and (budget >= self._page_tokens or not pieces):
@@ -82,15 +98,21 @@ class Forwards:
 
     def _add(self, pieces: list[Piece], request: Request, before: int, budget: int, *, first: bool) -> int:
         rest = request.prompt_tokens + request.generated - before
-        tokens = rest if rest <= budget else budget // self._page_tokens * self._page_tokens
+        # A prompt is cut at a page at first, later where the budget ends: PrefillAdder.add_one_req, add_chunked_req.
+        tokens = min(rest, budget)
+        if first and tokens < rest:
+            tokens -= tokens % self._page_tokens
         piece = Piece(request, before, tokens, first, tokens == rest)
         self._cut = None if piece.last else piece
         pieces.append(piece)
         return tokens
 
 
-def forward_s(curve: PrefillCurve, pieces: list[Piece], hidden_s: float = 0.0) -> float:
-    """Return the time of one forward [s], launched while a decode step runs for `hidden_s` more: its pieces add up."""
-    works = [curve.work(piece.tokens, piece.before) for piece in pieces]
+def forward_s(curve: PrefillCurve, pieces: list[Piece], hidden_s: float = 0.0, riders: int = 0) -> float:
+    """Return the time of one forward [s], launched while a decode step runs for `hidden_s` more: its pieces add up.
+
+    A row of each of `riders` streams is in it, without the time that their KV takes.
+    """
+    works = [curve.work(piece.tokens, piece.before) for piece in pieces] + [PrefillWork(riders, 0.0, 0.0)]
     whole = PrefillWork(*(sum(part) for part in zip(*works, strict=True)))
     return float(curve.forward_s(whole, hidden_s, further=not pieces[0].first))

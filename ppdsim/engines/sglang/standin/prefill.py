@@ -149,6 +149,7 @@ class PrefillCore(AbstractCore):
             self._answer(request, time_s)
         pieces = self._forwards.form(lambda request: self._admit(request, max(time_s, self._free_s)))
         if pieces:
+            self.pool.make_free(self._forwards.spare_pages)
             self._launch(pieces, time_s)
         if not self._unresolved:
             return

@@ -8,8 +8,10 @@ generate, of which a share is set aside; who does not fit makes the batch full. 
 PrefillAdder.__init__, add_one_req, _update_prefill_budget; scheduler.py _get_new_batch_prefill_raw,
 update_running_batch.
 
-Not modelled: that ended streams hold a running slot until the scheduler has seen them, and that a request which leaves
-no page of an empty pool waits without end.
+With mixed chunks every stream that decodes has a token in each forward, which comes off the budget.
+
+Not modelled: that a request which leaves no page of an empty pool waits without end, and that a forward with mixed
+chunks which lacks pages ends the server ("Decode out of memory"); here streams are retracted before it.
 """
 
 from __future__ import annotations
@@ -60,23 +62,32 @@ class UnifiedCore(AbstractDecodingCore):
 
     def _fill(self) -> None:
         """Look at the queue again only when the scheduler has seen a stream leave."""
-        self._again = self._left_unit + 2 if self._left_unit + 2 > self._unit and self.streams else math.inf
+        due = [left + 2 for left in self._left if left + 2 > self._unit and self.streams]
+        self._again = min(due, default=math.inf)
 
     def _begin_forward(self) -> bool:
         # The scheduler has not seen the last token of a stream.
         left = sum(min(s.output_tokens - s.generated + 1, CLIP_MAX_NEW_TOKENS) for s in self.streams)
-        self._offset = self._ratio.current * left
+        self._forwards.riders = len(self.streams) if self.settings.mixed_chunk else 0
+        self._offset = self._ratio.current * left + self._forwards.riders
         ending = self._forwards.ending
         if ending is not None:
             self._offset += self._may_need(ending)
         pieces = self._forwards.form(self._admit)
         if not pieces:
             return False
-        seconds = forward_s(self.model.prefill, pieces, self._last_step_s)
+        self.pool.make_free(self._forwards.spare_pages)
+        riders: list[Request] = []
+        kv_s = 0.0
+        if self._forwards.riders:
+            self._make_room()
+            riders = list(self.streams)
+            kv_s = float(self.model.decode.context_s_per_token) * self._take_pages()
+        seconds = kv_s + forward_s(self.model.prefill, pieces, self._last_step_s, len(riders))
         if self.streams and self._last_step_s:
-            alone_s = forward_s(self.model.prefill, pieces)
+            alone_s = kv_s + forward_s(self.model.prefill, pieces, riders=len(riders))
             self._late_s = seconds - float(self.model.stall.append_s(alone_s, self._last_step_s))
-        self.clock.at(self._time_s + seconds, lambda time: self._forward_done(pieces, time))
+        self.clock.at(self._time_s + seconds, lambda time: self._forward_done(pieces, riders, time))
         return True
 
     def _admit(self, request: Request) -> int | None:
@@ -84,7 +95,9 @@ class UnifiedCore(AbstractDecodingCore):
             return None
         if self._unit < self._again:
             return None
-        if len(self.streams) + self._forwards.taken >= self.settings.max_running_requests:
+        # Ended streams count until the scheduler has seen that.
+        ended = sum(left + 2 > self._unit for left in self._left) if self.streams else 0
+        if len(self.streams) + ended + self._forwards.taken >= self.settings.max_running_requests:
             self._fill()
             return None
         ids = [*request.ids, *request.answer(request.generated)]
@@ -109,11 +122,18 @@ class UnifiedCore(AbstractDecodingCore):
             request.cached_tokens = cached
         return cached
 
-    def _forward_done(self, pieces: list[Piece], time_s: float) -> None:
+    def _forward_done(self, pieces: list[Piece], riders: list[Request], time_s: float) -> None:
         self._time_s = time_s
         self._last_step_s = 0.0
         self._unit += 1
         beside = bool(self.streams)
+        riding = [request for request in riders if request.ending is None]
+        for request in riding:
+            request.kv_tokens += 1
+            request.generated += 1
+        if riders:
+            # What was prefilled comes before those beside it: schedule_batch.py mix_with_running.
+            self.streams = []
         for piece in pieces:
             request = piece.request
             if request.ending is None and request.holding is not None:
@@ -124,6 +144,11 @@ class UnifiedCore(AbstractDecodingCore):
                 if piece.last:
                     self._begin_stream(request)
         # A batch that was full stays so unless this forward is the whole batch now or part of it is not in it.
-        if not beside or self._forwards.cut or any(piece.request.ending is not None for piece in pieces):
+        if not beside or riders or self._forwards.cut or any(piece.request.ending is not None for piece in pieces):
             self._again = 0.0
+        self.streams += riding
+        for request in riding:
+            if request.generated >= request.output_tokens:
+                self._finish(request)
+        self._tell(riding, time_s)
         self._next()

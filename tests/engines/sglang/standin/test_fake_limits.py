@@ -62,7 +62,7 @@ def test_the_shortest_answer_is_retracted_and_still_ends() -> None:
 
 
 def test_d_retracts_resumes_and_admits_nobody_in_between() -> None:
-    bench = Bench(disaggregated=True, kv_pool_tokens=2048, num_reserved_decode_tokens=64)
+    bench = Bench(disaggregated=True, kv_pool_tokens=2112, num_reserved_decode_tokens=64)
     requests = [bench.send(bench.ids(512), 1000)[0] for _ in range(2)]
     late, _ = bench.send(bench.ids(128), 2, at_s=3.0)
     bench.run()

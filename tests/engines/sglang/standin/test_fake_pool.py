@@ -14,6 +14,7 @@ PAGE = 4
 def held(pool: KvPool, ids: list[int]) -> Holding:
     holding = pool.lock(ids)
     pool.take(holding, pool.pages(len(ids)) - holding.shared)
+    pool.make_free(0)
     return holding
 
 
@@ -63,19 +64,47 @@ def test_least_recently_used_goes_first_and_locked_never() -> None:
     for ids in (old, new, locked):
         keep(pool, ids)
     holding = held(pool, [*locked, 0])
-    pool.cached_tokens([*new, 0])
+    pool.release(pool.lock([*new, 0]))
     extra = pool.lock([])
     pool.take(extra, 7)
+    pool.make_free(0)
     assert pool.cached_tokens([*old, 0]) == 0
     assert pool.cached_tokens([*new, 0]) == 8
     assert pool.cached_tokens([*locked, 0]) == 8
     pool.check_integrity([holding, extra])
 
 
+def test_what_was_put_in_together_goes_together_and_a_part_that_is_used_stays() -> None:
+    pool = KvPool(12 * PAGE, PAGE)
+    ids = list(range(8 * PAGE))
+    keep(pool, ids)
+    # Another prompt goes on behind the third page, where the edge is split; its own page is used last.
+    keep(pool, [*ids[: 3 * PAGE], *range(900, 900 + PAGE)])
+    assert pool.available == 12
+    pool.make_free(4)
+    assert pool.cached_tokens([*ids, 0]) == 3 * PAGE
+    pool.make_free(9)
+    assert pool.cached_tokens([*ids, 0]) == 3 * PAGE
+    pool.make_free(10)
+    assert pool.cached_tokens([*ids, 0]) == 0
+    pool.check_integrity([])
+
+
+def test_to_ask_what_is_cached_changes_nothing() -> None:
+    pool = KvPool(8 * PAGE, PAGE)
+    old, new = list(range(12)), list(range(100, 112))
+    for ids in (old, new):
+        keep(pool, ids)
+    assert pool.cached_tokens([*old, 0]) == 12
+    pool.make_free(3)
+    assert pool.cached_tokens([*old, 0]) == 0
+
+
 def test_more_than_there_is_cannot_be_taken() -> None:
     pool = KvPool(4 * PAGE, PAGE)
+    pool.take(pool.lock([]), 5)
     with pytest.raises(RuntimeError, match="more pages than are available"):
-        pool.take(pool.lock([]), 5)
+        pool.make_free(0)
 
 
 def test_a_pool_without_prefixes_keeps_none() -> None:
@@ -113,6 +142,7 @@ def test_books_balance(steps: list[tuple[int, int, bool]]) -> None:
             pool.release(holding)
         else:
             pool.take(holding, pool.pages(tokens) - holding.shared)
+            pool.make_free(0)
             pool.cache(holding, ids)
             holdings.append(holding)
         if end and holdings:

@@ -1,18 +1,23 @@
 """The stand-in engine and the simulator model one engine apart from each other: over random loads they agree.
 
 Both take the same curves. Where they differ, one of them is wrong about SGLang 0.5.17: read its source and correct that
-one.
+one. Compared are, to rounding (1e-9 s), the first and last token of every turn and its longest and P99 gap; and who is
+retracted, in which order. Every role is compared with room for all, and with pools, running slots and reserves so short
+that prefixes are evicted, hand-offs wait and streams are retracted: unified, unified with mixed chunks, and a pair
+whose hand-offs send everything or only what D lacks.
 
-Under pressure only conversations of one turn are compared: with several turns, whose prefixes are evicted
-and found again, the first token of a turn differs in about one load of five, which is not explained yet. After a
-retraction the times of a load are not compared, only who is retracted and in which order: in about one load of seven
-they differ then, by up to a step or a forward, which is not explained yet either. A pair whose streams are retracted is
-not compared.
+No decode server of SGLang prefills, so pD has no counterpart as a whole. What it does is compared in two halves: a pD
+that only takes hand-offs with the pair's D, and one that appends every turn, with room for all, with a unified server.
+A pD short of memory that appends admits as D does and prefills as a unified server: no engine has that.
+
+Where both leave something out, this test cannot see it: "Not modelled" in :mod:`ppdsim.des.decode_node`,
+:mod:`ppdsim.des.node_memory` and :mod:`ppdsim.engines.sglang.standin.unified`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,18 +28,45 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from ppdsim.des.cluster import Cluster
+from ppdsim.des.spec import Preload
 from ppdsim.des.turns import Turns
+from ppdsim.engines.sglang.environ import INIT_NEW_TOKEN_RATIO
 from ppdsim.engines.sglang.standin.request import Finish, Request
-from ppdsim.routing import AlwaysP
+from ppdsim.routing import AlwaysD, AlwaysP
+from ppdsim.routing.base import AbstractPolicy
 
 PAGE, CHUNK = 16, 512
+ROOM = 100_000
 ROUNDING_S = 1e-9
 """What sums of the same numbers in another order may differ by [s]."""
 
-# A load is long to run, so a failure is shown as it was found.
-RANDOM = settings(max_examples=60, deadline=None, derandomize=True, database=None, phases=[Phase.generate])
-
 Talk = tuple[float, tuple[tuple[int, int, float], ...]]
+"""A conversation: its start [s] and its turns of (new tokens, output tokens, think time [s])."""
+
+
+def random(examples: int) -> settings:
+    # A load is long to run, so a failure is shown as it was found.
+    return settings(max_examples=examples, deadline=None, derandomize=True, database=None, phases=[Phase.generate])
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A fleet of the simulator, and the servers and flags that it is held against."""
+
+    fleet: str
+    knobs: Mapping[str, Any] = field(default_factory=dict)
+    pair: bool = False
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+
+DELTA = {"disaggregation_decode_enable_radix_cache": True}
+ROLES = {
+    "unified": Role("U"),
+    "unified, mixed chunks": Role("U", {"enable_mixed_chunk": True}, changes={"mixed_chunk": True}),
+    "P/D": Role("P D", pair=True),
+    "P/D delta": Role("P D", DELTA, True, {"decode_radix": True}),
+    "pD that takes hand-offs": Role("P pD", DELTA, True, {"decode_radix": True}),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,31 +79,74 @@ class Seen:
     p99_gap_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A load and the knobs of the servers that it meets."""
+
+    load: list[Talk]
+    pool_tokens: int = ROOM
+    reserved_tokens: int = 512
+    conservativeness: float = 1.0
+    running: int = 2048
+
+
+def drawn(seed: int, *, most: int, turns: int, new: int, output: int, span_s: float) -> list[Talk]:
+    """Return conversations in the order of their starts, as every workload has them."""
+    rng = np.random.default_rng(seed)
+
+    def one_turn() -> tuple[int, int, float]:
+        return int(rng.integers(1, new)), int(rng.integers(2, output)), float(rng.uniform(0.01, 0.3))
+
+    starts_s = sorted(rng.uniform(0.0, span_s, rng.integers(most // 2, most + 1)))
+    return [(float(at_s), tuple(one_turn() for _ in range(rng.integers(1, turns + 1)))) for at_s in starts_s]
+
+
+# From seeds, because a load is made of many numbers and hypothesis prefers equal ones.
+seeds = st.integers(0, 2**32 - 1)
+
+
 @st.composite
-def loads(draw: Any, *, longest: int = 1200, answer: int = 60, most: int = 6) -> list[Talk]:
-    """Draw conversations (start [s], turns of (new tokens, output tokens, think time [s])).
+def roomy(draw: Any) -> Case:
+    """Draw conversations that a server can hold all at once."""
+    return Case(drawn(draw(seeds), most=6, turns=3, new=1200, output=60, span_s=0.4))
 
-    Times are no round numbers, so that no two events fall on one instant.
-    """
-    turn = st.tuples(st.integers(1, longest), st.integers(2, answer), st.floats(0.01, 0.3))
-    talks = draw(
-        st.lists(st.tuples(st.floats(0.0, 0.4), st.lists(turn, min_size=1, max_size=3)), min_size=1, max_size=most)
+
+@st.composite
+def pressed(draw: Any) -> Case:
+    """Draw conversations that a small pool cannot hold all at once, of one turn (more are retracted) or several."""
+    if draw(st.booleans()):
+        load = drawn(draw(seeds), most=13, turns=1, new=300, output=600, span_s=0.6)
+    else:
+        load = drawn(draw(seeds), most=8, turns=3, new=400, output=400, span_s=0.6)
+    longest = max(sum(new + output for new, output, _ in turns) for _, turns in load)
+    return Case(
+        load,
+        # Room for the longest turn alone and for what is kept back beside it.
+        pool_tokens=max(2000, longest + 320),
+        reserved_tokens=draw(st.sampled_from([16, 64, 256])),
+        conservativeness=draw(st.sampled_from([0.0, 0.3, 0.3, 1.0])),
+        running=draw(st.sampled_from([3, 2048, 2048])),
     )
-    # In order of their start, as every workload has them.
-    talks.sort(key=lambda item: item[0])
-    return [
-        (start_s + 0.0137 * number, tuple((n, o, think_s + 0.00071 * number) for n, o, think_s in turns))
-        for number, (start_s, turns) in enumerate(talks)
-    ]
 
 
-def simulated(roles: str, load: list[Talk], pool: int, **knobs: Any) -> tuple[list[Seen], list[int]]:
+def simulated(
+    role: Role, case: Case, policy: AbstractPolicy | None = None, preload: Preload | None = None
+) -> tuple[list[Seen], list[int]]:
     """Return what clients see of each turn, and the turns that were retracted, in order."""
     spec = fleet(
-        roles, MODEL, pool=pool, page_size=PAGE, chunked_prefill_size=CHUNK, router_awaits_prefill=False, **knobs
+        role.fleet,
+        MODEL,
+        pool=case.pool_tokens,
+        page_size=PAGE,
+        chunked_prefill_size=CHUNK,
+        router_awaits_prefill=False,
+        num_reserved_decode_tokens=case.reserved_tokens,
+        schedule_conservativeness=case.conservativeness,
+        max_running_requests=case.running,
+        **role.knobs,
     )
-    turns = Turns([talk(number, start_s, *turns) for number, (start_s, turns) in enumerate(load)])
-    cluster = Cluster(spec, turns, AlwaysP())
+    turns = Turns([talk(number, start_s, *turns) for number, (start_s, turns) in enumerate(case.load)], preload)
+    cluster = Cluster(spec, turns, policy or AlwaysP())
     cluster.run()
     cluster.check_integrity()
     after_s = float(MODEL.frontend.after_s())
@@ -81,26 +156,38 @@ def simulated(roles: str, load: list[Talk], pool: int, **knobs: Any) -> tuple[li
         Seen(turns.t_first[i] + after_s, turns.t_last[i] + after_s, float(gaps.max_s[i]), float(gaps.p99_s[i]))
         for i in range(turns.count)
     ]
-    order = sorted((pause[0], turn) for turn, pauses in turns.pauses.items() for pause in pauses)
+    # Of one step they come in the order in which they were retracted.
+    order = [(pause[0], turn) for turn, pauses in turns.pauses.items() for pause in pauses]
+    # Of one step they come in the order in which they were retracted.
+    order.sort(key=lambda item: item[0])
     return seen, [turn for _, turn in order]
 
 
-def stood_in(roles: str, load: list[Talk], pool: int, **changes: Any) -> tuple[list[Seen], list[int]]:
+def stood_in(role: Role, case: Case, preloaded_tokens: int = 0) -> tuple[list[Seen], list[int]]:
     """Return what clients see of each turn of the stand-in, and the turns that were retracted, in order."""
     retracted: list[str] = []
-    bench = Bench(disaggregated=roles == "P D", kv_pool_tokens=pool, page_tokens=PAGE, chunk_tokens=CHUNK, **changes)
-    if roles == "U":
-        core, set_aside = bench.unified, bench.unified._set_aside
+    bench = Bench(
+        disaggregated=role.pair,
+        kv_pool_tokens=case.pool_tokens,
+        page_tokens=PAGE,
+        chunk_tokens=CHUNK,
+        num_reserved_decode_tokens=case.reserved_tokens,
+        new_token_ratio=INIT_NEW_TOKEN_RATIO * case.conservativeness,
+        max_running_requests=case.running,
+        **role.changes,
+    )
+    core = bench.decode if role.pair else bench.unified
+    set_aside = core._set_aside
 
-        def note(request: Request) -> None:
-            retracted.append(request.rid)
-            set_aside(request)
+    def note(request: Request) -> None:
+        retracted.append(request.rid)
+        set_aside(request)
 
-        core._set_aside = note  # type: ignore[method-assign]
+    core._set_aside = note  # type: ignore[method-assign]
     found: dict[tuple[int, int], tuple[Request, list[float]]] = {}
 
     def send(number: int, turn: int, before: list[int], at_s: float) -> None:
-        turns = load[number][1]
+        turns = case.load[number][1]
         new, output, _ = turns[turn]
         ids = [*before, *bench.ids(new)]
         request, _ = bench.send(ids, output, at_s=at_s)
@@ -117,8 +204,14 @@ def stood_in(roles: str, load: list[Talk], pool: int, **changes: Any) -> tuple[l
         request.deliver = deliver
         found[number, turn] = request, times_s
 
-    for number, (start_s, _) in enumerate(load):
-        send(number, 0, [], start_s)
+    for number, (start_s, _) in enumerate(case.load):
+        prefix = bench.ids(preloaded_tokens)
+        if prefix:
+            holding = core.pool.lock([])
+            core.pool.take(holding, core.pool.pages(preloaded_tokens))
+            core.pool.cache(holding, prefix)
+            core.pool.release(holding)
+        send(number, 0, prefix, start_s)
     bench.run()
     seen = []
     for key in sorted(found):
@@ -129,61 +222,46 @@ def stood_in(roles: str, load: list[Talk], pool: int, **changes: Any) -> tuple[l
     return seen, [places[rid] for rid in retracted]
 
 
-def agree(one: list[Seen], other: list[Seen]) -> None:
-    """Check that clients see the same."""
+def agree(one: tuple[list[Seen], list[int]], other: tuple[list[Seen], list[int]]) -> None:
+    """Check that clients see the same, and that the same streams were retracted in the same order."""
+    assert one[1] == other[1]
     for name in Seen.__slots__:
         np.testing.assert_allclose(
-            [getattr(seen, name) for seen in one],
-            [getattr(seen, name) for seen in other],
+            [getattr(seen, name) for seen in one[0]],
+            [getattr(seen, name) for seen in other[0]],
             rtol=0,
             atol=ROUNDING_S,
             err_msg=name,
         )
 
 
-@RANDOM
-@given(load=loads())
-def test_a_unified_server_with_room_for_all(load: list[Talk]) -> None:
-    agree(simulated("U", load, 100_000)[0], stood_in("U", load, 100_000)[0])
+@pytest.mark.parametrize("name", ROLES)
+@random(20)
+@given(case=roomy())
+def test_with_room_for_all(name: str, case: Case) -> None:
+    agree(simulated(ROLES[name], case), stood_in(ROLES[name], case))
 
 
-@pytest.mark.parametrize("delta", [False, True])
-@RANDOM
-@given(load=loads())
-def test_a_pair_with_room_for_all(delta: bool, load: list[Talk]) -> None:
-    one, _ = simulated("P D", load, 100_000, disaggregation_decode_enable_radix_cache=delta)
-    agree(one, stood_in("P D", load, 100_000, decode_radix=delta)[0])
+@pytest.mark.parametrize("name", ROLES)
+def test_short_of_memory_and_of_slots(name: str) -> None:
+    retracted: list[int] = []
+
+    @random(50)
+    @given(case=pressed())
+    def compare(case: Case) -> None:
+        one = simulated(ROLES[name], case)
+        agree(one, stood_in(ROLES[name], case))
+        retracted.append(len(one[1]))
+
+    compare()
+    # The loads are worth comparing: many retract a stream, some of them several.
+    assert sum(count > 0 for count in retracted) > 8
+    assert sum(count > 1 for count in retracted) > 3
 
 
-@st.composite
-def crowds(draw: Any) -> list[Talk]:
-    """Draw conversations of one turn that a small pool cannot hold all at once."""
-    # A seed, because such a load is made of many numbers and hypothesis prefers equal ones.
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    starts_s = sorted(rng.uniform(0.0, 0.6, rng.integers(4, 14)))
-    return [(float(start_s), ((int(rng.integers(1, 300)), int(rng.integers(2, 600)), 0.0),)) for start_s in starts_s]
-
-
-@RANDOM
-@given(load=crowds())
-def test_a_unified_server_short_of_memory(load: list[Talk]) -> None:
-    (one, order), (other, retracted) = simulated("U", load, 2_000), stood_in("U", load, 2_000)
-    if not order:
-        agree(one, other)
-    assert order == retracted
-
-
-@RANDOM
-@given(load=crowds())
-def test_a_pair_whose_handoffs_wait_for_pages(load: list[Talk]) -> None:
-    one, order = simulated("P D", load, 2_400)
-    assert not order
-    agree(one, stood_in("P D", load, 2_400)[0])
-
-
-@pytest.mark.parametrize("conservativeness", [0.0, 0.3])
-@RANDOM
-@given(load=crowds())
-def test_the_same_streams_are_retracted_in_the_same_order(conservativeness: float, load: list[Talk]) -> None:
-    _, order = simulated("U", load, 2_000, schedule_conservativeness=conservativeness)
-    assert order == stood_in("U", load, 2_000, new_token_ratio=0.7 * conservativeness)[1]
+@random(20)
+@given(case=roomy())
+def test_a_pd_node_that_appends_every_turn_is_a_unified_server(case: Case) -> None:
+    # A first turn is appended where it finds something: a page.
+    preload = Preload(cached_tokens=PAGE, prefill_cached_tokens=PAGE)
+    agree(simulated(Role("P pD"), case, AlwaysD(), preload), stood_in(ROLES["unified"], case, PAGE))

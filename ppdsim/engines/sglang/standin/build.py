@@ -43,6 +43,7 @@ def settings_of(
     page_tokens: int | None = None,
     chunk_tokens: int | None = None,
     max_running_requests: int | None = None,
+    mixed_chunk: bool = False,
     context_tokens: int = 131_072,
 ) -> CoreSettings:
     """Return the settings of a server; None is what the profile has, a chunk size below 1 means no chunks."""
@@ -58,4 +59,5 @@ def settings_of(
         context_tokens=context_tokens,
         transport=transport,
         decode_radix=decode_radix,
+        mixed_chunk=mixed_chunk,
     )

@@ -39,6 +39,7 @@ class ServerOptions:
     page_tokens: int | None = None
     chunk_tokens: int | None = None
     max_running_requests: int | None = None
+    mixed_chunk: bool = False
     context_tokens: int = 131_072
     metrics: bool = False
     whole_output: bool = True
@@ -64,6 +65,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         "disaggregation_mode": known.disaggregation_mode,
         "disaggregation_bootstrap_port": known.disaggregation_bootstrap_port,
         "disaggregation_decode_enable_radix_cache": known.disaggregation_decode_enable_radix_cache,
+        "enable_mixed_chunk": known.enable_mixed_chunk,
         "enable_metrics": known.enable_metrics,
         "skip_tokenizer_init": True,
         **_others(rest),
@@ -80,6 +82,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         page_tokens=known.page_size,
         chunk_tokens=known.chunked_prefill_size,
         max_running_requests=known.max_running_requests,
+        mixed_chunk=known.enable_mixed_chunk,
         context_tokens=known.context_length,
         metrics=known.enable_metrics,
         whole_output=not (known.stream_output or known.incremental_streaming_output),
@@ -106,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     engine.add_argument("--page-size", type=int)
     engine.add_argument("--chunked-prefill-size", type=int)
     engine.add_argument("--max-running-requests", type=int)
+    engine.add_argument("--enable-mixed-chunk", action="store_true")
     engine.add_argument("--context-length", type=int, default=131_072)
     engine.add_argument("--enable-metrics", action="store_true")
     engine.add_argument("--stream-output", action="store_true")

@@ -68,6 +68,7 @@ class StandInServer:
             page_tokens=options.page_tokens,
             chunk_tokens=options.chunk_tokens,
             max_running_requests=options.max_running_requests,
+            mixed_chunk=options.mixed_chunk,
             context_tokens=options.context_tokens,
         )
         if options.mode is Mode.NULL:

@@ -80,9 +80,7 @@ class EnvironmentProblem(PpdsimError):
     exit_code = EXIT_ENVIRONMENT
 
 
-def nearest(
-    name: str, valid: Iterable[str], *, elsewhere: Iterable[str] = (), taken: Iterable[str] = (), hardware: bool = False
-) -> str:
+def nearest(name: str, valid: Iterable[str], *, elsewhere: Iterable[str] = (), hardware: bool = False) -> str:
     """Return ``"; did you mean 'x'?"`` for the valid names that `name` may stand for, or an empty string.
 
     Tried in this order: keys whose last part is the name, names that begin with it, names spelt alike, names that have
@@ -96,8 +94,6 @@ def nearest(
         What could have stood there.
     elsewhere : iterable of str
         Dotted keys of other places; one is suggested where its last part is the name, or where `valid` has nothing.
-    taken : iterable of str
-        Names that have a meaning of their own already, and so cannot be a slip for this one.
     hardware : bool
         The names are pieces of hardware: none is suggested whose number differs from the one given.
 
@@ -111,12 +107,11 @@ def nearest(
     "; did you mean 'crossover.gamma' or 'routing.gamma'?"
     >>> nearest("H100", ["H100-SXM", "H200"], hardware=True), nearest("H101", ["H100-SXM", "H200"], hardware=True)
     ("; did you mean 'H100-SXM'?", '')
-    >>> nearest("new_tokens", ["cached_tokens"], taken=["cached_tokens"]), nearest("zzz", ["one-pair"])
-    ('', '')
+    >>> nearest("zzz", ["one-pair"])
+    ''
     """
-    avoided = {name, *taken}
     names, others = (
-        [n for n in dict.fromkeys(each) if n not in avoided and not (hardware and _other_hardware(name, n))]
+        [n for n in dict.fromkeys(each) if n != name and not (hardware and _other_hardware(name, n))]
         for each in (valid, elsewhere)
     )
     found = _with_last_part(name, [*names, *others]) or _alike(name, names) or _alike(name, others)

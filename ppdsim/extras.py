@@ -26,6 +26,7 @@ EXTRAS: Mapping[str, Extra] = {
     "sglang": Extra(package="SGLang", extra="live,engine"),
     "mooncake": Extra(package="mooncake's transfer engine", extra="transfer-cpu"),
     "distributed": Extra(package="dask.distributed", extra="cluster"),
+    "pandas": Extra(package="pandas", extra="parquet"),
     "pyarrow": Extra(package="pyarrow", extra="parquet"),
 }
 """By the module that is imported."""

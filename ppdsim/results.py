@@ -95,9 +95,17 @@ class Results:
         return len(self.turns["turn"])
 
     def to_frame(self) -> pd.DataFrame:
-        """Return the turns as a pandas frame."""
-        import pandas as pd
+        """Return the turns as a pandas frame.
 
+        Raises
+        ------
+        EnvironmentProblem
+            If pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError:
+            raise extras.missing("pandas", by="a frame") from None
         return pd.DataFrame(dict(self.turns))
 
     @property
@@ -192,9 +200,11 @@ class Results:
 
     def _write_parquet(self, path: Path) -> None:
         try:
-            self.to_frame().to_parquet(path, index=False)
+            import pyarrow
+            from pyarrow import parquet
         except ImportError:
             raise extras.missing("pyarrow", by="a parquet file") from None
+        parquet.write_table(pyarrow.table(dict(self.turns)), path)
 
     def __str__(self) -> str:
         summary = self.summary()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -102,6 +103,12 @@ def test_the_frame_and_the_file_are_the_same(results, tmp_path):
         np.testing.assert_array_equal(read[name], frame[name])
     # One token has no TPOT: an empty cell, not a zero.
     assert np.isnan(read["tpot_s"][0])
+
+
+def test_a_frame_needs_pandas_and_says_so(results, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(EnvironmentProblem, match="pandas is not installed, and a frame needs it"):
+        results.to_frame()
 
 
 def test_parquet_needs_pyarrow_and_says_so(results, tmp_path, monkeypatch):

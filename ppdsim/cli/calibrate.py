@@ -116,8 +116,9 @@ def calibrate(
         raise InputError("--model: not given, expected the folder of the model that the servers run")
     run_id, key = name or out.resolve().name, key_of(api_key_env)
     call = Call(engine=of, named=named, plan=chosen, transport=transport, key=key, quiet=quiet)
-    pair_urls = (router_url, prefill_url, decode_url)
-    if unified_url is not None or any(pair_urls):
+    by_role = {"router": router_url, "prefill": prefill_url, "decode": decode_url}
+    pair_urls = {role: url for role, url in by_role.items() if url is not None}
+    if unified_url is not None or pair_urls:
         machine = describe_machine(run_id, model, dummy_weights=dummy_weights)
         ready = join(call, unified_url, pair_urls, decode_radix=decode_radix)
     else:

@@ -80,19 +80,16 @@ def transports_of(text: str, *, most: int) -> list[Transport]:
     return [Transport(name) for name in names]
 
 
-def join(
-    call: Call, unified_url: str | None, pair_urls: tuple[str | None, str | None, str | None], *, decode_radix: bool
-) -> Ready:
-    """Return the services of servers that run; `pair_urls` are those of router, P and D."""
+def join(call: Call, unified_url: str | None, pair_urls: Mapping[str, str], *, decode_radix: bool) -> Ready:
+    """Return the services of servers that run; `pair_urls` are those of ``router``, ``prefill`` and ``decode``."""
     from ppdsim.engines.client import Endpoints
-    from ppdsim.errors import InputError
     from ppdsim.measure.expected_limits import asked
     from ppdsim.measure.service import joined
     from ppdsim.types import Transport
 
-    if any(pair_urls) and not all(pair_urls):
-        raise InputError("--router-url, --prefill-url and --decode-url belong together: give all three or none")
-    call.refuse_unread("joined", pair=any(pair_urls), unified=unified_url is not None)
+    if pair_urls:
+        _check_pair(call.engine, pair_urls)
+    call.refuse_unread("joined", pair=bool(pair_urls), unified=unified_url is not None)
     (link,) = transports_of(call.transport or "tcp", most=1)
     services: list[Service] = []
     if unified_url is not None:
@@ -101,14 +98,11 @@ def join(
         services.append(
             joined(call.engine, endpoints, transport=Transport.NONE, decode_radix=False, tell=call.print_status)
         )
-    router_url, prefill_url, decode_url = pair_urls
-    if router_url is not None and prefill_url is not None and decode_url is not None:
+    if pair_urls:
+        urls = {role: url_of(f"--{role}-url", pair_urls[role]) for role in call.engine.pair_urls}
         endpoints = Endpoints(
-            entry=url_of("--router-url", router_url),
-            servers=(
-                ("prefill", url_of("--prefill-url", prefill_url)),
-                ("decode", url_of("--decode-url", decode_url)),
-            ),
+            entry=urls.get("router", urls["decode"]),
+            servers=(("prefill", urls["prefill"]), ("decode", urls["decode"])),
             key=call.key,
         )
         services.append(
@@ -117,6 +111,20 @@ def join(
         if call.transport is None:
             call.print_status("the running pair is taken to hand over by tcp; --transport says otherwise")
     return Ready(services=services, foreseen={service.name: asked(service, call.plan) for service in services})
+
+
+def _check_pair(engine: AbstractEngine, pair_urls: Mapping[str, str]) -> None:
+    """Refuse some of the addresses of a pair, and one that the engine's pairs do not have."""
+    from ppdsim.errors import InputError
+
+    *others, last = [f"--{role}-url" for role in engine.pair_urls] or ["--unified-url"]
+    for role in pair_urls:
+        if role not in engine.pair_urls:
+            expected = " and ".join((*others, last))
+            raise InputError(f"--{role}-url: not read for servers of {engine.title}, expected {expected}")
+    if len(pair_urls) < len(engine.pair_urls):
+        every = "all three" if len(others) == 2 else "both"
+        raise InputError(f"{', '.join(others)} and {last} belong together: give {every} or none")
 
 
 def settings_of(

@@ -79,6 +79,9 @@ class AbstractEngine(abc.ABC):
         What each release can do, by version, oldest first.
     client_libraries : tuple of str
         Modules that its client imports.
+    pair_urls : tuple of str
+        What a running pair is joined by: ``prefill`` and ``decode``, and ``router`` where requests go through one; the
+        client sends both legs itself where they do not. Empty for an engine that has no pairs.
     flags : mapping
         The flags that a scenario may set, by name.
     delta_flag : str
@@ -89,6 +92,7 @@ class AbstractEngine(abc.ABC):
     title: ClassVar[str]
     releases: ClassVar[Mapping[str, Release]]
     client_libraries: ClassVar[tuple[str, ...]] = ()
+    pair_urls: ClassVar[tuple[str, ...]] = ()
     flags: ClassVar[Mapping[str, Flag]]
     delta_flag: ClassVar[str]
 

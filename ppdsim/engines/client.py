@@ -183,6 +183,8 @@ def _only_prefills(role: str) -> bool:
 class Endpoints:
     """URLs: where requests go, and the servers behind it by role (``prefill``, ``decode`` or ``unified``).
 
+    Without a router, requests of a pair go to D, and its client sends P what P has to do.
+
     `key` is what the servers want as a bearer token, if they want one; it is sent, and shown nowhere.
     """
 

@@ -92,6 +92,10 @@ def test_a_fleet_that_the_toy_has_no_scheduler_for_is_one_line(folder):
             "engine toy: ppdsim does not start its servers; give the URLs of running ones",
         ),
         (
+            ["calibrate", "--engine", "toy", "--model", "m", "-o", "out", "--decode-url", "http://127.0.0.1:1"],
+            "--decode-url: not read for servers of Toy, expected --unified-url",
+        ),
+        (
             ["calibrate", "--engine", "toy", "--only", "transfer", "-o", "out"],
             "--only transfer: ppdsim does not measure the link of Toy without servers",
         ),
@@ -99,6 +103,7 @@ def test_a_fleet_that_the_toy_has_no_scheduler_for_is_one_line(folder):
 )
 def test_a_command_that_needs_what_it_has_not_says_so(words, line, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ppdsim.measure.machine.describe_machine", lambda *_, **__: MACHINE)
     assert run(words) == 2
     assert capsys.readouterr().err == f"error: {line}\n"
     assert not any(tmp_path.iterdir())
@@ -107,3 +112,18 @@ def test_a_command_that_needs_what_it_has_not_says_so(words, line, tmp_path, mon
 def test_stand_ins_are_those_of_the_profile_s_engine(folder, capsys):
     assert run(["fake-stack", "--profile", str(folder / "profile.json")]) == 2
     assert capsys.readouterr().err == "error: engine toy: ppdsim has no stand-in for it\n"
+
+
+@pytest.mark.parametrize(
+    ("urls", "line"),
+    [
+        (["--prefill-url"], "--prefill-url and --decode-url belong together: give both or none"),
+        (["--router-url", "--decode-url"], "--router-url: not read for servers of Toy, expected --prefill-url and"),
+    ],
+)
+def test_a_pair_without_a_router_is_joined_by_two_addresses(urls, line, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Toy, "pair_urls", ("prefill", "decode"))
+    monkeypatch.setattr("ppdsim.measure.machine.describe_machine", lambda *_, **__: MACHINE)
+    addresses = [word for url in urls for word in (url, "http://127.0.0.1:1")]
+    assert run(["calibrate", "--engine", "toy", "--model", "m", "-o", str(tmp_path / "out"), *addresses]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {line}")

@@ -30,6 +30,7 @@ class SGLang(AbstractEngine):
     name = "sglang"
     title = "SGLang"
     client_libraries = ("aiohttp",)
+    pair_urls = ("router", "prefill", "decode")
     releases = RELEASES
     delta_flag = RADIX
     flags = FLAGS

@@ -68,5 +68,5 @@ class Room(AbstractAdmission):
     def takes_back(self, kv_tokens):
         return True
 
-    def victim(self):
-        return self._node.running()[-1]
+    def keep_order(self):
+        return self._node.running()

@@ -9,7 +9,7 @@ steps are formed, who is admitted and what a P machine does when are parts of th
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -97,8 +97,14 @@ class AbstractEngine(abc.ABC):
     delta_flag: ClassVar[str]
 
     @abc.abstractmethod
-    def record(self, version: str) -> EngineRecord:
-        """Return what a profile of a run on this release records."""
+    def record(self, version: str, server_flags: Iterable[str] = ()) -> EngineRecord:
+        """Return what a profile of a run on this release records, with the flags that a manifest has of its servers.
+
+        Raises
+        ------
+        MeasurementError
+            If servers of the run follow different rules.
+        """
 
     @property
     @abc.abstractmethod

@@ -58,7 +58,7 @@ class Requested:
 
     def as_run(self, model: TurnModel) -> TurnModel:
         """Return a machine's costs with the rules of the release and with the flags."""
-        if self.version is not None:
+        if self.version not in (None, model.engine.version):
             model = model.with_rules_of(self.engine.record(self.version))
         return self.engine.as_run(model, self.flags)
 

@@ -76,8 +76,11 @@ def engine_of(manifest: Manifest) -> EngineRecord:
     ------
     UnknownNameError
         If the rules of the engine are not known.
+    MeasurementError
+        If servers of the run follow different rules.
     """
-    return ENGINES[manifest.engine.lower()].record(manifest.engine_version)
+    flags = (*manifest.server_flags, *(flag for own in manifest.role_flags.values() for flag in own))
+    return ENGINES[manifest.engine.lower()].record(manifest.engine_version, flags)
 
 
 def wave_of(manifest: Manifest) -> float:

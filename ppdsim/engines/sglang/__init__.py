@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ppdsim.engine_record import EngineRecord
 from ppdsim.engines.base import AbstractEngine, MemoryRule
 from ppdsim.engines.flags import FlagValue
-from ppdsim.engines.sglang.flags import FLAGS, RADIX, as_run, knobs
+from ppdsim.engines.sglang.flags import FLAGS, RADIX, as_run, knobs, ruled, told
 from ppdsim.engines.sglang.releases import RELEASES, record
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ class SGLang(AbstractEngine):
     delta_flag = RADIX
     flags = FLAGS
 
-    def record(self, version: str) -> EngineRecord:
-        """Return what a profile of a run on this release records."""
-        return record(version)
+    def record(self, version: str, server_flags: Iterable[str] = ()) -> EngineRecord:
+        """Return what a profile of a run on this release records, with the flags that a manifest has of its servers."""
+        return ruled(record(version), told(server_flags))
 
     @property
     def memory_rule(self) -> MemoryRule:

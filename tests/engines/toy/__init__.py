@@ -17,7 +17,7 @@ class Toy(AbstractEngine):
     releases, flags, delta_flag = {"1.0": Release()}, {}, ""
     memory_rule = MemoryRule(flag="share", chosen_by="Toy 1.0", context_bytes=1e9, fraction=lambda _, **__: 0.8)
 
-    def record(self, version):
+    def record(self, version, server_flags=()):
         sizes = {"decode_graph_sizes": (1, 2, 4, 8, 16, 32, 64), "prefill_graph_sizes_tokens": (64, 512, CHUNK_TOKENS)}
         rules = {"chunk_rule": ChunkRule.MIXED_STEPS, "handoff_protocol": HandoffProtocol.PUSH}
         who = {"name": self.name, "version": version}

@@ -226,16 +226,19 @@ class Results:
                 f"REGRET       {format_s(regret['mean_s'])} a choice; the arm taken was the more expensive one in"
                 f" {regret['more_expensive']} of {regret['choices']} choices, by the estimates at decision time"
             )
-        return "\n".join([*lines, *(f"note: {note}" for note in self.notes), *not_read(self.unread_keys)])
+        return with_notes(lines, self.notes, self.unread_keys)
 
 
-def not_read(keys: Sequence[str]) -> list[str]:
-    """Return the line about keys of the scenario file that the command did not read, if there are any.
+def with_notes(lines: Iterable[str], notes: Iterable[str], unread_keys: Sequence[str]) -> str:
+    """Return an answer as it is printed: its lines, the notes, and which keys of the scenario file were not read.
 
-    >>> not_read(["slo.ttft_ms", "seeds"])
-    ['not read from the scenario: slo.ttft_ms, seeds']
+    >>> print(with_notes(["12 turns"], ["one GPU"], ["slo.ttft_ms", "seeds"]))
+    12 turns
+    note: one GPU
+    not read from the scenario: slo.ttft_ms, seeds
     """
-    return [f"not read from the scenario: {', '.join(keys)}"] if keys else []
+    unread = [f"not read from the scenario: {', '.join(unread_keys)}"] if unread_keys else []
+    return "\n".join([*lines, *(f"note: {note}" for note in notes), *unread])
 
 
 MACHINES = {"prefill": "P", "decode": "D"}

@@ -16,7 +16,7 @@ from ppdsim import result_files
 from ppdsim.capacity.run import Interrupted, capacity
 from ppdsim.capacity_result import AlternativeCapacity, CapacityComparison, CapacityResult
 from ppdsim.files import write_whole
-from ppdsim.results import not_read
+from ppdsim.results import with_notes
 from ppdsim.scenario import Scenario, Slo
 from ppdsim.scenario.keys import Command
 from ppdsim.setup import resolve
@@ -91,7 +91,7 @@ def table(found: CapacityComparison) -> str:
         row = "".join(f"{cell:>{w}}" for cell, w in zip(cells, widths, strict=True))
         lines.append(f"{each.name:{width}}{row}   {each.capacity.answer[-1]}")
     notes = dict.fromkeys(note for each in found.alternatives for note in each.capacity.notes)
-    return "\n".join([*lines, *(f"note: {note}" for note in notes), *not_read(found.unread_keys)])
+    return with_notes(lines, notes, found.unread_keys)
 
 
 def _answer(ranked: list[str], found: dict[str, CapacityResult]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ppdsim.capacity_result import Binding, CapacityResult, CapacityRun
-from ppdsim.results import not_read
+from ppdsim.results import with_notes
 from ppdsim.simulation.replicates import basis
 from ppdsim.units import MS_PER_S, format_s
 
@@ -14,7 +14,7 @@ NAMES = {"ttft_s": "TTFT", "tpot_s": "TPOT", "itl_max_s": "longest ITL"}
 
 def sentence(found: CapacityResult) -> str:
     """Return the answer in words, a line each, with its notes."""
-    return "\n".join([*found.answer, *(f"note: {note}" for note in found.notes), *not_read(found.unread_keys)])
+    return with_notes(found.answer, found.notes, found.unread_keys)
 
 
 def sentences(found: CapacityResult, run: CapacityRun | None) -> tuple[str, ...]:

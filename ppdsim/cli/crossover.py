@@ -32,7 +32,7 @@ def crossover(
     from ppdsim.crossover import Interrupted
     from ppdsim.crossover import crossover as run
     from ppdsim.report import render
-    from ppdsim.results import not_read
+    from ppdsim.results import with_notes
     from ppdsim.scenario import load
     from ppdsim.scenario.keys import Command
     from ppdsim.setup import resolve
@@ -60,5 +60,5 @@ def crossover(
     if json:
         common.echo_json(document)
     elif not quiet:
-        common.echo("\n".join([answer.headline, *not_read(answer.unread_keys)]))
+        common.echo(with_notes([answer.headline], (), answer.unread_keys))
     common.print_written(written, quiet=quiet)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json as json_module
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -69,6 +70,7 @@ def simulate(
         force=force,
         beside={"--decisions": decisions, "--timeline": timeline},
     )
+    output = _Output(folder=folder, turns_format="parquet" if parquet else "csv", json=json, quiet=quiet)
     if chosen.alternatives:
         refused = {
             "--decisions": decisions is not None,
@@ -79,24 +81,40 @@ def simulate(
             raise InputError(
                 f"{option}: scenario '{chosen.name}' has alternatives; run it without them: --set alternatives=[]"
             )
-        _what_if(chosen, chosen.seed, folder, parquet=parquet, json=json, quiet=quiet)
+        _what_if(chosen, output)
     elif several and policy is not None:
-        _compare(chosen, policy, chosen.seed, folder, decisions, parquet=parquet, json=json, quiet=quiet)
+        _compare(chosen, policy, output, decisions)
     else:
-        _run(chosen, chosen.seed, folder, decisions, timeline, parquet=parquet, json=json, quiet=quiet)
+        _run(chosen, output, decisions, timeline)
 
 
-def _run(
-    scenario: Scenario,
-    seed: int,
-    folder: RunFolder,
-    decisions: Path | None,
-    timeline: Path | None,
-    *,
-    parquet: bool,
-    json: bool,
-    quiet: bool,
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Output:
+    """Where results go, and what is printed of them."""
+
+    folder: RunFolder
+    turns_format: Literal["csv", "parquet"]
+    json: bool
+    quiet: bool
+
+    def answer(self, document: Callable[[], Any], text: Callable[[], str], written: Iterable[Path]) -> None:
+        """End the command: print the document or the text, and the files."""
+        if self.json:
+            common.print_json(document())
+        elif not self.quiet:
+            common.echo(text())
+        common.print_written(written, quiet=self.quiet)
+
+    def keep(self, runs: Mapping[str, Results], lost: str) -> None:
+        """Keep the runs that had ended at Ctrl-C, a folder each; `lost` is said where there is none."""
+
+        def write(place: Path) -> list[Path]:
+            return [path for name, one in runs.items() for path in one.save(place / name, self.turns_format)]
+
+        self.folder.keep_interrupted(write, quiet=self.quiet, lost=lost)
+
+
+def _run(scenario: Scenario, output: _Output, decisions: Path | None, timeline: Path | None) -> None:
     from ppdsim.des import chrome_trace
     from ppdsim.des.cluster import Interrupted
     from ppdsim.des.timeline import Timeline
@@ -105,69 +123,46 @@ def _run(
 
     record = None if timeline is None else Timeline()
     try:
-        results = run(scenario, seed=seed, decisions=decisions is not None, timeline=record)
+        results = run(scenario, seed=scenario.seed, decisions=decisions is not None, timeline=record)
     except Interrupted as stop:
-        folder.keep_interrupted(stop.results.save, quiet=quiet, lost="no turn had ended")
+        output.folder.keep_interrupted(stop.results.save, quiet=output.quiet, lost="no turn had ended")
         raise
-    with folder.writing() as written:
-        written.extend(results.save(folder.path, "parquet" if parquet else "csv"))
+    with output.folder.writing() as written:
+        written.extend(results.save(output.folder.path, output.turns_format))
         if decisions is not None and results.decisions is not None:
             write(decisions, [(scenario.routing.policy, results.decisions)])
             written.append(decisions)
         if timeline is not None and record is not None:
             chrome_trace.write(timeline, record, results.provenance)
             written.append(timeline)
-    if json:
-        common.print_json(results.summary())
-    elif not quiet:
-        common.echo(str(results))
-    common.print_written(written, quiet=quiet)
+    output.answer(results.summary, results.__str__, written)
 
 
-def _what_if(scenario: Scenario, seed: int, folder: RunFolder, *, parquet: bool, json: bool, quiet: bool) -> None:
+def _what_if(scenario: Scenario, output: _Output) -> None:
     from ppdsim.report import render_alternatives
-    from ppdsim.results import not_read
+    from ppdsim.results import with_notes
     from ppdsim.whatif import Interrupted, run, save, table, to_json
 
     try:
-        with common.progress("alternatives", quiet=quiet) as advance:
-            outcome = run(scenario, seed=seed, progress=advance)
+        with common.progress("alternatives", quiet=output.quiet) as advance:
+            outcome = run(scenario, seed=scenario.seed, progress=advance)
     except Interrupted as stop:
-        _keep_runs(stop.first_runs, folder, "the run of no alternative had ended", parquet=parquet, quiet=quiet)
+        output.keep(stop.first_runs, "the run of no alternative had ended")
         raise
-    found = outcome.comparison
-    with folder.writing() as written:
+    found, path = outcome.comparison, output.folder.path
+    with output.folder.writing() as written:
         for name, results in outcome.first_runs.items():
-            written.extend(results.save(folder.path / name, "parquet" if parquet else "csv"))
-        written.extend([save(found, folder.path), write_whole(folder.path / "report.html", render_alternatives(found))])
-    if json:
-        common.print_json(json_module.loads(to_json(found)))
-    elif not quiet:
-        common.echo(
-            "\n".join(
-                [
-                    *found.answer,
-                    table(found.alternatives),
-                    *(f"note: {note}" for note in found.notes),
-                    *not_read(found.unread_keys),
-                ]
-            )
-        )
-    common.print_written(written, quiet=quiet)
+            written.extend(results.save(path / name, output.turns_format))
+        written.extend([save(found, path), write_whole(path / "report.html", render_alternatives(found))])
+    output.answer(
+        lambda: json_module.loads(to_json(found)),
+        lambda: with_notes([*found.answer, table(found.alternatives)], found.notes, found.unread_keys),
+        written,
+    )
 
 
-def _compare(
-    scenario: Scenario,
-    policies: list[str],
-    seed: int,
-    folder: RunFolder,
-    decisions: Path | None,
-    *,
-    parquet: bool,
-    json: bool,
-    quiet: bool,
-) -> None:
-    from ppdsim.results import not_read
+def _compare(scenario: Scenario, policies: list[str], output: _Output, decisions: Path | None) -> None:
+    from ppdsim.results import with_notes
     from ppdsim.routing.decision_log import write
     from ppdsim.scenario.keys import Command
     from ppdsim.setup import resolve
@@ -175,38 +170,25 @@ def _compare(
 
     unread_keys = resolve(scenario, Command.POLICIES).unread_keys
     try:
-        with common.progress("policies", quiet=quiet) as advance:
-            compared = compare(scenario, policies, seed=seed, progress=advance)
+        with common.progress("policies", quiet=output.quiet) as advance:
+            compared = compare(scenario, policies, seed=scenario.seed, progress=advance)
     except Interrupted as stop:
-        _keep_runs(stop.runs, folder, "the run of no policy had ended", parquet=parquet, quiet=quiet)
+        output.keep(stop.runs, "the run of no policy had ended")
         raise
     rows = {
         "schema": "ppdsim/policies/1",
         "scenario": scenario.name,
-        "seed": seed,
+        "seed": scenario.seed,
         "policies": [e.row() for e in compared],
         "unread_keys": unread_keys,
         "notes": notes(compared),
     }
-    with folder.writing() as written:
+    path = output.folder.path
+    with output.folder.writing() as written:
         for each in compared:
-            written.extend(each.results.save(folder.path / each.policy, "parquet" if parquet else "csv"))
-        written.append(
-            write_whole(folder.path / "policies.json", json_module.dumps(rows, indent=1, allow_nan=False) + "\n")
-        )
+            written.extend(each.results.save(path / each.policy, output.turns_format))
+        written.append(write_whole(path / "policies.json", json_module.dumps(rows, indent=1, allow_nan=False) + "\n"))
         if decisions is not None:
             write(decisions, [(e.policy, e.results.decisions) for e in compared if e.results.decisions is not None])
             written.append(decisions)
-    if json:
-        common.print_json(rows)
-    elif not quiet:
-        said = [table(compared), *(f"note: {note}" for note in notes(compared)), *not_read(unread_keys)]
-        common.echo("\n".join(said))
-    common.print_written(written, quiet=quiet)
-
-
-def _keep_runs(runs: Mapping[str, Results], folder: RunFolder, lost: str, *, parquet: bool, quiet: bool) -> None:
-    def write(place: Path) -> list[Path]:
-        return [p for name, one in runs.items() for p in one.save(place / name, "parquet" if parquet else "csv")]
-
-    folder.keep_interrupted(write, quiet=quiet, lost=lost)
+    output.answer(lambda: rows, lambda: with_notes([table(compared)], notes(compared), unread_keys), written)

@@ -50,7 +50,7 @@ def sweep(
     Example: ppdsim sweep one-pair --grid routing.policy=always-p,cost-aware --grid workload.arrivals.rate_per_s=1,2,3
     """
     from ppdsim import result_files
-    from ppdsim.results import not_read
+    from ppdsim.results import with_notes
     from ppdsim.scenario import load
     from ppdsim.sweep import executors, save, words
     from ppdsim.sweep.axes import parse_axes
@@ -93,5 +93,5 @@ def sweep(
     if json:
         common.echo_json(result_files.to_json(answer))
     elif not quiet:
-        common.echo("\n".join([words.table(answer), *words.crossings(answer), *not_read(answer.unread_keys)]))
+        common.echo(with_notes([words.table(answer), *words.crossings(answer)], (), answer.unread_keys))
     common.print_written(written, quiet=quiet)

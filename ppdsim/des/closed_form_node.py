@@ -141,10 +141,10 @@ class ClosedFormNode(AbstractDecodeNode):
     def _take_pages(self, steps: int) -> None:
         last = self.steps + steps
         if last > self._paged_steps:
-            pages, pool, streams = self._pages_for(steps), self.pool, len(self._growing)
-            if pages + streams > pool.free and pool.kept:
+            pages, pool = self._pages_for(steps), self.pool
+            if pool.kept and pages + self.streams > pool.free:
                 # Before a step a page is free for every stream; the last step is the one with the fewest.
-                pool.make_free(self._pages_for(steps - 1) + streams)
+                pool.make_free(self._pages_for(steps - 1) + len(self._growing))
             self._paged_steps = last
             if pages:
                 pool.take(pages)

@@ -200,7 +200,7 @@ class ConversationKvPool(AbstractKvPool):
         chain = self._chains.get(conversation)
         if chain is not None:
             self._chains.move_to_end(conversation)
-            self._use(chain)
+            self._uses = chain.used = self._uses + 1
 
     def acquire(self, turn: int, *, reuse: bool) -> int:
         """Take the prompt's pages and return the cached tokens among them [tokens]."""
@@ -210,7 +210,7 @@ class ConversationKvPool(AbstractKvPool):
             hit = self.cached_tokens(turn)
             if hit:
                 self._held[turn] = chain = self._chains.pop(self._turns.conversation[turn])
-                self._use(chain)
+                self._uses = chain.used = self._uses + 1
                 own = -(-chain.ends[-1] // self.page)
                 self.kept -= own
                 self.used += own
@@ -248,7 +248,11 @@ class ConversationKvPool(AbstractKvPool):
         if end:
             if chain is None:
                 chain = _Chain()
-            self._extend(chain, end)
+            ends = chain.ends
+            # `_extend`, without the call.
+            if not ends or end > ends[-1]:
+                ends.append(end)
+            self._uses = chain.used = self._uses + 1
             self._keep(turn, chain)
 
     def withdraw(self, turn: int, kv_tokens: int) -> None:
@@ -285,15 +289,12 @@ class ConversationKvPool(AbstractKvPool):
         self._extend(chain, tokens)
         self._keep(turn, chain)
 
-    def _use(self, chain: _Chain) -> None:
-        self._uses += 1
-        chain.used = self._uses
-
     def _extend(self, chain: _Chain, end: int) -> None:
         """Use a chain, which gets a part more if `end` lies behind it."""
-        if not chain.ends or end > chain.ends[-1]:
-            chain.ends.append(end)
-        self._use(chain)
+        ends = chain.ends
+        if not ends or end > ends[-1]:
+            ends.append(end)
+        self._uses = chain.used = self._uses + 1
 
     def _keep(self, turn: int, chain: _Chain) -> None:
         """Keep a chain, whose pages count as free so far; it takes the place of the conversation's old one."""
@@ -307,10 +308,11 @@ class ConversationKvPool(AbstractKvPool):
         self.free -= pages
 
     def _evict_one(self) -> None:
-        conversation, chain = next(iter(self._chains.items()))
-        pages = self.pages(chain.ends.pop())
-        if chain.ends:
-            pages -= self.pages(chain.ends[-1])
+        conversation = next(iter(self._chains))
+        ends, page = self._chains[conversation].ends, self.page
+        pages = -(-ends.pop() // page)
+        if ends:
+            pages -= -(-ends[-1] // page)
         else:
             del self._chains[conversation]
         self._evicted(pages)

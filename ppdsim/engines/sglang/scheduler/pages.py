@@ -22,10 +22,14 @@ from ppdsim.engines.sglang.environ import RETRACT_DECODE_STEPS
 
 def evict_for_forward(pool: AbstractKvPool, pieces: Sequence[Piece]) -> None:
     """Make room for a forward whose pages are taken already; pages of one token need no page more."""
-    spare = 0
-    if pool.page > 1:
-        spare = len(pieces) + pool.pages(sum(piece.tokens for piece in pieces))
-        spare -= sum(pool.pages(piece.tokens) for piece in pieces)
+    page, spare = pool.page, len(pieces)
+    if pool.free >= spare:
+        return
+    if page == 1:
+        spare = 0
+    elif spare > 1:
+        tokens = [piece.tokens for piece in pieces]
+        spare += -(-sum(tokens) // page) - sum(-(-count // page) for count in tokens)
     pool.make_free(spare)
 
 

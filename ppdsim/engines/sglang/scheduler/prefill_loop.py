@@ -162,9 +162,10 @@ class PrefillLoop(AbstractPrefillNode):
         pieces, end_s = self._unresolved.popleft()
         time, links = tick.time, self.links
         for piece in pieces:
-            self.pool.insert(piece.turn, piece.before + piece.tokens)
             if piece.last:
                 self._turns.t_prefill_end[piece.turn] = end_s
+            else:
+                self.pool.insert(piece.turn, piece.before + piece.tokens)
             links.end(piece, time)
         self._pass(time)
 

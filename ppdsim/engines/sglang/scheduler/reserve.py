@@ -50,13 +50,13 @@ class ReserveAdmission(AbstractAdmission):
         node = self._node
         if node.retracted or node.active >= slots:
             return False
-        reserve_tokens = self._reserved_tokens * (node.active + 1)
+        pool, reserve_tokens = self._pool, self._reserved_tokens * (node.active + 1)
         if not reuse:
             # Without a prefix cache the rest of the prompt's last page is room.
-            reserve_tokens -= -self._turns.prompt[turn] % self._pool.page
-        fits = self._pool.fits(turn, self._pool.pages(reserve_tokens), reuse=reuse)
+            reserve_tokens -= -self._turns.prompt[turn] % pool.page
+        fits = pool.fits(turn, -(-reserve_tokens // pool.page), reuse=reuse)
         if reuse and not fits:
-            self._pool.touch(turn)
+            pool.touch(turn)
         return fits
 
     def steps_until_it_fits(self, turn: int, *, reuse: bool) -> int:

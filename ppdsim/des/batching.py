@@ -1,8 +1,9 @@
 """Which requests share the next prefill forward: FCFS under a token budget, at most one of them cut.
 
-A forward takes `chunk_tokens` new tokens. The rest of a cut request goes first, then waiting requests in order while
-budget is left and memory admits the head (nobody overtakes); the last may be cut at a page. Source: SGLang 0.5.17
-PrefillAdder, without its other orders (lpm, priority).
+A forward takes `chunk_tokens` new tokens, counted in whole pages a request. The rest of a cut one goes first, then
+waiting requests in order while budget is left and memory admits the head (nobody overtakes); the last may be cut
+at a page. Source: SGLang 0.5.17, managers/schedule_policy.py PrefillAdder (add_one_req, add_chunked_req,
+_update_prefill_budget), without its other orders (lpm, priority).
 """
 
 from __future__ import annotations
@@ -41,21 +42,20 @@ class PrefillQueue:
 
         `admit` returns a request's cached tokens, or -1 if it must wait.
         """
-        fill, waiting = self._turns.fill, self.waiting
+        fill, waiting, page = self._turns.fill, self.waiting, self._page
         # At least a page goes on, or a prompt would wait for streams that may never be fewer than the budget.
-        chunk = budget = max(self._chunk - riding, self._page)
+        chunk = budget = max(self._chunk - riding, page)
         pieces: list[Piece] = []
         if self.cut >= 0:
             rest = fill[self.cut] - self.cut_done
             size = min(rest, budget)
             pieces.append(Piece(self.cut, self.cut_done, size, False, size == rest))
-            budget -= size
+            budget -= -(-size // page) * page
             self.cut_done += size
             if size == rest:
                 self.cut = -1
         while waiting and budget > 0 and self.cut < 0 and (not pieces or chunk - budget < self._max - riding):
-            if pieces and budget < self._page:
-                # What is left of a shared budget is used in whole pages unless the request ends within it.
+            if pieces and budget < page:
                 break
             turn = waiting[0]
             cached = admit(turn)
@@ -63,9 +63,10 @@ class PrefillQueue:
                 break
             waiting.popleft()
             rest = fill[turn] - cached
-            size = rest if rest <= budget else budget // self._page * self._page
+            whole = -(-rest // page) * page
+            size = rest if whole <= budget else budget // page * page
             pieces.append(Piece(turn, cached, size, True, size == rest))
-            budget -= size
+            budget -= whole if size == rest else size
             if size < rest:
                 self.cut, self.cut_done = turn, cached + size
         return pieces

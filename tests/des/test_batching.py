@@ -33,9 +33,16 @@ def test_requests_share_a_forward_in_order_until_the_budget_is_spent():
     assert waiting.form(nothing_cached) == []
 
 
+def test_every_request_takes_whole_pages_of_the_budget():
+    # 5 x 11 tokens take 5 x 2 pages.
+    assert [piece.turn for piece in queue(*[11] * 6).form(nothing_cached)] == [0, 1, 2, 3, 4]
+    # One page is left for a prompt of two.
+    assert queue(11, 70, 12).form(nothing_cached)[2] == Piece(2, 0, 10, first=True, last=False)
+
+
 def test_a_cut_falls_on_a_page_and_less_than_a_page_is_left_unused():
     waiting = queue(35, 100)
-    # 65 are left: 6 whole pages.
+    # 60 are left: 6 whole pages.
     assert waiting.form(nothing_cached)[1] == Piece(1, 0, 60, first=True, last=False)
     assert waiting.form(nothing_cached) == [Piece(1, 60, 40, first=False, last=True)]
     assert len(queue(95, 100).form(nothing_cached)) == 1

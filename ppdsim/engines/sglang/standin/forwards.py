@@ -98,14 +98,18 @@ class Forwards:
 
     def _add(self, pieces: list[Piece], request: Request, before: int, budget: int, *, first: bool) -> int:
         rest = request.prompt_tokens + request.generated - before
-        # A prompt is cut at a page at first, later where the budget ends: PrefillAdder.add_one_req, add_chunked_req.
+        # The budget is in whole pages. A prompt is cut at one at first, later where the budget ends: PrefillAdder's
+        # add_one_req, add_chunked_req, _update_prefill_budget.
         tokens = min(rest, budget)
-        if first and tokens < rest:
+        if first and self._whole(rest) > budget:
             tokens -= tokens % self._page_tokens
         piece = Piece(request, before, tokens, first, tokens == rest)
         self._cut = None if piece.last else piece
         pieces.append(piece)
-        return tokens
+        return self._whole(tokens)
+
+    def _whole(self, tokens: int) -> int:
+        return -(-tokens // self._page_tokens) * self._page_tokens
 
 
 def forward_s(curve: PrefillCurve, pieces: list[Piece], hidden_s: float = 0.0, riders: int = 0) -> float:

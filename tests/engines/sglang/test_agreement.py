@@ -24,8 +24,6 @@ import numpy as np
 import pytest
 from des.costs import fleet, talk
 from engines.sglang.standin.stand_in import MODEL, Bench
-from hypothesis import Phase, given, settings
-from hypothesis import strategies as st
 
 from ppdsim.des.cluster import Cluster
 from ppdsim.des.spec import Preload
@@ -42,11 +40,6 @@ ROUNDING_S = 1e-9
 
 Talk = tuple[float, tuple[tuple[int, int, float], ...]]
 """A conversation: its start [s] and its turns of (new tokens, output tokens, think time [s])."""
-
-
-def random(examples: int) -> settings:
-    # A load is long to run, so a failure is shown as it was found.
-    return settings(max_examples=examples, deadline=None, derandomize=True, database=None, phases=[Phase.generate])
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +83,8 @@ class Case:
     running: int = 2048
 
 
-def drawn(seed: int, *, most: int, turns: int, new: int, output: int, span_s: float) -> list[Talk]:
+def drawn(rng: np.random.Generator, *, most: int, turns: int, new: int, output: int, span_s: float) -> list[Talk]:
     """Return conversations in the order of their starts, as every workload has them."""
-    rng = np.random.default_rng(seed)
 
     def one_turn() -> tuple[int, int, float]:
         return int(rng.integers(1, new)), int(rng.integers(2, output)), float(rng.uniform(0.01, 0.3))
@@ -101,31 +93,26 @@ def drawn(seed: int, *, most: int, turns: int, new: int, output: int, span_s: fl
     return [(float(at_s), tuple(one_turn() for _ in range(rng.integers(1, turns + 1)))) for at_s in starts_s]
 
 
-# From seeds, because a load is made of many numbers and hypothesis prefers equal ones.
-seeds = st.integers(0, 2**32 - 1)
+def roomy(seed: int) -> Case:
+    """Return conversations that a server can hold all at once."""
+    return Case(drawn(np.random.default_rng(seed), most=6, turns=3, new=1200, output=60, span_s=0.4))
 
 
-@st.composite
-def roomy(draw: Any) -> Case:
-    """Draw conversations that a server can hold all at once."""
-    return Case(drawn(draw(seeds), most=6, turns=3, new=1200, output=60, span_s=0.4))
-
-
-@st.composite
-def pressed(draw: Any) -> Case:
-    """Draw conversations that a small pool cannot hold all at once, of one turn (more are retracted) or several."""
-    if draw(st.booleans()):
-        load = drawn(draw(seeds), most=13, turns=1, new=300, output=600, span_s=0.6)
+def pressed(seed: int) -> Case:
+    """Return conversations that a small pool cannot hold all at once, of one turn (more are retracted) or several."""
+    rng = np.random.default_rng(seed)
+    if seed % 2:
+        load = drawn(rng, most=13, turns=1, new=300, output=600, span_s=0.6)
     else:
-        load = drawn(draw(seeds), most=8, turns=3, new=400, output=400, span_s=0.6)
+        load = drawn(rng, most=8, turns=3, new=400, output=400, span_s=0.6)
     longest = max(sum(new + output for new, output, _ in turns) for _, turns in load)
     return Case(
         load,
         # Room for the longest turn alone and for what is kept back beside it.
         pool_tokens=max(2000, longest + 320),
-        reserved_tokens=draw(st.sampled_from([16, 64, 256])),
-        conservativeness=draw(st.sampled_from([0.0, 0.3, 0.3, 1.0])),
-        running=draw(st.sampled_from([3, 2048, 2048])),
+        reserved_tokens=int(rng.choice([16, 64, 256])),
+        conservativeness=float(rng.choice([0.0, 0.3, 0.3, 1.0])),
+        running=int(rng.choice([3, 2048, 2048])),
     )
 
 
@@ -222,47 +209,40 @@ def stood_in(role: Role, case: Case, preloaded_tokens: int = 0) -> tuple[list[Se
     return seen, [places[rid] for rid in retracted]
 
 
-def agree(one: tuple[list[Seen], list[int]], other: tuple[list[Seen], list[int]]) -> None:
+def agree(one: tuple[list[Seen], list[int]], other: tuple[list[Seen], list[int]], seed: int) -> None:
     """Check that clients see the same, and that the same streams were retracted in the same order."""
-    assert one[1] == other[1]
+    assert one[1] == other[1], f"seed {seed}"
     for name in Seen.__slots__:
         np.testing.assert_allclose(
             [getattr(seen, name) for seen in one[0]],
             [getattr(seen, name) for seen in other[0]],
             rtol=0,
             atol=ROUNDING_S,
-            err_msg=name,
+            err_msg=f"seed {seed}: {name}",
         )
 
 
 @pytest.mark.parametrize("name", ROLES)
-@random(20)
-@given(case=roomy())
-def test_with_room_for_all(name: str, case: Case) -> None:
-    agree(simulated(ROLES[name], case), stood_in(ROLES[name], case))
+def test_with_room_for_all(name: str) -> None:
+    for seed in range(20):
+        agree(simulated(ROLES[name], roomy(seed)), stood_in(ROLES[name], roomy(seed)), seed)
 
 
 @pytest.mark.parametrize("name", ROLES)
 def test_short_of_memory_and_of_slots(name: str) -> None:
-    retracted: list[int] = []
-
-    @random(50)
-    @given(case=pressed())
-    def compare(case: Case) -> None:
-        one = simulated(ROLES[name], case)
-        agree(one, stood_in(ROLES[name], case))
+    retracted = []
+    for seed in range(50):
+        one = simulated(ROLES[name], pressed(seed))
+        agree(one, stood_in(ROLES[name], pressed(seed)), seed)
         retracted.append(len(one[1]))
-
-    compare()
-    # The loads are worth comparing: many retract a stream, some of them several. How many differs with the modules that
-    # are loaded: hypothesis tries their constants.
-    assert sum(count > 0 for count in retracted) > 5
-    assert sum(count > 1 for count in retracted) > 0
+    # The loads are worth comparing: many retract a stream, some of them several.
+    assert sum(count > 0 for count in retracted) > 8
+    assert sum(count > 1 for count in retracted) > 3
 
 
-@random(20)
-@given(case=roomy())
-def test_a_pd_node_that_appends_every_turn_is_a_unified_server(case: Case) -> None:
+def test_a_pd_node_that_appends_every_turn_is_a_unified_server() -> None:
     # A first turn is appended where it finds something: a page.
     preload = Preload(cached_tokens=PAGE, prefill_cached_tokens=PAGE)
-    agree(simulated(Role("P pD"), case, AlwaysD(), preload), stood_in(ROLES["unified"], case, PAGE))
+    for seed in range(20):
+        case = roomy(seed)
+        agree(simulated(Role("P pD"), case, AlwaysD(), preload), stood_in(ROLES["unified"], case, PAGE), seed)

@@ -108,10 +108,13 @@ class ClosedFormNode(AbstractDecodeNode):
         return kv_tokens, end_step - now
 
     def _done_streams(self) -> Sequence[int]:
-        ends, now, done = self._ends, self.steps, []
-        while ends and ends[0][0] == now:
-            done.append(heapq.heappop(ends)[1])
-        if len(done) > 1:
+        ends, now = self._ends, self.steps
+        if not ends or ends[0][0] != now:
+            return ()
+        done = [heapq.heappop(ends)[1]]
+        if ends and ends[0][0] == now:
+            while ends and ends[0][0] == now:
+                done.append(heapq.heappop(ends)[1])
             ended = set(done)
             done = [turn for turn in self._growing if turn in ended]
         return done
@@ -246,8 +249,7 @@ class ClosedFormNode(AbstractDecodeNode):
         if self._due_steps:
             self._advance(int(self._due_steps))
         self._ahead = 0
-        ends = self._ends
-        self._boundary(self._done_streams() if ends and ends[0][0] == self.steps else ())
+        self._boundary(self._done_streams())
 
     def _advance(self, steps: int) -> None:
         p, h = self._p, self._h

@@ -243,7 +243,7 @@ class ConversationKvPool(AbstractKvPool):
         pages = -(-kv_tokens // page)
         self.used -= pages
         self.free += pages
-        chain = self._held.pop(turn, None)
+        chain = self._held.pop(turn, None) if self._held else None
         end = keep_tokens // page * page
         if end:
             if chain is None:

@@ -58,7 +58,7 @@ CROSSOVER_TESTS = (
     "derived",
 )
 CROSSOVER = tuple(f"tests/crossover/test_{name}.py" for name in CROSSOVER_TESTS)
-FIT = ("tests/fit/test_wire.py", "tests/fit/test_curves.py", "tests/fit/test_run.py")
+FIT = ("tests/fit/test_cells.py", "tests/fit/test_wire.py", "tests/fit/test_curves.py", "tests/fit/test_run.py")
 DECODE = tuple(
     f"tests/des/test_{name}.py"
     for name in ("timelines", "unified_timelines", "overlap_timelines", "mixed_append", "step_wait", "accounts")

@@ -42,12 +42,11 @@ class BreakEven:
 def break_even(model: TurnModel, comparison: ArmComparison, cached_tokens: float, new_tokens: float) -> BreakEven:
     """Return N* and its case for one turn; `model` holds floats."""
     gain = float(ttft_gain_s(model, comparison, cached_tokens, new_tokens))
-    few = float(stall_excess_s(model, comparison, cached_tokens, new_tokens, 0.0)) * comparison.gamma
     many = float(stall_excess_s(model, comparison, cached_tokens, new_tokens, MOST_STREAMS)) * comparison.gamma
     if many <= 0.0:
         if gain >= 0.0:
             return BreakEven(streams=float("inf"), case=Case.ALWAYS_D)
-        if many == 0.0 or few == 0.0:
+        if many == 0.0:
             return BreakEven(streams=0.0, case=Case.ALWAYS_P)
         return BreakEven(streams=gain / many, case=Case.ABOVE)
     if gain <= 0.0:

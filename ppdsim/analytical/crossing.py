@@ -201,8 +201,6 @@ def _refine(gain: Gain, low: float, high: float) -> float:
     def gain_at(x: float) -> float:
         return float(gain(x))
 
-    if gain_at(low) == 0.0:
-        return low
     # Secants need two finite ends; where an arm fills up, halving finds the change of sign as well.
     root = brentq if np.isfinite([gain_at(low), gain_at(high)]).all() else bisect
     return float(root(gain_at, low, high, xtol=1e-9 * max(1.0, high)))

@@ -20,7 +20,7 @@ from ppdsim.crossover.plan import Plan
 from ppdsim.des.cluster import run_cluster
 from ppdsim.des.spec import ClusterSpec, NodeSpec, Preload
 from ppdsim.metrics import OVERLOADED
-from ppdsim.routing import AlwaysD, AlwaysP
+from ppdsim.routing import AlwaysP
 from ppdsim.turn import TurnModel
 from ppdsim.types import Arm, NodeRole, Transport
 from ppdsim.workload import Conversation, TurnSpec
@@ -150,7 +150,8 @@ class PairSimulator:
         results = run_cluster(
             spec,
             conversations,
-            AlwaysD() if comparison is None else AlwaysP(),
+            # Each fleet has one arm, whatever the rule.
+            AlwaysP(),
             preloads=Preload(cached_tokens=cached_tokens, prefill_cached_tokens=on_p),
         )
         columns, label = results.turns, results.label

@@ -124,11 +124,12 @@ def _sentence(policy: str, over: str, regrets: Array) -> str:
     compared, overloaded = regrets[np.isfinite(regrets)], int(np.isposinf(regrets).sum())
     if not len(compared) and not overloaded:
         return f"The policy '{policy}' was not judged over {over}: at every cache rate one of the arms is {OVERLOADED}."
-    worst = f"; that costs up to {MS_PER_S * compared.max():.0f} ms of J" if (compared > 0.0).any() else ""
+    wrong = int((compared > 0.0).sum())
+    worst = f"; that costs up to {MS_PER_S * compared.max():.0f} ms of J" if wrong else ""
     where = "" if len(compared) == len(regrets) else f" at which neither arm is {OVERLOADED}"
     out = (
-        f"Over {over}, the policy '{policy}' takes the more expensive arm at {(compared > 0.0).sum()} of the "
-        f"{len(compared)} cache rates{where}{worst}"
+        f"Over {over}, the policy '{policy}' takes the more expensive arm at {wrong} of the {len(compared)} cache "
+        f"rates{where}{worst}"
     )
     return out + (f"; at {overloaded} others it takes an arm that is {OVERLOADED}." if overloaded else ".")
 

@@ -63,6 +63,18 @@ def test_d_wins_exactly_below_the_break_even(residents, cached, new):
         assert (gain > 0) == (residents < streams)
 
 
+@pytest.mark.parametrize(("cached", "new", "context"), [(4096.0, 256.0, 2048), (8192.0, 2048.0, 4096)])
+def test_at_the_break_even_both_arms_cost_the_same(cached, new, context):
+    """The part of N* beyond whole residents is turns that decode beside them; a launch still hides behind a step."""
+    model, comparison = turn_model(), replace(FULL, resident_context_tokens=context)
+    streams = break_even(model, comparison, cached, new).streams
+    assert float(model.decode.step_s(streams, streams * context)) < model.stall.launch_s
+    whole = int(streams)
+    assert 0.0 < streams - whole < whole
+    there = replace(comparison, residents=whole, decoding_turns=streams - whole)
+    assert float(j_gain_s(model, there, cached, new)) == pytest.approx(0.0, abs=1e-9)
+
+
 def test_no_price_on_equal_idle_machines_means_d_always_wins():
     found = break_even(turn_model(), FULL.with_price_and_residents(gamma=0.0), 4096.0, 1024.0)
     assert found.case is Case.ALWAYS_D

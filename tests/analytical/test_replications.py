@@ -130,3 +130,21 @@ def test_parts_of_a_run_spread_about_the_number_of_the_whole():
     assert found.high - 3.0 == pytest.approx(2.919986 * np.sqrt((4 + 1 + 0) / 2 / 3), rel=1e-6)
     draws = draws_of_mean(parts[:, None], np.random.default_rng(0), 100_000, whole=np.array([3.0]))[:, 0]
     assert np.quantile(draws, [0.05, 0.95]) == pytest.approx([found.low, found.high], rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("scale", "whole", "limit"),
+    [
+        (Scale.POSITIVE, 0.0, 0.0),
+        (Scale.SHARE, 0.0, 0.0),
+        (Scale.SHARE, 1.0, 1.0),
+        (Scale.SHARE_DIFFERENCE, -1.0, -1.0),
+        (Scale.SHARE_DIFFERENCE, 1.0, 1.0),
+    ],
+)
+def test_a_whole_at_a_limit_of_its_scale_has_that_limit_as_one_end(scale, whole, limit):
+    """The other end is that of the plain interval, or the other limit."""
+    parts = 0.9 * whole + np.array([0.01, 0.02, 0.03]) * (1.0 if whole <= 0.0 else -1.0)
+    found, plain = mean_interval(parts, scale=scale, whole=whole), mean_interval(parts, whole=whole)
+    low, high = (limit, plain.high) if whole <= 0.0 else (plain.low, limit)
+    assert (found.low, found.value, found.high) == (low, whole, high)

@@ -11,7 +11,8 @@ from des.scenes import scenes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ppdsim.des.cluster import run_cluster
+from ppdsim.des.cluster import Cluster, run_cluster
+from ppdsim.des.turns import Turns
 from ppdsim.routing import AlwaysD, AlwaysP
 from ppdsim.workload.base import BLOCK_TOKENS, Conversation, TurnSpec
 
@@ -108,6 +109,16 @@ def test_a_roomy_prefill_machine_remembers(per_step):
     spec = fleet("P D", PLAIN, per_step=per_step)
     found = run_cluster(spec, [talk("a", 0.0, (100, 2), (10, 2, 1.0))], AlwaysP()).summary()["prefix_cache"]["prefill"]
     assert (found["hit_rate"], found["held_share"], found["uncached_tokens"]["p50"]) == (96 / 212, 1.0, 16.0)
+
+
+@pytest.mark.parametrize("page", [1, 16])
+def test_a_decode_machine_without_a_cache_keeps_no_token(per_step, page):
+    spec = fleet("P D", replace(PLAIN, page_size_tokens=page), per_step=per_step)
+    cluster = Cluster(spec, Turns([talk("a", 0.0, (110, 2), (10, 3, 1.0))]), AlwaysP())
+    cluster.run()
+    pool = cluster.decode[1].pool
+    assert (pool.free, pool.used, pool.kept) == (pool.capacity, 0, 0)
+    assert cluster.prefill[0].pool.kept > 0
 
 
 def test_a_mixed_machine_is_asked_by_appends_and_not_by_whole_hand_offs():

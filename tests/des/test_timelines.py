@@ -183,6 +183,24 @@ def test_a_cached_prefix_is_sent_early_and_a_join_pauses_the_batch(per_step):
     assert results.turns["cached_tokens"].tolist() == [0, 128, 0]
 
 
+@pytest.mark.parametrize("residents", [0, 1, 3])
+def test_a_join_takes_its_pause_from_every_stream_that_decodes(per_step, residents):
+    """One P and one D on which residents decode in steps of 11; a join takes 2 from each.
+
+    A (128 new, 2 out) arrives at 1 and D gives its pages at the end of the step, 11: P has it at 16, forward 22.8
+        -> 38.8, wire 25.6 -> 64.4, may join at 66.4, a step ends at 77 with A's first token, and after 2 + 11 the
+        second. An idle D gives pages at once, so all of it is 10 earlier; the batch starts at 56.4, and no one waits.
+    """
+    model = replace(MODEL, stall=replace(MODEL.stall, handoff_s=0.002))
+    spec = fleet("P D", model, overlap_schedule=False, per_step=per_step)
+    spec = replace(spec, residents=residents, resident_context_tokens=64)
+    results = run_cluster(spec, [talk("a", 0.001, (128, 2))], AlwaysP())
+    first, last, lost = columns(results, "t_first_token_s", "t_last_token_s", "resident_stall_s")
+    np.testing.assert_allclose(first, [77.0 if residents else 56.4], rtol=1e-9)
+    np.testing.assert_allclose(last, [90.0 if residents else 67.4], rtol=1e-9)
+    np.testing.assert_allclose(lost, [2.0 * residents], atol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("extra_slots", "first_b"),
     [
@@ -237,12 +255,12 @@ def test_a_hand_off_that_waits_too_long_for_pages_fails_and_frees_the_queue(per_
 
 
 def test_a_hand_off_whose_kv_does_not_come_in_time_fails_and_gives_its_pages_back(per_step):
-    """One P and one D of 20 pages each; a hand-off with pages waits 80 for its KV at most.
+    """One P and one D of 20 pages each; D takes one turn at once, and a hand-off waits 80 for its KV at most.
 
     A (256 new, 4 out, then another turn) takes 16 pages at 0: P has it at 5, forward -> 40.6, its KV would be there at
         91.8 and join at 93.8. It fails at 80, and its second turn with it; what is on the wire stays there, and on P.
-    B (128 new, 2 out) asks for 8 pages at 20 and gets them at 80: P has it at 85 and no room until 93.8, forward
-        -> 116.6, wire -> 142.2, may join at 144.2, where D is idle: first token, the second at 155.2.
+    B (128 new, 2 out) asks for 8 pages at 20 and gets them and A's place at 80: P has it at 85 and no room until 93.8,
+        forward -> 116.6, wire -> 142.2, may join at 144.2, where D is idle: first token, the second at 155.2.
     """
     spec = fleet(
         "P D",
@@ -251,6 +269,8 @@ def test_a_hand_off_whose_kv_does_not_come_in_time_fails_and_gives_its_pages_bac
         overlap_schedule=False,
         per_step=per_step,
         num_reserved_decode_tokens=0,
+        max_running_requests=1,
+        disaggregation_decode_extra_slots=0,
         disaggregation_waiting_timeout_s=0.080,
     )
     results = run_cluster(spec, [talk("a", 0.0, (256, 4), (16, 2)), talk("b", 0.020, (128, 2))], AlwaysP())

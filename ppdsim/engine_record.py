@@ -52,6 +52,8 @@ class EngineRecord:
         Whether the host launches a step while the one before it runs.
     handoff_protocol : HandoffProtocol
         How KV gets to D.
+    transfer_tasks_per_layer : int
+        Tasks that P makes of a layer's KV over NVLink and waits for one by one; 0: all in one batch.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -64,6 +66,7 @@ class EngineRecord:
     chunk_rule: ChunkRule
     overlap_schedule: bool
     handoff_protocol: HandoffProtocol
+    transfer_tasks_per_layer: int
 
     @property
     def mixes_steps(self) -> bool:

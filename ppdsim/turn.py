@@ -13,8 +13,11 @@
 
 The link is FIFO and starts with the early share of the cached prefix that D lacks when the forward starts, then takes
 each chunk's KV when P sends it (the rest of the prefix with the first): ``link_free = max(link_free, sent) + wire``. P
-launches the next chunk before it handles a chunk's result, so chunk k's KV is sent only when chunk k+1 finishes, and
-the last chunk's at its own end (`ppdsim.des.prefill_node`); without overlap every chunk's is sent at its own end.
+launches the second chunk before it handles the first one's result; then it launches one chunk more whenever it has
+handled the result of the last but one. So chunk k's KV is sent only when chunk k+1 finishes; the chunks from the third
+on begin `request_result_s` late, and `beside_send_s` later where KV is still on the link; the last one of several is
+sent `request_result_s` late (`ppdsim.des.prefill_node`). Without overlap every chunk is sent at its own end, and the
+next one begins that late.
 Where streams decode on D, a turn also waits for D's scheduler (w, means over the phase of the steps). It looks once a
 step: an append waits for the end of the running step and the one launched behind it, behind which its own launch hides;
 a hand-off until D allocates, and until its KV may join (SGLang 0.5.17 scheduler.py, event_loop_overlap).
@@ -153,16 +156,21 @@ class TurnModel:
         late = (1.0 - curve.early_share) * prefix
         end_s = ready_s
         unsent: Quantity = 0.0
-        overlaps = sender.engine.overlap_schedule
+        number, launched_ahead = 0, int(sender.engine.overlap_schedule)
         for number, (start, size) in enumerate(chunks(prompt - on_p, sender.chunked_prefill_size)):
             work = sender.prefill.work(size, on_p + start)
+            if number > launched_ahead:  # where no chunk is left, what is unsent is the last one of several
+                end_s = end_s + curve.request_result_s * ((size > 0) | (unsent > 0))
+                end_s = end_s + curve.beside_send_s * ((size > 0) & (link_free_s > end_s))
             end_s = end_s + sender.prefill.forward_s(work, further=number > 0) * (size > 0)
-            if number and overlaps:
+            if number and launched_ahead:
                 link_free_s = maximum(link_free_s, end_s) + curve.wire_s(unsent, held)
             unsent = maximum(minimum(on_p + start + size - held, size), 0) + late
             late = late * 0
-            if not overlaps:
+            if not launched_ahead:
                 link_free_s, unsent = maximum(link_free_s, end_s) + curve.wire_s(unsent, held), 0.0
+        if number:
+            end_s = end_s + curve.request_result_s * (unsent > 0)
         link_free_s = maximum(link_free_s, end_s) + curve.wire_s(unsent, held)
         return link_free_s + curve.after_s() + self.frontend.after_s()
 

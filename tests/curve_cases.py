@@ -40,6 +40,9 @@ HANDOFF = HandoffCurve(
     fresh_wire_s_per_token=20e-6,
     early_share=1.0,
     join_s=1e-3,
+    send_s=2e-3,
+    beside_send_s=1.5e-3,
+    request_result_s=1e-3,
 )
 WIRE = WireCurve(call_s=2e-4, block_s=2e-5, byte_s=4e-10)
 

@@ -105,7 +105,6 @@ OWN_PERCENTILES = {
     "capacity/run.py": "the seed in the middle, whose runs are shown; of an even number of seeds the lower one",
     "report/figures/_views.py": "the middle one of the prompt lengths that were asked, which has to be one of them",
     "report/wording.py": "the same",
-    "derive/errors.py": "a sigma that has to cover 90 % of few checks at the least, not a percentile",
 }
 """Modules that may ask numpy for a quantile, and why."""
 MEDIAN_NAMES = {"median", "nanmedian", "median_low", "median_high", "median_grouped"}

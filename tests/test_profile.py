@@ -114,7 +114,7 @@ def test_what_nobody_measured_is_drawn_from_its_named_prior(shipped):
         drawn = within.handoff(arm, transport).parameter_values()
         for p in shipped.curve("handoff", arm, transport).parameters:
             ends = np.quantile(drawn[p.name], [0.05, 0.95])
-            np.testing.assert_allclose(ends, [p.low, p.high], rtol=0.02)
+            np.testing.assert_allclose(ends, [p.low, p.high], rtol=0.03)
     rdma = [within.handoff(arm, Transport.RDMA).wire_s_per_token for arm in (Arm.P_FULL, Arm.P_DELTA)]
     np.testing.assert_array_equal(*rdma)  # the same link is off by the same
 

@@ -53,12 +53,14 @@ def services(
     on_p = np.asarray(cached_on_p(comparison, cached_tokens, model.on_p.page_size_tokens))
     prompt = cached_tokens + new_tokens
     held = cached_tokens if comparison.arm is Arm.P_DELTA else cached_tokens * 0.0
-    forward_p = model.on_p.prefill.seconds(prompt - on_p, on_p, model.on_p.chunked_prefill_size)
-    wire = model.handoff(comparison.arm, comparison.transport).wire_s(prompt - held, held)
+    chunk_tokens = model.on_p.chunked_prefill_size
+    forward_p = model.on_p.prefill.seconds(prompt - on_p, on_p, chunk_tokens)
+    curve = model.handoff(comparison.arm, comparison.transport)
+    between_p = (curve.request_result_s + curve.beside_send_s) * np.ceil((prompt - on_p) / chunk_tokens)
     return Services(
         on_d_s=np.asarray(model.prefill.seconds(new_tokens, cached_tokens, model.chunked_prefill_size, beside_s)),
-        on_p_s=np.asarray(forward_p),
-        on_link_s=np.asarray(wire),
+        on_p_s=np.asarray(forward_p + between_p),
+        on_link_s=np.asarray(curve.wire_s(prompt - held, held)),
     )
 
 

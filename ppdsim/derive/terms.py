@@ -5,6 +5,7 @@ A share of a peak that the measured machine reached is kept, the peak and the wo
     compute    s' = s * (work' / work) * (peak / peak')
     memory     s' = s * (bytes' / bytes) * (bandwidth / bandwidth')
     launch     s' = s * launches' / launches
+    send       s' = s * layers' / layers
     sum        parts are taken out of the measured number first, moved each by its own law, and added again
 
 A host's own work (front end, handshake, polling) is kept as it is. A term is exact when nothing changes: moving a
@@ -54,6 +55,11 @@ def kept(source: Machine, target: Machine, value: Quantity, reached: Reached) ->
 def launches(source: Machine, target: Machine, value: Quantity, reached: Reached) -> Quantity:  # noqa: ARG001
     """Scale the host's launches of an eager forward."""
     return value * (target.launches / source.launches)
+
+
+def layers(source: Machine, target: Machine, value: Quantity, reached: Reached) -> Quantity:  # noqa: ARG001
+    """Scale what is done once a layer."""
+    return value * (target.shape.layers / source.shape.layers)
 
 
 def attention(source: Machine, target: Machine, value: Quantity, reached: Reached) -> Quantity:  # noqa: ARG001
@@ -166,6 +172,9 @@ TERMS: dict[str, dict[str, Term]] = {
         "fresh_wire_s_per_token": Term(law=host_wire, quantity="link"),
         "early_share": Term(law=kept, quantity="shape"),
         "join_s": Term(law=kept, quantity="host"),
+        "send_s": Term(law=layers, quantity="host"),
+        "beside_send_s": Term(law=kept, quantity="host"),
+        "request_result_s": Term(law=kept, quantity="host"),
     },
     "transfer": {
         "call_s": Term(law=kept, quantity="host"),

@@ -39,9 +39,24 @@ class Links:
     ----------
     join_s : float
         Time from the last KV byte to D's first token [s].
+    request_result_s, beside_send_s : float
+        What P's host takes for the result of one request, and what a launch takes longer while KV is sent [s].
     """
 
-    __slots__ = ("_curves", "_delivered", "_delta", "_early", "_free_s", "_nic", "_number", "_own", "_turns", "join_s")
+    __slots__ = (
+        "_curves",
+        "_delivered",
+        "_delta",
+        "_early",
+        "_free_s",
+        "_nic",
+        "_number",
+        "_own",
+        "_turns",
+        "beside_send_s",
+        "join_s",
+        "request_result_s",
+    )
 
     def __init__(
         self,
@@ -57,6 +72,7 @@ class Links:
         self._curves, self._own = tuple(curves), own
         self._early = float(own.early_share)
         self.join_s = float(own.after_s())
+        self.request_result_s, self.beside_send_s = float(own.request_result_s), float(own.beside_send_s)
         self._delta = arm is Arm.P_DELTA
         self._free_s = [0.0] * len(curves)
         self._number, self._delivered, self._nic = number, delivered, nic
@@ -77,7 +93,7 @@ class Links:
         self._send(piece.turn, time, self._early * (piece.before - held), held, last=False)
 
     def end(self, piece: Piece, time: float) -> None:
-        """Send a chunk's KV, whose result the host has handled, unless D has given the turn up."""
+        """Send a chunk's KV, whose result the host handles, unless D has given the turn up."""
         turn, before, new_tokens, first, last = piece
         if self._turns.status[turn] == TIMED_OUT:
             if last:
@@ -96,6 +112,10 @@ class Links:
         if self._nic is not None:
             return self._nic.wait_s((self._number, node), now, wire_s)
         return max(self._free_s[node] - now, 0.0)
+
+    def sends(self, now: float) -> bool:
+        """Return whether KV is on its way to any node."""
+        return any(free_s > now for free_s in self._free_s) if self._nic is None else self._nic.left_s(now) > 0.0
 
     def left_s(self, node: int, now: float) -> float:
         """Return how long the link to `node`, or the NIC, still sends what it has been given [s]."""

@@ -22,7 +22,7 @@ import numpy as np
 
 from ppdsim.fit.cells import Cells, Grid
 from ppdsim.fit.known import known
-from ppdsim.types import Arm, arm_name
+from ppdsim.types import Arm, Transport, arm_name
 
 ASSUMED_SEED = 20261130
 """Seed of the priors' draws: the same measurements give the same profile."""
@@ -42,6 +42,7 @@ Assumed: TypeAlias = Mapping[str, float]
 
 STAMPS = "rows with the server's own stamps (server_forward_entry_s, server_prefill_finished_s)"
 ANSWERED = "rows with server_first_response_s"
+TOGETHER = "rows of several hand-offs at once"
 PRIORS: Mapping[str, Prior] = {
     "frontend.in_s": Prior(middle=3.3e-3, sigma=0.25, shown_by=STAMPS),
     "frontend.in_s_per_token": Prior(middle=2.1e-7, sigma=0.35, shown_by=STAMPS),
@@ -54,6 +55,9 @@ PRIORS: Mapping[str, Prior] = {
         middle=2.4e-3, sigma=0.25, shown_by="itl_s of an append and of a hand-off at the same tokens"
     ),
     "handoff.join_s": Prior(middle=8e-4, sigma=0.5, shown_by=ANSWERED),
+    "handoff.handshake_s": Prior(middle=1.5e-3, sigma=0.4, shown_by=TOGETHER),
+    "handoff.beside_send_s": Prior(middle=6e-3, sigma=0.3, shown_by=TOGETHER),
+    "handoff.request_result_s": Prior(middle=5.4e-3, sigma=0.3, shown_by=TOGETHER),
 }
 
 
@@ -85,7 +89,9 @@ def unshown(cells: Grid, chunk_tokens: int) -> dict[str, tuple[str, ...]]:
         "decode": () if any(len(known(extra_s(append, group))) for group in cells.handoffs) else ("start_s",),
     }
     for group in cells.handoffs:
-        missing[arm_name(group.arm, group.transport)] = () if len(known(group.after_s)) else ("join_s",)
+        joined = () if len(known(group.after_s)) else ("join_s",)
+        tasks = ("handshake_s", "request_result_s", "beside_send_s") if group.transport is Transport.NVLINK else ()
+        missing[arm_name(group.arm, group.transport)] = (*joined, *tasks)
     return {name: terms for name, terms in missing.items() if terms}
 
 

@@ -231,6 +231,7 @@ EARLY_SHARE: Mapping[Transport, float] = {Transport.NVLINK: 0.0, Transport.TCP: 
 
 HANDOFF_START: Mapping[str, float] = {
     "handshake_s": 10e-3,
+    "send_s": 10e-3,
     "prefix_s": 5e-3,
     "wire_s_per_token": 1e-6,
     "fresh_wire_s_per_token": 1e-6,
@@ -238,16 +239,36 @@ HANDOFF_START: Mapping[str, float] = {
 """Where the fit of a hand-off starts; also the scale of the pull on terms that nothing identifies."""
 
 
+def in_tasks(model: TurnModel, transport: Transport) -> bool:
+    """Return whether a send is one task after the other, which has a time of its own whatever its size."""
+    return transport is Transport.NVLINK and model.engine.transfer_tasks_per_layer > 0
+
+
+def free_terms(model: TurnModel, arm: Arm, transport: Transport) -> tuple[str, ...]:
+    """Return which terms of a hand-off are fitted; of a handshake and a send an idle cell shows the sum."""
+    free = FREE_HANDOFF.get((arm, transport), FREE_HANDOFF_ELSEWHERE)
+    if not in_tasks(model, transport):
+        return free
+    return tuple("send_s" if name == "handshake_s" else name for name in free)
+
+
 def fit_handoff(cells: Cells, model: TurnModel, assumed: Assumed = MIDDLES) -> HandoffCurve:
-    """Fit one arm's hand-off to its idle TTFT, given the prefill and front-end curves of `model`."""
+    """Fit one arm's hand-off to its idle TTFT, given the prefill and front-end curves of `model`.
+
+    Where a send has a time of its own, the handshake is assumed and the rest of their sum is the send's.
+    """
+    tasks = in_tasks(model, cells.transport)
     after_s = median_of_known(cells.after_s)
     join_s = assumed["handoff.join_s"] if after_s is None else max(0.0, after_s - float(model.frontend.after_s()))
-    free = FREE_HANDOFF.get((cells.arm, cells.transport), FREE_HANDOFF_ELSEWHERE)
+    free = free_terms(model, cells.arm, cells.transport)
     start = {name: value for name, value in HANDOFF_START.items() if name in free}
     fixed = {
         **dict.fromkeys(HANDOFF_START, 0.0),
+        "handshake_s": assumed["handoff.handshake_s"],
         "early_share": EARLY_SHARE[cells.transport],
         "join_s": join_s,
+        "request_result_s": assumed["handoff.request_result_s"] * tasks,
+        "beside_send_s": assumed["handoff.beside_send_s"] * tasks,
     }
 
     def predict(values: dict[str, Quantity]) -> Array:

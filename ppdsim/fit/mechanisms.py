@@ -1,7 +1,8 @@
 """Hand-offs that the measured grid does not hold, built from those it does. Each is tagged `mechanism, unmeasured`.
 
 * delta over NVLink: the parameters of the full transfer over NVLink; only what D lacks travels.
-* RDMA: the handshake of NVLink, and a wire at the bandwidth that SGLang's own documents publish.
+* RDMA: the handshake of NVLink, and a wire at the bandwidth that SGLang's own documents publish. All layers leave in
+  one batch; only a pool of NVLink memory has a task a buffer (SGLang 0.5.17, disaggregation/mooncake/conn.py).
 
 Nothing shows how far off they are: each of their times gets a named prior, from which `ppdsim.compose` draws.
 """
@@ -47,7 +48,8 @@ def unmeasured(
     nvlink = measured.get(BUILT_FROM)
     if nvlink is None:
         return {}
-    rdma = replace(nvlink, wire_s_per_token=kv_bytes_per_token / RDMA_BYTES_PER_S, early_share=1.0)
+    in_one_batch = dict.fromkeys(("send_s", "request_result_s", "beside_send_s"), 0.0)
+    rdma = replace(nvlink, wire_s_per_token=kv_bytes_per_token / RDMA_BYTES_PER_S, early_share=1.0, **in_one_batch)
     derived = {
         (Arm.P_DELTA, Transport.NVLINK): nvlink,
         (Arm.P_FULL, Transport.RDMA): rdma,

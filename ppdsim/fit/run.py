@@ -23,7 +23,7 @@ from ppdsim.fit.bootstrap import DRAWS, Fit, bootstrap
 from ppdsim.fit.cells import Cells, Grid, grid
 from ppdsim.fit.crossval import leave_one_out, name_of, predict_cells
 from ppdsim.fit.curve_records import curve_record, mechanism_record
-from ppdsim.fit.curves import FREE_HANDOFF, FREE_HANDOFF_ELSEWHERE, FREE_PREFILL, MIDDLES, fit_model
+from ppdsim.fit.curves import FREE_PREFILL, MIDDLES, fit_model, free_terms
 from ppdsim.fit.drift import measured_drift
 from ppdsim.fit.link_alone import link_notes
 from ppdsim.fit.mechanisms import BUILT_FROM, unmeasured
@@ -188,7 +188,7 @@ def fit_profile(
             curve_record(
                 model.handoffs[key],
                 [drawn.handoffs[key] for drawn in models],
-                FREE_HANDOFF.get(key, FREE_HANDOFF_ELSEWHERE),
+                free_terms(model, *key),
                 tag=Tag.MEASURED,
                 assumed=assumed.get(name_of(group), ()),
                 cells=group,

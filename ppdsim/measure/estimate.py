@@ -190,16 +190,20 @@ class _Times:
         """
         together = max(1, self._model.chunked_prefill_size // prompt_tokens)
         whole, rest = divmod(batch, together)
-        sizes = [together * prompt_tokens] * whole + [rest * prompt_tokens] * bool(rest)
-        first_s = self._request_s(arm, transport, 0, sizes[0])
-        return first_s + sum(self._behind_s(arm, transport, tokens) for tokens in sizes[1:])
+        sizes = [together] * whole + [rest] * bool(rest)
+        curve = self._model.handoffs.get((arm, transport))
+        sends_s = 0.0 if curve is None else (sizes[0] - 1) * float(np.asarray(curve.send_s))
+        first_s = self._request_s(arm, transport, 0, sizes[0] * prompt_tokens) + sends_s
+        return first_s + sum(self._behind_s(arm, transport, requests, prompt_tokens) for requests in sizes[1:])
 
-    def _behind_s(self, arm: Arm, transport: Transport, new_tokens: int) -> float:
+    def _behind_s(self, arm: Arm, transport: Transport, requests: int, prompt_tokens: int) -> float:
         """Return what a forward adds behind another one: itself, or its KV on the link if that takes longer."""
-        forward_s = self._turn_s(Arm.APPEND_D, Transport.NONE, 0, new_tokens)
-        if (arm, transport) not in self._model.handoffs:
+        forward_s = self._turn_s(Arm.APPEND_D, Transport.NONE, 0, requests * prompt_tokens)
+        curve = self._model.handoffs.get((arm, transport))
+        if curve is None:
             return forward_s
-        return max(forward_s, float(np.asarray(self._model.wire_s(arm, transport, 0.0, float(new_tokens)))))
+        forward_s += float(np.asarray(requests * curve.request_result_s + curve.beside_send_s))
+        return max(forward_s, requests * float(np.asarray(curve.wire_s(float(prompt_tokens), 0.0))))
 
     def _request_s(self, arm: Arm, transport: Transport, cached_tokens: int, new_tokens: int) -> float:
         turn_s = self._turn_s(arm, transport, cached_tokens, new_tokens)

@@ -34,10 +34,10 @@ from ppdsim.measure.cells import (
     StallCell,
     TransferCell,
 )
-from ppdsim.measurements.strict import explain
 from ppdsim.scenario.lengths import NonNegativeInt, Positive, PositiveInt, up_to
 from ppdsim.scenario.workloads import GeneratedSpec, PoissonArrivals
 from ppdsim.schema_keys import dotted_keys
+from ppdsim.strict import explain
 from ppdsim.types import Arm, Transport, arm_name
 from ppdsim.workload import Conversation
 from ppdsim.yaml_file import read

@@ -16,8 +16,8 @@ from ppdsim.engines.client import EngineInfo
 from ppdsim.errors import InputError, MeasurementError
 from ppdsim.limits import ROWS_BYTES
 from ppdsim.measure.limits import Limits
-from ppdsim.measurements.strict import explain
 from ppdsim.reading import raw_chunks, read_text
+from ppdsim.strict import explain
 
 RUN = "run.json"
 SCHEMA = "ppdsim/run/1"

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from ppdsim.limits import COUNT
-from ppdsim.measurements.strict import Amount, Count, Strict
+from ppdsim.strict import Amount, Count, Strict
 
 
 class Gpu(Strict):

@@ -10,9 +10,9 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from ppdsim.errors import MeasurementError
 from ppdsim.measurements.machine import Gpu, HardwareFloor, Model
-from ppdsim.measurements.strict import Count, Strict, explain
 from ppdsim.reading import read_json, sha256
 from ppdsim.schema_keys import dotted_keys
+from ppdsim.strict import Count, Strict, explain
 from ppdsim.types import Arm, Transport
 
 SCHEMA = "ppdsim/measurements/1"

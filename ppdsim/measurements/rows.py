@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
 
 from ppdsim.errors import MeasurementError, nearest
-from ppdsim.measurements.strict import Strict, explain
+from ppdsim.strict import Strict, explain
 from ppdsim.types import Arm, Transport
 
 

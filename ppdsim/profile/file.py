@@ -16,11 +16,11 @@ from pydantic import ValidationError
 
 from ppdsim.errors import ProfileError
 from ppdsim.files import write_whole
-from ppdsim.measurements.strict import explain
 from ppdsim.profile.numbers import check_numbers
 from ppdsim.profile.records import SCHEMA, Profile
 from ppdsim.reading import parse_json, read_text
 from ppdsim.schema_keys import dotted_keys
+from ppdsim.strict import explain
 
 ALWAYS = ("prefill", "frontend", "decode", "stall")
 """Curves without which a profile answers nothing."""

@@ -1,17 +1,22 @@
-"""A hand-off P -> D: handshake, wire, join. One set of parameters per arm and transport.
+"""A hand-off P -> D: handshake, wire, join, and P's host. One set of parameters per arm and transport.
 
 ::
 
     before = handshake_s + prefix_s * c / (c + PREFIX_HALF_TOKENS)                              (until P may start)
-    wire   = tokens * (wire_s_per_token + fresh_wire_s_per_token * F / (F + held))              (FIFO on the link)
+    wire   = send_s + tokens * (wire_s_per_token + fresh_wire_s_per_token * F / (F + held))     (FIFO on the link)
     after  = join_s                                                      (metadata, polling, D's prebuilt batch)
+    result = request_result_s                              (P's host, for each request of a batch that has ended)
+    launch = beside_send_s                     (longer, of a batch that P's host launches while its sender works)
 
 with c tokens cached on P, `held` tokens that D already has, F = FRESH_HALF_TOKENS. A share `early_share` of the
 prefix that P has cached and D lacks is sent when P's forward starts (SGLang >= 0.5.15); the rest, and each chunk's
-KV, when the chunk ends. Over TCP the early send overlaps the forward; over in-node NVLink it does not, as if its
-copies queued behind the forward on the GPU. Not modelled: why a prefix costs what it costs, and whether
-`fresh_wire` is a mechanism or the drift of one block of time (the first grid cannot tell); several P on one NIC;
-fragmentation of D's pages; RDMA. Forms that were tried: docs/design/curve-forms.md.
+KV, when P handles the chunk's result. Over NVLink SGLang up to 0.5.19 makes one task a K and V buffer and waits for
+each, `send_s` in all (disaggregation/mooncake/conn.py, _send_kvcache_generic). Its thread and that of the scheduler
+share one interpreter, so while it sends, P's host needs longer for each result and for each launch. Over TCP the
+early send overlaps the forward; over in-node NVLink it does not, as if its copies queued behind the forward on the
+GPU. Not modelled: why a prefix costs what it costs, and whether `fresh_wire` is a mechanism or the drift of one block
+of time (the first grid cannot tell); several P on one NIC; fragmentation of D's pages; RDMA. Forms that were tried:
+docs/design/curve-forms.md.
 """
 
 from __future__ import annotations
@@ -39,6 +44,9 @@ class HandoffCurve(AbstractCurve):
         Parameter(name="fresh_wire_s_per_token", unit="s/token", low=0.0, high=1e-3, meaning="extra if D holds none"),
         Parameter(name="early_share", unit="1", low=0.0, high=1.0, meaning="prefix share sent beside the forward"),
         Parameter(name="join_s", unit="s", low=0.0, high=0.2, meaning="last KV byte to D's first token"),
+        Parameter(name="send_s", unit="s", low=0.0, high=0.2, meaning="least time of one piece of KV on the link"),
+        Parameter(name="request_result_s", unit="s", low=0.0, high=0.2, meaning="P's host with one request's result"),
+        Parameter(name="beside_send_s", unit="s", low=0.0, high=0.2, meaning="extra of a launch on P beside a send"),
     )
     handshake_s: Quantity
     prefix_s: Quantity
@@ -46,6 +54,9 @@ class HandoffCurve(AbstractCurve):
     fresh_wire_s_per_token: Quantity
     early_share: Quantity
     join_s: Quantity
+    send_s: Quantity
+    request_result_s: Quantity
+    beside_send_s: Quantity
 
     def before_s(self, prefill_cached_tokens: Quantity) -> Quantity:
         """Return the seconds between D's pre-allocation and P's readiness to run the forward."""
@@ -55,7 +66,8 @@ class HandoffCurve(AbstractCurve):
     def wire_s(self, tokens: Quantity, held_tokens: Quantity) -> Quantity:
         """Return the seconds that the KV of `tokens` occupies the link when D already holds `held_tokens`."""
         fresh = FRESH_HALF_TOKENS / (FRESH_HALF_TOKENS + held_tokens)
-        return tokens * (self.wire_s_per_token + self.fresh_wire_s_per_token * fresh)
+        moved_s = tokens * (self.wire_s_per_token + self.fresh_wire_s_per_token * fresh)
+        return self.send_s * (tokens > 0) + moved_s
 
     def narrowed_by(self, receiver: HandoffCurve) -> HandoffCurve:
         """Return the hand-off to a machine whose own is `receiver`: this side's host work, the slower wire of the two.

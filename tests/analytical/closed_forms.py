@@ -26,6 +26,9 @@ def constants(*, attention: bool = False, wire_s_per_token: float = WIRE, alpha_
         fresh_wire_s_per_token=0.0,
         early_share=0.0,
         join_s=0.0,
+        send_s=0.0,
+        beside_send_s=0.0,
+        request_result_s=0.0,
     )
     return TurnModel(
         prefill=PrefillCurve(

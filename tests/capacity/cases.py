@@ -1,7 +1,7 @@
 """One P that serves one request a forward, fed by requests of one length: a FIFO server with constant service.
 
-The scheduler launches nothing ahead and the router waits for nobody, so every request is served as soon as its forward
-has ended.
+The scheduler launches nothing ahead, no host work lies between two batches (as over TCP), the link is fast and the
+router waits for nobody, so every request is served as soon as its forward has ended.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ profile: h200x2_llama-3.1-8b_sglang-0.5.17
 fleet:
   - {{role: P, count: 1}}
   - {{role: D, count: 1}}
-transport: nvlink
+transport: tcp
+link_bytes_per_s: 100e9
 max_prefill_tokens: 1
 disable_overlap_schedule: true
 routing: {{policy: always-p, awaits_prefill: false}}

@@ -34,6 +34,9 @@ def handoff(**changes: float) -> HandoffCurve:
         "fresh_wire_s_per_token": 2.0**-22,
         "early_share": 0.75,
         "join_s": 0.001,
+        "send_s": 0.0,
+        "beside_send_s": 0.0,
+        "request_result_s": 0.0,
     }
     return HandoffCurve.from_values({**values, **changes})
 

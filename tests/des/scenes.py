@@ -63,6 +63,9 @@ def _draw_model(draw: Any) -> TurnModel:
         link={
             "wire_s_per_token": draw(st.sampled_from([1e-6, 1e-4])),
             "early_share": draw(st.sampled_from([0.0, 0.5, 1.0])),
+            "send_s": draw(st.sampled_from([0.0, 0.01])),
+            "beside_send_s": draw(st.sampled_from([0.0, 0.006])),
+            "request_result_s": draw(st.sampled_from([0.0, 0.003])),
         },
     )
 
@@ -153,6 +156,9 @@ def tied_scenes(draw: Any) -> tuple[ClusterSpec, list[Conversation], AbstractPol
             "wire_s_per_token": draw(st.sampled_from([0.0, 2.0**-16])),
             "fresh_wire_s_per_token": 0.0,
             "join_s": ticks(1, 2),
+            "send_s": ticks(0, 1, 4),
+            "beside_send_s": ticks(0, 1),
+            "request_result_s": ticks(0, 1),
         },
     )
     spec, policy = _draw_fleet(draw, model, POOLS_TOKENS)

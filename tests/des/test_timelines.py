@@ -96,6 +96,29 @@ def test_two_hand_offs_queue_for_the_forward_and_for_the_link(per_step):
     assert results.turns["arm"].tolist() == ["p-full", "p-full"]
 
 
+def test_p_sends_one_after_the_other_and_its_next_batch_begins_late(per_step):
+    """One P and one D over a link without bytes: a send takes 20, P's host 4 a result and 3 more to launch beside one.
+
+    A (64 new) arrives at 0: P has it at 5, forward 10 + 6.4 -> 21.4, KV on D at 41.4, first token 43.4.
+    B and C (64 new each) arrive at 1. A's result is handled until 25.4; A is being sent, so their batch begins at 28.4:
+        forward 10 + 12.8 -> 51.2. B is sent at once until 71.2; C's result is handled at 55.2 and its KV waits for B's
+        until 91.2. First tokens 73.2 and 93.2.
+    """
+    hands = replace(
+        MODEL.handoffs[Arm.P_FULL, Transport.TCP],
+        wire_s_per_token=0.0,
+        send_s=0.020,
+        request_result_s=0.004,
+        beside_send_s=0.003,
+    )
+    model = MODEL.with_handoff(Arm.P_FULL, Transport.TCP, hands)
+    spec = fleet("P D", model, overlap_schedule=False, router_awaits_prefill=False, per_step=per_step)
+    talks = [talk("a", 0.0, (64, 1)), talk("b", 0.001, (64, 1)), talk("c", 0.001, (64, 1))]
+    first, start = columns(run_cluster(spec, talks, AlwaysP()), "t_first_token_s", "t_prefill_start_s")
+    np.testing.assert_allclose(start, [5.0, 28.4, 28.4], rtol=1e-9)
+    np.testing.assert_allclose(first, [43.4, 73.2, 93.2], rtol=1e-9)
+
+
 def test_on_a_pd_node_an_append_and_a_hand_off_meet(per_step):
     """One P and one pD that sends only what is missing; turns with fewer than 100 new tokens are appended.
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from curve_cases import turn_model
+from curve_cases import HANDOFF, turn_model
 
 from ppdsim.turn import TurnModel
 from ppdsim.types import Arm, Transport
@@ -154,4 +155,6 @@ def write(folder: Path, records: list[dict[str, Any]], **manifest: Any) -> Path:
     return folder
 
 
-TRUTH = turn_model()
+NO_TASKS = replace(HANDOFF, send_s=0.0, request_result_s=0.0, beside_send_s=0.0)
+"""Over TCP a send has no time of its own."""
+TRUTH = turn_model(handoffs={(arm, Transport.TCP): NO_TASKS for arm in (Arm.P_FULL, Arm.P_DELTA)})

@@ -8,11 +8,12 @@ import json
 import numpy as np
 import pytest
 
-from ppdsim import library, profile
+from ppdsim import compose, library, profile
 from ppdsim.errors import WorkloadError
 from ppdsim.results import TURN_COLUMNS
 from ppdsim.scenario import load
 from ppdsim.simulation.run import outside_domain, simulate
+from ppdsim.types import Arm, Transport
 
 FEW = ("workload.conversations=20",)
 POOLS = ("fleet.0.kv_pool_tokens=160000", "fleet.1.kv_pool_tokens=160000")
@@ -167,7 +168,8 @@ def test_every_turn_of_a_derived_profile_is_marked():
 
 def test_kv_over_an_assumed_link_takes_its_bytes_over_the_rate_and_is_marked():
     found = simulate(load("one-pair", [*FEW, "link_bytes_per_s=10e9", "workload.arrivals.rate_per_s=0.01"]), seed=0)
-    moved = found.turns["input_tokens"] * 131_072 / 10e9
+    curve = compose.central(profile.load(library.find("profile", "h200"))).handoff(Arm.P_FULL, Transport.NVLINK)
+    moved = found.turns["input_tokens"] * 131_072 / 10e9 + float(curve.send_s)
     np.testing.assert_allclose(found.turns["kv_transfer_s"], moved, rtol=1e-9)
     assert found.turns["extrapolated"].all()
     assert "assumed: KV moves at 10 GB/s; the rest of a hand-off is that over nvlink" in found.notes

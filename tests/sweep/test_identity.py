@@ -108,6 +108,7 @@ def test_every_module_that_a_row_imports_is_in_the_revision(repository: Path) ->
         "printable",
         "registry",
         "schema_keys",
+        "strict",
         "sweep",
         "sweep.row",
         "sweep.identity",

@@ -16,8 +16,8 @@ from pydantic import BaseModel, ValidationError
 
 from ppdsim.errors import InputError
 from ppdsim.machine.masking import is_secret, masked_line
-from ppdsim.measurements.strict import explain
 from ppdsim.schema_keys import dotted_keys
+from ppdsim.strict import explain
 from ppdsim.yaml_file import read, scalar
 
 M = TypeVar("M", bound=BaseModel)

@@ -18,8 +18,8 @@ from ppdsim.engines.launch.shutdown import still_held, take_down
 from ppdsim.errors import EnvironmentProblem, InputError
 from ppdsim.files import write_whole
 from ppdsim.machine.process_tree import SERVERS_FILE, Family, Identity
-from ppdsim.measurements.strict import explain
 from ppdsim.reading import read_text
+from ppdsim.strict import explain
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 

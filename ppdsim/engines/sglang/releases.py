@@ -34,6 +34,8 @@ def prefill_graph_sizes_tokens(chunked_prefill_size: int) -> tuple[int, ...]:
 
 PREFILL_GRAPH_SIZES_TOKENS = prefill_graph_sizes_tokens(8192)
 """Captured prefill sizes of a server with the default chunk of a large GPU [tokens]."""
+TRANSFER_TASKS_PER_LAYER = 2
+"""Tasks of a layer over NVLink: its K buffer and its V buffer; up to 0.5.19, disaggregation/mooncake/conn.py."""
 
 _FIRST = Release(lacks=frozenset({RADIX, EARLY_SEND}))
 _RADIX = Release(lacks=frozenset({EARLY_SEND}))
@@ -65,4 +67,5 @@ def record(version: str) -> EngineRecord:
         chunk_rule=ChunkRule.SEPARATE_FORWARDS,
         overlap_schedule=True,
         handoff_protocol=HandoffProtocol.PUSH,
+        transfer_tasks_per_layer=TRANSFER_TASKS_PER_LAYER,
     )

@@ -20,7 +20,7 @@ class Toy(AbstractEngine):
     def record(self, version, server_flags=()):
         sizes = {"decode_graph_sizes": (1, 2, 4, 8, 16, 32, 64), "prefill_graph_sizes_tokens": (64, 512, CHUNK_TOKENS)}
         rules = {"chunk_rule": ChunkRule.MIXED_STEPS, "handoff_protocol": HandoffProtocol.PUSH}
-        who = {"name": self.name, "version": version}
+        who = {"name": self.name, "version": version, "transfer_tasks_per_layer": 0}
         return EngineRecord(**who, **sizes, **rules, attention_tile_rows=64, overlap_schedule=False)
 
     def client(self, endpoints, *, tell=None):

@@ -13,7 +13,9 @@ was launched there. So::
     alone                       look again when it is launched (floor_s), resolve at its end
     one launched behind it      both run in a row, resolve the first when the second has ended
 
-Without overlap every batch is resolved at its end. Source: SGLang 0.5.17, disaggregation/prefill.py
+Without overlap every batch is resolved at its end. The host handles a result request by request, each for
+`HandoffCurve.request_result_s`, and launches the next batch only then; a launch while KV is sent takes `beside_send_s`
+more. So batches in a row have a gap between them. Source: SGLang 0.5.17, disaggregation/prefill.py
 event_loop_overlap_disagg_prefill, process_batch_result_disagg_prefill, send_kv_chunk, managers/scheduler.py
 _apply_war_barrier. Not modelled: that the early send of a prefix waits for the same copy.
 """
@@ -139,17 +141,19 @@ class PrefillLoop(AbstractPrefillNode):
 
     def _look(self, time: float) -> None:
         """Let the host see what has come: at once if it idles, and when it has launched what it launches now."""
-        if not self._unresolved:
-            self._pass(time)
-            return
         due = self._due
+        if not self._unresolved:
+            if due is None:
+                self._pass(time)
+            return
         if time <= self._launched_s and len(self._unresolved) == 1 and due is not None and due.time != self._launched_s:
-            self._plan(self._launched_s, self._launch_done)
+            self._plan(self._launched_s, self._look_again)
 
     def _plan(self, time: float, handler: Handler) -> None:
         self._due = self._clock.at(time, handler, None, self._priority)
 
-    def _launch_done(self, tick: Tick) -> None:
+    def _look_again(self, tick: Tick) -> None:
+        """See what has come while the host launched a batch or handled a result."""
         if tick is self._due:
             self._due = None
             self._pass(tick.time)
@@ -166,8 +170,18 @@ class PrefillLoop(AbstractPrefillNode):
                 self._turns.t_prefill_end[piece.turn] = end_s
             else:
                 self.pool.insert(piece.turn, piece.before + piece.tokens)
-            links.end(piece, time)
-        self._pass(time)
+            if time > tick.time:
+                self._clock.at(time, self._send, piece, self._priority)
+            else:
+                links.end(piece, time)
+            time += links.request_result_s
+        if time > tick.time:
+            self._plan(time, self._look_again)
+        else:
+            self._pass(time)
+
+    def _send(self, tick: Tick) -> None:
+        self.links.end(tick.arg, tick.time)
 
     def _pass(self, time: float) -> None:
         """Answer whose KV has landed, launch what waits, and plan what the host does next."""
@@ -183,7 +197,7 @@ class PrefillLoop(AbstractPrefillNode):
         if pieces and self._overlap and len(unresolved) == 1:
             self._launched_s = time + self._launch_s
             if queue.waiting or queue.cut >= 0:
-                self._plan(self._launched_s, self._launch_done)
+                self._plan(self._launched_s, self._look_again)
                 return
         free_s = self._free_s
         self._plan(free_s if free_s > time else time, self._resolve)
@@ -199,7 +213,13 @@ class PrefillLoop(AbstractPrefillNode):
 
     def _launch(self, pieces: list[Piece], time: float) -> None:
         free_s, links = self._free_s, self.links
-        self.start = begin_s = free_s if free_s > time else time
+        if free_s > time:
+            begin_s = free_s
+        elif links.beside_send_s and links.sends(time):
+            begin_s = time + links.beside_send_s
+        else:
+            begin_s = time
+        self.start = begin_s
         for piece in pieces:
             if piece.first:
                 self._turns.t_prefill_start[piece.turn] = begin_s

@@ -83,6 +83,10 @@ class AbstractLink(ABC):
     ) -> None:
         """Send the KV of `tokens` more tokens, ready at `time_s`; the last of a request's sends has a `done`."""
 
+    def sends(self, time_s: float) -> bool:
+        """Return whether a send slows the host down at `time_s` by the profile; one that really takes place does."""
+        return False
+
 
 class AbstractSink(ABC):
     """Where KV lands on a decode server."""
@@ -139,3 +143,7 @@ class ProfileLink(AbstractLink):
         self._free_s[allocated.destination] = end_s
         if done is not None:
             self._clock.at(end_s, lambda time: done(time, None))
+
+    def sends(self, time_s: float) -> bool:
+        """Return whether KV is on its way to any destination."""
+        return any(free_s > time_s for free_s in self._free_s.values())

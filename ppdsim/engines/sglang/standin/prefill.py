@@ -46,6 +46,7 @@ class PrefillCore(AbstractCore):
         self._forwards = Forwards(settings.chunk_tokens, settings.page_tokens)
         self._unresolved: deque[tuple[list[Piece], float]] = deque()  # launched batches, and when each ends
         self._launched_s = -math.inf  # until when the host launches a batch beside which there is no other
+        self._handled_s = -math.inf  # until when the host handles the result of a batch
         self._free_s = 0.0  # end of the last forward
         self._planned = 0  # how often the host has planned what it does next
         self._landed: list[Request] = []  # transferred, which the host has not seen
@@ -128,6 +129,8 @@ class PrefillCore(AbstractCore):
 
     def _look(self, time_s: float) -> None:
         """Let the host see what has come: at once if it idles, and when it has launched what it launches now."""
+        if time_s < self._handled_s:
+            return  # it looks when it has handled the result
         if not self._unresolved:
             self._pass(max(time_s, self._free_s))
         elif time_s <= self._launched_s and len(self._unresolved) == 1:
@@ -162,6 +165,8 @@ class PrefillCore(AbstractCore):
 
     def _launch(self, pieces: list[Piece], time_s: float) -> None:
         begin_s = max(time_s, self._free_s)
+        if self._free_s <= time_s and self._link.sends(time_s):
+            begin_s += max((self._beside_send_s(piece.request) for piece in pieces), default=0.0)
         for piece in pieces:
             other = self._other(piece.request)
             if piece.first and other is not None:
@@ -186,6 +191,7 @@ class PrefillCore(AbstractCore):
     def _resolve(self, time_s: float) -> None:
         """Send the KV of the batch whose result the host has waited for."""
         pieces, end_s = self._unresolved.popleft()
+        looks_s = time_s
         for piece in pieces:
             request = piece.request
             if request.ending is not None or request.holding is None:
@@ -205,9 +211,15 @@ class PrefillCore(AbstractCore):
             if piece.first:
                 sent += (1.0 - self._early_share(other)) * self._prefix(piece, other)
             self._link.send(
-                request, other.allocated, time_s, sent, partial(self._landed_on, request) if piece.last else None
+                request, other.allocated, looks_s, sent, partial(self._landed_on, request) if piece.last else None
             )
-        self._pass(time_s)
+            curve = self.model.handoff(other.allocated.arm, other.allocated.transport)
+            looks_s += float(curve.request_result_s)
+        self._handled_s = looks_s
+        if self._handled_s > time_s:
+            self._plan(self._handled_s, self._pass)
+        else:
+            self._pass(time_s)
 
     def _landed_on(self, request: Request, time_s: float, problem: str | None = None) -> None:
         self._transferred(request, time_s, problem)
@@ -241,6 +253,12 @@ class PrefillCore(AbstractCore):
 
     def _other(self, request: Request) -> _Other | None:
         return None if request.rendezvous is None else self._others.get(request.rendezvous.room)
+
+    def _beside_send_s(self, request: Request) -> float:
+        other = self._other(request)
+        if other is None:
+            return 0.0
+        return float(self.model.handoff(other.allocated.arm, other.allocated.transport).beside_send_s)
 
     def _early_share(self, other: _Other) -> float:
         return float(self.model.handoff(other.allocated.arm, other.allocated.transport).early_share)

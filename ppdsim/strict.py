@@ -1,4 +1,4 @@
-"""The base of everything in a measurement folder: unknown keys are errors, and how such an error reads."""
+"""The base of records that a file holds: unknown keys are errors, and how such an error reads."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ DECODE = tuple(
     f"tests/des/test_{name}.py"
     for name in ("timelines", "unified_timelines", "overlap_timelines", "mixed_append", "step_wait", "accounts")
 )
-ANALYTICAL = ("breakeven", "crossing", "queueing", "replications", "slo")
+ANALYTICAL = ("breakeven", "crossing", "queueing", "replications")
 TARGETS: dict[str, tuple[str, ...]] = {
     "turn.py": ("tests/test_turn.py",),
     "metrics.py": ("tests/test_metrics.py",),

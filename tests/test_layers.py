@@ -25,7 +25,11 @@ PLANTED = [
     ("workload/lengths", "from pydantic import BaseModel", "pydantic and ruamel.yaml only where a file enters"),
     ("workload/lengths", "from scipy.optimize import brentq", "scipy only in fit, analytical and validate"),
     ("crossover/run", "def f() -> None:\n    import distributed", "dask only in sweep"),
-    ("measure/visit", "import ppdsim.engines.sglang.client", "An engine is reached through the registry only"),
+    (
+        "measure/service_measurement",
+        "import ppdsim.engines.sglang.client",
+        "An engine is reached through the registry only",
+    ),
     (
         "cli/serve",
         "def f() -> None:\n    import ppdsim.engines.sglang",

@@ -178,7 +178,7 @@ def _run(
         print_status(text, quiet=quiet)
 
     try:
-        measured = measure(chosen, services, machine, out, resume=resume, say=print_line, links=alone)
+        measured = measure(chosen, services, machine, out, resume=resume, show_line=print_line, links=alone)
     except (KeyboardInterrupt, EnvironmentProblem):
         _tell_left(chosen, services, alone, out, times, quiet=quiet)
         raise
@@ -188,7 +188,7 @@ def _run(
     fitted = None
     if not measure_only:
         try:
-            fitted = fit(out, say=print_line)
+            fitted = fit(out, show_line=print_line)
         except KeyboardInterrupt:
             print_line("what the plan asks is measured; to fit it: the same command with --resume")
             raise
@@ -235,7 +235,9 @@ def _transfer(
         _document(planned, [], None, dry_run=True, json=json)
         return
     extras.require(alone.library, by="--only transfer")
-    paths, text = calibrate_transfer(plan, out, link, resume=resume, say=lambda line: print_status(line, quiet=quiet))
+    paths, text = calibrate_transfer(
+        plan, out, link, resume=resume, show_line=lambda line: print_status(line, quiet=quiet)
+    )
     _document(planned, paths, None, dry_run=False, json=json)
     if not (json or quiet):
         echo(text)
@@ -289,13 +291,13 @@ def _tell_left(
     from ppdsim.measure.describe import left_lines
     from ppdsim.measure.journal import Journal
     from ppdsim.measure.lock import FolderInUse, locked
-    from ppdsim.measure.pending_cells import Agenda
+    from ppdsim.measure.pending_cells import PendingCells
 
     if not (out / "points.jsonl").exists():
         return
     try:
         with locked(out):
-            lines = left_lines(Agenda(plan, Journal(out, resume=True)), services, links, times)
+            lines = left_lines(PendingCells(plan, Journal(out, resume=True)), services, links, times)
     except FolderInUse:
         # Another run measures into it; what is there is no concern of this one.
         return

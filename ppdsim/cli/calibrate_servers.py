@@ -96,7 +96,7 @@ def join(call: Call, unified_url: str | None, pair_urls: Mapping[str, str], *, d
         url = url_of("--unified-url", unified_url)
         endpoints = Endpoints(entry=url, servers=(("unified", url),), key=call.key)
         services.append(
-            joined(call.engine, endpoints, transport=Transport.NONE, decode_radix=False, tell=call.print_status)
+            joined(call.engine, endpoints, transport=Transport.NONE, decode_radix=False, show_line=call.print_status)
         )
     if pair_urls:
         urls = {role: url_of(f"--{role}-url", pair_urls[role]) for role in call.engine.pair_urls}
@@ -106,7 +106,7 @@ def join(call: Call, unified_url: str | None, pair_urls: Mapping[str, str], *, d
             key=call.key,
         )
         services.append(
-            joined(call.engine, endpoints, transport=link, decode_radix=decode_radix, tell=call.print_status)
+            joined(call.engine, endpoints, transport=link, decode_radix=decode_radix, show_line=call.print_status)
         )
         if call.transport is None:
             call.print_status("the running pair is taken to hand over by tcp; --transport says otherwise")
@@ -184,7 +184,7 @@ def prepare(call: Call, chosen: Settings, host: Host, log_dir: Path) -> Ready:
         log_dir,
         progress=progress_printer(quiet=call.quiet),
         key=call.key,
-        tell=call.print_status,
+        show_line=call.print_status,
     )
     if chosen.prefill_gpus and not links:
         over = ", ".join(dict.fromkeys(t.value for s in services if not s.unified for _, t in s.arms))

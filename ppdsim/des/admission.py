@@ -66,8 +66,8 @@ class AbstractAdmission(abc.ABC):
         del pieces
         self._node.pool.make_free(0)
 
-    def begin_forward(self, riding: int, cut_ends: int) -> None:
-        """Begin to form a forward with `riding` streams in it and the last chunk of `cut_ends`, if not -1."""
+    def begin_forward(self, decode_rows: int, cut_ends: int) -> None:
+        """Begin to form a forward with `decode_rows` streams in it and the last chunk of `cut_ends`, if not -1."""
 
     def admitted(self, turn: int) -> None:
         """Take note of a turn that has its pages now."""

@@ -37,14 +37,14 @@ class PrefillQueue:
         self.cut = -1  # the request whose rest goes first, or -1
         self.cut_done = 0  # its tokens with KV so far
 
-    def form(self, admit: Callable[[int], int], riding: int = 0) -> list[Piece]:
-        """Take the next forward's pieces beside `riding` streams.
+    def form(self, admit: Callable[[int], int], decode_rows: int = 0) -> list[Piece]:
+        """Take the next forward's pieces beside `decode_rows` streams.
 
         `admit` returns a request's cached tokens, or -1 if it must wait.
         """
         fill, waiting, page = self._turns.fill, self.waiting, self._page
         # At least a page goes on, or a prompt would wait for streams that may never be fewer than the budget.
-        chunk = budget = max(self._chunk - riding, page)
+        chunk = budget = max(self._chunk - decode_rows, page)
         pieces: list[Piece] = []
         if self.cut >= 0:
             rest = fill[self.cut] - self.cut_done
@@ -54,7 +54,7 @@ class PrefillQueue:
             self.cut_done += size
             if size == rest:
                 self.cut = -1
-        while waiting and budget > 0 and self.cut < 0 and (not pieces or chunk - budget < self._max - riding):
+        while waiting and budget > 0 and self.cut < 0 and (not pieces or chunk - budget < self._max - decode_rows):
             if pieces and budget < page:
                 break
             turn = waiting[0]
@@ -71,8 +71,8 @@ class PrefillQueue:
                 self.cut, self.cut_done = turn, cached + size
         return pieces
 
-    def cut_ends(self, riding: int) -> int:
+    def cut_ends(self, decode_rows: int) -> int:
         """Return the request whose last chunk the next forward has, or -1."""
-        if self.cut >= 0 and self._turns.fill[self.cut] - self.cut_done <= max(self._chunk - riding, self._page):
+        if self.cut >= 0 and self._turns.fill[self.cut] - self.cut_done <= max(self._chunk - decode_rows, self._page):
             return self.cut
         return -1

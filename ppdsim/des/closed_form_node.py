@@ -152,11 +152,11 @@ class ClosedFormNode(AbstractDecodeNode):
             if pages:
                 pool.take(pages)
 
-    def _board(self) -> int:
+    def _allocate_tokens(self) -> int:
         self._take_pages(1)
         return self._context
 
-    def _ride(self) -> None:
+    def _emit_tokens(self) -> None:
         self._context += len(self._growing)
 
     def sync(self, now: float) -> None:

@@ -117,12 +117,12 @@ class AbstractDecodeNode(AbstractNodeMemory):
         """Return the streams that have all their tokens, in the order of the batch."""
 
     @abc.abstractmethod
-    def _board(self) -> int:
+    def _allocate_tokens(self) -> int:
         """Take the pages of one token of every stream, residents excluded, and return the context of all [tokens]."""
 
     @abc.abstractmethod
-    def _ride(self) -> None:
-        """Give every stream the token for which `_board` has taken the pages."""
+    def _emit_tokens(self) -> None:
+        """Give every stream the token for which `_allocate_tokens` has taken the pages."""
 
     @abc.abstractmethod
     def _decode_on(self, attend_unit: int | None) -> None:
@@ -341,8 +341,8 @@ class AbstractDecodeNode(AbstractNodeMemory):
     def _form(self) -> tuple[list[Piece], int | None]:
         """Return the pieces of a forward that runs now, or none and the boundary at which the head may run."""
         local, admission, streams = self._local, self.admission, self.streams
-        riding = self._former.riding(streams)
-        admission.begin_forward(riding, local.cut_ends(riding))
+        decode_rows = self._former.decode_rows(streams)
+        admission.begin_forward(decode_rows, local.cut_ends(decode_rows))
         pieces = self._former.form(local, self._admit_local, streams)
         if pieces:
             admission.formed(pieces)
@@ -356,9 +356,9 @@ class AbstractDecodeNode(AbstractNodeMemory):
         """Run a step with prompts; streams that have no token in it wait for its end."""
         turns, former = self.turns, self._former
         context_tokens = 0
-        if former.riding(self.streams):
+        if former.decode_rows(self.streams):
             self._make_room()
-            context_tokens = self._board() if self.streams else 0
+            context_tokens = self._allocate_tokens() if self.streams else 0
         streams = self.streams
         # Without an overlapping scheduler a launch waits for the results of what ran, so nothing hides it.
         running_s = self.last_step_s if self._overlap and self._after_step else None
@@ -375,17 +375,17 @@ class AbstractDecodeNode(AbstractNodeMemory):
         self.unit += 1
         end_s = self.start + cost.seconds
         self.backlog.forward(pieces, turns.fill, end_s)
-        self._clock.at(end_s, self._forward_done, (pieces, streams, former.riding(streams)), self._priority)
+        self._clock.at(end_s, self._forward_done, (pieces, streams, former.decode_rows(streams)), self._priority)
 
     def _forward_done(self, tick: Tick) -> None:
-        pieces, streams, riding = tick.arg
-        if riding:
+        pieces, streams, decode_rows = tick.arg
+        if decode_rows:
             self.log.add(self.start, 1, tick.time - self.start, 0.0)
-            self._ride()
+            self._emit_tokens()
             self.steps += 1
             self.mixed_forwards += 1
         self.time = self.start = tick.time
-        before, beside = self.active, riding and self.streams - self.residents
+        before, beside = self.active, decode_rows and self.streams - self.residents
         for piece in pieces:
             self.pool.insert(piece.turn, piece.before + piece.tokens)
             if piece.last:
@@ -396,5 +396,5 @@ class AbstractDecodeNode(AbstractNodeMemory):
             # What was prefilled comes before them (SGLang 0.5.17, managers/schedule_batch.py mix_with_running).
             order = [turn for turn, _ in self.running()]
             self._arrange(order[beside:] + order[:beside])
-        self.admission.after_forward(streams, before - self.active, mixed=riding > 0, cut=self._local.cut >= 0)
+        self.admission.after_forward(streams, before - self.active, mixed=decode_rows > 0, cut=self._local.cut >= 0)
         self._boundary(self._done_streams())

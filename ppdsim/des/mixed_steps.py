@@ -2,7 +2,7 @@
 
 Each stream's token comes off the budget of new tokens. The cost is put together from two curves::
 
-    mixed_s = forward_s(new tokens + riding streams) + context_s_per_token * context of the streams
+    mixed_s = forward_s(new tokens + decode rows) + context_s_per_token * context of the streams
 
 the matrix work of one forward over all rows, the prompts' own attention, and the streams' KV read at the rate measured
 in decode steps. A stream loses that less the decode step that it would have had. Mixed steps are unmeasured: what their
@@ -20,11 +20,11 @@ class MixedSteps(AbstractStepFormer):
 
     __slots__ = ()
 
-    def riding(self, streams: int) -> int:
+    def decode_rows(self, streams: int) -> int:
         """Return all of them."""
         return streams
 
-    def ride_s(self, streams: int, context_tokens: int) -> tuple[float, float]:
+    def decode_rows_s(self, streams: int, context_tokens: int) -> tuple[float, float]:
         """Return the time of the streams' KV read, and of a decode step of all of them."""
         decode = self._model.decode
         return float(decode.context_s_per_token) * context_tokens, float(decode.step_s(streams, context_tokens))

@@ -15,12 +15,12 @@ class SeparateForwards(AbstractStepFormer):
 
     __slots__ = ()
 
-    def riding(self, streams: int) -> int:
+    def decode_rows(self, streams: int) -> int:
         """Return 0: no stream gets a token in a forward."""
         del streams
         return 0
 
-    def ride_s(self, streams: int, context_tokens: int) -> tuple[float, float]:
-        """Return nothing: no stream rides along."""
+    def decode_rows_s(self, streams: int, context_tokens: int) -> tuple[float, float]:
+        """Return nothing: a forward has no decode rows."""
         del streams, context_tokens
         return 0.0, 0.0

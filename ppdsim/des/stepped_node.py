@@ -16,13 +16,13 @@ from ppdsim.des.decode_node import AbstractDecodeNode
 class SteppedNode(AbstractDecodeNode):
     """A decode node that handles every step boundary."""
 
-    __slots__ = ("_batch", "_boarded", "_resident_context")
+    __slots__ = ("_allocated", "_batch", "_resident_context")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         spec = args[2]
         self._batch: dict[int, list[int]] = {}  # turn: [KV tokens, steps left]
-        self._boarded = 0  # 1 while a step runs for which the streams' pages are taken
+        self._allocated = 0  # 1 while a step runs for which the streams' pages are taken
         self._resident_context = spec.residents * spec.resident_context_tokens
         if self.streams:
             self._decode_on(None)
@@ -49,20 +49,20 @@ class SteppedNode(AbstractDecodeNode):
         return [(turn, kv_tokens) for turn, (kv_tokens, _) in self._batch.items()]
 
     def _paged(self) -> list[tuple[int, int]]:
-        return [(turn, kv_tokens + self._boarded) for turn, (kv_tokens, _) in self._batch.items()]
+        return [(turn, kv_tokens + self._allocated) for turn, (kv_tokens, _) in self._batch.items()]
 
     def _next_step_pages(self) -> int:
         return sum(kv_tokens % self.pool.page == 0 for kv_tokens, _ in self._batch.values())
 
-    def _board(self) -> int:
+    def _allocate_tokens(self) -> int:
         self.pool.make_free(len(self._batch))
         self.pool.take(self._next_step_pages())
-        self._boarded = 1
+        self._allocated = 1
         context: int = self._resident_context + sum(kv_tokens for kv_tokens, _ in self._batch.values())
         return context
 
-    def _ride(self) -> None:
-        self._boarded = 0
+    def _emit_tokens(self) -> None:
+        self._allocated = 0
         for stream in self._batch.values():
             stream[0] += 1
             stream[1] -= 1
@@ -80,12 +80,12 @@ class SteppedNode(AbstractDecodeNode):
 
     def _decode_on(self, attend_unit: int | None) -> None:
         del attend_unit
-        self.last_step_s = float(self._model.decode.step_s(self.streams, self._board())) + self._step_extra_s
+        self.last_step_s = float(self._model.decode.step_s(self.streams, self._allocate_tokens())) + self._step_extra_s
         self._clock.at(self.start + self.last_step_s, self._step_done, None, self._priority)
 
     def _step_done(self, tick: Tick) -> None:
         self.log.add(self.start, 1, tick.time - self.start, 0.0)
-        self._ride()
+        self._emit_tokens()
         self.time = self.start = tick.time
         self.steps += 1
         self.unit += 1

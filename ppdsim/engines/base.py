@@ -21,7 +21,7 @@ from ppdsim.errors import InputError
 
 if TYPE_CHECKING:
     from ppdsim.des.scheduler import Scheduler
-    from ppdsim.engines.client import AbstractClient, Endpoints, Tell
+    from ppdsim.engines.client import AbstractClient, Endpoints, ShowLine
     from ppdsim.engines.doctor.examine import Doctor
     from ppdsim.engines.launch.launcher import Launcher
     from ppdsim.engines.link_alone import LinkAlone
@@ -124,8 +124,8 @@ class AbstractEngine(abc.ABC):
         """Return what the simulator runs of its scheduler."""
 
     @abc.abstractmethod
-    def client(self, endpoints: Endpoints, *, tell: Tell | None = None) -> AbstractClient:
-        """Return what sends prompts to servers; `tell` is given a line now and then while one is waited for."""
+    def client(self, endpoints: Endpoints, *, show_line: ShowLine | None = None) -> AbstractClient:
+        """Return what sends prompts to servers; `show_line` is given a line now and then while one is waited for."""
 
     def require_client(self) -> None:
         """Say before anything is started that the client cannot work.

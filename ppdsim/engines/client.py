@@ -16,9 +16,9 @@ from enum import Enum
 from ppdsim.errors import PpdsimError
 
 EVERY_S = 10.0
-"""How often it is said what is waited for [s]."""
-Tell = Callable[[str], None]
-"""What is given a line for people now and then while something is waited for."""
+"""Time between two lines that say what the client waits for [s]."""
+ShowLine = Callable[[str], None]
+"""A callback that shows the user one line about progress."""
 
 
 class Failure(str, Enum):

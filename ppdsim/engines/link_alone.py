@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from ppdsim.engines.client import Tell
+from ppdsim.engines.client import ShowLine
 
 
 class TransferPair(Protocol):
@@ -40,4 +40,4 @@ class LinkAlone:
 
     library: str
     packages: tuple[str, ...]
-    pair: Callable[[int, str, tuple[int, int] | None, Tell | None], AbstractContextManager[TransferPair]]
+    pair: Callable[[int, str, tuple[int, int] | None, ShowLine | None], AbstractContextManager[TransferPair]]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ppdsim import measurements, profile
-from ppdsim.engines.client import decoding
+from ppdsim.engines.client import ShowLine, decoding
 from ppdsim.errors import EnvironmentProblem
 from ppdsim.fit.bootstrap import DRAWS
 from ppdsim.machine.sampler import AbstractSampler, MachineSampler
@@ -20,7 +20,7 @@ from ppdsim.measure.idle import idle_notes
 from ppdsim.measure.journal import Journal
 from ppdsim.measure.lock import locked
 from ppdsim.measure.monitor import Monitor
-from ppdsim.measure.pending_cells import Agenda, clipped_note, lacking_begins, lacking_notes
+from ppdsim.measure.pending_cells import PendingCells, clipped_note, lacking_begins, lacking_notes
 from ppdsim.measure.plan import Plan, loads_of
 from ppdsim.measure.record import RunRecord
 from ppdsim.measure.run import Run, left_out_note
@@ -38,7 +38,7 @@ def measure(
     folder: Path,
     *,
     resume: bool,
-    say: Callable[[str], None],
+    show_line: ShowLine,
     links: Sequence[Link] = (),
     runner: Callable[..., None] = asyncio.run,
     sampler: AbstractSampler | None = None,
@@ -59,7 +59,15 @@ def measure(
     """
     with locked(folder):
         return _measure(
-            plan, services, machine, folder, resume=resume, say=say, links=links, runner=runner, sampler=sampler
+            plan,
+            services,
+            machine,
+            folder,
+            resume=resume,
+            show_line=show_line,
+            links=links,
+            runner=runner,
+            sampler=sampler,
         )
 
 
@@ -70,12 +78,12 @@ def _measure(
     folder: Path,
     *,
     resume: bool,
-    say: Callable[[str], None],
+    show_line: ShowLine,
     links: Sequence[Link],
     runner: Callable[..., None],
     sampler: AbstractSampler | None,
 ) -> Run:
-    run = _begun(plan, machine, folder, resume=resume, say=say)
+    run = _begun(plan, machine, folder, resume=resume, show_line=show_line)
     journal, rows_before = run.journal, run.journal.rows
     there = not any(service.starts_servers for service in services)
     runner(reach(run, services))
@@ -86,7 +94,7 @@ def _measure(
 
         run.begin = lambda: describe(ended=False)
         begin_s = time.monotonic()
-        run.left_out += measure_links(plan, journal, run.record, links, say=say)
+        run.left_out += measure_links(plan, journal, run.record, links, show_line=show_line)
         if links:
             run.seconds["transfer"] = run.budget.spent_s = time.monotonic() - begin_s
         try:
@@ -95,16 +103,16 @@ def _measure(
             if run.record.servers and journal.rows:
                 describe(ended=True)
     for note in monitor.notes_of_call():
-        say(note)
-    say(f"{journal.rows - rows_before} rows added, {journal.rows} in all")
+        show_line(note)
+    show_line(f"{journal.rows - rows_before} rows added, {journal.rows} in all")
     return run
 
 
-def _begun(plan: Plan, machine: Machine, folder: Path, *, resume: bool, say: Callable[[str], None]) -> Run:
+def _begun(plan: Plan, machine: Machine, folder: Path, *, resume: bool, show_line: ShowLine) -> Run:
     """Return the state of a call on a folder, whatever an earlier call left there."""
     journal = Journal(folder, resume=resume)
     for line in journal.repaired:
-        say(line)
+        show_line(line)
     if journal.rows == 0:
         # A call that measured nothing has nothing to go on with: its servers need not be these.
         (folder / MANIFEST).unlink(missing_ok=True)
@@ -114,15 +122,17 @@ def _begun(plan: Plan, machine: Machine, folder: Path, *, resume: bool, say: Cal
     record = RunRecord(folder, goes_on=journal.rows > 0)
     for other in record.plans:
         if other != plan.name:
-            say(f"rows of plan '{other}' stay and are fitted too; this call measures what plan '{plan.name}' lacks")
+            show_line(
+                f"rows of plan '{other}' stay and are fitted too; this call measures what plan '{plan.name}' lacks"
+            )
     record.take_plan(plan.name, loads_of(plan), measured=[name for name in loads_of(plan) if journal.has_load(name)])
     return Run(
-        agenda=Agenda(plan, journal),
+        pending=PendingCells(plan, journal),
         record=record,
         rng=np.random.default_rng([plan.seed, journal.rows]),
         floor=measurements.HardwareFloor(gpu=machine.gpu, model=machine.model),
         budget=Budget(plan.budget_s),
-        say=say,
+        show_line=show_line,
     )
 
 
@@ -137,12 +147,12 @@ def _describe(
     ended: bool,
 ) -> None:
     """Write the manifest: when measuring begins, so that a run that is killed has one, and when it ends."""
-    record, agenda = run.record, run.agenda
+    record, pending = run.record, run.pending
     known = [service for service in services if service.name in record.servers]
     lacking = [
         note
         for service in services
-        for note in lacking_notes(agenda, service, fewer=run.fewer.get(service.name))
+        for note in lacking_notes(pending, service, fewer=run.fewer.get(service.name))
         if ended
     ]
     write_manifest(
@@ -157,7 +167,7 @@ def _describe(
             *(note for service in services for note in service.notes),
             *idle_notes(services, record.servers),
             *of_machine,
-            *(line for service in services for line in agenda.clipped_lines(service)),
+            *(line for service in services for line in pending.clipped_lines(service)),
             *run.left_out,
             *lacking,
         ),
@@ -165,13 +175,13 @@ def _describe(
         replaced=(
             *(link.name for link in links),
             *(note(service.name) for service in services for note in (clipped_note, left_out_note)),
-            *(begin for service in services for begin in lacking_begins(agenda, service) if ended),
+            *(begin for service in services for begin in lacking_begins(pending, service) if ended),
         ),
         ended=ended,
     )
 
 
-def fit(folder: Path, *, say: Callable[[str], None], draws: int = DRAWS) -> profile.Profile:
+def fit(folder: Path, *, show_line: ShowLine, draws: int = DRAWS) -> profile.Profile:
     """Fit the profile of a measured folder and write it there.
 
     Raises
@@ -187,6 +197,6 @@ def fit(folder: Path, *, say: Callable[[str], None], draws: int = DRAWS) -> prof
     if not (folder / MANIFEST).is_file():
         raise EnvironmentProblem(f"{folder}: nothing was measured, so there is nothing to fit")
     with locked(folder):
-        fitted = fit_profile(measurements.read(folder), draws=draws, progress=say)
+        fitted = fit_profile(measurements.read(folder), draws=draws, progress=show_line)
         profile.save(fitted, folder / "profile.json")
     return fitted

@@ -9,7 +9,7 @@ from ppdsim.measure.cells import Cell
 from ppdsim.measure.estimate import seconds_by_kind
 from ppdsim.measure.expected_limits import Foreseen
 from ppdsim.measure.limits import clipped, need_tokens
-from ppdsim.measure.pending_cells import Agenda
+from ppdsim.measure.pending_cells import PendingCells
 from ppdsim.measure.plan import Plan, transfer_cells
 from ppdsim.measure.service import Service
 from ppdsim.measure.transfer import Link, link_key, link_problem
@@ -70,21 +70,23 @@ def plan_lines(
     return tuple(lines)
 
 
-def left_lines(agenda: Agenda, services: Sequence[Service], links: Sequence[Link], times: Profile) -> tuple[str, ...]:
+def left_lines(
+    pending: PendingCells, services: Sequence[Service], links: Sequence[Link], times: Profile
+) -> tuple[str, ...]:
     """Return what a call that was ended leaves: the rows that there are, how to go on, and what has no row yet.
 
     Times are those of a profile, as for the plan.
     """
-    journal, plan, model = agenda.journal, agenda.plan, compose.central(times)
+    journal, plan, model = pending.journal, pending.plan, compose.central(times)
     left: list[tuple[str, Sequence[Cell], Sequence[Cell], int]] = []  # name, all, without a row, with too few
     for link in links:
         if link_problem(link) is None:
             alone = transfer_cells(plan, link.transport)
             left.append((link.name, alone, [cell for cell in alone if not journal.has(link_key(cell, link))], 0))
     for service in services:
-        undone = agenda.undone(service)
-        unbegun = [cell for cell in undone if not agenda.begun(cell)]
-        left.append((service.name, agenda.cells(service), unbegun, len(undone) - len(unbegun)))
+        undone = pending.undone(service)
+        unbegun = [cell for cell in undone if not pending.begun(cell)]
+        left.append((service.name, pending.cells(service), unbegun, len(undone) - len(unbegun)))
     radix = {service.name: service.decode_radix for service in services}
     lines = [f"{_count(journal.rows, 'row')} in {journal.folder}; to go on: the same command with --resume"]
     for name, every, new, few in left:

@@ -77,8 +77,8 @@ def seconds_by_kind(
     decode_radix : bool
         Whether D has a prefix cache.
     once : bool
-        The first measurement of each cell only, in one visit, instead of the `least` that the plan asks for in as many
-        visits as it has passes.
+        The first measurement of each cell only, in one pass, instead of the `least` that the plan asks for in as many
+        passes as it has.
     client : Client
         What measuring takes beside the engine's times.
     """

@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ppdsim.engines.base import AbstractEngine
-from ppdsim.engines.client import AbstractClient, Failure, RequestFailed, Tell
+from ppdsim.engines.client import AbstractClient, Failure, RequestFailed, ShowLine
 from ppdsim.engines.launch.launcher import Settings
 from ppdsim.engines.launch.placement import cores_left
 from ppdsim.engines.launch.specs import Host, ServerSpec
@@ -42,7 +42,7 @@ class _Opening:
     log_dir: Path
     progress: Callable[[Progress], None]
     key: str | None = field(repr=False)
-    tell: Tell | None
+    show_line: ShowLine | None
 
 
 def started(
@@ -55,7 +55,7 @@ def started(
     *,
     progress: Callable[[Progress], None],
     key: str | None = None,
-    tell: Tell | None = None,
+    show_line: ShowLine | None = None,
 ) -> list[Service]:
     """Return the services that a plan needs of `settings`, in the order of the first pass.
 
@@ -77,7 +77,7 @@ def started(
         Told what happens to each server.
     key : str or None
         What the servers want as a bearer token.
-    tell : callable or None
+    show_line : callable or None
         Given a line now and then while an answer is waited for.
 
     Raises
@@ -86,7 +86,7 @@ def started(
         If the settings cannot work.
     """
     services = []
-    opening = _Opening(engine=engine, host=host, log_dir=log_dir, progress=progress, key=key, tell=tell)
+    opening = _Opening(engine=engine, host=host, log_dir=log_dir, progress=progress, key=key, show_line=show_line)
     _refuse_several(settings)
     if settings.unified_gpus:
         alone = settings.model_copy(update={"prefill_gpus": (), "decode_gpus": ()})
@@ -156,7 +156,7 @@ def _service(
             if left:
                 os.sched_setaffinity(0, left)
             (endpoints,) = stack.endpoints.values()
-            client = opening.engine.client(replace(endpoints, key=opening.key), tell=opening.tell)
+            client = opening.engine.client(replace(endpoints, key=opening.key), show_line=opening.show_line)
             try:
                 yield client
             except RequestFailed as problem:

@@ -14,8 +14,11 @@ from ppdsim.measure.service import Service
 
 
 @dataclass(frozen=True, slots=True)
-class Agenda:
-    """A plan beside the rows that there are; what servers allow is what they said last, in this or an earlier call."""
+class PendingCells:
+    """The cells of a plan that the raw file lacks.
+
+    What servers allow is what they said last, in this or an earlier call.
+    """
 
     plan: Plan
     journal: Journal
@@ -56,27 +59,27 @@ def clipped_note(service: str) -> str:
     return f"clipped on {service}"
 
 
-def lacking_notes(agenda: Agenda, service: Service, *, fewer: str | None) -> Iterator[str]:
+def lacking_notes(pending: PendingCells, service: Service, *, fewer: str | None) -> Iterator[str]:
     """Yield what the plan lacks on one service, a sentence each: cells without a row, missing repeats.
 
     It comes from the rows and not from what happened: it is as true after Ctrl-C, or after a server that died, as after
     a budget that was spent. `fewer` is what was said of missing repeats already, and why.
     """
-    undone = agenda.undone(service)
-    unbegun = [cell for cell in undone if not agenda.begun(cell)]
+    undone = pending.undone(service)
+    unbegun = [cell for cell in undone if not pending.begun(cell)]
     if unbegun:
-        asked = len(agenda.cells(service))
-        yield f"{unbegun_note(service.name, agenda.plan.name)} {len(unbegun)} of {asked} cells (--resume goes on)"
+        asked = len(pending.cells(service))
+        yield f"{unbegun_note(service.name, pending.plan.name)} {len(unbegun)} of {asked} cells (--resume goes on)"
     few = len(undone) - len(unbegun)
     if fewer is not None:
         yield fewer
     elif few:
-        yield f"{fewer_note(service.name, agenda.plan.name)} in {few} cell{'s' * (few > 1)} (--resume goes on)"
+        yield f"{fewer_note(service.name, pending.plan.name)} in {few} cell{'s' * (few > 1)} (--resume goes on)"
 
 
-def lacking_begins(agenda: Agenda, service: Service) -> tuple[str, ...]:
+def lacking_begins(pending: PendingCells, service: Service) -> tuple[str, ...]:
     """Return how the notes on what the plan lacks on one service begin."""
-    return tuple(begins(service.name, agenda.plan.name) for begins in (unbegun_note, fewer_note))
+    return tuple(begins(service.name, pending.plan.name) for begins in (unbegun_note, fewer_note))
 
 
 def unbegun_note(service: str, plan: str) -> str:

@@ -9,18 +9,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ppdsim.engines.client import EngineInfo
+from ppdsim.engines.client import EngineInfo, ShowLine
 from ppdsim.measure.budget import Budget
 from ppdsim.measure.cells import Cell
 from ppdsim.measure.journal import Journal
 from ppdsim.measure.limits import Limits
-from ppdsim.measure.pending_cells import Agenda
+from ppdsim.measure.pending_cells import PendingCells
 from ppdsim.measure.plan import Plan
 from ppdsim.measure.record import RunRecord
 from ppdsim.measure.service import Service
 from ppdsim.measurements import HardwareFloor
-
-Say = Callable[[str], None]
 
 
 @dataclass
@@ -34,12 +32,12 @@ class Run:
     when servers are up, before they get work.
     """
 
-    agenda: Agenda
+    pending: PendingCells
     record: RunRecord
     rng: np.random.Generator
     floor: HardwareFloor
     budget: Budget
-    say: Say = print
+    show_line: ShowLine = print
     begin: Callable[[], None] = lambda: None
     unix_s: Callable[[], float] = time.time
     infos: dict[str, EngineInfo] = field(default_factory=dict)
@@ -51,12 +49,12 @@ class Run:
     @property
     def plan(self) -> Plan:
         """What is to be measured."""
-        return self.agenda.plan
+        return self.pending.plan
 
     @property
     def journal(self) -> Journal:
         """What was measured."""
-        return self.agenda.journal
+        return self.pending.journal
 
     @property
     def described(self) -> bool:
@@ -65,16 +63,16 @@ class Run:
 
     def learn_limits(self, service: Service, limits: Limits) -> None:
         """Keep what a service's servers allow, and say what it leaves of the plan, unless that was said already."""
-        before = self.agenda.clipped_lines(service)
+        before = self.pending.clipped_lines(service)
         self.journal.remember_limits(service.name, limits)
-        now = self.agenda.clipped_lines(service)
+        now = self.pending.clipped_lines(service)
         if now != before or service.name not in self.infos:
             for line in now:
-                self.say(line)
+                self.show_line(line)
 
     def affords(self, cell: Cell, until_s: float) -> bool:
         """Return whether a cell may be measured: the first time always, again until that much is spent."""
-        return not self.agenda.begun(cell) or self.budget.spent_s < until_s
+        return not self.pending.begun(cell) or self.budget.spent_s < until_s
 
 
 def left_out_note(name: str) -> str:

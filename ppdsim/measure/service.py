@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 from ppdsim.engines.base import AbstractEngine
-from ppdsim.engines.client import AbstractClient, Endpoints, Tell
+from ppdsim.engines.client import AbstractClient, Endpoints, ShowLine
 from ppdsim.measure.cells import Cell, LoadCell
 from ppdsim.measure.plan import Plan, cells_of
 from ppdsim.types import Arm, Transport
@@ -64,17 +64,17 @@ def joined(
     *,
     transport: Transport,
     decode_radix: bool,
-    tell: Tell | None = None,
+    show_line: ShowLine | None = None,
 ) -> Service:
     """Return the service behind `endpoints`: a unified server, or a router with P and D behind it; left running.
 
-    `tell` is given a line now and then while they are waited for.
+    `show_line` is given a line now and then while they are waited for.
     """
 
     @asynccontextmanager
     async def connect() -> AsyncIterator[AbstractClient]:
         engine.require_client()
-        client = engine.client(endpoints, tell=tell)
+        client = engine.client(endpoints, show_line=show_line)
         try:
             yield client
         finally:

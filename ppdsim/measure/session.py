@@ -21,7 +21,7 @@ from ppdsim.measure.cores import cores_of
 from ppdsim.measure.limits import limits_of
 from ppdsim.measure.run import Run, left_out_note
 from ppdsim.measure.service import Service
-from ppdsim.measure.visit import Visit
+from ppdsim.measure.service_measurement import ServiceMeasurement
 
 
 async def reach(run: Run, services: Sequence[Service]) -> None:
@@ -35,7 +35,7 @@ async def reach(run: Run, services: Sequence[Service]) -> None:
         If rows of the folder were measured on others.
     """
     for service in services:
-        if service.starts_servers or (run.described and not run.agenda.undone(service)):
+        if service.starts_servers or (run.described and not run.pending.undone(service)):
             continue
         async with service.open() as engine:
             try:
@@ -46,7 +46,7 @@ async def reach(run: Run, services: Sequence[Service]) -> None:
 
 
 class Session:
-    """The passes of a run over its services; those that were given up are not visited again."""
+    """The passes of a run over its services; those that were given up are not measured again."""
 
     def __init__(self, run: Run, services: Sequence[Service]) -> None:
         self._run = run
@@ -78,20 +78,20 @@ class Session:
         # The last service of the first pass is the first of the second: its servers stay up.
         if run.plan.passes == 2:
             for service in services[:-1]:
-                await self._try(service, run.agenda.begun, rounds=1, until_s=np.inf)
+                await self._try(service, run.pending.begun, rounds=1, until_s=np.inf)
             services = services[::-1]
         for index, service in enumerate(services):
-            lacking = [[] if one.name in self._given_up else run.agenda.undone(one) for one in services[index:]]
+            lacking = [[] if one.name in self._given_up else run.pending.undone(one) for one in services[index:]]
             until_s = run.budget.spent_s + run.budget.share_s(lacking)
-            await self._try(service, run.agenda.done, rounds=run.plan.most_repeats, until_s=until_s)
+            await self._try(service, run.pending.done, rounds=run.plan.most_repeats, until_s=until_s)
             self._tell_fewer(service)
 
     async def _try(self, service: Service, enough: Callable[[Cell], bool], *, rounds: int, until_s: float) -> None:
-        """Visit a service, unless it was given up."""
+        """Measure a service, unless it was given up."""
         if service.name in self._given_up:
             return
         try:
-            await self._visit(service, enough, rounds=rounds, until_s=until_s)
+            await self._measure(service, enough, rounds=rounds, until_s=until_s)
         except EnvironmentProblem as problem:
             self._given_up.add(service.name)
             others = [one for one in self._services if one.optional and one.name not in self._given_up]
@@ -100,23 +100,23 @@ class Session:
             why = str(problem).removeprefix(f"{service.name}: ")
             line = f"{left_out_note(service.name)}{why}; --transport chooses the links"
             self._run.left_out.append(line)
-            self._run.say(line)
+            self._run.show_line(line)
 
     def _tell_fewer(self, service: Service) -> None:
         """Say which cells the budget has left with fewer repeats."""
         run = self._run
         if run.budget.total_s is None or run.journal.limits(service.name) is None or service.name in self._given_up:
             return
-        keys = [cell.key for cell in run.agenda.undone(service)]
+        keys = [cell.key for cell in run.pending.undone(service)]
         if keys:
             run.fewer[service.name] = run.budget.fewer(service.name, run.plan.name, keys)
-            run.say(f"{run.fewer[service.name]}: {', '.join(keys)}")
+            run.show_line(f"{run.fewer[service.name]}: {', '.join(keys)}")
 
-    async def _visit(self, service: Service, enough: Callable[[Cell], bool], *, rounds: int, until_s: float) -> None:
+    async def _measure(self, service: Service, enough: Callable[[Cell], bool], *, rounds: int, until_s: float) -> None:
         run = self._run
-        nothing = all(enough(cell) or not run.affords(cell, until_s) for cell in run.agenda.cells(service))
+        nothing = all(enough(cell) or not run.affords(cell, until_s) for cell in run.pending.cells(service))
         if nothing and run.described:
-            # Starting servers takes minutes; an earlier visit has found out what fits and measured it.
+            # Starting servers takes minutes; an earlier pass has found out what fits and measured it.
             return
         for attempt in range(2):
             begin_s = time.monotonic()
@@ -130,9 +130,9 @@ class Session:
                     run.infos[service.name] = info = decoding(servers)
                     run.record.note_cores(cores_of(service.name, engine.places()))
                     run.begin()
-                    await Visit(run, service, engine, info, limits, until_s=until_s).rounds(enough, rounds)
+                    await ServiceMeasurement(run, service, engine, info, limits, until_s=until_s).rounds(enough, rounds)
                 return
             except RequestFailed as problem:
                 if problem.failure is not Failure.UNREACHABLE or attempt or not service.starts_servers:
                     raise EnvironmentProblem(f"{service.name}: {problem}") from None
-                run.say(f"{service.name}: {problem}; starting it again, once")
+                run.show_line(f"{service.name}: {problem}; starting it again, once")

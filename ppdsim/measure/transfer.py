@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.util import find_spec
@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from ppdsim.engines.client import ShowLine
 from ppdsim.engines.link_alone import LinkAlone, TransferPair
 from ppdsim.errors import EnvironmentProblem, InputError
 from ppdsim.fit.wire import FittedWire, fit_wire
@@ -71,7 +72,7 @@ def link_problem(link: Link) -> str | None:
 
 
 def measure_links(
-    plan: Plan, journal: Journal, record: RunRecord, links: Sequence[Link], *, say: Callable[[str], None]
+    plan: Plan, journal: Journal, record: RunRecord, links: Sequence[Link], *, show_line: ShowLine
 ) -> list[str]:
     """Measure each link's cells and return a line for each that is left out: it never ends a calibration.
 
@@ -86,32 +87,28 @@ def measure_links(
     try:
         with interrupts.raising():
             for link in links:
-                problem = _problem_of(plan, journal, record, link, say=say)
+                problem = _problem_of(plan, journal, record, link, show_line=show_line)
                 if problem is not None:
                     left_out.append(f"{link.name}: left out, {problem}")
-                    say(left_out[-1])
+                    show_line(left_out[-1])
     finally:
         interrupts.give_back()
     return left_out
 
 
-def _problem_of(
-    plan: Plan, journal: Journal, record: RunRecord, link: Link, *, say: Callable[[str], None]
-) -> str | None:
+def _problem_of(plan: Plan, journal: Journal, record: RunRecord, link: Link, *, show_line: ShowLine) -> str | None:
     """Measure a link, and return why it could not be."""
     problem = link_problem(link)
     if problem is not None:
         return problem
     try:
-        measure_transfer(plan, journal, record, link, say=say)
+        measure_transfer(plan, journal, record, link, show_line=show_line)
     except EnvironmentProblem as failed:
         return str(failed)
     return None
 
 
-def measure_transfer(
-    plan: Plan, journal: Journal, record: RunRecord, link: Link, *, say: Callable[[str], None]
-) -> None:
+def measure_transfer(plan: Plan, journal: Journal, record: RunRecord, link: Link, *, show_line: ShowLine) -> None:
     """Measure every transfer cell that is not settled, in rounds, shuffled; rows lie on the time axis of `record`.
 
     Raises
@@ -133,15 +130,15 @@ def measure_transfer(
     if not todo:
         return
     largest = max(cell.size_bytes for cell in todo)
-    with link.alone.pair(largest, link.transport.value, link.gpus, say) as pair:
+    with link.alone.pair(largest, link.transport.value, link.gpus, show_line) as pair:
         start_s = time.monotonic() - record.elapsed_s(time.time(), at_least_s=journal.last_elapsed_s)
         for number in range(plan.repeats_for(cells[0]).most):
             todo = unsettled()
             if not todo:
                 return
-            say(f"{link.name}: round {number + 1}, {len(todo)} cells")
+            show_line(f"{link.name}: round {number + 1}, {len(todo)} cells")
             journal.last_block += 1
-            _round(pair, journal, [todo[i] for i in rng.permutation(len(todo))], link, start_s, say)
+            _round(pair, journal, [todo[i] for i in rng.permutation(len(todo))], link, start_s, show_line)
 
 
 def _round(
@@ -150,7 +147,7 @@ def _round(
     cells: Sequence[TransferCell],
     link: Link,
     start_s: float,
-    say: Callable[[str], None],
+    show_line: ShowLine,
 ) -> None:
     for cell in cells:
         key = link_key(cell, link)
@@ -158,7 +155,7 @@ def _round(
             (seconds,) = pair.seconds(cell.size_bytes, cell.blocks, repeats=1)
         except EnvironmentProblem as problem:
             journal.skip(key, str(problem))
-            say(f"skipped {key}: {problem}")
+            show_line(f"skipped {key}: {problem}")
             # A transfer that failed may have left the engine's session dead: nothing after it would count.
             raise
         journal.add(
@@ -183,7 +180,7 @@ def link_key(cell: TransferCell, link: Link) -> str:
 
 
 def calibrate_transfer(
-    plan: Plan, folder: Path, link: Link, *, resume: bool, say: Callable[[str], None]
+    plan: Plan, folder: Path, link: Link, *, resume: bool, show_line: ShowLine
 ) -> tuple[list[Path], str]:
     """Measure the link alone and fit its curve; return the files written and the curve in words.
 
@@ -197,8 +194,8 @@ def calibrate_transfer(
     with locked(folder):
         journal = Journal(folder, resume=resume)
         for line in journal.repaired:
-            say(line)
-        measure_transfer(plan, journal, RunRecord(folder, goes_on=journal.rows > 0), link, say=say)
+            show_line(line)
+        measure_transfer(plan, journal, RunRecord(folder, goes_on=journal.rows > 0), link, show_line=show_line)
     rows = [row for row in read_rows(folder) if isinstance(row, TransferRow)]
     fitted = fit_wire([row for row in rows if row.transport is link.transport and row.memory == link.memory])
     path = save_wire(

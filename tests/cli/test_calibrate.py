@@ -189,7 +189,7 @@ def test_a_unified_server_alone_has_a_profile_and_a_card_but_no_report(tmp_path,
     (tmp_path / "tiny.yaml").write_text(PLAN)
     one = replace(service(Arm.APPEND_D, Transport.NONE), name="unified")
     plan = load_plan(str(tmp_path / "tiny.yaml"))
-    calibrate.measure(plan, [one], MACHINE, tmp_path / "out", resume=False, say=str, runner=run_virtually)
+    calibrate.measure(plan, [one], MACHINE, tmp_path / "out", resume=False, show_line=str, runner=run_virtually)
     monkeypatch.setattr(calibrate, "fit", partial(calibrate.fit, draws=10))
     # Everything is measured, so nobody is asked.
     arguments = ["--unified-url", "http://127.0.0.1:1", "--plan", str(tmp_path / "tiny.yaml"), "--resume"]

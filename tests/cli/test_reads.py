@@ -185,7 +185,7 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
     def record(name: str, result: object) -> Any:
         def call(*arguments: object, **options: object) -> object:
-            shown = {key: value for key, value in options.items() if key not in ("say", "tell", "progress")}
+            shown = {key: value for key, value in options.items() if key not in ("show_line", "progress")}
             keys = [getattr(one, "key", None) for one in arguments]
             # A function's address is no difference, and an endpoint does not show its key.
             found.append((name, keys, [re.sub(" at 0x[0-9a-f]+", "", repr(one)) for one in (*arguments, shown)]))

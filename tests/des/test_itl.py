@@ -26,7 +26,7 @@ def gaps_token_by_token(spec, conversations, policy) -> tuple[Turns, dict[int, l
     times = defaultdict(list)
     now = [0.0]
     done, forward = SteppedNode._step_done, SteppedNode._forward_done
-    ride, begin = SteppedNode._ride, SteppedNode._begin
+    emit, begin = SteppedNode._emit_tokens, SteppedNode._begin
 
     def step_done(self, tick):
         before = list(self._batch)
@@ -40,10 +40,10 @@ def gaps_token_by_token(spec, conversations, policy) -> tuple[Turns, dict[int, l
         now[0] = tick.time
         forward(self, tick)
 
-    def ride_along(self):
+    def emit_and_count(self):
         for turn in self._batch:
             times[turn].append(now[0])
-        ride(self)
+        emit(self)
 
     def begin_again(self, turn):
         if turns.fill[turn] > turns.prompt[turn]:
@@ -54,7 +54,7 @@ def gaps_token_by_token(spec, conversations, policy) -> tuple[Turns, dict[int, l
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SteppedNode, "_step_done", step_done)
         patch.setattr(SteppedNode, "_forward_done", forward_done)
-        patch.setattr(SteppedNode, "_ride", ride_along)
+        patch.setattr(SteppedNode, "_emit_tokens", emit_and_count)
         patch.setattr(SteppedNode, "_begin", begin_again)
         patch.setattr(itl, "GROUP_TURNS", 2)
         cluster = Cluster(replace(spec, per_step=True), turns, policy)

@@ -13,7 +13,7 @@ from ppdsim.measure.describe import left_lines, plan_lines
 from ppdsim.measure.expected_limits import Foreseen
 from ppdsim.measure.journal import Journal
 from ppdsim.measure.limits import Limits
-from ppdsim.measure.pending_cells import Agenda
+from ppdsim.measure.pending_cells import PendingCells
 from ppdsim.measure.plan import load_plan
 from ppdsim.types import Transport
 
@@ -93,12 +93,12 @@ def test_servers_that_are_started_are_counted():
 def test_what_a_call_left_is_counted_by_service_and_link(tmp_path, monkeypatch):
     monkeypatch.setattr(transfer, "find_spec", lambda name: object())
     journal = Journal(tmp_path / "run", resume=False)
-    agenda = Agenda(load_plan("quick"), journal)
+    pending = PendingCells(load_plan("quick"), journal)
     links = [link_alone(Transport.TCP), link_alone(Transport.NVLINK)]
-    cells = agenda.cells(ALONE)
+    cells = pending.cells(ALONE)
 
     def lines():
-        return left_lines(agenda, [ALONE, PAIR], links, SHIPPED)
+        return left_lines(pending, [ALONE, PAIR], links, SHIPPED)
 
     found = lines()
     assert found[0] == f"0 rows in {tmp_path / 'run'}; to go on: the same command with --resume"
@@ -106,7 +106,7 @@ def test_what_a_call_left_is_counted_by_service_and_link(tmp_path, monkeypatch):
     # NVLink carries no host memory: that link was never asked for.
     assert [line.split(", about ")[0] for line in found[2:]] == [
         f"  append-d none: {len(cells)} of {len(cells)} cells have no row yet",
-        f"  p-delta tcp: {(pair := len(agenda.cells(PAIR)))} of {pair} cells have no row yet",
+        f"  p-delta tcp: {(pair := len(pending.cells(PAIR)))} of {pair} cells have no row yet",
     ]
     # Two cells were tried, one of them for good.
     for cell, times in ((cells[0], 1), (cells[1], 5)):
@@ -114,7 +114,7 @@ def test_what_a_call_left_is_counted_by_service_and_link(tmp_path, monkeypatch):
             journal.skip(cell.key, "a test")
     assert lines()[2].startswith(f"  append-d none: {len(cells) - 2} of {len(cells)} cells have no row yet, about ")
     assert lines()[2].endswith("; 1 may need further repeats")
-    for cell in [*cells[2:], *agenda.cells(PAIR)]:
+    for cell in [*cells[2:], *pending.cells(PAIR)]:
         for _ in range(5):
             journal.skip(cell.key, "a test")
     assert lines()[2:] == ("  append-d none: 1 may need further repeats",)

@@ -75,7 +75,7 @@ def test_every_kind_takes_as_long_as_estimated(name, arm, radix, tmp_path):
     run = measure(plan, [only], MACHINE, tmp_path / "run", resume=False, say=str, runner=run_virtually)
     # The virtual clock counts what the engine takes, and no client.
     found = seconds_by_kind(
-        run.agenda.cells(only), model, plan, decode_radix=radix, once=True, client=Client(request_s=0.0, flush_s=0.0)
+        run.pending.cells(only), model, plan, decode_radix=radix, once=True, client=Client(request_s=0.0, flush_s=0.0)
     )
     took = {kind: seconds for kind, seconds in run.seconds.items() if not kind.startswith("start of")}
     assert took.keys() == found.keys()

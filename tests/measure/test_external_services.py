@@ -52,7 +52,7 @@ def test_a_hand_off_that_hangs_in_bootstrap_is_skipped_and_measured_again(plan, 
     lines = []
     with FakeStack(StackOptions(mode="pd", router="real", transport=Transport.TCP)) as stack:
 
-        def say(text):
+        def show_line(text):
             lines.append(text)
             if "round 1" in text:
                 # The first measured turn hangs: P waits for D's pages, or D for P's KV.
@@ -61,7 +61,7 @@ def test_a_hand_off_that_hangs_in_bootstrap_is_skipped_and_measured_again(plan, 
                 request = urllib.request.Request(address, body, {"Content-Type": "application/json"})  # noqa: S310
                 urllib.request.urlopen(request, timeout=5.0).close()  # noqa: S310
 
-        measure(plan, [pair_of(stack.urls)], MACHINE, tmp_path / "run", resume=False, say=say)
+        measure(plan, [pair_of(stack.urls)], MACHINE, tmp_path / "run", resume=False, show_line=show_line)
     (problem,) = [json.loads(line) for line in (tmp_path / "run" / SKIPPED).read_text().splitlines()]
     assert problem["reason"] == f"timeout: 0 of {OUTPUT_TOKENS} tokens within 2 s"
     assert any(line.startswith(f"skipped {problem['cell']}: timeout") for line in lines)
@@ -86,7 +86,7 @@ def test_a_wrong_address_is_named_before_anything_is_measured(plan, tmp_path, re
         )
         urls = {**split.urls, "router": split.urls["decode"], wrong: nowhere}
         with pytest.raises(EnvironmentProblem, match=rf"prefill/decode over tcp: unreachable: {nowhere}/"):
-            measure(plan, [unified, pair_of(urls)], MACHINE, tmp_path / "run", resume=False, say=lambda _: None)
+            measure(plan, [unified, pair_of(urls)], MACHINE, tmp_path / "run", resume=False, show_line=lambda _: None)
     assert not (tmp_path / "run" / POINTS).exists()
 
 
@@ -94,4 +94,4 @@ def test_without_a_client_nothing_is_begun(plan, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "aiohttp", None)
     nowhere = {"router": "http://127.0.0.1:9", "prefill": "http://127.0.0.1:9", "decode": "http://127.0.0.1:9"}
     with pytest.raises(EnvironmentProblem, match="aiohttp is not installed, .*: pip install"):
-        measure(plan, [pair_of(nowhere)], MACHINE, tmp_path / "run", resume=False, say=lambda _: None)
+        measure(plan, [pair_of(nowhere)], MACHINE, tmp_path / "run", resume=False, show_line=lambda _: None)

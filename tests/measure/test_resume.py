@@ -58,7 +58,7 @@ def run(tmp_path, *services, resume=False, text=PLAN, folder="run"):
         MACHINE,
         tmp_path / folder,
         resume=resume,
-        say=lines.append,
+        show_line=lines.append,
         runner=run_virtually,
     )
     return lines
@@ -189,7 +189,7 @@ def test_two_runs_in_one_folder_are_one_too_many(tmp_path):
     run(tmp_path)
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.name != LOCK}
     with locked(tmp_path / "run"):
-        for call in (lambda: run(tmp_path, resume=True), lambda: fit(tmp_path / "run", say=str)):
+        for call in (lambda: run(tmp_path, resume=True), lambda: fit(tmp_path / "run", show_line=str)):
             with pytest.raises(EnvironmentProblem, match=r"run: process \d+ on \S+ measures into it"):
                 call()
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.name != LOCK} == before

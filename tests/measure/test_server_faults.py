@@ -19,7 +19,7 @@ from measure.faults import FAULTS
 
 from ppdsim.cli.app import run
 from ppdsim.engines.sglang import client as sglang_http
-from ppdsim.measure import machine, visit
+from ppdsim.measure import machine, service_measurement
 from ppdsim.measure.journal import SKIPPED, read_rows
 from ppdsim.measure.machine import gpu_of
 
@@ -36,7 +36,7 @@ def _short_bounds(require, monkeypatch):
     for name in ("SILENCE_S", "INFO_S", "FLUSH_S", "ABORT_S"):
         monkeypatch.setattr(sglang_http, name, SHORT_S)
     monkeypatch.setattr(sglang_http, "EVERY_S", SHORT_S / 3)
-    monkeypatch.setattr(visit, "CHECK_S", SHORT_S)
+    monkeypatch.setattr(service_measurement, "CHECK_S", SHORT_S)
     monkeypatch.setattr(typer.main, "get_command", COMMANDS)
     monkeypatch.setattr(machine, "gpu_of", GPU_OF)
 
@@ -53,7 +53,7 @@ def test_the_table_is_large_and_has_no_name_twice():
 def test_a_server_that_hangs_is_given_up_within_a_minute(monkeypatch):
     """A turn without a token, an abort, a flush and a small turn, each as long as it may take."""
     monkeypatch.undo()
-    longest_s = sglang_http.SILENCE_S + sglang_http.ABORT_S + sglang_http.FLUSH_S + visit.CHECK_S
+    longest_s = sglang_http.SILENCE_S + sglang_http.ABORT_S + sglang_http.FLUSH_S + service_measurement.CHECK_S
     assert longest_s <= 60.0
     assert 2 * sglang_http.INFO_S + sglang_http.ABORT_S <= 60.0
     assert sglang_http.EVERY_S <= 10.0

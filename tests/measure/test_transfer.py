@@ -124,7 +124,7 @@ def test_a_link_that_cannot_be_measured_alone_is_one_line_and_ends_nothing(link,
         MACHINE,
         tmp_path / "run",
         resume=False,
-        say=lines.append,
+        show_line=lines.append,
         links=[link],
         runner=run_virtually,
     )
@@ -156,12 +156,12 @@ def at_once(monkeypatch):
     monkeypatch.setattr(transfer, "find_spec", lambda name: name)
 
 
-def calibrated(tmp_path, one, *over, resume=False, say=str):
+def calibrated(tmp_path, one, *over, resume=False, show_line=str):
     (tmp_path / "tiny.yaml").write_text(TINY)
     links = [link_alone(transport, gpus=(0, 1)) for transport in over]
     plan = load_plan(str(tmp_path / "tiny.yaml"))
     run_folder = tmp_path / "run"
-    measure(plan, [one], MACHINE, run_folder, resume=resume, say=say, links=links, runner=run_virtually)
+    measure(plan, [one], MACHINE, run_folder, resume=resume, show_line=show_line, links=links, runner=run_virtually)
     return read_rows(run_folder)
 
 
@@ -173,7 +173,7 @@ def test_a_transfer_that_fails_is_named_and_ends_its_link_alone(at_once, tmp_pat
     pairs = iter([Broken(), AtOnce()])
     monkeypatch.setattr(transfer_engine, "TransferPair", lambda *_, **__: next(pairs))
     lines = []
-    found = calibrated(tmp_path, service(*UNIFIED), Transport.TCP, Transport.NVLINK, say=lines.append)
+    found = calibrated(tmp_path, service(*UNIFIED), Transport.TCP, Transport.NVLINK, show_line=lines.append)
     assert [row.transport for row in found if row.kind == "transfer"] == [Transport.NVLINK]
     assert {row.kind for row in found} == {"transfer", "prefill"}
     (skipped,) = [json.loads(line) for line in (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()]

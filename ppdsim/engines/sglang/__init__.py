@@ -13,7 +13,7 @@ from ppdsim.engines.sglang.releases import RELEASES, record
 
 if TYPE_CHECKING:
     from ppdsim.des.scheduler import Scheduler
-    from ppdsim.engines.client import AbstractClient, Endpoints, Tell
+    from ppdsim.engines.client import AbstractClient, Endpoints, ShowLine
     from ppdsim.engines.doctor.examine import Doctor
     from ppdsim.engines.kept import Kept
     from ppdsim.engines.launch.launcher import Launcher
@@ -60,11 +60,11 @@ class SGLang(AbstractEngine):
 
         return SCHEDULER
 
-    def client(self, endpoints: Endpoints, *, tell: Tell | None = None) -> AbstractClient:
+    def client(self, endpoints: Endpoints, *, show_line: ShowLine | None = None) -> AbstractClient:
         """Return what sends prompts to servers."""
         from ppdsim.engines.sglang.client import SglangHttp
 
-        return SglangHttp(endpoints, tell=tell)
+        return SglangHttp(endpoints, show_line=show_line)
 
     @property
     def kept(self) -> Kept:

@@ -25,8 +25,8 @@ from ppdsim.engines.client import (
     Failure,
     Generation,
     RequestFailed,
+    ShowLine,
     Stream,
-    Tell,
 )
 from ppdsim.engines.http_content import content_of, lines_of
 from ppdsim.engines.sglang.answers import (
@@ -57,12 +57,12 @@ T = TypeVar("T")
 
 
 class SglangHttp(AbstractClient):
-    """SGLang's native API through aiohttp; `tell` is given a line now and then while something is waited for."""
+    """SGLang's native API through aiohttp; `show_line` is given a line now and then while something is waited for."""
 
-    def __init__(self, endpoints: Endpoints, *, tell: Tell | None = None) -> None:
+    def __init__(self, endpoints: Endpoints, *, show_line: ShowLine | None = None) -> None:
         self._endpoints = endpoints
-        self._tell = tell
-        self._told_s = float("-inf")
+        self._show_line = show_line
+        self._shown_s = float("-inf")
         self._session: aiohttp.ClientSession | None = None
         self._prompts: dict[Stream, int] = {}
         self._token_s = float("-inf")
@@ -142,7 +142,7 @@ class SglangHttp(AbstractClient):
                         raise asyncio.TimeoutError
                     if left_s() >= 0.1 * EVERY_S:
                         # What has less left is over before its line is read.
-                        self._say(
+                        self._show_waiting(
                             f"waiting for {what()}: {self.now_s() - begin_s:.0f} s, at most {left_s():.0f} s more"
                         )
             return task.result()
@@ -150,11 +150,11 @@ class SglangHttp(AbstractClient):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    def _say(self, text: str) -> None:
-        """Tell a line, once for all that is waited for at a time."""
-        if self._tell is not None and self.now_s() - self._told_s >= 0.5 * EVERY_S:
-            self._told_s = self.now_s()
-            self._tell(text)
+    def _show_waiting(self, text: str) -> None:
+        """Show a line, once for all that is waited for at a time."""
+        if self._show_line is not None and self.now_s() - self._shown_s >= 0.5 * EVERY_S:
+            self._shown_s = self.now_s()
+            self._show_line(text)
 
     async def _run(self, stream: Stream, body: dict[str, Any], wanted: int) -> Generation:
         import aiohttp

@@ -25,7 +25,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
-from ppdsim.engines.client import EVERY_S, Tell
+from ppdsim.engines.client import EVERY_S, ShowLine
 from ppdsim.errors import EnvironmentProblem, InputError, unknown
 from ppdsim.machine.process_tree import MARK
 
@@ -87,7 +87,7 @@ class TransferPair:
         ``tcp``, ``nvlink`` or ``rdma``.
     gpus : (int, int) or None
         CUDA devices of source and target, or None for host memory.
-    tell : callable or None
+    show_line : callable or None
         Given a line now and then while a worker is waited for.
     """
 
@@ -96,14 +96,14 @@ class TransferPair:
         capacity_bytes: int,
         transport: str = "tcp",
         gpus: tuple[int, int] | None = None,
-        tell: Tell | None = None,
+        show_line: ShowLine | None = None,
     ) -> None:
         if transport not in ENVIRONMENT:
             raise unknown("transport", transport, ENVIRONMENT)
         self._capacity_bytes = capacity_bytes
         self._transport = transport
         self._gpus = gpus
-        self._tell = tell
+        self._show_line = show_line
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> TransferPair:
@@ -117,7 +117,7 @@ class TransferPair:
         try:
             for index, role in enumerate(("target", "source")):
                 device = "cpu" if self._gpus is None else f"cuda:{self._gpus[1 - index]}"
-                self._workers.append(_Worker(role, self._transport, self._capacity_bytes, device, self._tell))
+                self._workers.append(_Worker(role, self._transport, self._capacity_bytes, device, self._show_line))
             bound_s = time.monotonic() + START_TIMEOUT_S
             target = self._workers[0].answer(bound_s)
             self._workers[1].answer(bound_s)
@@ -170,9 +170,11 @@ class TransferPair:
 class _Worker:
     """One side: a process that answers JSON lines with JSON lines."""
 
-    def __init__(self, role: str, transport: str, capacity_bytes: int, device: str, tell: Tell | None = None) -> None:
+    def __init__(
+        self, role: str, transport: str, capacity_bytes: int, device: str, show_line: ShowLine | None = None
+    ) -> None:
         self._role = role
-        self._tell = tell
+        self._show_line = show_line
         command = [sys.executable, "-m", __name__, transport, str(capacity_bytes), device]
         self._process = subprocess.Popen(  # noqa: S603
             command,
@@ -199,14 +201,14 @@ class _Worker:
             for name in ("out", "err"):
                 selector.register(getattr(self._process, f"std{name}"), selectors.EVENT_READ, name)
             begin_s = time.monotonic()
-            tell_s = begin_s + EVERY_S
+            next_line_s = begin_s + EVERY_S
             while b"\n" not in self._said["out"]:
                 now_s = time.monotonic()
-                if self._tell is not None and now_s >= tell_s:
-                    tell_s = now_s + EVERY_S
+                if self._show_line is not None and now_s >= next_line_s:
+                    next_line_s = now_s + EVERY_S
                     waited = f"{now_s - begin_s:.0f} s, at most {bound_s - now_s:.0f} s more"
-                    self._tell(f"waiting for the transfer's {self._role}: {waited}")
-                ready = selector.select(max(0.0, min(bound_s, tell_s) - now_s))
+                    self._show_line(f"waiting for the transfer's {self._role}: {waited}")
+                ready = selector.select(max(0.0, min(bound_s, next_line_s) - now_s))
                 if not ready and time.monotonic() >= bound_s:
                     raise EnvironmentProblem(f"the transfer's {self._role} did not answer in time; it was killed")
                 for key, _ in ready:

@@ -112,7 +112,7 @@ def test_a_worker_that_is_waited_for_is_named_with_its_bound(tmp_path: Path, mon
     monkeypatch.setattr("ppdsim.engines.sglang.transfer_engine.EVERY_S", 0.2)
     told: list[str] = []
     with (
-        TransferPair(4096, tell=told.append) as opened,
+        TransferPair(4096, show_line=told.append) as opened,
         pytest.raises(EnvironmentProblem, match="did not answer in time"),
     ):
         opened.seconds(4096, 2, timeout_s=1.0)

@@ -23,7 +23,7 @@ class Toy(AbstractEngine):
         who = {"name": self.name, "version": version, "transfer_tasks_per_layer": 0}
         return EngineRecord(**who, **sizes, **rules, attention_tile_rows=64, overlap_schedule=False)
 
-    def client(self, endpoints, *, tell=None):
+    def client(self, endpoints, *, show_line=None):
         return ToyClient(self.record("1.0"))
 
     def knobs(self, flags):

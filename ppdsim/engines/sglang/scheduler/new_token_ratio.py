@@ -93,8 +93,8 @@ class NewTokenAdmission(AbstractAdmission):
 
     def could_hold(self, turn: int) -> bool:
         """Return whether prompt, answer and a page leave something of a pool without streams."""
-        turns, riding = self._turns, self._node.residents if self._mixed else 0
-        return turns.prompt[turn] + turns.output[turn] + self._page + riding < self._pool.capacity * self._page
+        turns, decode_rows = self._turns, self._node.residents if self._mixed else 0
+        return turns.prompt[turn] + turns.output[turn] + self._page + decode_rows < self._pool.capacity * self._page
 
     def admits(self, turn: int, slots: int, *, reuse: bool) -> bool:
         """Return whether a turn may start now; if not, the batch is full."""
@@ -134,10 +134,10 @@ class NewTokenAdmission(AbstractAdmission):
         """Return the streams with the most tokens so far first, then those with the shortest prompts."""
         return most_tokens_first(self._node)
 
-    def begin_forward(self, riding: int, cut_ends: int) -> None:
-        """Begin to form a forward with `riding` streams in it and the last chunk of `cut_ends`, if not -1."""
+    def begin_forward(self, decode_rows: int, cut_ends: int) -> None:
+        """Begin to form a forward with `decode_rows` streams in it and the last chunk of `cut_ends`, if not -1."""
         self._unit = self._node.unit
-        self._offset = float(riding)
+        self._offset = float(decode_rows)
         if cut_ends >= 0:
             self._charge(cut_ends)
         self._summed = False

@@ -30,7 +30,7 @@ class Forwards:
 
     def __init__(self, chunk_tokens: int, page_tokens: int) -> None:
         self._chunk_tokens = chunk_tokens
-        self.riders = 0  # streams whose next token comes off the budget
+        self.decode_rows = 0  # streams whose next token comes off the budget
         self._page_tokens = page_tokens
         self.waiting: deque[Request] = deque()
         self._cut: Piece | None = None
@@ -59,7 +59,7 @@ class Forwards:
     @property
     def _budget(self) -> int:
         """Tokens of prompts in the next forward."""
-        return max(self._chunk_tokens - self.riders, self._page_tokens)
+        return max(self._chunk_tokens - self.decode_rows, self._page_tokens)
 
     @property
     def spare_pages(self) -> int:
@@ -112,11 +112,11 @@ class Forwards:
         return -(-tokens // self._page_tokens) * self._page_tokens
 
 
-def forward_s(curve: PrefillCurve, pieces: list[Piece], hidden_s: float = 0.0, riders: int = 0) -> float:
+def forward_s(curve: PrefillCurve, pieces: list[Piece], hidden_s: float = 0.0, decode_rows: int = 0) -> float:
     """Return the time of one forward [s], launched while a decode step runs for `hidden_s` more: its pieces add up.
 
-    A row of each of `riders` streams is in it, without the time that their KV takes.
+    It has one row for each of `decode_rows` streams, without the time that their KV takes.
     """
-    works = [curve.work(piece.tokens, piece.before) for piece in pieces] + [PrefillWork(riders, 0.0, 0.0)]
+    works = [curve.work(piece.tokens, piece.before) for piece in pieces] + [PrefillWork(decode_rows, 0.0, 0.0)]
     whole = PrefillWork(*(sum(part) for part in zip(*works, strict=True)))
     return float(curve.forward_s(whole, hidden_s, further=not pieces[0].first))

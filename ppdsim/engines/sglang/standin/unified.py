@@ -68,8 +68,8 @@ class UnifiedCore(AbstractDecodingCore):
     def _begin_forward(self) -> bool:
         # The scheduler has not seen the last token of a stream.
         left = sum(min(s.output_tokens - s.generated + 1, CLIP_MAX_NEW_TOKENS) for s in self.streams)
-        self._forwards.riders = len(self.streams) if self.settings.mixed_chunk else 0
-        self._offset = self._ratio.current * left + self._forwards.riders
+        self._forwards.decode_rows = len(self.streams) if self.settings.mixed_chunk else 0
+        self._offset = self._ratio.current * left + self._forwards.decode_rows
         ending = self._forwards.ending
         if ending is not None:
             self._offset += self._may_need(ending)
@@ -77,17 +77,17 @@ class UnifiedCore(AbstractDecodingCore):
         if not pieces:
             return False
         self.pool.make_free(self._forwards.spare_pages)
-        riders: list[Request] = []
+        in_step: list[Request] = []
         kv_s = 0.0
-        if self._forwards.riders:
+        if self._forwards.decode_rows:
             self._make_room()
-            riders = list(self.streams)
+            in_step = list(self.streams)
             kv_s = float(self.model.decode.context_s_per_token) * self._take_pages()
-        seconds = kv_s + forward_s(self.model.prefill, pieces, self._last_step_s, len(riders))
+        seconds = kv_s + forward_s(self.model.prefill, pieces, self._last_step_s, len(in_step))
         if self.streams and self._last_step_s:
-            alone_s = kv_s + forward_s(self.model.prefill, pieces, riders=len(riders))
+            alone_s = kv_s + forward_s(self.model.prefill, pieces, decode_rows=len(in_step))
             self._late_s = seconds - float(self.model.stall.append_s(alone_s, self._last_step_s))
-        self.clock.at(self._time_s + seconds, lambda time: self._forward_done(pieces, riders, time))
+        self.clock.at(self._time_s + seconds, lambda time: self._forward_done(pieces, in_step, time))
         return True
 
     def _admit(self, request: Request) -> int | None:
@@ -122,16 +122,16 @@ class UnifiedCore(AbstractDecodingCore):
             request.cached_tokens = cached
         return cached
 
-    def _forward_done(self, pieces: list[Piece], riders: list[Request], time_s: float) -> None:
+    def _forward_done(self, pieces: list[Piece], in_step: list[Request], time_s: float) -> None:
         self._time_s = time_s
         self._last_step_s = 0.0
         self._unit += 1
         beside = bool(self.streams)
-        riding = [request for request in riders if request.ending is None]
-        for request in riding:
+        still_decoding = [request for request in in_step if request.ending is None]
+        for request in still_decoding:
             request.kv_tokens += 1
             request.generated += 1
-        if riders:
+        if in_step:
             # What was prefilled comes before those beside it: schedule_batch.py mix_with_running.
             self.streams = []
         for piece in pieces:
@@ -144,11 +144,11 @@ class UnifiedCore(AbstractDecodingCore):
                 if piece.last:
                     self._begin_stream(request)
         # A batch that was full stays so unless this forward is the whole batch now or part of it is not in it.
-        if not beside or riders or self._forwards.cut or any(piece.request.ending is not None for piece in pieces):
+        if not beside or in_step or self._forwards.cut or any(piece.request.ending is not None for piece in pieces):
             self._again = 0.0
-        self.streams += riding
-        for request in riding:
+        self.streams += still_decoding
+        for request in still_decoding:
             if request.generated >= request.output_tokens:
                 self._finish(request)
-        self._tell(riding, time_s)
+        self._tell(still_decoding, time_s)
         self._next()

@@ -1,4 +1,4 @@
-"""A visit: the first turn of a size is thrown away, what is no measurement is refused, a failed turn is no load."""
+"""The first turn of a size is thrown away, what is no measurement is refused, a failed turn is no load."""
 
 from __future__ import annotations
 
@@ -259,7 +259,7 @@ def test_a_turn_of_a_load_that_cannot_be_true_is_named_and_the_others_count(tmp_
         found, failures = await play(*arguments, **options)
         return [found[0].model_copy(update={"ttft_s": 1e-6}), *found[1:]], failures
 
-    monkeypatch.setattr("ppdsim.measure.visit.play", played)
+    monkeypatch.setattr("ppdsim.measure.service_measurement.play", played)
     run(tmp_path, TURNS + LOAD)
     (problem,) = skipped(tmp_path)
     assert "turn 0: refused: " in problem["reason"]

@@ -1,4 +1,4 @@
-"""A visit: one service while its servers are up, measured in rounds of blocks with probes in between.
+"""Measure one service while its servers are up, in rounds of blocks with probes in between.
 
 Every row is checked and written before the next is measured. A cell that fails is named and skipped.
 """
@@ -35,10 +35,11 @@ CHECK_S = 10.0
 """Bound on that turn [s]: with the bounds on a silent server, an abort and a flush it is a minute."""
 
 
-class Visit:
-    """One service while its servers are up: what decodes is `info`, and they allow `limits`.
+class ServiceMeasurement:
+    """Measures one service while its servers are up.
 
-    Repeats end when the run has spent `until_s` of its budget.
+    `info` describes the server that decodes, `limits` says what the servers allow. Repeats end when the run has spent
+    `until_s` of its budget.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Visit:
             If cell after cell fails.
         """
         run = self._run
-        cells = run.agenda.cells(self._service)
+        cells = run.pending.cells(self._service)
         if all(enough(cell) for cell in cells):
             return
         await self._warm_up(cells)
@@ -80,7 +81,7 @@ class Visit:
             todo = [cell for cell in cells if not enough(cell) and run.affords(cell, self._until_s)]
             if not todo:
                 return
-            run.say(f"{self._service.name}: round {number + 1}, {len(todo)} cells")
+            run.show_line(f"{self._service.name}: round {number + 1}, {len(todo)} cells")
             for block in blocks_of(todo, run.rng):
                 run.journal.last_block += 1
                 await self._block(block)
@@ -242,7 +243,7 @@ class Visit:
             If cell after cell fails.
         """
         self._run.journal.skip(cell, str(problem))
-        self._run.say(f"skipped {cell}: {problem}")
+        self._run.show_line(f"skipped {cell}: {problem}")
         if problem.failure is Failure.UNREACHABLE:
             raise problem
         self._failed += 1
@@ -265,7 +266,7 @@ class Visit:
             if still.failure is Failure.UNREACHABLE:
                 raise
             # Every cell begins with a flush: if this one's failure lasts, the next cell fails by it and is counted.
-            self._run.say(f"{self._service.name}: {still}")
+            self._run.show_line(f"{self._service.name}: {still}")
         if problem.failure is Failure.TIMEOUT:
             try:
                 await self._engine.generate(self._prompts.fresh(CHECK_TOKENS), 2, timeout_s=CHECK_S)

@@ -80,9 +80,9 @@ def main() -> int:
                 ),
             ]
             plan = load_plan(str(folder / "plan.yaml"))
-            measure(plan, services, machine, folder / "run", resume=False, say=print)
+            measure(plan, services, machine, folder / "run", resume=False, show_line=print)
         unscale(folder / "run", scale)
-        fitted = fit(folder / "run", say=print)
+        fitted = fit(folder / "run", show_line=print)
         driven = compose.central(load_profile(DEFAULT_PROFILE))
         cells = recovered(measurements.read(folder / "run"), driven=driven, fitted=compose.central(fitted))
     return verdict(cells)

@@ -34,8 +34,8 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("toy") / "run"
     endpoints = Endpoints(entry="http://toy", servers=(("unified", "http://toy"),))
     service = joined(ENGINES["toy"], endpoints, transport=Transport.NONE, decode_radix=False)
-    measure(load_plan("quick"), [service], MACHINE, path, resume=False, say=str, runner=run_virtually)
-    fit(path, say=str, draws=5)
+    measure(load_plan("quick"), [service], MACHINE, path, resume=False, show_line=str, runner=run_virtually)
+    fit(path, show_line=str, draws=5)
     return path
 
 

@@ -48,7 +48,7 @@ def folder(tmp_path_factory):
         MACHINE,
         path / "run",
         resume=False,
-        say=lambda _: None,
+        show_line=lambda _: None,
         runner=run_virtually,
     )
     return path / "run"

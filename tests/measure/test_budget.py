@@ -37,7 +37,7 @@ def run(folder, tmp_path, *, passes=2, resume=False, spoil=None, **keys):
         service(*FULL_NVLINK, spoil=spoil),
     ]
     session = measure(
-        load_plan(str(path)), services, MACHINE, folder, resume=resume, say=lines.append, runner=run_virtually
+        load_plan(str(path)), services, MACHINE, folder, resume=resume, show_line=lines.append, runner=run_virtually
     )
     return session, lines
 

@@ -56,10 +56,10 @@ def calibrated(tmp_path, after):
         MACHINE,
         tmp_path / "run",
         resume=False,
-        say=lambda _: None,
+        show_line=lambda _: None,
         runner=run_virtually,
     )
-    return fit(tmp_path / "run", say=lambda _: None, draws=10)
+    return fit(tmp_path / "run", show_line=lambda _: None, draws=10)
 
 
 def said(profile, quantity):

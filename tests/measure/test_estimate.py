@@ -72,7 +72,7 @@ def test_every_kind_takes_as_long_as_estimated(name, arm, radix, tmp_path):
     model = MODEL.with_handoff(Arm.P_FULL, arm[1], MODEL.handoffs[Arm.P_DELTA, arm[1]]) if radix else MODEL
     plan = load_plan(name).model_copy(update={"passes": 1, "budget_s": 1e-3})
     only = service(*arm, decode_radix=radix, model=model)
-    run = measure(plan, [only], MACHINE, tmp_path / "run", resume=False, say=str, runner=run_virtually)
+    run = measure(plan, [only], MACHINE, tmp_path / "run", resume=False, show_line=str, runner=run_virtually)
     # The virtual clock counts what the engine takes, and no client.
     found = seconds_by_kind(
         run.pending.cells(only), model, plan, decode_radix=radix, once=True, client=Client(request_s=0.0, flush_s=0.0)

@@ -41,7 +41,7 @@ def plan(tmp_path):
 
 def run(plan, folder, *services):
     lines: list[str] = []
-    measure(plan, list(services), MACHINE, folder, resume=False, say=lines.append, runner=run_virtually)
+    measure(plan, list(services), MACHINE, folder, resume=False, show_line=lines.append, runner=run_virtually)
     return lines
 
 

@@ -36,7 +36,7 @@ def notes_of(tmp_path, *, running, sleeping):
         for arm, name in ((UNIFIED, "unified"), (FULL_TCP, "pair"))
     ]
     plan = load_plan(str(tmp_path / "tiny.yaml"))
-    measure(plan, services, MACHINE, tmp_path / "run", resume=False, say=lambda _: None, runner=run_virtually)
+    measure(plan, services, MACHINE, tmp_path / "run", resume=False, show_line=lambda _: None, runner=run_virtually)
     return [note for note in read_manifest(tmp_path / "run").notes if "idle" in note]
 
 

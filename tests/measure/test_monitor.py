@@ -136,13 +136,13 @@ def test_a_run_that_throttled_says_so_in_words_manifest_and_card(tmp_path, monke
             MACHINE,
             tmp_path / "run",
             resume=resume,
-            say=lines.append,
+            show_line=lines.append,
             runner=run_virtually,
             sampler=Played(gpu(POWER_CAP, users=[stranger])),
         )
 
     run(resume=False)
-    card = to_text(card_of(fit(tmp_path / "run", say=lines.append, draws=10)))
+    card = to_text(card_of(fit(tmp_path / "run", show_line=lines.append, draws=10)))
     for text in ("GPU 0 THROTTLED in ", "process 77 (train.py, 20.0 GiB)", "host cores were 25% busy"):
         assert any(text in line for line in lines)
         assert any(text in note for note in read_manifest(tmp_path / "run").notes)
@@ -159,7 +159,7 @@ def test_a_later_call_replaces_the_sentences_of_an_earlier_one(tmp_path, monkeyp
             MACHINE,
             tmp_path / "run",
             resume=resume,
-            say=str,
+            show_line=str,
             runner=run_virtually,
             sampler=Played(gpu(POWER_CAP)),
         )

@@ -29,7 +29,9 @@ def run(tmp_path, *services, plan=PLAN, resume=False):
     path.write_text(plan)
     lines: list[str] = []
     folder = tmp_path / "run"
-    measure(load_plan(str(path)), services, MACHINE, folder, resume=resume, say=lines.append, runner=run_virtually)
+    measure(
+        load_plan(str(path)), services, MACHINE, folder, resume=resume, show_line=lines.append, runner=run_virtually
+    )
     return lines, json.loads((folder / "manifest.json").read_text())["notes"]
 
 

@@ -34,7 +34,7 @@ def probes(tmp_path, keys, *services):
         MACHINE,
         tmp_path / "run",
         resume=False,
-        say=lambda text: None,
+        show_line=lambda text: None,
         runner=run_virtually,
     )
     rows = [row for row in read_rows(tmp_path / "run") if row.purpose == "probe"]
@@ -58,7 +58,9 @@ def test_a_transfer_that_the_context_does_not_allow_is_no_probe(tmp_path):
 
 def test_it_comes_every_few_seconds_all_along(tmp_path):
     plan = load_plan("quick")
-    call = measure(plan, [service(*UNIFIED)], MACHINE, tmp_path / "run", resume=False, say=str, runner=run_virtually)
+    call = measure(
+        plan, [service(*UNIFIED)], MACHINE, tmp_path / "run", resume=False, show_line=str, runner=run_virtually
+    )
     rows = read_rows(tmp_path / "run")
     times_s = [row.elapsed_s for row in rows if row.purpose == "probe"]
     longest_s = max(call.budget.costs_s.values())

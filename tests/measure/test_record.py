@@ -48,7 +48,7 @@ def run(tmp_path, *services, resume=False):
         MACHINE,
         tmp_path / "run",
         resume=resume,
-        say=lambda _: None,
+        show_line=lambda _: None,
         runner=run_virtually,
     )
 
@@ -124,7 +124,7 @@ def test_other_servers_than_before_are_refused(tmp_path, changes, named):
             MACHINE,
             tmp_path / "run",
             resume=True,
-            say=lambda _: None,
+            show_line=lambda _: None,
             runner=run_virtually,
         )
     assert named in str(caught.value)
@@ -206,7 +206,7 @@ def test_the_link_alone_goes_on_in_time_too(tmp_path, monkeypatch):
             tmp_path / "run",
             link_alone(Transport.TCP),
             resume=resume,
-            say=lambda _: None,
+            show_line=lambda _: None,
         )
         return [row.elapsed_s for row in read_rows(tmp_path / "run")]
 

@@ -35,7 +35,7 @@ def folder(tmp_path_factory):
         MACHINE,
         path,
         resume=False,
-        say=_quiet,
+        show_line=_quiet,
         runner=run_virtually,
     )
     return path
@@ -43,7 +43,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def recovered(folder):
-    return fit(folder, say=_quiet, draws=10)
+    return fit(folder, show_line=_quiet, draws=10)
 
 
 def _quiet(text: str) -> None:
@@ -120,7 +120,7 @@ def test_a_second_run_on_the_same_plan_adds_nothing(folder):
         MACHINE,
         folder,
         resume=True,
-        say=lines.append,
+        show_line=lines.append,
         runner=run_virtually,
     )
     assert (folder / POINTS).read_bytes() == before

@@ -51,7 +51,7 @@ def run(tmp_path, text, *, spoil=None, arm=UNIFIED, **options):
         MACHINE,
         tmp_path / "run",
         resume=False,
-        say=lines.append,
+        show_line=lines.append,
         runner=run_virtually,
     )
     return lines

@@ -34,7 +34,9 @@ def measured(tmp_path, passes):
         return service(*arm, spoil=lambda engine: opened.append(name), **options)
 
     services = [named(UNIFIED), named(DELTA_TCP, decode_radix=True), named(FULL_NVLINK)]
-    measure(load_plan(str(path)), services, MACHINE, tmp_path / "run", resume=False, say=str, runner=run_virtually)
+    measure(
+        load_plan(str(path)), services, MACHINE, tmp_path / "run", resume=False, show_line=str, runner=run_virtually
+    )
     return opened, [row for row in read_rows(tmp_path / "run") if row.purpose != "probe"]
 
 

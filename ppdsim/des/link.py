@@ -49,6 +49,7 @@ class Links:
         "_delta",
         "_early",
         "_free_s",
+        "_last_s",
         "_nic",
         "_number",
         "_own",
@@ -75,6 +76,7 @@ class Links:
         self.request_result_s, self.beside_send_s = float(own.request_result_s), float(own.beside_send_s)
         self._delta = arm is Arm.P_DELTA
         self._free_s = [0.0] * len(curves)
+        self._last_s = 0.0  # when the last of what was sent has arrived
         self._number, self._delivered, self._nic = number, delivered, nic
 
     def handshake_s(self, prefill_cached_tokens: int) -> float:
@@ -115,7 +117,7 @@ class Links:
 
     def sends(self, now: float) -> bool:
         """Return whether KV is on its way to any node."""
-        return any(free_s > now for free_s in self._free_s) if self._nic is None else self._nic.left_s(now) > 0.0
+        return self._last_s > now if self._nic is None else self._nic.left_s(now) > 0.0
 
     def left_s(self, node: int, now: float) -> float:
         """Return how long the link to `node`, or the NIC, still sends what it has been given [s]."""
@@ -136,5 +138,7 @@ class Links:
         free = self._free_s[node]
         free = (free if free > time else time) + wire
         self._free_s[node] = free
+        if free > self._last_s:
+            self._last_s = free
         if last:
             self._delivered(turn, free)

@@ -50,6 +50,7 @@ class PrefillLoop(AbstractPrefillNode):
         "_curve",
         "_due",
         "_free_s",
+        "_handled_s",
         "_holding",
         "_landed",
         "_launch_s",
@@ -85,6 +86,7 @@ class PrefillLoop(AbstractPrefillNode):
         # launched behind the first.
         self._unresolved: deque[tuple[list[Piece], float]] = deque()
         self._launched_s = -math.inf  # until when the host launches a batch beside which there is no other
+        self._handled_s = 0.0  # until when the host handles a result
         self._free_s = 0.0  # end of the last forward
         self._busy_s = 0.0  # of all forwards
         self._due: Tick | None = None  # what the host does next; a tick that was planned before is stale
@@ -143,7 +145,10 @@ class PrefillLoop(AbstractPrefillNode):
         """Let the host see what has come: at once if it idles, and when it has launched what it launches now."""
         due = self._due
         if not self._unresolved:
-            if due is None:
+            if time < self._handled_s:
+                if due is None:
+                    self._plan(self._handled_s, self._look_again)
+            else:
                 self._pass(time)
             return
         if time <= self._launched_s and len(self._unresolved) == 1 and due is not None and due.time != self._launched_s:
@@ -175,10 +180,11 @@ class PrefillLoop(AbstractPrefillNode):
             else:
                 links.end(piece, time)
             time += links.request_result_s
-        if time > tick.time:
-            self._plan(time, self._look_again)
-        else:
+        self._handled_s = time
+        if time == tick.time:
             self._pass(time)
+        elif self._unresolved or self._landed or self._queue.waiting or self._queue.cut >= 0:
+            self._plan(time, self._look_again)
 
     def _send(self, tick: Tick) -> None:
         self.links.end(tick.arg, tick.time)

@@ -43,7 +43,7 @@ def short(name: str) -> str:
 
 
 def own_run(found: Validation) -> bool:
-    """Return whether a profile was held against the run it was fitted to."""
+    """Return whether a profile was compared with the run it was fitted to."""
     return any(row.scope == LEFT_OUT for row in found.cells)
 
 

@@ -1,4 +1,4 @@
-"""Outputs that the documentation shows: run again and written anew, or compared (tests/docs/test_outputs.py).
+"""Outputs that the documentation shows: run again and written again, or compared (tests/docs/test_outputs.py).
 
 usage: python docs/update_outputs.py [PAGE ...]        (by default every page that shows one)
 
@@ -103,12 +103,12 @@ def _commands(body: str) -> list[str]:
 
 
 def main() -> None:
-    """Write the pages anew."""
+    """Write the pages again."""
     for page in [Path(name) for name in sys.argv[1:]] or [page for page in pages() if shows_output(page)]:
         text = page.read_text(encoding="utf-8")
         with playing() as printed:
             new = renewed(text, printed)
-        sys.stdout.write(f"{page}: {'as it was' if new == text else 'written anew'}\n")
+        sys.stdout.write(f"{page}: {'as it was' if new == text else 'written again'}\n")
         page.write_text(new, encoding="utf-8")
 
 

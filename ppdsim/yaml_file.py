@@ -116,7 +116,7 @@ class _BoundedComposer(Composer):
 
     def __init__(self, loader: Any = None) -> None:
         super().__init__(loader=loader)
-        # An anchor may be set anew (YAML 1.2, section 3.2.2.2).
+        # An anchor may be set again (YAML 1.2, section 3.2.2.2).
         self.warn_double_anchors = False
         self._depth = 0
         self._nodes = 0

@@ -75,7 +75,7 @@ def test_a_profile_of_an_earlier_release_is_named_with_what_makes_it_anew(shippe
     old = prefill.model_copy(update={"parameters": fewer, "draws": (), "draw_names": ()})
     path = tmp_path / "old.json"
     profile.save(shipped.model_copy(update={"curves": (old, *others)}), path)
-    message = f"{path}: curve 'prefill': missing parameter 'prepare_s'; 'ppdsim fit' makes a profile anew"
+    message = f"{path}: curve 'prefill': missing parameter 'prepare_s'; 'ppdsim fit' makes a new profile"
     with pytest.raises(ProfileError, match=re.escape(message)):
         compose.central(profile.load(path))
 

@@ -72,6 +72,6 @@ def _same_draws(on_p: Profile, on_d: Profile) -> tuple[Profile, Profile]:
     if counts[0] != counts[1]:
         raise ProfileError(
             f"P's profile {on_p.id} has {counts[0]} draws and D's {on_d.id} has {counts[1]}; expected the same number, "
-            "because they are paired: make one of them anew with 'ppdsim fit'"
+            "because they are paired: make one of them again with 'ppdsim fit'"
         )
     return on_p, on_d

@@ -25,7 +25,7 @@ class AbstractAdmission(abc.ABC):
     __slots__ = ("_node",)
 
     resumes_from_copy: ClassVar[bool]
-    """A retracted stream keeps its KV elsewhere and goes on with it; otherwise its KV is computed anew."""
+    """A retracted stream keeps its KV elsewhere and goes on with it; otherwise its KV is computed again."""
 
     def __init__(self, node: AbstractNodeMemory) -> None:
         self._node = node

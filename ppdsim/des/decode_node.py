@@ -13,8 +13,8 @@ Nothing hides the launch of the first step of a node that takes hand-offs and ha
 overlap that is every step. Source: SGLang 0.5.17, disaggregation/decode.py event_loop_overlap_disagg_decode,
 get_next_disagg_decode_batch_to_run.
 
-Not modelled: the cost of copying retracted KV, speculative decoding; that with overlap an ended stream rides
-along in one step more.
+Not modelled: the cost of copying retracted KV, speculative decoding; that with overlap an ended stream is
+still in the next step.
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ class AbstractKvPool(abc.ABC):
 
     @abc.abstractmethod
     def _kept_pages(self) -> tuple[int, int]:
-        """Return the pages of the evictable entries and of the shared ones in use, counted anew."""
+        """Return the pages of the evictable entries and of the shared ones in use, counted again."""
 
     def check_integrity(self, running_pages: int) -> None:
         """Check that no page is lost or held twice; `running_pages` is what the node's turns should hold.

@@ -1,4 +1,4 @@
-"""Pairs that send through one NIC share it fairly, and share it anew whenever one starts or ends.
+"""Pairs that send through one NIC share it fairly, and share it again whenever one starts or ends.
 
 Each pair of a P and a decode node is a FIFO (one worker thread sends, SGLang's transfer queues). Of k pairs that have
 something to send each gets 1/k of the NIC. With the virtual time V that passes at 1/k of real time, a transfer that

@@ -2,7 +2,7 @@
 
 Who that is the engine's rules say (:mod:`ppdsim.des.admission`). What a prefill or a join has put into the cache stays
 there, evictable, when a stream is retracted; the KV of its further tokens is dropped. It either keeps a copy of its KV
-on the host and goes on with it, before all others; or prompt and answer are prefilled anew as far as they are not
+on the host and goes on with it, before all others; or prompt and answer are prefilled again as far as they are not
 cached then, behind who waits already. That forward gives the next token.
 
 Not modelled: the pages of a whole prompt are taken with its first chunk, where the engine takes them chunk by chunk.
@@ -132,7 +132,7 @@ class AbstractNodeMemory(abc.ABC):
             self._requeue(turn, steps)
 
     def _requeue(self, turn: int, steps: int) -> None:
-        """Put a stream at the end of the waiting queue, to be prefilled anew."""
+        """Put a stream at the end of the waiting queue, to be prefilled again."""
         turns, pool = self.turns, self.pool
         turns.fill[turn] = turns.prompt[turn] + turns.output[turn] - steps
         cached = pool.cached_tokens(turn)

@@ -107,7 +107,7 @@ def recognise(source: Source) -> tuple[str, Converter]:
             return form, records.converters[form]
     shown = line.strip() if len(line.strip()) <= 60 else line.strip()[:57] + "..."
     raise MeasurementError(
-        f"{source.where(number)}: not a recorded file that is known: expected "
+        f"{source.where(number)}: unknown record format: expected "
         f"{'; or '.join(records.expected for records in known)}; got {shown!r}"
     )
 
@@ -116,7 +116,9 @@ def _one_format(sources: Sequence[Source]) -> tuple[str, Converter]:
     (first, convert), *rest = [recognise(source) for source in sources]
     for source, (form, _) in zip(sources[1:], rest, strict=True):
         if form != first:
-            raise MeasurementError(f"{source.path}: a {form}, but {sources[0].path} is a {first}: import them apart")
+            raise MeasurementError(
+                f"{source.path}: a {form}, but {sources[0].path} is a {first}: import them separately"
+            )
     return first, convert
 
 

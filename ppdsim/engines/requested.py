@@ -148,8 +148,8 @@ def _refuse_lacking(scenario: Scenario, engine: AbstractEngine, version: str, as
     lacking = engine.scheduler().pd_note
     if lacking and any(group.role is NodeRole.PD for group in scenario.fleet):
         raise ScenarioError(
-            f"{where}: fleet: role pD: given engine {title}, but {lacking}; expected D or U, or no version to ask what"
-            " if"
+            f"{where}: fleet: role pD: given engine {title}, but {lacking}; expected D or U, or no engine"
+            " version, for a fleet that no release can run"
         )
 
 

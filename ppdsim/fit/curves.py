@@ -141,7 +141,7 @@ def fit_append(
         prefill, frontend = split(values)
         forward = prefill.seconds(cells.new_tokens, cells.cached_tokens, chunk_tokens)
         outside = frontend.before_s(cells.cached_tokens + cells.new_tokens) + frontend.after_s()
-        # The second half holds the server's own span against T_ext, at the weight of a client-side cell.
+        # The second half compares the server's own span with T_ext, at the weight of a client-side cell.
         return np.concatenate([np.asarray(forward + outside), np.asarray(forward)[..., spans]], axis=-1)
 
     measured = np.concatenate([cells.seconds, (cells.seconds - cells.outside_s)[spans]])

@@ -171,7 +171,7 @@ def _describe(
             *run.left_out,
             *lacking,
         ),
-        # Said anew by this call, or no longer true.
+        # Said again by this call, or no longer true.
         replaced=(
             *(link.name for link in links),
             *(note(service.name) for service in services for note in (clipped_note, left_out_note)),

@@ -42,7 +42,7 @@ def asked(service: Service, plan: Plan) -> Foreseen:
             return await engine.servers()
 
     try:
-        return Foreseen(limits=limits_of(plan, asyncio.run(ask())), source="as the servers say")
+        return Foreseen(limits=limits_of(plan, asyncio.run(ask())), source="stated by the servers")
     except RequestFailed as problem:
         if problem.failure is not Failure.UNREACHABLE:
             raise EnvironmentProblem(f"{service.name}: {problem}") from None

@@ -204,7 +204,7 @@ class Plan(_Part):
         if twice is not None:
             raise ValueError(f"two loads are named '{twice}'; give each a name of its own")
         if self.chat is not None and self.load and all(load.chat is not None for load in self.load):
-            raise ValueError("every load has a chat of its own, so that of the plan is not read; leave one of them out")
+            raise ValueError("every load has its own chat, so no load reads the chat of the plan; remove one of them")
         return self
 
     def chat_of(self, load: str) -> GeneratedSpec | None:

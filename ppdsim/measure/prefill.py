@@ -92,7 +92,7 @@ def _row(cell: PrefillCell, found: Generation, started_s: float) -> PrefillRow:
     return PrefillRow(
         arm=cell.arm,
         transport=cell.transport,
-        # An engine caches whole pages: where the cell's prefix is none, the rest of it was computed anew.
+        # An engine caches whole pages: where the cell's prefix is none, the rest of it was computed again.
         cached_tokens=found.cached_tokens,
         new_tokens=found.prompt_tokens - found.cached_tokens,
         found_cached_tokens=found.cached_tokens,

@@ -76,9 +76,9 @@ def read_limits(path: Path) -> tuple[dict[str, Limits], str | None]:
     try:
         return _LIMITS.validate_json(read_text(path), strict=True), None
     except ValidationError as error:
-        return {}, f"{path}: dropped, the servers say it again ({explain(error, ())})"
+        return {}, f"{path}: dropped, the servers state it again ({explain(error, ())})"
     except InputError as error:
-        return {}, f"dropped, the servers say it again: {error}"
+        return {}, f"dropped, the servers state it again: {error}"
 
 
 def read_skipped(path: Path) -> tuple[tuple[tuple[str, str], ...], str | None]:

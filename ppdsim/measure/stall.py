@@ -98,8 +98,8 @@ async def measure_stall(
     if not all_running:
         raise RequestFailed(
             Failure.REFUSED,
-            f"a resident ended before the last turn: {output_tokens} tokens were few; a turn_tokens_per_step below "
-            f"{cell.turn_tokens_per_step} in the plan gives it more",
+            f"a resident stream ended before the last turn: {output_tokens} tokens were too few; set "
+            f"turn_tokens_per_step below {cell.turn_tokens_per_step} in the plan",
         )
     touched = [gaps_touching(streams, sent, end) for sent, _, end in windows]
     stalled = [gaps_touching(streams, first, end) for _, first, end in windows]

@@ -46,7 +46,7 @@ def _checked(text: str, path: Path) -> Profile:
     schema = content.get("schema") if isinstance(content, dict) else None
     if isinstance(schema, str) and schema.startswith(SCHEMA.rpartition("/")[0]) and schema != SCHEMA:
         raise ProfileError(
-            f"{path}: schema {schema}, expected {SCHEMA}; 'ppdsim fit MEASUREMENTS -o FILE' makes a profile anew from"
+            f"{path}: schema {schema}, expected {SCHEMA}; 'ppdsim fit MEASUREMENTS -o FILE' makes a new profile from"
             " its measurements"
         )
     try:

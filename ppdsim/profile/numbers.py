@@ -80,15 +80,15 @@ def _problems(profile: Profile) -> Iterator[str]:
 
 def _of_names(record: CurveRecord, bounds: Bounds) -> Iterator[str]:
     names = [p.name for p in record.parameters]
-    anew = "'ppdsim fit' makes a profile anew from its measurements"
+    remedy = "'ppdsim fit' makes a new profile from its measurements"
     for name in names:
         if name not in bounds:
-            yield f"curve '{record.name}': unknown parameter '{name}'{nearest(name, bounds)}; {anew}"
+            yield f"curve '{record.name}': unknown parameter '{name}'{nearest(name, bounds)}; {remedy}"
         if names.count(name) > 1:
             yield f"curve '{record.name}': parameter '{name}' stands {names.count(name)} times"
     for name in bounds:
         if name not in names:
-            yield f"curve '{record.name}': missing parameter '{name}'; {anew}"
+            yield f"curve '{record.name}': missing parameter '{name}'; {remedy}"
 
 
 def _range(parameter: Parameter, *, derived: bool) -> tuple[float, float]:

@@ -229,7 +229,7 @@ def test_on_a_short_context_every_kind_of_cell_is_clipped_and_the_plan_says_so(t
         assert run([*command, "-o", str(tmp_path / "out"), "--measure-only"]) == 0
     printed = capsys.readouterr().err
     assert "taken to hand over by tcp" in printed
-    assert "of the pool's 160000 (as the servers say); requests have up to 4096 tokens" in printed
+    assert "of the pool's 160000 (stated by the servers); requests have up to 4096 tokens" in printed
     plan = printed[: printed.index("in all about")]
     for line in (
         "6 prefill cells left out, the longest is 4096 (such as fit/prefill/append-d/0/8192: 8256 tokens with its",

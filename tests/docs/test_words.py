@@ -27,6 +27,9 @@ PLAIN = {
     r"made anew|makes (?:it|one) anew": "run again, written again",
     r"ways to know a prefix": "prefixes are identified",
     r"clouds?": "samples",
+    r"anew": "again",
+    r"(?:rides?|riding) along": "is in the same step (decode rows of a mixed step)",
+    r"(?:held|holds?) against": "compared with",
 }
 """Regular expression of whole words, and what the field says."""
 TEXTS = ("docs/**/*.md", "*.md", "scenarios/**/*.yaml", "scenarios/**/*.md", "ppdsim/report/templates/*")

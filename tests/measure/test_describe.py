@@ -17,7 +17,7 @@ from ppdsim.measure.pending_cells import PendingCells
 from ppdsim.measure.plan import load_plan
 from ppdsim.types import Transport
 
-KNOWN = Foreseen(limits=Limits(kv_pool_tokens=50_000, context_tokens=40_000), source="as the servers say")
+KNOWN = Foreseen(limits=Limits(kv_pool_tokens=50_000, context_tokens=40_000), source="stated by the servers")
 UNKNOWN = Foreseen(limits=Limits(kv_pool_tokens=None, context_tokens=40_000), source="not known")
 ALONE, PAIR = service(*UNIFIED), service(*DELTA_TCP, decode_radix=True)
 
@@ -29,7 +29,7 @@ def described(name, *services, links=(), **changes):
 
 def test_the_kv_needed_stands_against_the_pool():
     text = described("quick", (ALONE, KNOWN))
-    assert "tokens of KV of the pool's 50000 (as the servers say); requests have up to 40000 tokens" in text
+    assert "tokens of KV of the pool's 50000 (stated by the servers); requests have up to 40000 tokens" in text
     assert "left out, the pool has 50000 (such as " in text
     assert "  append-d none: 62 cells, about " in text
     unknown = described("quick", (ALONE, UNKNOWN))

@@ -47,7 +47,7 @@ def test_a_pool_that_the_engine_sizes_is_assumed_from_the_gpus_memory(folder):
     found = foreseen(folder, host=H100S)
     # Two H100s of that memory had 423,488 tokens with SGLang 0.5.17 and the same fraction.
     assert found.limits.kv_pool_tokens == pytest.approx(423_488, rel=0.03)
-    assert found.source == "assumed: 0.85 of 86 GB less the weights, until the servers say it"
+    assert found.source == "assumed: 0.85 of 86 GB less the weights, until the servers state it"
     halved = foreseen(folder, host=H100S, mem_fraction_static=0.425)
     assert halved.limits.kv_pool_tokens < 0.5 * found.limits.kv_pool_tokens
 

@@ -162,7 +162,7 @@ def test_a_load_without_any_chat_is_named(tmp_path):
         ((LOADS % (CHAT % 9, CHAT % 8)).replace("name: long", "name: usual"), "two loads are named 'usual'"),
         (
             (LOADS % (CHAT % 9, CHAT % 8)).replace("conversations: 3}", f"conversations: 3, chat: {CHAT % 7}}}", 1),
-            "every load has a chat of its own, so that of the plan is not read",
+            "every load has its own chat, so no load reads the chat of the plan",
         ),
         ("schema: ppdsim/plan/1\nname: x\nrepeets: {}\n", "unknown key 'repeets'; did you mean 'repeats'"),
         ("schema: ppdsim/plan/1\n", "missing key 'name'"),

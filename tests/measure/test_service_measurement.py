@@ -190,8 +190,8 @@ def test_residents_that_end_before_the_last_turn_are_no_stall_cell(tmp_path, mon
     run(tmp_path, STALL)
     assert not rows(tmp_path, InterferenceRow)
     assert {line["reason"] for line in skipped(tmp_path)} == {
-        "refused: a resident ended before the last turn: 30 tokens were few; a turn_tokens_per_step below 16 in the "
-        "plan gives it more"
+        "refused: a resident stream ended before the last turn: 30 tokens were too few; set turn_tokens_per_step below "
+        "16 in the plan"
     }
 
 

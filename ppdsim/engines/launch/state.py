@@ -88,7 +88,9 @@ def refuse_if_running(folder: Path) -> None:
     """
     living = [one.name for one in _read(folder) if one.family().look()] if (folder / SERVERS_FILE).exists() else []
     if living:
-        raise EnvironmentProblem(f"{folder}: {', '.join(living)} still run: ppdsim serve --stop {folder}")
+        raise EnvironmentProblem(
+            f"{folder}: {', '.join(living)} still run; stop them with: ppdsim serve --stop {folder}"
+        )
 
 
 def stop(folder: Path, *, grace_s: float) -> list[Started]:
@@ -102,7 +104,7 @@ def stop(folder: Path, *, grace_s: float) -> list[Started]:
         If a process does not go, or a port stays held.
     """
     if not (folder / SERVERS_FILE).exists():
-        raise InputError(f"--stop {folder}: no {SERVERS_FILE} there, so no server that it knows of runs")
+        raise InputError(f"--stop {folder}: no {SERVERS_FILE} there, so ppdsim runs no servers from this folder")
     families = [(one, one.family()) for one in _read(folder)]
     living = [one for one, family in families if family.look()]
     left = take_down([family for _, family in families], grace_s=grace_s)

@@ -151,7 +151,7 @@ class SglangHttp(AbstractClient):
             await asyncio.gather(task, return_exceptions=True)
 
     def _show_waiting(self, text: str) -> None:
-        """Show a line, once for all that is waited for at a time."""
+        """Show a line, at most one for all requests that wait at a time."""
         if self._show_line is not None and self.now_s() - self._shown_s >= 0.5 * EVERY_S:
             self._shown_s = self.now_s()
             self._show_line(text)

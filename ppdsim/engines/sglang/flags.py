@@ -28,7 +28,7 @@ EARLY_SEND = "disagg_prefill_early_send_cached_prefix"
 OVERLAP_OFF = "disable_overlap_schedule"
 """The host looks at the results of a step before it launches the next one."""
 MIXED = "enable_mixed_chunk"
-"""Streams that decode ride along in prefill forwards."""
+"""Prefill forwards also have the tokens of decoding streams (mixed steps)."""
 FLAGS: Mapping[str, Flag] = {
     flag.name: flag
     for flag in (

@@ -3,7 +3,7 @@
 Two worker processes on this host, each with an engine of its own: a target that registers memory and says where it is,
 and a source that writes ``size_bytes`` in ``blocks`` pieces by one ``batch_transfer_sync_write``. Blocks land in
 reverse order, so that none can be merged with its neighbour. The target clears its memory before a cell, and its
-checksum is held against the source's afterwards: bytes that did not arrive are an error, not a fast transfer.
+checksum is compared with the source's afterwards: bytes that did not arrive are an error, not a fast transfer.
 
 Both are processes of their own because a call into the engine cannot be interrupted: whoever does not answer in time is
 killed. Buffers are host memory, or GPU memory through torch. Source: SGLang 0.5.17 disaggregation/mooncake/conn.py,
@@ -148,7 +148,7 @@ class TransferPair:
         if blocks < 1 or size_bytes < 1 or size_bytes % blocks:
             raise InputError(f"{size_bytes} bytes in {blocks} blocks, expected blocks of equal size")
         if size_bytes > self._capacity_bytes:
-            raise InputError(f"{size_bytes} bytes, the pair has {self._capacity_bytes}")
+            raise InputError(f"{size_bytes} bytes, expected at most {self._capacity_bytes}, the size of its buffers")
         bound_s = time.monotonic() + timeout_s
         target, source = self._workers
         target.ask({"clear": size_bytes}, bound_s)
@@ -245,7 +245,7 @@ def _problem(what: str, text: str) -> EnvironmentProblem:
     lines = [line for line in text.splitlines() if line.strip()]
     if issue is not None:
         return EnvironmentProblem(f"{what}: {issue.reason}; fix: {issue.fix}")
-    return EnvironmentProblem(f"{what}: {lines[-1].strip()[:300] if lines else 'it said nothing'}")
+    return EnvironmentProblem(f"{what}: {lines[-1].strip()[:300] if lines else 'it printed nothing'}")
 
 
 class _Memory:

@@ -52,7 +52,7 @@ def _pool(settings: Settings, host: Host, *, unified: bool) -> tuple[int | None,
     memory_bytes = min(host.gpu_memory_bytes[gpu] for gpu in gpus)
     room_bytes = settings.tp * settings.mem_fraction_static * memory_bytes - weights_bytes
     share = f"{settings.mem_fraction_static:g} of {memory_bytes / 1e9:.0f} GB"
-    return max(0, int(room_bytes / token_bytes)), f"assumed: {share} less the weights, until the servers say it"
+    return max(0, int(room_bytes / token_bytes)), f"assumed: {share} less the weights, until the servers state it"
 
 
 def _number(flags: Sequence[str], name: str) -> int | None:

@@ -58,7 +58,7 @@ class NewTokenRatio:
         self._base, self._since = self._init, steps
 
     def retracted(self, generated_tokens: int, max_new_tokens: int, streams: int, steps: int) -> None:
-        """Estimate anew from the streams that stay; the step that is launched now takes nothing off."""
+        """Estimate again from the streams that stay; the step that is launched now takes nothing off."""
         estimate = (generated_tokens + RETRACT_DECODE_STEPS * streams) / (max_new_tokens + 1)
         self._base, self._since = min(1.0, estimate), steps + 1
 

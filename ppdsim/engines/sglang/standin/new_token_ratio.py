@@ -1,6 +1,6 @@
 """The share of what running answers may still need that a stand-in server keeps free when it admits a prompt.
 
-It falls with every decode step, is estimated anew after a retraction, and starts again on an idle server. Source:
+It falls with every decode step, is estimated again after a retraction, and starts again on an idle server. Source:
 SGLang 0.5.17 managers/scheduler_components/new_token_ratio_tracker.py, environ.py; scheduler.py update_running_batch,
 on_idle.
 """

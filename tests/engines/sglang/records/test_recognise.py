@@ -41,7 +41,7 @@ def test_every_sample_has_its_format_and_its_source_named():
     ("lines", "words"),
     [
         ([], "x: no rows"),
-        (["", "hello"], "x:2: not a recorded file that is known: .*'kind' .*'request_parameters'.*; got 'hello'"),
+        (["", "hello"], "x:2: unknown record format: .*'kind' .*'request_parameters'.*; got 'hello'"),
         (['{"mean_ttft_ms": 1.0}'], "x:1: not a recorded file"),
         (["{" * 5000], "x:1: not a recorded file"),
     ],
@@ -78,7 +78,7 @@ def test_a_line_end_inside_a_json_text_does_not_cut_it(tmp_path):
 
 def test_files_of_two_formats_are_not_one_run(tmp_path):
     with pytest.raises(
-        MeasurementError, match=r"decode.log: a request time stats log, but .*export.* import them apart"
+        MeasurementError, match=r"decode.log: a request time stats log, but .*export.* import them separately"
     ):
         imported(tmp_path / "m", SAMPLES / "export_decode.log", SAMPLES / "decode.log", said=Deployment(arm=Arm.P_FULL))
 

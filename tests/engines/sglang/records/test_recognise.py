@@ -42,8 +42,8 @@ def test_every_sample_has_its_format_and_its_source_named():
     [
         ([], "x: no rows"),
         (["", "hello"], "x:2: unknown record format: .*'kind' .*'request_parameters'.*; got 'hello'"),
-        (['{"mean_ttft_ms": 1.0}'], "x:1: not a recorded file"),
-        (["{" * 5000], "x:1: not a recorded file"),
+        (['{"mean_ttft_ms": 1.0}'], "x:1: unknown record format"),
+        (["{" * 5000], "x:1: unknown record format"),
     ],
 )
 def test_a_file_of_no_known_format(tmp_path, lines, words):

@@ -76,7 +76,7 @@ def test_an_idle_hand_off_without_early_send_is_later_by_the_wire_that_the_forwa
         ),
         (
             ("engine=sglang-0.5.17", "fleet.1.role=pD"),
-            "role pD: given engine sglang-0.5.17, .*; expected D or U, or no version",
+            "role pD: given engine sglang-0.5.17, .*; expected D or U, or no engine",
         ),
         (("engine=sglang-0.5.71",), "sglang-0.5.17"),
     ],

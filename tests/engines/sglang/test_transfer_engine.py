@@ -38,7 +38,12 @@ def test_more_bytes_take_longer(pair: TransferPair) -> None:
 
 @pytest.mark.parametrize(
     ("size_bytes", "blocks", "words"),
-    [(0, 1, "0 bytes"), (100, 3, "blocks of equal size"), (64, 0, "0 blocks"), (64 * MIB, 1, "expected at most 33554432")],
+    [
+        (0, 1, "0 bytes"),
+        (100, 3, "blocks of equal size"),
+        (64, 0, "0 blocks"),
+        (64 * MIB, 1, "expected at most 33554432"),
+    ],
 )
 def test_cells_that_cannot_be(pair: TransferPair, size_bytes: int, blocks: int, words: str) -> None:
     with pytest.raises(InputError, match=words):

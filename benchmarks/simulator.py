@@ -129,8 +129,8 @@ def oracle(turns: int, repeat: int) -> Line:
 
 
 def features(turns: int, repeat: int) -> Line:
-    """Return the best run with the policy log and every mechanism that is off by default."""
-    return best(lambda: run(chat(turns, role="pD", settings=FEATURES), everything=True), repeat)
+    """Return the best run of two pairs with the policy log and every mechanism that is off by default."""
+    return best(lambda: run(chat(turns, pairs=2, role="pD", settings=FEATURES), everything=True), repeat)
 
 
 def fleet(turns: int, repeat: int, nodes: int, *, sticky: bool) -> Line:

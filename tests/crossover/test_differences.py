@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from crossover_cases import plan
 
 from ppdsim.analytical.arm_comparison import ArmComparison
 from ppdsim.answers import ANALYTICAL, SIMULATED, WITH_WAITS, ArmChoice, Crossing, CrossingKind, HostInterval, Interval
-from ppdsim.crossover.differences import _explanation, _gap, _is_near, _nearest, crossing_differences
+from ppdsim.crossover.differences import _account, _explanation, _gap, _is_near, _nearest, crossing_differences
 from ppdsim.metrics import OVERLOADED, STABLE
 from ppdsim.types import Arm, Transport
 
@@ -104,7 +105,39 @@ def test_the_nearest_turn_has_the_crossings_fixed_tokens_and_both_arms_carried()
     assert _nearest(simulator, NVLINK, of_m, None) is None
 
 
-def test_an_explanation_names_new_and_cached_tokens():
-    assert _explanation(plan(), PairSimulator(), NVLINK, (4096, 256)).startswith(
-        " With 256 new tokens on 4096, in the simulation the append waits "
+def test_an_account_has_both_waits_and_both_delays_in_ms():
+    sample = SimpleNamespace(ttft_s=1.35, lost_s=0.4567)
+    assert _account("append", sample, 0.1, 0.1234, 0.5004) == (
+        "the append waits 1250 ms (formula: 123) and delays the other streams by 457 stream-ms (formula: 500)"
     )
+
+
+def test_an_explanation_has_the_accounts_of_both_arms_at_its_turn():
+    """The wait of a simulated turn is what its TTFT has beyond the idle one; a formula's stall is of all who decode."""
+    asked, cached, new = plan(), np.array([4096.0]), np.array([256.0])
+    loaded = asked.loaded(NVLINK, cached, new)
+    simulated = PairSimulator().append(4096, 256).central
+    assert loaded.decoding_turns > 0.0
+    accounts = []
+    for name, arm, transport, wait_s in (
+        ("append", Arm.APPEND_D, Transport.NONE, loaded.wait_d_s),
+        ("hand-off", Arm.P_FULL, Transport.NVLINK, loaded.wait_p_s),
+    ):
+        idle_s = asked.central.ttft_s(arm, transport, 4096.0, 256.0, 4096.0)
+        stall_s = asked.central.stall_s(
+            arm, 4096.0, 256.0, float(asked.grid.residents), asked.grid.resident_context_tokens
+        )
+        lost_s = (asked.grid.residents + loaded.decoding_turns) * stall_s
+        accounts.append(_account(name, simulated, float(idle_s), float(wait_s[0]), float(np.ravel(lost_s)[0])))
+    assert _explanation(asked, PairSimulator(), NVLINK, (4096, 256)) == (
+        f" With 256 new tokens on 4096, in the simulation {accounts[0]}; {accounts[1]}."
+    )
+    assert _explanation(asked, PairSimulator(), NVLINK, None) == ""
+
+
+@pytest.mark.parametrize(("formula", "found"), [((0.3, 0.5), (0.2, 0.7)), ((0.2, 0.7), ()), ((0.2, 0.3), (0.7,))])
+def test_a_difference_is_explained_at_the_last_crossing_simulated_else_the_formulas(formula, found):
+    formulas = [crossing(*formula, source=WITH_WAITS)]
+    simulated = [(NVLINK, crossing(*found, source=SIMULATED))]
+    (sentence,) = crossing_differences(plan(), PairSimulator((1638, 6554), (5734, 2458)), formulas, simulated)
+    assert ". With 2458 new tokens on 5734, in the simulation " in sentence

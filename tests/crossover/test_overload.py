@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from crossover_cases import against, small_answer
+from crossover_cases import against, plan, small_answer
 
 from ppdsim.analytical.crossing import _search, sampled_crossing
 from ppdsim.answers import ANALYTICAL, ArmChoice, BreakEvenPoint, CrossingKind, HostInterval
+from ppdsim.crossover.arms import arm_curve
+from ppdsim.crossover.overload import overloaded
 from ppdsim.crossover.simulation import _crossing, _point
 from ppdsim.errors import ScenarioError
-from ppdsim.metrics import OVERLOADED, STABLE
+from ppdsim.metrics import BACKLOGGED, OVERLOADED, STABLE
 
-NAN = float("nan")
+NAN, INF = float("nan"), float("inf")
 
 
 class PairSimulator:
@@ -47,6 +50,8 @@ def test_a_point_that_an_arm_cannot_carry_is_not_compared():
     found = crossing({1: 1.0, 2: 2.0, 3: 3.0, 4: 4.0}, {1: 2.0, 2: 2.5, 3: 2.5, 4: NAN})
     assert found.kind is CrossingKind.VALUE
     assert found.values == pytest.approx((2.5,))
+    # Every draw has the same two curves, so all of them cross.
+    assert found.share_without == 0.0
 
 
 @pytest.mark.parametrize(
@@ -148,6 +153,32 @@ def test_a_turn_that_an_arm_does_not_carry_has_no_simulated_break_even():
     assert of(STABLE, OVERLOADED) == of(OVERLOADED, STABLE) == point
     found = of(STABLE, "handed over")
     assert (found.simulated_gamma_star.this_host, found.simulated_n_star.this_host) == (0.5, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("wait_s", "labels", "where"),
+    [
+        ((INF, 0.0, INF), (), "2 of 3 cache rates by the formula"),
+        ((INF, INF, INF), (), "all cache rates by the formula"),
+        ((0.0, 0.0, 0.0), (STABLE, OVERLOADED, BACKLOGGED), "1 of 3 cache rates simulated"),
+        ((INF, INF, INF), (STABLE, BACKLOGGED, STABLE), "all cache rates by the formula"),
+        (
+            (INF, 0.0, 0.0),
+            (OVERLOADED, OVERLOADED, OVERLOADED),
+            "1 of 3 cache rates by the formula and all cache rates simulated",
+        ),
+    ],
+)
+def test_the_sentence_of_an_overloaded_arm_counts_its_cache_rates(wait_s, labels, where):
+    asked, answer = plan(), "{} at {:.3g} turns a second: {}, at {}. By the formula this arm carries less than "
+    arms = {
+        "append-d, prompt of 8,192 tokens": None,
+        "p-full over nvlink, prompt of 8,192 tokens, previous answer of 0": asked.comparisons[0],
+    }
+    for name, comparison in arms.items():
+        curve = arm_curve(asked, comparison, 8192, (0.2, 0.5, 0.9))
+        (found,) = overloaded(asked, [replace(curve, wait_s=wait_s, simulated_label=labels), curve])
+        assert found.startswith(answer.format(OVERLOADED, asked.traffic.rate_per_s, name, where))
 
 
 def test_what_the_traffic_does_not_overload_is_not_said():

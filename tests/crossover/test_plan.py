@@ -18,8 +18,8 @@ from ppdsim.types import Arm
     ("crossings", "expected"),
     [
         ((), (0.1234, 0.9961)),
-        # Two steps of 0.02 on either side.
-        ((0.5,), (0.1234, 0.46, 0.48, 0.5, 0.52, 0.54, 0.9961)),
+        # Two steps of 0.02 on either side, to four digits.
+        ((0.50004,), (0.1234, 0.46, 0.48, 0.5, 0.52, 0.54, 0.9961)),
         # Of several crossings the last; the steps there are a quarter of the distance from 1.
         ((0.5, 0.96), (0.1234, 0.94, 0.95, 0.96, 0.97, 0.98, 0.9961)),
         # A cache rate of 0 is no hand-off of a next turn, and beyond the largest rate nothing is looked at.

@@ -7,10 +7,11 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 from crossover_cases import against, plan, small_answer
 
 from ppdsim.crossover.arms import choice_of
-from ppdsim.crossover.rule import D, IdlePair, P, _regrets_s, rule_findings
+from ppdsim.crossover.rule import D, IdlePair, P, _regrets_s, _sentence, rule_findings
 from ppdsim.types import Arm, Transport
 
 
@@ -64,7 +65,9 @@ def test_a_rule_sees_residents_and_turns_on_d_only_and_nobody_waiting():
 def test_every_link_has_its_sentence_at_the_first_previous_answer():
     first = plan().comparisons[0]
     later, tcp = replace(first, previous_output_tokens=512), replace(first, transport=Transport.TCP)
-    over = [text.partition("over ")[2] for text in rule_findings(replace(plan(), comparisons=(first, later, tcp)), [])]
+    asked = plan().grid.model_copy(update={"previous_output_tokens": (0, 512)})
+    both = replace(plan(), grid=asked, comparisons=(first, later, tcp))
+    over = [text.partition("over ")[2] for text in rule_findings(both, [])]
     assert len(over) == 2
     assert over[0].startswith("NVLink")
     assert over[1].startswith("TCP")
@@ -84,3 +87,34 @@ def test_a_regret_is_against_the_append_of_the_same_prompt():
     for arm, expected in ((Arm.APPEND_D, [1.0, 0.0, nan]), (Arm.P_FULL, [0.0, 1.0, float("inf")])):
         policy = SimpleNamespace(decide=lambda request, view, arm=arm: SimpleNamespace(arm=arm))
         np.testing.assert_array_equal(_regrets_s(plan(), policy, first, handoff, curves), expected)
+
+
+INF, NAN = float("inf"), float("nan")
+
+
+@pytest.mark.parametrize(
+    ("regrets_s", "said"),
+    [
+        ([0.0, 0.0], "takes the more expensive arm at 0 of the 2 cache rates."),
+        ([0.0, 0.25, 1.5], "takes the more expensive arm at 2 of the 3 cache rates; that costs up to 1500 ms of J."),
+        (
+            [0.25, NAN],
+            "takes the more expensive arm at 1 of the 1 cache rates at which neither arm is OVERLOADED; that costs up "
+            "to 250 ms of J.",
+        ),
+        (
+            [0.0, INF, INF],
+            "takes the more expensive arm at 0 of the 1 cache rates at which neither arm is OVERLOADED; at 2 others it "
+            "takes an arm that is OVERLOADED.",
+        ),
+    ],
+)
+def test_the_sentence_of_a_rule_counts_its_regrets(regrets_s, said):
+    assert _sentence("always-p", "TCP", np.array(regrets_s)) == f"Over TCP, the policy 'always-p' {said}"
+
+
+@pytest.mark.parametrize("regrets_s", [[], [NAN, NAN]])
+def test_a_rule_without_a_comparison_is_not_judged(regrets_s):
+    assert _sentence("always-p", "TCP", np.array(regrets_s)) == (
+        "The policy 'always-p' was not judged over TCP: at every cache rate one of the arms is OVERLOADED."
+    )

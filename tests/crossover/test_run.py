@@ -8,14 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from crossover_cases import SMALL, against, small_answer
+from crossover_cases import SMALL, against, few_draws, small_answer
 
 from ppdsim import answers, compose, library, profile
 from ppdsim.analytical.arm_comparison import ArmComparison
 from ppdsim.analytical.breakeven import break_even
 from ppdsim.answers import ANALYTICAL, SIMULATED, WITH_WAITS, CrossingKind
-from ppdsim.crossover import crossover
-from ppdsim.errors import InputError, ScenarioError
+from ppdsim.crossover import crossover, run, words
+from ppdsim.errors import InputError, ProfileError, ScenarioError
 from ppdsim.scenario import load
 from ppdsim.scenario.keys import Command
 from ppdsim.setup import resolve
@@ -59,6 +59,9 @@ def test_the_headline_is_the_first_point_of_every_link(small, shipped):
         assert n.low < n.value < n.high
         both = f"this host {expected:.1f}; another host of this kind {n.value:.1f} ({n.low:.1f} to {n.high:.1f})"
         assert both in small.headline
+    first = [p for p in small.points if (p.previous_output_tokens, p.handoff_stall_s) == (0, 0.0)]
+    assert len(first) == len(HANDOFFS)
+    assert small.headline == words.headline(first, small.gamma)
     assert small.headline.startswith(
         "Appending 256 tokens to 4096 cached ones on D is cheaper than a hand-off: over NVLink while fewer than "
     )
@@ -190,3 +193,29 @@ def test_a_simulated_break_even_far_from_the_formulas_is_explained(small):
     assert "the simulated N* is " in text
     near = "p-delta over tcp, 256 new tokens on 4096, previous answer of 0"
     assert not any(t.startswith(near) for t in small.differences)
+
+
+def test_the_draws_of_formulas_and_simulation_are_of_another_run(monkeypatch, shipped):
+    """Another run of such a machine may have another launch floor: the formulas and the simulation both draw it."""
+    seen = {}
+    monkeypatch.setattr(run, "simulated", lambda plan, simulator, answer, progress: (plan, simulator))
+    monkeypatch.setattr(run, "PairSimulator", lambda plan, draws: draws)
+    monkeypatch.setattr(run, "formulas", lambda plan, seed: seen.setdefault("formulas", plan))
+    plan, draws = crossover(resolve(load("cache-rate", [*SMALL, *against("nvlink")]), Command.CROSSOVER), seed=0)
+    assert seen["formulas"] is plan
+    drifted, same_run = (compose.samples(shipped, another_run=another).prefill.floor_s for another in (True, False))
+    assert not np.array_equal(drifted, same_run)
+    np.testing.assert_array_equal(plan.samples.prefill.floor_s, drifted)
+    expected = [model.prefill.floor_s for model in compose.some_draws(shipped, 3, another_run=True)]
+    assert [model.prefill.floor_s for model in draws] == expected
+    assert len(set(expected)) == 3
+
+
+def test_profiles_of_p_and_d_are_paired_draw_by_draw(shipped):
+    few = few_draws(shipped.id)
+    assert run._same_draws(shipped, shipped) == (shipped, shipped)
+    count = len(shipped.curves[0].draws)
+    for on_p, on_d, said in ((shipped, few, (count, 2)), (few, shipped, (2, count))):
+        expected = f"has {said[0]} draws and D's {shipped.id} has {said[1]}; expected the same number"
+        with pytest.raises(ProfileError, match=re.escape(expected)):
+            run._same_draws(on_p, on_d)

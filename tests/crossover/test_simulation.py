@@ -52,7 +52,10 @@ def test_a_crossing_is_extrapolated_where_its_own_turn_is():
     for axis, last in (("new_tokens", 256.0), ("r", 0.5)):
         found = crossing_of(plan(), NVLINK, result(last), axis=axis, fixed_tokens=4096, source=WITH_WAITS)
         assert not found.extrapolated
-    assert crossing_of(plan(), NVLINK, result(1e6), axis="new_tokens", fixed_tokens=4096, source="").extrapolated
+    # Of several the last.
+    for values, outside in (((1e6,), True), ((256.0, 1e6), True), ((1e6, 256.0), False)):
+        found = crossing_of(plan(), NVLINK, result(*values), axis="new_tokens", fixed_tokens=4096, source="")
+        assert found.extrapolated is outside
 
 
 @pytest.mark.parametrize(("few", "expected_s"), [(5, 2.0 * 1.5 / 1.0), (20, 1.5)])

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 
 import pytest
-from crossover_cases import small_answer
+from crossover_cases import plan, small_answer
 
 from ppdsim import library, profile
 from ppdsim.analytical.breakeven import Case
 from ppdsim.answers import ALL_EQUAL, NOT_DRAWN, SPREAD, ArmChoice, BreakEvenPoint, HostInterval
-from ppdsim.crossover.words import headline
+from ppdsim.crossover.words import caveats, headline
 
 
 def point(this_host: float, *, case: Case = Case.BELOW, draws: str = SPREAD, arm: str = "p-full") -> BreakEvenPoint:
@@ -66,3 +67,11 @@ def test_the_launch_floor_of_another_run_is_named_in_ms() -> None:
     assert drift is not None
     (said,) = (caveat for caveat in caveats if "launch floor" in caveat)
     assert f"from {1000 * drift.low:.3g} to {1000 * drift.high:.3g} ms (named prior)" in said
+
+
+def test_an_assumed_link_speed_is_a_caveat_in_gb_a_second() -> None:
+    assumed = plan().scenario.model_copy(update={"link_bytes_per_s": 12.5e9})
+    said = caveats(replace(plan(), setup=replace(plan().setup, scenario=assumed)), ())
+    assert set(said) - set(caveats(plan(), ())) == {
+        "Assumed: KV moves at 12.5 GB/s on every link; the rest of a hand-off is as measured over that link."
+    }

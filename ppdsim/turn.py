@@ -122,7 +122,7 @@ class TurnModel:
         return replace(self, engine=self.engine.with_rules_of(record))
 
     def with_link(self, bytes_per_s: float) -> TurnModel:
-        """Return a copy whose KV moves at `bytes_per_s` over every transport; handshake and join stay as they are."""
+        """Return a copy whose KV moves at `bytes_per_s` over every transport; handshake, sends and join stay."""
         wire_s = self.kv_bytes_per_token / bytes_per_s
         curves = {
             key: replace(curve, wire_s_per_token=wire_s, fresh_wire_s_per_token=0.0)

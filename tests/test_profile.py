@@ -13,7 +13,7 @@ from ppdsim.analytical.arm_comparison import ArmComparison
 from ppdsim.analytical.breakeven import break_even, break_even_streams
 from ppdsim.card import card_of, to_text
 from ppdsim.errors import ProfileError, UnknownNameError
-from ppdsim.types import Arm, Transport
+from ppdsim.types import Arm, Tag, Transport
 
 SHIPPED = "h200x2_llama-3.1-8b_sglang-0.5.17"
 
@@ -169,3 +169,23 @@ def test_the_card_warns_of_a_parameter_at_its_bound(shipped):
     text = to_text(card_of(shipped.model_copy(update={"curves": (changed, *shipped.curves[1:])})))
     assert "AT ITS BOUND" in text
     assert "parameters at a bound: prefill.floor_s" in text
+
+
+def test_a_send_has_a_time_of_its_own_over_nvlink_alone_and_the_tags_say_where_each_number_is_from(shipped):
+    """0 over TCP is chosen, not measured; over NVLink idle cells show the sum with a handshake that is assumed."""
+    terms = ("handshake_s", "send_s", "request_result_s", "beside_send_s")
+
+    def tags(transport):
+        found = {p.name: p for p in shipped.curve("handoff", Arm.P_FULL, transport).parameters}
+        return {name: found[name].tag for name in terms}, found["send_s"].value
+
+    chosen = dict.fromkeys(terms[1:], Tag.CHOSEN)
+    assumed = dict.fromkeys(terms, Tag.ASSUMED)
+    assert tags(Transport.TCP) == ({"handshake_s": Tag.MEASURED, **chosen}, 0.0)
+    found, send_s = tags(Transport.NVLINK)
+    assert found == {**assumed, "send_s": Tag.MEASURED}
+    assert send_s > 0.0
+    noted = [note for note in shipped.notes if "p-full:nvlink.request_result_s" in note]
+    assert len(noted) == 1
+    assert "P's log of one run" in noted[0]
+    assert "five other runs" not in noted[0]

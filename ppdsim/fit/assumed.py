@@ -7,8 +7,8 @@ give it, and the split has that of the prior::
 
     value = middle exp(sigma z),  z ~ N(0, 1), one z a term and draw
 
-Not modelled: priors by engine or GPU. Source: the five fitted runs under calibration/profiles; `sigma` spans what they
-found.
+Not modelled: priors by engine or GPU. Source: the five fitted runs under calibration/profiles, where a prior names no
+other; `sigma` spans what they found.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ ASSUMED_SEED = 20261130
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prior:
-    """A term's middle [its unit], one sigma of its logarithm [1], and which rows would show it."""
+    """A term's middle [its unit], one sigma of its logarithm [1], which rows would show it, and where it is from."""
 
     middle: float
     sigma: float
     shown_by: str
+    source: str = "five other runs"
 
 
 Assumed: TypeAlias = Mapping[str, float]
@@ -42,7 +43,9 @@ Assumed: TypeAlias = Mapping[str, float]
 
 STAMPS = "rows with the server's own stamps (server_forward_entry_s, server_prefill_finished_s)"
 ANSWERED = "rows with server_first_response_s"
-TOGETHER = "rows of several hand-offs at once"
+TOGETHER = "rows of several hand-offs at once (no fit reads such rows yet)"
+LOG_OF_P = "P's log of one run over NVLink"
+"""Of h200x2_llama-3.1-8b_sglang-0.5.17_nvlink; `python benchmarks/sends_and_results.py` prints it."""
 PRIORS: Mapping[str, Prior] = {
     "frontend.in_s": Prior(middle=3.3e-3, sigma=0.25, shown_by=STAMPS),
     "frontend.in_s_per_token": Prior(middle=2.1e-7, sigma=0.35, shown_by=STAMPS),
@@ -55,9 +58,9 @@ PRIORS: Mapping[str, Prior] = {
         middle=2.4e-3, sigma=0.25, shown_by="itl_s of an append and of a hand-off at the same tokens"
     ),
     "handoff.join_s": Prior(middle=8e-4, sigma=0.5, shown_by=ANSWERED),
-    "handoff.handshake_s": Prior(middle=1.5e-3, sigma=0.4, shown_by=TOGETHER),
-    "handoff.beside_send_s": Prior(middle=6e-3, sigma=0.3, shown_by=TOGETHER),
-    "handoff.request_result_s": Prior(middle=5.4e-3, sigma=0.3, shown_by=TOGETHER),
+    "handoff.handshake_s": Prior(middle=1.5e-3, sigma=0.4, shown_by=TOGETHER, source=LOG_OF_P),
+    "handoff.beside_send_s": Prior(middle=6e-3, sigma=0.3, shown_by=TOGETHER, source=LOG_OF_P),
+    "handoff.request_result_s": Prior(middle=5.4e-3, sigma=0.3, shown_by=TOGETHER, source=LOG_OF_P),
 }
 
 
@@ -115,6 +118,8 @@ def extra_s(append: Cells, handoffs: Cells) -> list[float]:
 def sentence(name: str, terms: tuple[str, ...]) -> str:
     """Return what a profile notes of a curve's assumed terms."""
     kind = "handoff" if ":" in name or name == Arm.P_FULL.value else name
-    wanted = list(dict.fromkeys(PRIORS[f"{kind}.{term}"].shown_by for term in terms))
+    priors = [PRIORS[f"{kind}.{term}"] for term in terms]
+    wanted = "; ".join(dict.fromkeys(prior.shown_by for prior in priors))
+    sources = " or ".join(dict.fromkeys(prior.source for prior in priors))
     listed = ", ".join(f"{name}.{term}" for term in terms)
-    return f"{listed}: assumed (a named prior from five other runs); measured by {'; '.join(wanted)}"
+    return f"{listed}: assumed (a named prior from {sources}); measured by {wanted}"

@@ -29,8 +29,12 @@ from ppdsim.types import Arm, Tag, Transport
 SIGNIFICANT_DIGITS = 5
 """Digits kept of a draw: below the misfit by four orders, and the file stays small."""
 
-CHOSEN_WHEN_FIXED = ("prefix_s", "wire_s_per_token", "fresh_wire_s_per_token", "early_share")
-"""Hand-off terms that are fixed where cross-validation drops them; other fixed numbers come from timestamps."""
+CHOSEN_WHEN_FIXED = (
+    "prefix_s", "wire_s_per_token", "fresh_wire_s_per_token", "early_share",
+    "send_s", "request_result_s", "beside_send_s",
+)  # fmt: skip
+"""Hand-off terms that are fixed where cross-validation drops them, or the engine sends in one batch; other fixed
+numbers come from timestamps."""
 
 
 def _errors(relative: Array) -> ErrorRecord | None:

@@ -44,7 +44,7 @@ class HandoffCurve(AbstractCurve):
         Parameter(name="fresh_wire_s_per_token", unit="s/token", low=0.0, high=1e-3, meaning="extra if D holds none"),
         Parameter(name="early_share", unit="1", low=0.0, high=1.0, meaning="prefix share sent beside the forward"),
         Parameter(name="join_s", unit="s", low=0.0, high=0.2, meaning="last KV byte to D's first token"),
-        Parameter(name="send_s", unit="s", low=0.0, high=0.2, meaning="least time of one piece of KV on the link"),
+        Parameter(name="send_s", unit="s", low=0.0, high=0.2, meaning="one piece of KV on the link, beyond bytes"),
         Parameter(name="request_result_s", unit="s", low=0.0, high=0.2, meaning="P's host with one request's result"),
         Parameter(name="beside_send_s", unit="s", low=0.0, high=0.2, meaning="extra of a launch on P beside a send"),
     )
